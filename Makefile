@@ -1,0 +1,55 @@
+# vizdash. `make run` sets up and opens the dashboard; `make test` sets up and runs every test.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.vizdash-stamp
+RUN := vizdash tests bench
+
+.PHONY: help run test venv system system-tests lint types imports unit lab bench pictures clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+run: venv ## set up, then the dashboard (on this machine alone when there is no Slurm)
+	@sinfo --version >/dev/null 2>&1 || scripts/install-system
+	@$(BIN)/vizdash
+
+test: venv system-tests ## set up, then every test, the real cluster included where it can run
+	@scripts/run-tests
+
+venv: $(STAMP) ## the Python environment
+
+$(STAMP): pyproject.toml scripts/make-venv
+	@scripts/make-venv $(VENV)
+	@touch $@
+
+system: ## what sessions on this machine need (Xvnc, websockify, noVNC, a window manager)
+	@scripts/install-system
+
+system-tests:
+	@scripts/install-system --tests
+
+lint: venv ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: venv ## strict types
+	$(BIN)/mypy
+
+imports: venv ## the layers
+	$(BIN)/lint-imports
+
+unit: venv ## the fast tests alone
+	$(BIN)/pytest tests/unit tests/ui
+
+lab: venv system-tests ## a real cluster on this machine, and vizdash on its login host (needs root)
+	@$(BIN)/python -m tests.lab up
+
+bench: venv system-tests ## measurements, as ratios
+	@$(BIN)/python -m bench
+
+pictures: venv ## the pictures of README and docs, from the real program
+	@$(BIN)/python -m tests.ui.pictures docs
+
+clean: ## what the build made in this folder (the lab's cache: python -m tests.lab clean)
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

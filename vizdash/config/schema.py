@@ -1,0 +1,135 @@
+"""Which keys there are, and how a merged tree becomes a Config."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from vizdash.config import fields as f
+from vizdash.config.fields import Item, Reader
+from vizdash.config.model import App, Cluster, Config
+from vizdash.errors import UsageError
+from vizdash.model import Resources
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+#: The cluster's name when a config has none.
+HERE = "here"
+
+
+def _resources(item: Item) -> dict[str, int]:
+    names = {"cores": "cores", "memory": "memory_mib", "gpus": "gpus", "time": "time_s"}
+    readers: dict[str, Reader] = {
+        "cores": f.positive,
+        "memory": f.memory,
+        "gpus": f.integer,
+        "time": f.duration,
+    }
+    return {names[key]: value for key, value in f.mapping(item, readers).items()}
+
+
+def _presets(item: Item) -> dict[str, dict[str, int]]:
+    return {name: _resources(entry) for name, entry in f.entries(item).items()}
+
+
+_APP: dict[str, Reader] = {
+    "title": f.text,
+    "kind": f.choice("vizdash", "legacy"),
+    "runtime": f.choice("auto", "apptainer", "host"),
+    "image": f.text,
+    "command": f.text,
+    "host_command": f.text,
+    "script": f.text,
+    "vnc_password": f.text,
+    "resources": _resources,
+    "presets": _presets,
+    "geometry": f.geometry,
+    "binds": f.texts,
+    "environment": f.text_map,
+    "modules": f.texts,
+}
+
+_CLUSTER: dict[str, Reader] = {
+    "engine": f.choice("auto", "slurm", "local"),
+    "partition": f.text,
+    "account": f.text,
+    "qos": f.text,
+    "route": f.choice("tunnel", "direct"),
+    "ports": f.ports,
+    "image_root": f.text,
+    "job_scripts": f.text,
+    "ready_timeout": f.duration,
+    "refresh": f.duration,
+    "binds": f.texts,
+    "environment": f.text_map,
+    "modules": f.texts,
+}
+
+
+def _app(name: str, item: Item) -> App:
+    if not _NAME.fullmatch(name):
+        raise item.error("an app's name is made of letters, digits, '_' and '-'")
+    values: dict[str, Any] = f.mapping(item, _APP)
+    resources = Resources(**values.pop("resources", {}))
+    presets = {
+        preset: Resources(**{**_as_dict(resources), **wanted})
+        for preset, wanted in values.pop("presets", {}).items()
+    }
+    values.setdefault("title", name)
+    return App(name=name, resources=resources, presets=presets, **values)
+
+
+def _as_dict(resources: Resources) -> dict[str, int]:
+    return {
+        "cores": resources.cores,
+        "memory_mib": resources.memory_mib,
+        "gpus": resources.gpus,
+        "time_s": resources.time_s,
+    }
+
+
+def _apps(item: Item) -> dict[str, App]:
+    """``app: false`` takes a built-in app out of the catalogue."""
+    return {
+        name: _app(name, entry)
+        for name, entry in f.entries(item).items()
+        if entry.value is not False
+    }
+
+
+def _cluster(name: str, item: Item) -> Cluster:
+    values: dict[str, Any] = f.mapping(item, _CLUSTER)
+    for short in ("ready_timeout", "refresh"):
+        if short in values:
+            values[f"{short}_s"] = values.pop(short)
+    return Cluster(name=name, **values)
+
+
+def _clusters(item: Item) -> dict[str, Cluster]:
+    return {name: _cluster(name, entry) for name, entry in f.entries(item).items()}
+
+
+_TOP: dict[str, Reader] = {
+    "clusters": _clusters,
+    "default_cluster": f.text,
+    "apps": _apps,
+    "read_only": f.flag,
+    "locked": f.texts,
+}
+
+
+def config(item: Item, cluster: str = "") -> Config:
+    """The typed configuration, with ``cluster`` (or the default one) chosen.
+
+    Raises ConfigError for a bad value and UsageError for a cluster that isn't there.
+    """
+    values: dict[str, Any] = f.mapping(item, _TOP)
+    clusters: dict[str, Cluster] = values.get("clusters") or {HERE: Cluster(HERE)}
+    wanted = cluster or values.get("default_cluster", "") or next(iter(clusters))
+    if wanted not in clusters:
+        raise UsageError(f"cluster {wanted!r}", "not in the config", f.nearest(wanted, (*clusters,)))
+    return Config(
+        cluster=clusters[wanted],
+        clusters=clusters,
+        apps=values.get("apps", {}),
+        read_only=values.get("read_only", False),
+    )

@@ -1,0 +1,235 @@
+"""Runs sessions on this machine: at once or not at all, detached, with a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import getpass
+import os
+import platform
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from vizdash.engines.base import EngineInfo
+from vizdash.engines.local import machine, records
+from vizdash.errors import NotFound, Refused, TimedOut
+from vizdash.files import read_own, write_whole
+from vizdash.model import Gres, Job, JobRequest, JobState, Node, Partition
+from vizdash.resources import assets
+
+PARTITION = "local"
+_WARN_S = 300
+#: Ended jobs are listed this long, in seconds (Slurm's MinJobAge serves the same end).
+_REMEMBER_S = 3600
+#: Seconds that a new supervisor has to say who it is.
+_HATCH_S = 5.0
+#: Seconds from a cancel to the supervisor's own end: its grace and some.
+_CANCEL_S = 30.0
+_RESULTS = {
+    "finished": JobState.COMPLETED,
+    "cancelled": JobState.CANCELLED,
+    "timed-out": JobState.TIMEOUT,
+    "failed": JobState.FAILED,
+}
+
+
+class LocalEngine:
+    """See Engine. ``root`` is the folder that holds a folder for each session."""
+
+    name = "local"
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    async def info(self) -> EngineInfo:
+        """This machine, and the user who runs vizdash."""
+        return EngineInfo(
+            name=self.name,
+            cluster=platform.node(),
+            version=platform.release(),
+            user=getpass.getuser(),
+            admin=False,
+        )
+
+    async def nodes(self) -> tuple[Node, ...]:
+        """This machine as one node; what our sessions hold counts as allocated."""
+        return (await asyncio.to_thread(self._node),)
+
+    async def partitions(self) -> tuple[Partition, ...]:
+        """One, without limits."""
+        return (Partition(PARTITION, default=True, nodes=(platform.node(),)),)
+
+    async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:
+        """Our own jobs, running and lately ended."""
+        return await asyncio.to_thread(lambda: tuple(self._jobs()))
+
+    async def submit(self, request: JobRequest) -> str:
+        """Start the job now. Raises Refused, with the numbers, when it does not fit."""
+        folder = self._root / request.session_id
+        await asyncio.to_thread(self._start, folder, request)
+        deadline = time.monotonic() + _HATCH_S
+        while records.supervisor(folder) is None and not _ended(folder):
+            if time.monotonic() > deadline:
+                raise TimedOut("the session's supervisor", "it did not start", "see `vizdash logs`")
+            await asyncio.sleep(0.01)
+        return request.session_id
+
+    async def cancel(self, job_id: str) -> None:
+        """End the job and wait until nothing of it is left."""
+        folder = self._root / job_id
+        if read_own(folder / "job.json") is None:
+            raise NotFound(f"session {job_id}", "no such job on this machine")
+        pid = records.supervisor(folder)
+        if pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + _CANCEL_S
+        while records.supervisor(folder) is not None:
+            if time.monotonic() > deadline:
+                raise TimedOut(f"session {job_id}", f"it did not end in {_CANCEL_S:g} s")
+            await asyncio.sleep(0.05)
+
+    def _jobs(self) -> Iterator[Job]:
+        now = int(time.time())
+        for folder, record in records.read_all(self._root):
+            status = _status(folder)
+            alive = records.supervisor(folder) is not None
+            if not alive and status.get("STATE") != "ended":
+                if records.age_s(folder) < _HATCH_S:
+                    alive = True
+                else:
+                    status = self._bury(folder, record)
+            if not alive and now - int(status.get("UPDATED") or 0) > _REMEMBER_S:
+                continue
+            yield _job(record, status, alive=alive, now=now)
+
+    def _bury(self, folder: Path, record: records.Record) -> dict[str, str]:
+        """The supervisor was killed, or the machine restarted: end what's left, and say so."""
+        sweep = assets() / "jobs" / "sweep.sh"
+        subprocess.run(["bash", str(sweep), record.id], check=False, capture_output=True)
+        step = _status(folder).get("STEP", "")
+        status = {
+            "STATE": "ended",
+            "STEP": step,
+            "ERROR": "the session's supervisor was killed, or the machine restarted",
+            "RESULT": "failed",
+            "UPDATED": str(int(time.time())),
+        }
+        write_whole(folder / "status", "".join(f"{k}={v}\n" for k, v in status.items()))
+        (folder / "connection").unlink(missing_ok=True)
+        return status
+
+    def _node(self) -> Node:
+        held = [r.resources for f, r in records.read_all(self._root) if _live(f)]
+        about = machine.look()
+        # What other programs use is as little free as what sessions hold.
+        used = about.memory_mib - about.memory_available_mib
+        memory = min(about.memory_mib, max(used, sum(r.memory_mib for r in held)))
+        gpus = (Gres("gpu", "", about.gpus, sum(r.gpus for r in held)),) if about.gpus else ()
+        cores = min(about.cores, sum(r.cores for r in held))
+        state = "ALLOCATED" if cores == about.cores else "MIXED" if held else "IDLE"
+        return Node(
+            name=platform.node(),
+            state=state,
+            cores=about.cores,
+            cores_alloc=cores,
+            memory_mib=about.memory_mib,
+            memory_alloc_mib=memory,
+            gres=gpus,
+            partitions=(PARTITION,),
+            os_load=about.load,
+            address="127.0.0.1",
+        )
+
+    def _start(self, folder: Path, request: JobRequest) -> None:
+        """Check and start under one lock, so that two starts can't take the same room."""
+        with _lock(self._root / ".lock"):
+            self._check(request)
+            records.write(folder, request)
+            write_whole(folder / "script", request.script)
+            jobs = assets() / "jobs"
+            argv = ["setsid", "--fork", "bash", str(jobs / "supervise.sh"), str(folder)]
+            argv += [request.session_id, str(request.resources.time_s), str(_WARN_S)]
+            argv += [str(jobs / "sweep.sh")]
+            with open(request.output, "ab") as log:
+                subprocess.run(
+                    argv,
+                    check=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=Path.home(),
+                    env=_environment(),
+                )
+
+    def _check(self, request: JobRequest) -> None:
+        node, wanted = self._node(), request.resources
+        short = []
+        if wanted.cores > node.cores_free:
+            short.append(f"{wanted.cores} cores asked, {node.cores_free} of {node.cores} free")
+        if wanted.memory_mib > node.memory_free_mib:
+            free = f"{node.memory_free_mib} of {node.memory_mib} MiB free"
+            short.append(f"{wanted.memory_mib} MiB asked, {free}")
+        if wanted.gpus > node.gpus_free:
+            short.append(f"{wanted.gpus} GPUs asked, {node.gpus_free} of {node.gpus} free")
+        if short:
+            raise Refused("no room on this machine", "; ".join(short), "ask for less or stop one")
+
+
+#: What a job of this machine keeps of vizdash's environment; under Slurm it keeps nothing.
+_KEPT = ("HOME", "USER", "LOGNAME", "PATH", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR", "MODULEPATH")
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
+
+
+def _live(folder: Path) -> bool:
+    if records.supervisor(folder) is not None:
+        return True
+    return not _ended(folder) and records.age_s(folder) < _HATCH_S
+
+
+def _ended(folder: Path) -> bool:
+    return _status(folder).get("STATE") == "ended"
+
+
+def _status(folder: Path) -> dict[str, str]:
+    text = read_own(folder / "status") or ""
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def _job(record: records.Record, status: dict[str, str], *, alive: bool, now: int) -> Job:
+    state = JobState.RUNNING if alive else _RESULTS.get(status.get("RESULT", ""), JobState.FAILED)
+    claimed = status.get("STATE") or "starting"
+    comment = f"{record.comment.partition(' state=')[0]} state={claimed}"
+    comment += f" step={status.get('STEP') or '-'}"
+    return Job(
+        id=record.id,
+        user=getpass.getuser(),
+        name=record.name,
+        state=state,
+        partition=PARTITION,
+        node=platform.node(),
+        cores=record.cores,
+        memory_mib=record.memory_mib,
+        gres=f"gpu:{record.gpus}" if record.gpus else "",
+        time_limit_s=record.time_s,
+        time_left_s=max(0, record.started_at + record.time_s - now) if alive else 0,
+        start_at=record.started_at,
+        submit_at=record.started_at,
+        comment=comment,
+    )
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

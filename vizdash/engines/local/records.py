@@ -1,0 +1,88 @@
+"""The local engine's jobs: a record in each session's folder, and the supervisor's mark."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vizdash.engines.local.machine import boot_id, start_ticks
+from vizdash.files import read_own, write_whole
+from vizdash.model import JobRequest, Resources
+
+_RECORD = "job.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What was asked of one job, and when it began (seconds since the epoch)."""
+
+    id: str
+    name: str
+    app: str
+    comment: str
+    cores: int
+    memory_mib: int
+    gpus: int
+    time_s: int
+    started_at: int
+
+    @property
+    def resources(self) -> Resources:
+        """What the job holds while it runs."""
+        return Resources(self.cores, self.memory_mib, self.gpus, self.time_s)
+
+
+def write(folder: Path, request: JobRequest) -> Record:
+    """Put a new job's record into its folder."""
+    record = Record(
+        id=request.session_id,
+        name=request.name,
+        app=request.app,
+        comment=request.comment,
+        cores=request.resources.cores,
+        memory_mib=request.resources.memory_mib,
+        gpus=request.resources.gpus,
+        time_s=request.resources.time_s,
+        started_at=int(time.time()),
+    )
+    write_whole(folder / _RECORD, json.dumps(asdict(record)))
+    return record
+
+
+def read_all(root: Path) -> Iterator[tuple[Path, Record]]:
+    """Every session folder that holds a readable record of ours."""
+    if not root.is_dir():
+        return
+    for folder in sorted(root.iterdir()):
+        text = read_own(folder / _RECORD)
+        if text is None:
+            continue
+        try:
+            record = Record(**json.loads(text))
+        except (ValueError, TypeError):
+            continue
+        if record.id == folder.name:
+            yield folder, record
+
+
+def supervisor(folder: Path) -> int | None:
+    """The PID of the supervisor that runs this job now; None when it runs no more.
+
+    The start time and the boot's id are compared too, so a reused PID is never taken for it.
+    """
+    words = (read_own(folder / "supervisor") or "").split()
+    if len(words) != 3 or not (words[0].isdigit() and words[1].isdigit()):
+        return None
+    pid, ticks, boot = int(words[0]), int(words[1]), words[2]
+    if boot != boot_id() or start_ticks(pid) != ticks:
+        return None
+    return pid
+
+
+def age_s(folder: Path) -> float:
+    """Seconds since the record was written."""
+    return time.time() - os.stat(folder / _RECORD).st_mtime

@@ -1,0 +1,6 @@
+"""Slurm through its own commands: squeue, scontrol, sbatch, scancel (22.05 and newer)."""
+
+from vizdash.engines.slurm.client import SlurmEngine
+from vizdash.engines.slurm.reasons import reason_words
+
+__all__ = ["SlurmEngine", "reason_words"]

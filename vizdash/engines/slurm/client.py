@@ -1,0 +1,117 @@
+"""The Slurm engine: asks, parses, and tells refusals in words."""
+
+from __future__ import annotations
+
+import re
+
+from vizdash.engines.base import EngineInfo
+from vizdash.engines.slurm import commands, parse, refusals
+from vizdash.errors import CommandFailed, NotFound, Refused, TimedOut, Unreachable
+from vizdash.model import Job, JobRequest, Node, Partition
+from vizdash.transport import Command, CommandRunner, Result
+
+_PARSABLE = re.compile(r"^([0-9]+)(?:;\S+)?$", re.MULTILINE)
+
+#: scancel's words for a job that no longer runs.
+_ENDED = ("already completing or completed", "already finished")
+
+
+class SlurmEngine:
+    """Slurm on the machine that ``runner`` reaches, as the user named ``user`` there."""
+
+    name = "slurm"
+
+    def __init__(self, runner: CommandRunner, *, user: str) -> None:
+        self._runner = runner
+        self._user = user
+        self._info: EngineInfo | None = None
+        self._members: dict[str, list[str]] | None = None
+
+    async def info(self) -> EngineInfo:
+        """Name and version of the cluster. root and SlurmUser may act on everyone's jobs."""
+        if self._info is None:
+            told = parse.config((await self._ask(commands.show_config())).stdout)
+            self._info = EngineInfo(
+                name=self.name,
+                cluster=told.cluster,
+                version=told.version,
+                user=self._user,
+                admin=self._user in {"root", told.slurm_user},
+            )
+        return self._info
+
+    async def nodes(self) -> tuple[Node, ...]:
+        """All nodes, as slurm.conf orders them."""
+        found = parse.nodes((await self._ask(commands.show_nodes())).stdout)
+        members: dict[str, list[str]] = {}
+        for node in found:
+            for partition in node.partitions:
+                members.setdefault(partition, []).append(node.name)
+        self._members = members
+        return found
+
+    async def partitions(self) -> tuple[Partition, ...]:
+        """All partitions this user may see; their nodes as of the last call of ``nodes``."""
+        if self._members is None:
+            await self.nodes()
+        answer = (await self._ask(commands.show_partitions())).stdout
+        members = self._members or {}
+        return parse.partitions(answer, lambda name: tuple(members.get(name, ())))
+
+    async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:
+        """Jobs in every state that slurmctld still knows (MinJobAge: 5 minutes by default)."""
+        nonce = commands.new_nonce()
+        result = await self._ask(commands.squeue(nonce, user=user))
+        return parse.jobs(result.stdout, nonce, partition=partition)
+
+    async def submit(self, request: JobRequest) -> str:
+        """Hand in a job. Raises Refused with Slurm's reason in words."""
+        what = f"{request.app or request.name} was not started"
+        try:
+            result = await self._run(commands.sbatch(request))
+        except TimedOut as e:
+            raise TimedOut("sbatch", e.why, "it may still start: look before trying again") from e
+        if result.code != 0:
+            raise refusals.refusal(what, result)
+        ids = _PARSABLE.findall(result.stdout)
+        if not ids:
+            raise CommandFailed("sbatch", 0, f"no job id in its answer: {result.stdout.strip()!r}")
+        return str(ids[-1])
+
+    async def cancel(self, job_id: str) -> None:
+        """End a job by scancel. Raises Refused for someone else's, NotFound for none."""
+        result = await self._run(commands.scancel(job_id))
+        words = result.stderr.lower()
+        if "permission denied" in words and result.code not in {126, 127}:
+            raise Refused(f"job {job_id} was not stopped", "it is not yours")
+        if "invalid job id" in words:
+            await self._check_existed(job_id)
+        elif result.code != 0 and not any(part in words for part in _ENDED):
+            raise refusals.failure("scancel", result)
+
+    async def _check_existed(self, job_id: str) -> None:
+        """Raise NotFound if there never was such a job: scancel says the same of an ended one."""
+        told = parse.config((await self._ask(commands.show_config())).stdout)
+        if told.next_job_id and int(re.split(r"[_+]", job_id)[0]) >= told.next_job_id:
+            raise NotFound(f"job {job_id}", "there is no such job")
+
+    async def _ask(self, command: Command) -> Result:
+        """Run a query; raise when it failed."""
+        return refusals.check(_program(command), await self._run(command))
+
+    async def _run(self, command: Command) -> Result:
+        """Run a command; errors name Slurm's program, not env(1)."""
+        try:
+            return await self._runner.run(command)
+        except TimedOut as e:
+            raise TimedOut(_program(command), e.why, e.mend) from e
+        except Unreachable as e:
+            if e.what == "env":
+                raise Unreachable(_program(command), e.why, e.mend) from e
+            raise
+
+
+def _program(command: Command) -> str:
+    """The program that env(1) is to run."""
+    known = {"squeue", "scontrol", "sbatch", "scancel"}
+    return next((word for word in command.argv if word in known), command.argv[0])

@@ -1,0 +1,247 @@
+"""Slurm's answers as model types.
+
+Texts are kept as they came, control characters included: whoever shows them escapes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from vizdash.engines.slurm import values
+from vizdash.engines.slurm.commands import JOB_FIELDS, field_mark, record_mark
+from vizdash.engines.slurm.reasons import reason_words
+from vizdash.errors import Unreachable
+from vizdash.model import Job, JobState, Node, Partition
+
+_STATES = {state.value: state for state in JobState} | {
+    "CF": JobState.CONFIGURING,
+    "STAGE_OUT": JobState.COMPLETING,
+    "SIGNALING": JobState.RUNNING,
+    "RESIZING": JobState.RUNNING,
+    "EXPEDITING": JobState.PENDING,
+    "REQUEUED": JobState.PENDING,
+    "REQUEUE_FED": JobState.PENDING,
+    "REQUEUE_HOLD": JobState.PENDING,
+    "RESV_DEL_HOLD": JobState.PENDING,
+    "SPECIAL_EXIT": JobState.PENDING,
+    "LAUNCH_FAILED": JobState.FAILED,
+    "RECONFIG_FAIL": JobState.FAILED,
+}
+
+#: One-character ends of a node's state in Slurm's compact form (sinfo(1), "NODE STATE CODES").
+_SUFFIXES = {
+    "*": "NOT_RESPONDING",
+    "~": "POWERED_DOWN",
+    "#": "POWERING_UP",
+    "!": "POWER_DOWN",
+    "%": "POWERING_DOWN",
+    "$": "MAINTENANCE",
+    "@": "REBOOT_REQUESTED",
+    "^": "REBOOT_ISSUED",
+    "-": "PLANNED",
+}
+
+_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_/:]*\Z")
+
+#: Keys whose values may hold spaces, and keys that may follow one of them.
+_FREE = frozenset({"OS", "Comment", "Extra", "Reason", "ResvComment"})
+_AFTER_FREE = _FREE | frozenset(
+    {
+        "NodeName",
+        "Arch",
+        "RealMemory",
+        "InstanceId",
+        "InstanceType",
+        "TopologyPath",
+        "Topology",
+        "ReservationName",
+        "State",
+        "CertFlags",
+    }
+)
+
+
+def job_records(answer: str, nonce: str) -> Iterator[list[str]]:
+    """squeue's answer as lists of field values, in the order of JOB_FIELDS.
+
+    Records that don't have every field (a cut answer's last one) are left out.
+    """
+    mark = field_mark(nonce)
+    for record in answer.split(record_mark(nonce) + "\n"):
+        fields = record.split(mark)
+        if len(fields) == len(JOB_FIELDS):
+            yield fields
+
+
+def jobs(answer: str, nonce: str, *, partition: str = "") -> tuple[Job, ...]:
+    """squeue's answer as jobs; with ``partition``, those in it or waiting for it.
+
+    Raises Unreachable when the answer was cut short: jobs that were left out must not look
+    ended.
+    """
+    if answer and not answer.endswith(record_mark(nonce) + "\n"):
+        raise Unreachable("squeue", "its answer was cut short")
+    found = (job(fields) for fields in job_records(answer, nonce))
+    return tuple(j for j in found if not partition or partition in j.partition.split(","))
+
+
+def job(fields: list[str]) -> Job:
+    """One job from its field values."""
+    f = dict(zip(JOB_FIELDS, fields, strict=True))
+    cores = values.number(f["C"])
+    return Job(
+        id=f["i"],
+        user=f["u"],
+        name=f["j"],
+        state=_STATES.get(f["T"], JobState.UNKNOWN),
+        partition=f["P"],
+        reason=reason_words(f["r"]),
+        node=values.text(f["N"]),
+        cores=cores,
+        memory_mib=values.mebibytes(f["m"], cores),
+        gres=job_gres(f["b"]),
+        time_limit_s=values.seconds(f["l"]),
+        time_left_s=values.seconds(f["L"]),
+        start_at=values.epoch(f["S"]),
+        submit_at=values.epoch(f["V"]),
+        account=values.text(f["a"]),
+        qos=values.text(f["q"]),
+        comment="" if f["k"] == "(null)" else f["k"],
+    )
+
+
+def job_gres(value: str) -> str:
+    """A job's GRES in one form for all Slurm versions: ``gpu:a100:2``, commas between."""
+    parts = []
+    for name, kind, count in values.gres(value):
+        parts.append(f"{name}:{kind}:{count}" if kind else f"{name}:{count}")
+    return ",".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """What vizdash needs of ``scontrol show config``; ``next_job_id`` is 0 if untold."""
+
+    cluster: str = ""
+    version: str = ""
+    slurm_user: str = ""
+    next_job_id: int = 0
+
+
+def config(answer: str) -> ClusterConfig:
+    """``scontrol show config``: lines of ``Key = value``."""
+    found: dict[str, str] = {}
+    for line in answer.splitlines():
+        key, equals, value = line.partition("=")
+        if equals:
+            found.setdefault(key.strip(), value.strip())
+    return ClusterConfig(
+        cluster=found.get("ClusterName", ""),
+        version=found.get("SLURM_VERSION", ""),
+        slurm_user=re.sub(r"\([0-9]+\)\Z", "", found.get("SlurmUser", "")),
+        next_job_id=values.number(found.get("NEXT_JOB_ID", "")),
+    )
+
+
+def one_lines(answer: str, first_key: str) -> Iterator[dict[str, str]]:
+    """``scontrol show -o`` records as mappings; each starts with ``first_key`` at a line's start.
+
+    The first of two equal keys counts, since an administrator's free text comes last. A
+    newline in such a text (a Reason may hold one) doesn't end the record.
+    """
+    start = f"{first_key}="
+    record: list[str] = []
+    for line in answer.split("\n"):
+        if line.startswith(start) and record:
+            yield _pairs("\n".join(record))
+            record = []
+        if line.startswith(start) or record:
+            record.append(line)
+    if record:
+        yield _pairs("\n".join(record))
+
+
+def _pairs(record: str) -> dict[str, str]:
+    """Split ``A=b C=d e F=g``: words without a key belong to the value before them."""
+    found: dict[str, str] = {}
+    key = ""
+    for word in record.rstrip().split(" "):
+        name, equals, value = word.partition("=")
+        begins = bool(equals) and _KEY.match(name) is not None
+        if begins and (key not in _FREE or name in _AFTER_FREE) and name not in found:
+            key = name
+            found[key] = value
+        elif key:
+            found[key] += f" {word}"
+    return {name: value.strip() for name, value in found.items()}
+
+
+def nodes(answer: str) -> tuple[Node, ...]:
+    """``scontrol show node -o -d`` as nodes."""
+    return tuple(node(record) for record in one_lines(answer, "NodeName"))
+
+
+def node(f: Mapping[str, str]) -> Node:
+    """One node. Its cores are those that Slurm may give (CPUEfctv where it is told)."""
+    state, flags = node_state(f.get("State", ""))
+    name = f["NodeName"]
+    memory = values.number(f.get("RealMemory", ""))
+    return Node(
+        name=name,
+        state=state,
+        flags=flags,
+        cores=values.number(f.get("CPUEfctv", "")) or values.number(f.get("CPUTot", "")),
+        cores_alloc=values.number(f.get("CPUAlloc", "")),
+        memory_mib=max(0, memory - values.number(f.get("MemSpecLimit", ""))),
+        memory_alloc_mib=values.number(f.get("AllocMem", "")),
+        gres=values.node_gres(f.get("Gres", ""), f.get("GresUsed", "")),
+        partitions=values.names(f.get("Partitions", "")),
+        features=values.names(f.get("ActiveFeatures", "")),
+        reason=values.text(f.get("Reason", "")),
+        os_load=values.real(f.get("CPULoad", "")),
+        address=values.text(f.get("NodeAddr", "")) or name,
+    )
+
+
+def node_state(value: str) -> tuple[str, tuple[str, ...]]:
+    """Base state and flags of ``MIXED+DRAIN+PLANNED``, ``IDLE*``, ``DOWN*+DRAIN``."""
+    found: list[str] = []
+    extra: list[str] = []
+    for part in value.upper().split("+"):
+        word = part.rstrip("".join(_SUFFIXES))
+        extra += [_SUFFIXES[char] for char in part[len(word) :]]
+        if word:
+            found.append(word)
+    base, *flags = found or ["UNKNOWN"]
+    if base in {"DRAINED", "DRAINING"}:
+        extra.insert(0, "DRAIN")
+        base = "IDLE" if base == "DRAINED" else "MIXED"
+    return base, tuple(dict.fromkeys([*flags, *extra]))
+
+
+def partitions(
+    answer: str, members: Callable[[str], tuple[str, ...]] = lambda _: ()
+) -> tuple[Partition, ...]:
+    """``scontrol show partition -o``; ``members`` gives a partition's nodes by name."""
+    return tuple(
+        partition(record, members(record["PartitionName"]))
+        for record in one_lines(answer, "PartitionName")
+    )
+
+
+def partition(f: Mapping[str, str], members: tuple[str, ...] = ()) -> Partition:
+    """One partition."""
+    accounts = f.get("AllowAccounts", "ALL")
+    return Partition(
+        name=f["PartitionName"],
+        state=f.get("State", "UP"),
+        default=f.get("Default", "NO") == "YES",
+        nodes=members,
+        max_time_s=values.seconds(f.get("MaxTime", "")),
+        default_time_s=values.seconds(f.get("DefaultTime", "")),
+        max_memory_per_node_mib=values.limit(f.get("MaxMemPerNode", "")),
+        max_cores_per_node=values.limit(f.get("MaxCPUsPerNode", "")),
+        allow_accounts=() if accounts.upper() == "ALL" else values.names(accounts),
+    )

@@ -1,0 +1,148 @@
+"""Slurm's reason codes in words.
+
+Codes: squeue(1), "JOB REASON CODES", and the source's job_state_reason table. Limits are told
+by the make of their names (``QOSMaxCpuPerUserLimit``), so one that is new to us reads well too.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_WORDS = {
+    "AccountNotAllowed": "the account may not use this partition",
+    "AccountingPolicy": "a limit of the account or QOS is reached",
+    "BadConstraints": "no node has what was asked for",
+    "BeginTime": "it is not to start yet",
+    "BurstBufferOperation": "a burst buffer operation failed",
+    "BurstBufferResources": "waiting for burst buffer space",
+    "BurstBufferStageIn": "its files are being staged in",
+    "Cleaning": "its previous run is being cleaned up",
+    "Constraints": "no node has the features asked for now",
+    "DeadLine": "it could not end before its deadline",
+    "Dependency": "waiting for another job",
+    "DependencyNeverSatisfied": "it waits for a job that can no longer do what was asked",
+    "FedJobLock": "another cluster of the federation is trying to start it",
+    "FrontEndDown": "no front end node is up",
+    "InactiveLimit": "it was inactive for too long",
+    "InvalidAccount": "the account is not valid",
+    "InvalidQOS": "the QOS is not valid",
+    "JobArrayTaskLimit": "as many tasks of the array run as may run at once",
+    "JobHeldAdmin": "held by an administrator",
+    "JobHeldUser": "held by its user",
+    "JobHoldMaxRequeue": "held after being requeued too often",
+    "JobLaunchFailure": "it could not be launched on its node",
+    "Licenses": "waiting for a licence",
+    "MaxMemPerLimit": "it asks for more memory than the partition allows",
+    "NodeDown": "its node went down",
+    "NonZeroExitCode": "it ended with an error",
+    "OutOfMemory": "it used more memory than it had",
+    "PartitionConfig": "it asks for more than the partition allows",
+    "PartitionDown": "the partition is down",
+    "PartitionInactive": "the partition starts no jobs now",
+    "PartitionNodeLimit": "it asks for more nodes than the partition allows, or they are down",
+    "PartitionTimeLimit": "it asks for more time than the partition allows",
+    "PowerNotAvail": "waiting for electric power",
+    "PowerReserved": "waiting for electric power that is reserved",
+    "Priority": "jobs with a higher priority come first",
+    "Prolog": "its node is being prepared",
+    "QOSNotAllowed": "the QOS may not be used in this partition",
+    "QOSUsageThreshold": "the account has used up what the QOS gives",
+    "RaisedSignal": "it was ended by a signal",
+    "ReqNodeNotAvail": "a node it needs is down, drained or reserved",
+    "Reservation": "waiting for its reservation to begin",
+    "ReservationDeleted": "its reservation was deleted",
+    "ReservationInvalid": "its reservation is no longer valid",
+    "Resources": "waiting for free cores, memory or GPUs",
+    "SchedDefer": "it was to start at once or not at all",
+    "SystemFailure": "Slurm or its node failed",
+    "TimeLimit": "it reached its time limit",
+}
+
+#: Sentences that Slurm itself puts in the place of a code: how they begin, and ours.
+_SENTENCES = (
+    ("ReqNodeNotAvail,", "a node it needs is down, drained or reserved"),
+    ("Nodes required for job are DOWN", "every node it could use is down, drained or reserved"),
+    ("Nodes_required_for_job_are_DOWN", "every node it could use is down, drained or reserved"),
+    ("launch failed requeued held", "held: it could not be launched on its node"),
+    ("launch_failed_requeued_held", "held: it could not be launched on its node"),
+    ("job requeued in held state", "held after being requeued"),
+    ("job_requeued_in_held_state", "held after being requeued"),
+    ("JobHoldMaxRequeue", "held after being requeued too often"),
+)
+
+_LIMIT = re.compile(
+    r"(?P<of>QOS|Assoc|Association|)(?P<kind>Grp|Max|Min)(?P<what>[A-Za-z]*?)"
+    r"(?P<run>Run)?(?P<minutes>Min(?:ute)?s)?"
+    r"(?P<per>Per(?:Job|User|Node|Account))?(?:Limit|NotSatisfied)?\Z"
+)
+
+_RESOURCES = {
+    "bb": "burst buffer space",
+    "billing": "billing units",
+    "cpu": "CPUs",
+    "energy": "energy",
+    "gres": "GPUs (or other GRES)",
+    "job": "running jobs",
+    "lic": "licences",
+    "license": "licences",
+    "mem": "memory",
+    "memory": "memory",
+    "node": "nodes",
+    "submitjob": "submitted jobs",
+    "wall": "time",
+    "wallduration": "time",
+}
+
+_OWNERS = {"QOS": "the QOS", "Assoc": "the account", "Association": "the account"}
+_PER = {"PerJob": "a job", "PerUser": "a user", "PerNode": "a node", "PerAccount": "an account"}
+
+
+@lru_cache(maxsize=512)
+def reason_words(reason: str) -> str:
+    """A job's reason (squeue's %r) as one short phrase; empty when there is none.
+
+    One that is unknown is shown as it is, its words set apart.
+    """
+    code = reason.strip().strip("()")
+    if code in {"", "None", "null", "N/A"}:
+        return ""
+    if code in _WORDS:
+        return _WORDS[code]
+    for start, words in _SENTENCES:
+        if code.startswith(start):
+            return words + _nodes_named(code)
+    return _limit_words(code) or _readable(code)
+
+
+def _nodes_named(code: str) -> str:
+    """`` (viz-node001)`` from ``ReqNodeNotAvail, UnavailableNodes:viz-node001``."""
+    match = re.search(r"UnavailableNodes:\s*(\S+)", code)
+    return f" ({match[1]})" if match else ""
+
+
+def _limit_words(code: str) -> str:
+    """The words for a limit of a QOS, an account or an association; empty if it is none."""
+    match = _LIMIT.match(code)
+    if match is None:
+        return ""
+    what = match["what"].lower()
+    resource = _RESOURCES.get(what) or _RESOURCES.get(what.removesuffix("s")) or "a resource"
+    if match["minutes"]:
+        resource = f"{resource} x minutes"
+    owner = _OWNERS.get(match["of"], "the QOS")
+    if match["kind"] == "Min":
+        return f"it asks for less than {owner} demands: {resource}"
+    if match["kind"] == "Grp":
+        return f"all jobs of {owner} together have reached its limit: {resource}"
+    if match["per"]:
+        return f"more than {owner} allows {_PER[match['per']]}: {resource}"
+    return f"more than {owner} allows: {resource}"
+
+
+def _readable(code: str) -> str:
+    """``SomeNewReason`` as ``some new reason``; a sentence stays one."""
+    if " " in code:
+        return code
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", code).replace("_", " ")
+    return " ".join(w if w.isupper() and len(w) > 1 else w.lower() for w in words.split())

@@ -1,0 +1,186 @@
+"""What Slurm's commands say on stderr, as errors a person can act on.
+
+Messages: the source's slurm_errno table and sbatch's own; with ``LC_ALL=C`` they are English.
+"""
+
+from __future__ import annotations
+
+import re
+
+from vizdash.engines.slurm.reasons import reason_words
+from vizdash.errors import CommandFailed, Refused, Unreachable, VizdashError
+from vizdash.transport import Result
+
+#: What says that slurmctld (or munge, or the configuration) could not be asked at all.
+_UNREACHABLE = (
+    ("unable to contact slurm controller", "slurmctld does not answer"),
+    ("rate limit exceeded", "slurmctld asks for fewer queries"),
+    ("incompatible versions of client and server", "Slurm's commands don't fit its controller"),
+    ("socket timed out", "slurmctld did not answer in time"),
+    ("protocol authentication error", "slurmctld refuses this host's munge credential"),
+    ("munge encode failed", "munge does not run on this host"),
+    ("could not establish a configuration source", "this host has no Slurm configuration"),
+    ("backup controller in standby mode", "only the standby controller answers"),
+    ("communication connection failure", "slurmctld does not answer"),
+    ("connection refused", "slurmctld does not answer"),
+    ("zero bytes were transmitted", "slurmctld closed the connection"),
+    ("unable to establish control", "slurmctld does not answer"),
+    ("process is shutting down", "slurmctld is shutting down"),
+)
+
+#: sbatch's messages, the telling ones first: (part of the message, why, mend).
+_REFUSALS = (
+    (
+        "memory specification can not be satisfied",
+        "no node of the partition has that much memory",
+        "ask for less memory",
+    ),
+    (
+        "cpu count per node can not be satisfied",
+        "no node of the partition has that many cores",
+        "ask for fewer cores",
+    ),
+    (
+        "invalid generic resource (gres)",
+        "the cluster has no such GPUs (or other GRES)",
+        "ask for none, or for a kind that `vizdash nodes` shows",
+    ),
+    (
+        "invalid gres specification",
+        "GPUs were asked for both with and without a type",
+        "ask for one or the other",
+    ),
+    (
+        "invalid feature specification",
+        "no node has the features that the constraint names",
+        "leave out --constraint, or name others",
+    ),
+    (
+        "more processors requested than permitted",
+        "no node of the partition has that many cores",
+        "ask for fewer cores",
+    ),
+    (
+        "requested nodes not in this partition",
+        "the node asked for is not in the partition",
+        "name another node or partition",
+    ),
+    ("invalid node name", "there is no such node", "name another node"),
+    (
+        "memory required by task is not available",
+        "no node of the partition has that much memory",
+        "ask for less memory",
+    ),
+    (
+        "requested node configuration is not available",
+        "no node of the partition has that many cores, GPUs and that much memory together",
+        "ask for less",
+    ),
+    (
+        "requested time limit is invalid",
+        "it is more time than the partition allows",
+        "ask for less time",
+    ),
+    ("invalid time limit specification", "that is no time limit", "write it as 2h or 1-12:00:00"),
+    ("invalid partition name", "there is no such partition", "name another partition"),
+    (
+        "no partition specified or system default",
+        "the cluster has no default partition",
+        "name a partition",
+    ),
+    (
+        "required partition not available",
+        "the partition takes no jobs now",
+        "wait, or name another partition",
+    ),
+    ("partition in down state", "the partition is down", "wait, or name another partition"),
+    (
+        "user's group not permitted",
+        "your groups may not use this partition",
+        "name another partition, or ask an administrator",
+    ),
+    (
+        "invalid account or account/partition",
+        "you may not use this account with this partition",
+        "name another account or partition",
+    ),
+    ("invalid qos", "you may not use this QOS, or there is none such", "name another QOS"),
+    (
+        "violates accounting/qos policy",
+        "it is over a limit of your account or QOS",
+        "ask for less, or stop a session first",
+    ),
+    (
+        "access denied to requested reservation",
+        "the reservation is not for you",
+        "leave out --reservation, or ask its owner",
+    ),
+    (
+        "requested reservation is invalid",
+        "there is no such reservation, or not for this partition",
+        "leave out --reservation, or name another",
+    ),
+    (
+        "requested reservation not usable",
+        "the reservation can't be used now",
+        "leave out --reservation, or wait",
+    ),
+    (
+        "required node not available",
+        "the node is down, drained or reserved",
+        "name another node, or none",
+    ),
+    ("system submissions disabled", "the cluster takes no jobs now", "try later"),
+    ("maxjobcount limit reached", "the cluster's queue is full", "try later"),
+    ("requested partition configuration not available", "it is more than the partition allows",
+     "ask for less"),
+    ("invalid user id", "Slurm does not know you", "ask an administrator"),
+    ("access/permission denied", "Slurm does not allow it", "ask an administrator"),
+    ("immediate execution impossible", "it can't start at once", "leave out --immediate"),
+    ("unrecognized option", "sbatch does not know one of the options after --", "see `man sbatch`"),
+)
+
+_PREFIX = re.compile(r"^(?:sbatch|scancel|squeue|scontrol): (?:error|fatal|info|warning): ")
+_FAILED = "Batch job submission failed: "
+_LIMIT_LINE = re.compile(r"^(?:QOS|Assoc|Max)[A-Za-z]+\Z")
+
+
+def said(stderr: str) -> list[str]:
+    """The lines of ``stderr`` without the programs' prefixes, empty ones left out."""
+    lines = (_PREFIX.sub("", line.strip()).strip() for line in stderr.splitlines())
+    return [line.removeprefix(_FAILED) for line in lines if line]
+
+
+def check(program: str, result: Result) -> Result:
+    """Return ``result``, or raise Unreachable or CommandFailed as its stderr tells."""
+    if result.code == 0:
+        return result
+    raise failure(program, result)
+
+
+def failure(program: str, result: Result) -> VizdashError:
+    """The error for a command that failed for no reason of the request's own."""
+    words = result.stderr.lower()
+    if result.code == 127 or (result.code == 126 and "permission denied" in words):
+        return Unreachable(program, "not found there", "is Slurm on PATH? else load its module")
+    for part, why in _UNREACHABLE:
+        if part in words:
+            return Unreachable("Slurm", why)
+    return CommandFailed(program, result.code, "\n".join(said(result.stderr)))
+
+
+def refusal(what: str, result: Result) -> VizdashError:
+    """The error for an sbatch that failed: Refused in words, or Unreachable.
+
+    A message we don't know (a site's job_submit plugin may say anything) is passed on.
+    """
+    error = failure("sbatch", result)
+    if isinstance(error, Unreachable):
+        return error
+    lines = said(result.stderr)
+    words = "\n".join(lines).lower()
+    limits = [reason_words(line) for line in lines if _LIMIT_LINE.match(line)]
+    for part, why, mend in _REFUSALS:
+        if part in words:
+            return Refused(what, limits[0] if limits else why, mend)
+    return Refused(what, "; ".join(lines) or f"sbatch ended with code {result.code}")

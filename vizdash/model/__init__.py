@@ -1,0 +1,26 @@
+"""Pure, frozen types that every layer shares. Nothing here does I/O."""
+
+from vizdash.model.image import Image
+from vizdash.model.job import Job, JobState
+from vizdash.model.node import Gres, Node, Partition
+from vizdash.model.request import JobRequest, Resources, SessionRequest
+from vizdash.model.session import Session, SessionState
+from vizdash.model.snapshot import Capacity, Diff, Snapshot, diff
+
+__all__ = [
+    "Capacity",
+    "Diff",
+    "Gres",
+    "Image",
+    "Job",
+    "JobRequest",
+    "JobState",
+    "Node",
+    "Partition",
+    "Resources",
+    "Session",
+    "SessionRequest",
+    "SessionState",
+    "Snapshot",
+    "diff",
+]

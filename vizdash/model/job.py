@@ -1,0 +1,82 @@
+"""Jobs as the engine tells them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Slurm's base job states (squeue(1), "JOB STATE CODES"); UNKNOWN for one newer than us."""
+
+    PENDING = "PENDING"
+    CONFIGURING = "CONFIGURING"
+    RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"
+    COMPLETING = "COMPLETING"
+    COMPLETED = "COMPLETED"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+    TIMEOUT = "TIMEOUT"
+    PREEMPTED = "PREEMPTED"
+    NODE_FAIL = "NODE_FAIL"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    BOOT_FAIL = "BOOT_FAIL"
+    DEADLINE = "DEADLINE"
+    REVOKED = "REVOKED"
+    STOPPED = "STOPPED"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of the job will run again."""
+        return self in _ENDED
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the job has not begun."""
+        return self in {JobState.PENDING, JobState.CONFIGURING}
+
+
+_ENDED = frozenset(
+    {
+        JobState.COMPLETED,
+        JobState.CANCELLED,
+        JobState.FAILED,
+        JobState.TIMEOUT,
+        JobState.PREEMPTED,
+        JobState.NODE_FAIL,
+        JobState.OUT_OF_MEMORY,
+        JobState.BOOT_FAIL,
+        JobState.DEADLINE,
+        JobState.REVOKED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job. Texts are as the submitter wrote them: escape before showing.
+
+    Times are seconds; ``start_at`` and ``submit_at`` are seconds since the epoch, ``start_at``
+    being the expected start of a pending job where Slurm has one. ``time_left_s`` is None
+    when the job has no limit, and negative values never occur.
+    """
+
+    id: str
+    user: str
+    name: str
+    state: JobState
+    partition: str = ""
+    reason: str = ""
+    node: str = ""
+    cores: int = 0
+    memory_mib: int = 0
+    gres: str = ""
+    time_limit_s: int | None = None
+    time_left_s: int | None = None
+    start_at: int | None = None
+    submit_at: int | None = None
+    account: str = ""
+    qos: str = ""
+    comment: str = ""

@@ -1,0 +1,56 @@
+"""A session: one VNC desktop, which is one job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vizdash.model.request import Resources
+
+
+class SessionState(StrEnum):
+    """Where a session stands; UNKNOWN when the engine could not be asked."""
+
+    PENDING = "pending"
+    STARTING = "starting"
+    READY = "ready"
+    ENDING = "ending"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session as shown in a row.
+
+    ``reason`` says in words why a pending one waits; ``result`` how an ended one ended
+    (``finished``, ``cancelled``, ``timed out``, ``failed``); ``step`` and ``error`` are the
+    step that failed and its last error line. ``expected_start_at`` and ``started_at`` are
+    seconds since the epoch, ``time_left_s`` seconds (None: no limit). ``mine`` is whether it
+    belongs to the person asking. ``claim`` texts come from the job's comment, which anyone can
+    forge: they are shown, never trusted.
+    """
+
+    id: str
+    job_id: str
+    app: str
+    user: str
+    state: SessionState
+    mine: bool = True
+    node: str = ""
+    partition: str = ""
+    reason: str = ""
+    result: str = ""
+    step: str = ""
+    error: str = ""
+    resources: Resources = Resources(cores=0, memory_mib=0, gpus=0, time_s=0)
+    image_version: str = ""
+    expected_start_at: int | None = None
+    started_at: int | None = None
+    time_left_s: int | None = None
+    legacy: bool = False
+
+    @property
+    def live(self) -> bool:
+        """Whether it holds, or waits for, resources."""
+        return self.state is not SessionState.ENDED

@@ -1,0 +1,86 @@
+"""All that one poll saw, and what changed since the last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from vizdash.model.image import Image
+from vizdash.model.node import Node, Partition
+from vizdash.model.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Sums over the usable nodes of the partition."""
+
+    cores: int = 0
+    cores_alloc: int = 0
+    memory_mib: int = 0
+    memory_alloc_mib: int = 0
+    gpus: int = 0
+    gpus_used: int = 0
+
+    @classmethod
+    def of(cls, nodes: Iterable[Node]) -> Capacity:
+        """Add up the nodes that can take jobs."""
+        up = [n for n in nodes if n.usable]
+        return cls(
+            cores=sum(n.cores for n in up),
+            cores_alloc=sum(n.cores_alloc for n in up),
+            memory_mib=sum(n.memory_mib for n in up),
+            memory_alloc_mib=sum(n.memory_alloc_mib for n in up),
+            gpus=sum(n.gpus for n in up),
+            gpus_used=sum(n.gpus - n.gpus_free for n in up),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One poll. ``taken_at`` (seconds since the epoch) is outside equality."""
+
+    cluster: str
+    engine: str
+    partition: str
+    user: str
+    nodes: tuple[Node, ...] = ()
+    partitions: tuple[Partition, ...] = ()
+    sessions: tuple[Session, ...] = ()
+    images: tuple[Image, ...] = ()
+    taken_at: float = field(default=0.0, compare=False)
+
+    @property
+    def capacity(self) -> Capacity:
+        """Sums over the usable nodes."""
+        return Capacity.of(self.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """Names of rows that came, changed and went, in the new snapshot's order."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+
+class _Comparable(Protocol):
+    def __eq__(self, other: object, /) -> bool: ...
+
+
+T = TypeVar("T", bound=_Comparable)
+
+
+def diff(old: Iterable[T], new: Iterable[T], key: Callable[[T], str]) -> Diff:
+    """Compare two lists of rows by ``key``; order alone is not a change."""
+    before = {key(row): row for row in old}
+    after = {key(row): row for row in new}
+    return Diff(
+        added=tuple(k for k in after if k not in before),
+        changed=tuple(k for k, row in after.items() if k in before and before[k] != row),
+        removed=tuple(k for k in before if k not in after),
+    )

@@ -1,0 +1,1 @@
+"""Sessions: asking for them, finding them, reaching them, ending them."""

@@ -1,0 +1,69 @@
+"""A session's public record: the job's comment (sbatch(1), --comment).
+
+It is world-readable, and anyone may write one into a job of their own, so it holds no secret
+and is taken as a claim: shown, never trusted with a path or a command. Form, version 1::
+
+    vizdash/1 id=3f9a01bc app=desktop image=1.0 state=ready step=ready
+
+Values are made of ``[A-Za-z0-9._:+@/-]``; an empty one is written ``-``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+SCHEMA = 1
+_MARK = f"vizdash/{SCHEMA} "
+_SAFE = re.compile(r"[^A-Za-z0-9._:+@/-]")
+_PAIR = re.compile(r"([a-z]+)=([A-Za-z0-9._:+@/-]{1,64})")
+_ID = re.compile(r"[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a job's comment claims of a session."""
+
+    id: str
+    app: str
+    image: str = ""
+    state: str = "pending"
+    step: str = ""
+
+
+def encode(claim: Claim) -> str:
+    """The comment's text."""
+    pairs = [
+        ("id", claim.id),
+        ("app", claim.app),
+        ("image", claim.image),
+        ("state", claim.state),
+        ("step", claim.step),
+    ]
+    return _MARK + " ".join(f"{key}={_SAFE.sub('_', value)[:64] or '-'}" for key, value in pairs)
+
+
+def decode(comment: str) -> Claim | None:
+    """The claim in a comment, or None when it isn't one of ours (or is malformed)."""
+    if not comment.startswith(_MARK):
+        return None
+    pairs: dict[str, str] = {}
+    for word in comment[len(_MARK) :].split(" "):
+        match = _PAIR.fullmatch(word)
+        if not match:
+            return None
+        pairs[match[1]] = "" if match[2] == "-" else match[2]
+    if not is_id(pairs.get("id", "")) or not pairs.get("app"):
+        return None
+    return Claim(
+        id=pairs["id"],
+        app=pairs["app"],
+        image=pairs.get("image", ""),
+        state=pairs.get("state", ""),
+        step=pairs.get("step", ""),
+    )
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` has the form of a session id: eight lower-case hexadecimal digits."""
+    return _ID.fullmatch(text) is not None

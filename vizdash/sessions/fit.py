@@ -1,0 +1,134 @@
+"""What fits now, and what never will: told before the engine is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vizdash.model import Node, Partition, Resources
+from vizdash.units import duration_words
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """``now``: nodes with room, and for how many sessions of this size; ``ever``: nodes that
+    are large enough when empty; ``refusal``: one line when it can never run, else empty."""
+
+    now: tuple[tuple[str, int], ...] = ()
+    ever: tuple[str, ...] = ()
+    refusal: str = ""
+
+    @property
+    def words(self) -> str:
+        """One line for people."""
+        if self.refusal:
+            return self.refusal
+        count = sum(n for _, n in self.now)
+        if not count:
+            return f"nothing free now: it waits for {_names(self.ever)}"
+        noun = "session" if count == 1 else "sessions"
+        fits = "fits" if count == 1 else "fit"
+        return f"{count} {noun} of this size {fits} now: {_names([n for n, _ in self.now])}"
+
+
+def fit(
+    resources: Resources,
+    nodes: Sequence[Node],
+    partition: Partition | None,
+    *,
+    node: str = "",
+    without: frozenset[str] = frozenset(),
+) -> Fit:
+    """Hold ``resources`` against the partition's limits and its nodes.
+
+    ``node`` is the one asked for (empty: any); ``without`` are nodes that lack the image.
+    """
+    if partition is not None and (over := _over_limits(resources, partition)):
+        return Fit(refusal=over)
+    members = [n for n in nodes if partition is None or partition.name in n.partitions]
+    if node and node not in {n.name for n in members}:
+        where = f"partition {partition.name}" if partition else "the cluster"
+        return Fit(refusal=f"node {node} is not in {where}, which has {_names(_by_name(members))}")
+    large = [n for n in members if _holds(resources, n.cores, n.memory_mib, n.gpus)]
+    ever = [n for n in large if n.name not in without and (not node or n.name == node)]
+    if not ever:
+        return Fit(refusal=_too_large(resources, members, large, node))
+    now = [(n.name, _times(resources, n)) for n in ever if n.usable]
+    return Fit(now=tuple((n, count) for n, count in now if count), ever=_by_name(ever))
+
+
+def _by_name(nodes: Sequence[Node]) -> tuple[str, ...]:
+    return tuple(n.name for n in nodes)
+
+
+def _holds(wanted: Resources, cores: int, memory_mib: int, gpus: int) -> bool:
+    return wanted.cores <= cores and wanted.memory_mib <= memory_mib and wanted.gpus <= gpus
+
+
+def _times(wanted: Resources, node: Node) -> int:
+    """How many sessions of this size the node's free resources hold."""
+    rooms = [node.cores_free // wanted.cores, node.memory_free_mib // wanted.memory_mib]
+    if wanted.gpus:
+        rooms.append(node.gpus_free // wanted.gpus)
+    return min(rooms)
+
+
+def _over_limits(wanted: Resources, partition: Partition) -> str:
+    limit = partition.max_time_s
+    if limit is not None and wanted.time_s > limit:
+        return (
+            f"{duration_words(wanted.time_s)} asked, but partition {partition.name} "
+            f"allows {duration_words(limit)} at most"
+        )
+    cap = partition.max_memory_per_node_mib
+    if cap is not None and wanted.memory_mib > cap:
+        return (
+            f"{wanted.memory_mib} MiB asked, but partition {partition.name} "
+            f"allows {cap} MiB a node at most"
+        )
+    cores = partition.max_cores_per_node
+    if cores is not None and wanted.cores > cores:
+        return (
+            f"{wanted.cores} cores asked, but partition {partition.name} "
+            f"allows {cores} a node at most"
+        )
+    return ""
+
+
+def _too_large(
+    wanted: Resources, members: Sequence[Node], large: Sequence[Node], node: str
+) -> str:
+    """Name the numbers, and what would fit."""
+    asked = [f"{wanted.memory_mib} MiB", f"{wanted.cores} cores"]
+    if wanted.gpus:
+        asked.append(f"{wanted.gpus} GPU")
+    if not members:
+        return f"{', '.join(asked)} asked, but the partition has no nodes"
+    one = next((n for n in members if n.name == node), None)
+    if one is not None:
+        lacks = _lacks(wanted, one)
+        if not lacks:
+            return f"node {node} has no such image"
+        others = [n.name for n in large if n.name != node]
+        hint = f"; {_names(others)} would fit" if others else ""
+        return f"{lacks}{hint}"
+    if large:
+        return f"no node that is large enough ({_names(_by_name(large))}) has the image"
+    biggest = max(members, key=lambda n: (n.gpus >= wanted.gpus, n.memory_mib, n.cores))
+    return f"{_lacks(wanted, biggest)}, and no node of the partition has more"
+
+
+def _lacks(wanted: Resources, node: Node) -> str:
+    short = []
+    if wanted.memory_mib > node.memory_mib:
+        short.append(f"{wanted.memory_mib} MiB asked, but {node.name} has {node.memory_mib} MiB")
+    if wanted.cores > node.cores:
+        short.append(f"{wanted.cores} cores asked, but {node.name} has {node.cores}")
+    if wanted.gpus > node.gpus:
+        short.append(f"{wanted.gpus} GPUs asked, but {node.name} has {node.gpus}")
+    return "; ".join(short)
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:6])
+    return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown

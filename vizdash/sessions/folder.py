@@ -1,0 +1,122 @@
+"""A session's folder: log, status and connection, readable by its owner alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vizdash.errors import NotFound, Refused
+from vizdash.files import read_own
+from vizdash.sessions.comment import is_id
+
+_LIMIT = 64 * 1024
+
+
+def sessions_root() -> Path:
+    """``~/.local/state/vizdash/sessions``: a fixed place, since job scripts write there too
+    and do not see the client's environment."""
+    return Path.home() / ".local" / "state" / "vizdash" / "sessions"
+
+
+def folder_of(session_id: str) -> Path:
+    """The folder of a session. Raises ValueError for what is no session id."""
+    if not is_id(session_id):
+        raise ValueError(f"{session_id!r} is no session id")
+    return sessions_root() / session_id
+
+
+def make_folder(session_id: str) -> Path:
+    """Make the folder, 0700. Raises Refused when it can't be made."""
+    folder = folder_of(session_id)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(mode=0o700)
+    except OSError as e:
+        raise Refused(f"can't make {folder}", e.strerror or str(e), "check your home") from e
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach a session. The passwords are kept out of ``repr``."""
+
+    job_id: str
+    node: str
+    node_ip: str
+    port: int
+    web_socket: str
+    password: str = field(repr=False)
+    view_password: str = field(default="", repr=False)
+    runtime_dir: str = ""
+    display: str = ""
+    image_digest: str = ""
+    started_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the job last said of itself (see the session protocol in assets/jobs/vnc.sh)."""
+
+    state: str = ""
+    step: str = ""
+    error: str = ""
+    result: str = ""
+    updated_at: int = 0
+
+
+def read_connection(session_id: str) -> Connection:
+    """The connection file. Raises NotFound when there's none (yet, or any more)."""
+    values = read_pairs(folder_of(session_id) / "connection")
+    if values is None or values.get("SESSION_ID") != session_id:
+        raise NotFound(f"session {session_id}", "it has no connection file", "is it ready?")
+    port = values.get("VNC_PORT", "")
+    return Connection(
+        job_id=values.get("JOB_ID", ""),
+        node=values.get("NODE", ""),
+        node_ip=values.get("NODE_IP", ""),
+        port=int(port) if port.isdigit() and values.get("WEB_SOCKET", "") == "" else 0,
+        web_socket=values.get("WEB_SOCKET", ""),
+        password=values.get("PASSWORD", ""),
+        view_password=values.get("VIEW_PASSWORD", ""),
+        runtime_dir=values.get("RUNTIME_DIR", ""),
+        display=values.get("DISPLAY", ""),
+        image_digest=values.get("IMAGE_DIGEST", ""),
+        started_at=_number(values.get("START_TIME", "")),
+    )
+
+
+def read_status(session_id: str) -> Status:
+    """The status file; an empty Status when the job has not written one."""
+    values: Mapping[str, str] = read_pairs(folder_of(session_id) / "status") or {}
+    return Status(
+        state=values.get("STATE", ""),
+        step=values.get("STEP", ""),
+        error=values.get("ERROR", ""),
+        result=values.get("RESULT", "").replace("-", " "),
+        updated_at=_number(values.get("UPDATED", "")),
+    )
+
+
+def read_pairs(path: Path) -> dict[str, str] | None:
+    """``KEY=VALUE`` lines of a file that is ours; None when it isn't there or isn't ours."""
+    text = read_own(path)
+    if text is None:
+        return None
+    pairs = (line.partition("=") for line in text.split("\n") if "=" in line)
+    return {key.strip(): value for key, _, value in pairs}
+
+
+def tail(path: Path, lines: int) -> str:
+    """The last ``lines`` lines of a log, reading at most 64 KiB a hundred lines."""
+    limit = max(_LIMIT, lines * 640)
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - limit))
+        text = file.read().decode("utf-8", errors="replace")
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0

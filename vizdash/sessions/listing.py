@@ -1,0 +1,122 @@
+"""Jobs -> sessions: what a job and its comment say, in a user's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from vizdash.engines.slurm.reasons import pending_words
+from vizdash.model import Job, JobState, Resources, Session, SessionState
+from vizdash.model.gres import gpu_count
+from vizdash.sessions.comment import Claim, decode
+from vizdash.sessions.folder import Status, read_status
+
+_RESULTS = {
+    JobState.COMPLETED: "finished",
+    JobState.CANCELLED: "cancelled",
+    JobState.TIMEOUT: "timed out",
+    JobState.OUT_OF_MEMORY: "failed",
+    JobState.NODE_FAIL: "failed",
+    JobState.PREEMPTED: "cancelled",
+}
+
+#: Causes of an end that the job itself could not write down.
+_CAUSES = {
+    JobState.OUT_OF_MEMORY: "ran out of the memory it was given",
+    JobState.NODE_FAIL: "its node failed",
+    JobState.BOOT_FAIL: "its node did not boot",
+    JobState.PREEMPTED: "preempted by another job",
+    JobState.DEADLINE: "its deadline passed",
+}
+
+
+def sessions_of(
+    jobs: Iterable[Job],
+    user: str,
+    *,
+    status_of: Callable[[str], Status] = read_status,
+) -> tuple[Session, ...]:
+    """The sessions among ``jobs``, live ones first, newest first.
+
+    ``status_of`` reads what the job wrote into its folder: asked for ``user``'s own only, since
+    nobody else's folder can be read. A comment is a claim, so a second job with the id of a
+    first one of the same user does not hide it: rows are told apart by their job.
+    """
+    found = []
+    for job in jobs:
+        claim = decode(job.comment)
+        if claim is not None:
+            found.append(_session(job, claim, mine=job.user == user, status_of=status_of))
+    found.sort(key=lambda s: (s.live, s.mine, _order(s.job_id)), reverse=True)
+    return tuple(found)
+
+
+def _order(job_id: str) -> tuple[int, str]:
+    head = job_id.partition("_")[0]
+    return (int(head), job_id) if head.isdigit() else (0, job_id)
+
+
+def _session(
+    job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], Status]
+) -> Session:
+    state = _state(job.state, claim.state)
+    status = Status()
+    if mine and state in {SessionState.ENDED, SessionState.ENDING, SessionState.STARTING}:
+        status = status_of(claim.id)
+    result, step, error = _end(job, claim, status) if state is SessionState.ENDED else ("", "", "")
+    return Session(
+        id=claim.id,
+        job_id=job.id,
+        app=claim.app,
+        user=job.user,
+        state=state,
+        mine=mine,
+        node=job.node,
+        partition=job.partition,
+        reason=pending_words(job.reason) if state is SessionState.PENDING else "",
+        result=result,
+        step=step or (status.step if state is SessionState.STARTING else ""),
+        error=error,
+        resources=Resources(
+            cores=job.cores,
+            memory_mib=job.memory_mib,
+            gpus=gpu_count(job.gres),
+            time_s=job.time_limit_s or 0,
+        ),
+        image_version=claim.image,
+        expected_start_at=job.start_at if state is SessionState.PENDING else None,
+        started_at=None if state is SessionState.PENDING else job.start_at,
+        time_left_s=job.time_left_s,
+        legacy=claim.step.startswith("legacy"),
+    )
+
+
+def _state(job: JobState, claimed: str) -> SessionState:
+    """The job's state rules; the claim only refines a running one."""
+    if job.ended:
+        return SessionState.ENDED
+    if job is JobState.PENDING:
+        return SessionState.PENDING
+    if job is JobState.COMPLETING:
+        return SessionState.ENDING
+    if job is JobState.UNKNOWN:
+        return SessionState.UNKNOWN
+    if job in {JobState.RUNNING, JobState.SUSPENDED}:
+        if claimed == "ready":
+            return SessionState.READY
+        if claimed in {"ending", "ended", "failed"}:
+            return SessionState.ENDING
+    return SessionState.STARTING
+
+
+def _end(job: Job, claim: Claim, status: Status) -> tuple[str, str, str]:
+    """Result, step and error line of an ended session."""
+    result = _RESULTS.get(job.state, "failed")
+    if job.state in _CAUSES:
+        return result, claim.step, _CAUSES[job.state]
+    if status.state == "ended" and status.result:
+        result = status.result
+    elif job.state is JobState.COMPLETED and claim.state == "failed":
+        result = "failed"
+    if result != "failed":
+        return result, "", ""
+    return result, status.step or claim.step, status.error or "the job ended without saying why"

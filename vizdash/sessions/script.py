@@ -1,0 +1,43 @@
+"""Renders a job script: values as shlex-quoted assignments, so that they need no environment.
+
+sbatch's ``--export=NAME=a,b`` cuts a value at the comma, and ``--export=ALL`` leaks the caller's
+environment into the job; a script sent on stdin has neither trouble.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+
+from vizdash.errors import Refused
+
+Value = str | int | Sequence[str]
+_HEADER = re.compile(r"\s*(#.*)?")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def render(script: str, values: Mapping[str, Value]) -> str:
+    """``script`` with an assignment block after its leading comments (and #SBATCH lines).
+
+    Raises Refused for a value with control characters, which no honest setting has.
+    """
+    lines = script.splitlines()
+    at = next((i for i, line in enumerate(lines) if not _HEADER.fullmatch(line)), len(lines))
+    block = ["# Values of this session, set by vizdash."]
+    block += [f"{name}={_quoted(name, value)}" for name, value in values.items()]
+    return "\n".join([*lines[:at], *block, *lines[at:]]) + "\n"
+
+
+def _quoted(name: str, value: Value) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return _one(name, value)
+    return "( " + " ".join(_one(name, entry) for entry in value) + " )"
+
+
+def _one(name: str, text: str) -> str:
+    if _CONTROL.search(text):
+        raise Refused(f"{name} holds a control character", "", "take it out")
+    return shlex.quote(text)

@@ -14,7 +14,7 @@ umask 077
 
 folder=$1 id=$2 limit=$3 warn=$4 sweep=$5
 grace=20
-export VIZDASH_SESSION_ID=$id
+
 VIZDASH_END_TIME=$(($(date +%s) + limit))
 export VIZDASH_END_TIME
 
@@ -25,42 +25,36 @@ printf '%s %s %s\n' "$$" "${fields[19]}" "$(cat /proc/sys/kernel/random/boot_id)
   >"$folder/.supervisor.$$"
 mv -f "$folder/.supervisor.$$" "$folder/supervisor"
 
+# A timer that can be ended at once: its sleep is a child that it remembers.
+timers=()
+timer() { # SECONDS SIGNAL PID
+  (
+    trap 'kill "$!" 2>/dev/null; exit 0' TERM
+    sleep "$1" &
+    wait "$!"
+    kill -s "$2" "$3" 2>/dev/null
+  ) >/dev/null 2>&1 &
+  timers+=("$!")
+}
+
 job=''
 ask_end() {
-  [ -n "$job" ] && kill -TERM "$job" 2>/dev/null
-  (sleep "$grace" && kill -KILL "$job" 2>/dev/null) >/dev/null 2>&1 &
-  killer=$!
+  [ -z "$job" ] || kill -TERM "$job" 2>/dev/null
+  timer "$grace" KILL "$job"
 }
-killer=''
 trap ask_end TERM
 trap '' HUP INT
 
-setsid bash "$folder/script" </dev/null &
+VIZDASH_SESSION_ID=$id setsid bash "$folder/script" </dev/null &
 job=$!
 
-# A timer that can be ended at once: its sleep is a child that we remember.
-timer() {
-  local seconds=$1 signal=$2
-  (
-    trap 'kill "$!" 2>/dev/null; exit 0' TERM
-    sleep "$seconds" &
-    wait "$!"
-    kill -s "$signal" "$3" 2>/dev/null
-  ) >/dev/null 2>&1 &
-}
-timers=()
-if [ "$limit" -gt "$warn" ]; then
-  timer $((limit - warn)) USR1 "$job"
-  timers+=("$!")
-fi
+if [ "$limit" -gt "$warn" ]; then timer $((limit - warn)) USR1 "$job"; fi
 timer "$limit" TERM "$$"
-timers+=("$!")
 
 while kill -0 "$job" 2>/dev/null; do
   wait "$job"
 done
 kill "${timers[@]}" 2>/dev/null
-if [ -n "$killer" ]; then kill "$killer" 2>/dev/null; fi
 
 bash "$sweep" "$id"
 

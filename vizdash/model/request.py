@@ -36,7 +36,7 @@ class SessionRequest:
 class JobRequest:
     """A job as an engine takes it: the whole script, and what it needs.
 
-    ``output`` is an absolute path on the node's file system; ``extra`` are raw sbatch(1)
+    ``exclude`` are nodes to keep off (they lack the image). ``output`` is an absolute path on the node's file system; ``extra`` are raw sbatch(1)
     arguments, passed last so that they win.
     """
 
@@ -53,4 +53,5 @@ class JobRequest:
     partition: str = ""
     reservation: str = ""
     constraint: str = ""
+    exclude: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from vizdash.engines.slurm.reasons import pending_words
+from vizdash.engines.slurm.reasons import reason_words
 from vizdash.model import Job, JobState, Resources, Session, SessionState
 from vizdash.model.gres import gpu_count
 from vizdash.sessions.comment import Claim, decode
@@ -72,7 +72,7 @@ def _session(
         mine=mine,
         node=job.node,
         partition=job.partition,
-        reason=pending_words(job.reason) if state is SessionState.PENDING else "",
+        reason=words(job.reason) if state is SessionState.PENDING else "",
         result=result,
         step=step or (status.step if state is SessionState.STARTING else ""),
         error=error,

@@ -1,0 +1,95 @@
+"""Looks at what a session needs on this machine, and names what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from vizdash.errors import VizdashError
+from vizdash.service import Service
+from vizdash.sessions.browser import have_browser
+from vizdash.sessions.folder import sessions_root
+from vizdash.transport.base import Command
+from vizdash.transport.local import LocalRunner
+
+#: What the local engine's host runtime needs: program, what it is for, Debian's package.
+_LOCAL = (
+    ("Xvnc", "the X server of a desktop", "tigervnc-standalone-server"),
+    ("vncpasswd", "its password file", "tigervnc-tools"),
+    ("websockify", "the browser's way to it", "websockify"),
+    ("openbox", "the window manager", "openbox"),
+    ("xterm", "the terminal", "xterm"),
+    ("dbus-run-session", "a bus for each session", "dbus-daemon"),
+)
+_SLURM = (
+    ("sbatch", "to start sessions", "slurm-client"),
+    ("squeue", "to see sessions", "slurm-client"),
+    ("scontrol", "to see nodes", "slurm-client"),
+    ("scancel", "to stop sessions", "slurm-client"),
+    ("ssh", "to reach sessions on nodes", "openssh-client"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    what: str
+    ok: bool
+    found: str
+    mend: str = ""
+
+
+async def examine(service: Service) -> tuple[Finding, ...]:
+    """Everything that a session from here needs, in the order in which it is needed."""
+    runner = LocalRunner()
+    findings = [await _engine(service)]
+    local = service.engine.name == "local"
+    for program, purpose, package in _LOCAL if local else _SLURM:
+        there = runner.has(program)
+        mend = f"apt-get install {package} (or: make system)"
+        findings.append(Finding(program, there, purpose, mend))
+    if local:
+        page = Path("/usr/share/novnc/vnc.html")
+        findings.append(
+            Finding("noVNC", page.is_file(), str(page), "apt-get install novnc (or: make system)")
+        )
+        findings.append(await _version(runner, "apptainer", "optional: sessions from images"))
+    findings.append(await asyncio.to_thread(_state_folder))
+    browser = have_browser()
+    words = "here" if browser else "none here: vizdash shows the address to open instead"
+    findings.append(Finding("browser", True, words))
+    return tuple(findings)
+
+
+async def _engine(service: Service) -> Finding:
+    try:
+        info = await service.info()
+        nodes = await service.engine.nodes()
+    except VizdashError as e:
+        return Finding("engine", False, e.line, "is the cluster up, and this machine a part of it?")
+    words = f"{info.name} {info.version} on {info.cluster}, {len(nodes)} nodes, you are {info.user}"
+    return Finding("engine", True, words)
+
+
+async def _version(runner: LocalRunner, program: str, otherwise: str) -> Finding:
+    if not runner.has(program):
+        return Finding(program, True, f"not installed ({otherwise})")
+    try:
+        result = await runner.run(Command((program, "--version")))
+    except VizdashError as e:
+        return Finding(program, False, e.line, f"does `{program} --version` work?")
+    return Finding(program, True, result.stdout.strip())
+
+
+def _state_folder() -> Finding:
+    """The folder of sessions must be ours and writable."""
+    root = sessions_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as e:
+        return Finding("session folder", False, f"{root}: {e.strerror}", "check your home")
+    good = os.access(root, os.W_OK) and root.stat().st_uid == os.geteuid()
+    return Finding("session folder", good, str(root), "it must be yours and writable")

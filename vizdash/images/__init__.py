@@ -1,0 +1,1 @@
+"""Apptainer images: where they are, and on which nodes."""

@@ -1,0 +1,159 @@
+"""What verbs print: stdout is data (a table or JSON), stderr is talk.
+
+JSON is a promise: ``{"schema": 1, "cluster": ..., "taken_at": ..., "<things>": [...]}``, units in
+key names, keys are added and never renamed within a schema.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from vizdash.model import Node, Session
+from vizdash.units import duration_words
+
+SCHEMA = 1
+#: Formatting characters that can reorder or hide text on a terminal (Unicode category Cf).
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def printable(text: str) -> str:
+    """``text`` with control and direction characters written as escapes, safe on a terminal."""
+    return "".join(
+        c.encode("unicode_escape").decode("ascii") if unicodedata.category(c) in _HIDDEN else c
+        for c in text
+    )
+
+
+def talk(text: str) -> None:
+    """One line for the person, on stderr."""
+    print(f"vizdash: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def write(text: str) -> None:
+    """Data, on stdout."""
+    print(text, flush=True)
+
+
+def write_json(kind: str, rows: Sequence[object] | Mapping[str, Any], cluster: str) -> None:
+    """The promise above; ``rows`` is a list of things, or one thing."""
+    about = {"schema": SCHEMA, "cluster": cluster, "taken_at": int(time.time())}
+    write(json.dumps({**about, kind: rows}, default=str, ensure_ascii=True))
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns, as wide as their widest cell; every cell made printable."""
+    lines = [list(headers), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(cells(line[i]) for line in lines) for i in range(len(headers))]
+    return "\n".join(
+        "  ".join(
+            cell + " " * (width - cells(cell)) for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def cells(text: str) -> int:
+    """Width on a terminal: wide characters (Unicode TR11) take two cells, marks none."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def node_json(node: Node) -> dict[str, Any]:
+    """A node in JSON."""
+    return {
+        "name": node.name,
+        "state": node.state_words,
+        "usable": node.usable,
+        "reason": node.reason,
+        "cores": node.cores,
+        "cores_alloc": node.cores_alloc,
+        "memory_mib": node.memory_mib,
+        "memory_alloc_mib": node.memory_alloc_mib,
+        "gres": [asdict(g) for g in node.gres],
+        "partitions": list(node.partitions),
+        "features": list(node.features),
+        "os_load": node.os_load,
+    }
+
+
+def session_json(session: Session) -> dict[str, Any]:
+    """A session in JSON."""
+    values = asdict(session)
+    resources = values.pop("resources")
+    values.pop("legacy")
+    values["state"] = str(session.state)
+    values["kind"] = "legacy" if session.legacy else "vizdash"
+    values |= {
+        "cores": resources["cores"],
+        "memory_mib": resources["memory_mib"],
+        "gpus": resources["gpus"],
+        "time_limit_s": resources["time_s"] or None,
+    }
+    return values
+
+
+def node_row(node: Node) -> tuple[str, ...]:
+    """A node in a table."""
+    gres = ", ".join(f"{g.name} {g.used}/{g.total}" for g in node.gres)
+    load = "" if node.os_load is None else f"{node.os_load:.2f}"
+    return (
+        node.name,
+        node.state_words,
+        f"{node.cores_alloc}/{node.cores}",
+        f"{node.memory_alloc_mib}/{node.memory_mib}",
+        gres,
+        load,
+        node.reason,
+    )
+
+
+NODE_HEADERS = ("NODE", "STATE", "CORES", "MEMORY MIB", "GRES", "LOAD", "REASON")
+SESSION_HEADERS = ("SESSION", "JOB", "APP", "USER", "STATE", "NODE", "LEFT", "SIZE", "NOTE")
+
+
+def session_row(session: Session) -> tuple[str, ...]:
+    """A session in a table."""
+    left = "" if session.time_left_s is None or not session.live else session.time_left_s
+    size = f"{session.resources.cores}c {session.resources.memory_mib}M"
+    if session.resources.gpus:
+        size += f" {session.resources.gpus}g"
+    return (
+        session.id,
+        session.job_id,
+        session.app,
+        session.user,
+        str(session.state),
+        session.node,
+        duration_words(left) if isinstance(left, int) else "",
+        size,
+        note(session),
+    )
+
+
+def note(session: Session) -> str:
+    """What there is to say of a session: why it waits, or how it ended."""
+    if session.state == "ended":
+        if session.result == "failed":
+            return f"failed at {session.step or 'start'}: {session.error}"
+        return session.result
+    if session.reason:
+        note = session.reason
+        if session.expected_start_at:
+            at = time.strftime("%H:%M", time.localtime(session.expected_start_at))
+            note += f"; expected start {at}"
+        return note
+    return f"step {session.step}" if session.state == "starting" and session.step else ""
+
+
+def quiet_stdout() -> None:
+    """After a broken pipe (``vizdash sessions | head``): nothing more to write to."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,357 @@
+"""One cluster as one user sees it: what the dashboard and the verbs stand on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import platformdirs
+
+from vizdash.config import App, Config
+from vizdash.config.fields import nearest
+from vizdash.engines import Engine, EngineInfo
+from vizdash.errors import NotFound, Refused, UsageError, VizdashError
+from vizdash.files import read_own, write_whole
+from vizdash.images.scan import Found, scan, version_of
+from vizdash.model import (
+    Job,
+    Node,
+    Partition,
+    Resources,
+    Session,
+    SessionRequest,
+    SessionState,
+    Snapshot,
+)
+from vizdash.sessions import browser, folder, listing, routes, submit
+from vizdash.sessions.fit import Fit, fit
+from vizdash.transport.base import CommandRunner, PortForwarder
+
+#: Seconds that a look into the nodes' image folders, and at other people's jobs, stays good.
+_IMAGES_S = 60.0
+_OTHERS_S = 30.0
+#: A browser has read its page by then.
+_PAGE_S = 20.0
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is asked less often than at every poll, and when it was."""
+
+    images: Found = Found()
+    images_at: float = float("-inf")
+    partitions: tuple[Partition, ...] = ()
+    partitions_at: float = float("-inf")
+    others: tuple[Job, ...] = ()
+    others_at: float = float("-inf")
+
+
+class Service:
+    """Everything a face of vizdash may do with one cluster. Methods raise VizdashError."""
+
+    def __init__(
+        self, config: Config, engine: Engine, runner: CommandRunner, forwarder: PortForwarder
+    ) -> None:
+        self.config = config
+        self.engine = engine
+        self._runner = runner
+        self._forwarder = forwarder
+        self._kept = _Kept()
+        self._pages: set[asyncio.Task[None]] = set()
+
+    # ------------------------------------------------------------------ reading
+
+    async def info(self) -> EngineInfo:
+        """Who and what the engine is."""
+        return await self.engine.info()
+
+    async def snapshot(self, *, all_users: bool = True, images: bool = True) -> Snapshot:
+        """Ask for everything once. The user's own jobs are asked for every time, those of
+        others and the nodes' images only now and then."""
+        info, nodes, mine, partitions = await asyncio.gather(
+            self.engine.info(), self.engine.nodes(), self._own_jobs(), self._partitions()
+        )
+        others = await self._others(info.user) if all_users else ()
+        partition = self._partition(partitions)
+        members = tuple(n for n in nodes if partition is None or partition.name in n.partitions)
+        found = await self._images(members) if images else self._kept.images
+        sessions = await asyncio.to_thread(listing.sessions_of, (*mine, *others), info.user)
+        return Snapshot(
+            cluster=info.cluster,
+            engine=f"{info.name} {info.version}",
+            partition=partition.name if partition else "",
+            user=info.user,
+            nodes=members,
+            partitions=partitions,
+            sessions=sessions,
+            images=found.images,
+            taken_at=time.time(),
+        )
+
+    async def sessions(self, *, all_users: bool = False) -> tuple[Session, ...]:
+        """The user's own sessions, or everybody's."""
+        info = await self.engine.info()
+        jobs = await self.engine.jobs(user=None if all_users else info.user)
+        return await asyncio.to_thread(listing.sessions_of, jobs, info.user)
+
+    async def find(self, word: str) -> Session:
+        """The session called ``word``: its id, its start, or its job's id. One's own first.
+
+        Raises NotFound, or UsageError when it could be several.
+        """
+        sessions = await self.sessions()
+        hits = [s for s in sessions if word in {s.id, s.job_id}]
+        hits = hits or [s for s in sessions if len(word) >= 3 and s.id.startswith(word)]
+        if not hits:
+            live = ", ".join(s.id for s in sessions if s.live) or "none"
+            raise NotFound(f"session {word}", "there is no such session of yours", f"live: {live}")
+        if len({s.job_id for s in hits}) > 1:
+            raise UsageError(f"session {word}", "could be several", "name the job id")
+        return hits[0]
+
+    def apps(self) -> tuple[App, ...]:
+        """The catalogue."""
+        return tuple(self.config.apps.values())
+
+    def app(self, name: str) -> App:
+        """One entry. Raises NotFound naming the nearest."""
+        if name not in self.config.apps:
+            hint = nearest(name, tuple(self.config.apps))
+            raise NotFound(f"app {name!r}", "not in the catalogue", hint)
+        return self.config.apps[name]
+
+    async def fit(self, request: SessionRequest) -> Fit:
+        """What fits now and ever, from fresh figures of the nodes."""
+        nodes, partitions = await asyncio.gather(self.engine.nodes(), self._partitions())
+        partition = self._partition(partitions, request.partition)
+        if request.partition and partition is None:
+            names = tuple(p.name for p in partitions)
+            hint = nearest(request.partition, names)
+            return Fit(refusal=f"partition {request.partition!r} is not there; {hint}")
+        return fit(
+            request.resources,
+            nodes,
+            partition,
+            node=request.node,
+            without=await self._without_image(request, nodes, partition),
+        )
+
+    # ------------------------------------------------------------------ starting, stopping
+
+    async def start(self, request: SessionRequest) -> Session:
+        """Hand a session to the engine and return it at once, pending (or starting).
+
+        Raises Refused when it can't run (before the engine is asked where that can be told),
+        leaving nothing behind.
+        """
+        self._writable()
+        app = self.app(request.app)
+        runtime = self._runtime(app, request)
+        image = submit.image_path(app, self.config.cluster, request.image)
+        image = image if runtime == "apptainer" else ""
+        info, verdict = await asyncio.gather(self.engine.info(), self.fit(request))
+        without: tuple[str, ...] = ()
+        if image:
+            without = tuple(sorted(self._kept.images.without(image)))
+        if verdict.refusal:
+            mend = f"vizdash deploy {app.name}" if "image" in verdict.refusal else "ask for less"
+            raise Refused(f"{app.name} was not started", verdict.refusal, mend)
+        version = request.image or version_of(self._kept.images.images, image)
+        prepared = submit.Prepared(submit.new_id(), app, runtime, image, version)
+        job = submit.job_request(
+            request,
+            prepared,
+            self.config.cluster,
+            engine=self.engine.name,
+            output=folder.folder_of(prepared.session_id),
+            exclude=without,
+        )
+        place = await asyncio.to_thread(folder.make_folder, prepared.session_id)
+        try:
+            job_id = await self.engine.submit(job)
+        except Refused:
+            await asyncio.to_thread(_remove, place)
+            raise
+        await asyncio.to_thread(self._remember, request)
+        return Session(
+            id=prepared.session_id,
+            job_id=job_id,
+            app=app.name,
+            user=info.user,
+            state=SessionState.PENDING,
+            partition=job.partition,
+            resources=request.resources,
+            image_version=version,
+            legacy=app.kind == "legacy",
+        )
+
+    async def stop(self, session: Session) -> None:
+        """End a session. Raises Refused for someone else's."""
+        self._writable()
+        if not session.mine and not (await self.engine.info()).admin:
+            raise Refused(f"session {session.id}", f"it belongs to {session.user}")
+        await self.engine.cancel(session.job_id)
+
+    async def logs(self, session: Session, *, lines: int = 200) -> str:
+        """The end of a session's log. Raises NotFound while there's none."""
+        if not session.mine:
+            raise Refused(f"log of {session.id}", f"only {session.user} can read it")
+        try:
+            path = folder.folder_of(session.id) / "job.log"
+            return await asyncio.to_thread(folder.tail, path, lines)
+        except (OSError, ValueError) as e:
+            why = "the job has not begun" if not session.node else str(e)
+            raise NotFound(f"log of {session.id}", why) from e
+
+    # ------------------------------------------------------------------ opening
+
+    async def open_route(self, session: Session) -> routes.Route:
+        """Make the way to a ready session. Raises NotFound, Refused or Unreachable."""
+        if not session.mine:
+            raise Refused(f"session {session.id}", f"only {session.user} can open it")
+        if session.state is not SessionState.READY:
+            why = f"it is {session.state}" + (f": {session.reason}" if session.reason else "")
+            raise Refused(f"session {session.id} can't be opened", why)
+        connection = await asyncio.to_thread(folder.read_connection, session.id)
+        return await routes.open_route(connection, self._forwarder)
+
+    def open_browser(self, route: routes.Route) -> bool:
+        """Start the user's browser; False when there's none here: then show the address."""
+        if not browser.have_browser():
+            return False
+        page = browser.RedirectFile(route.url)
+        started = browser.start_browser(page)
+
+        async def clean() -> None:
+            try:
+                await asyncio.sleep(_PAGE_S if started else 0)
+            finally:
+                page.remove()
+
+        task = asyncio.get_running_loop().create_task(clean())
+        self._pages.add(task)
+        task.add_done_callback(self._pages.discard)
+        return started
+
+    async def close(self) -> None:
+        """Take away what opening left behind."""
+        for task in tuple(self._pages):
+            task.cancel()
+        await asyncio.gather(*self._pages, return_exceptions=True)
+
+    # ------------------------------------------------------------------ the last choice
+
+    def last_request(self) -> SessionRequest | None:
+        """What was asked for last, if its app is still in the catalogue."""
+        try:
+            values = json.loads(read_own(self._memory()) or "")
+            resources = Resources(**values.pop("resources"))
+            extra = tuple(values.pop("extra", ()))
+            request = SessionRequest(resources=resources, extra=extra, **values)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+        return request if request.app in self.config.apps else None
+
+    def _remember(self, request: SessionRequest) -> None:
+        path = self._memory()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_whole(path, json.dumps(asdict(request)))
+        except OSError:
+            return  # a convenience: a full home must not spoil a start
+
+    def _memory(self) -> Path:
+        name = f"last-{self.config.cluster.name}.json"
+        return Path(platformdirs.user_state_dir("vizdash")) / name
+
+    # ------------------------------------------------------------------ helpers
+
+    def _writable(self) -> None:
+        if self.config.read_only:
+            raise Refused("read-only", "this vizdash changes nothing", "start it without it")
+
+    def _runtime(self, app: App, request: SessionRequest) -> str:
+        if app.runtime != "auto":
+            return app.runtime
+        if self.engine.name != "local":
+            return "apptainer"
+        image = Path(submit.image_path(app, self.config.cluster, request.image))
+        here = self._runner.has("apptainer") and image.exists()
+        return "apptainer" if here or request.image else "host"
+
+    async def _own_jobs(self) -> tuple[Job, ...]:
+        return await self.engine.jobs(user=(await self.engine.info()).user)
+
+    async def _others(self, user: str) -> tuple[Job, ...]:
+        kept = self._kept
+        if time.monotonic() - kept.others_at > _OTHERS_S and self.engine.name != "local":
+            jobs = await self.engine.jobs()
+            kept.others = tuple(job for job in jobs if job.user != user)
+            kept.others_at = time.monotonic()
+        return kept.others
+
+    async def _partitions(self) -> tuple[Partition, ...]:
+        kept = self._kept
+        if time.monotonic() - kept.partitions_at > _IMAGES_S:
+            kept.partitions = await self.engine.partitions()
+            kept.partitions_at = time.monotonic()
+        return kept.partitions
+
+    def _partition(self, partitions: tuple[Partition, ...], wanted: str = "") -> Partition | None:
+        """The one asked for, the cluster's configured one, or the engine's default."""
+        name = wanted or (self.config.cluster.partition if self.engine.name != "local" else "")
+        if name:
+            return next((p for p in partitions if p.name == name), None)
+        return next((p for p in partitions if p.default), None)
+
+    async def _images(self, nodes: tuple[Node, ...]) -> Found:
+        kept = self._kept
+        if time.monotonic() - kept.images_at > _IMAGES_S:
+            names = [n.name for n in nodes if n.usable]
+            root = self.config.cluster.image_root
+            local = self.engine.name == "local"
+            kept.images = await scan(self._runner, names, root, here=local)
+            kept.images_at = time.monotonic()
+        return kept.images
+
+    async def _without_image(
+        self, request: SessionRequest, nodes: tuple[Node, ...], partition: Partition | None
+    ) -> frozenset[str]:
+        """Nodes known to lack the image; none where they could not be looked at."""
+        app = self.app(request.app)
+        if app.kind == "legacy" or self._runtime(app, request) != "apptainer":
+            return frozenset()
+        members = tuple(n for n in nodes if partition is None or partition.name in n.partitions)
+        found = await self._images(members)
+        return found.without(submit.image_path(app, self.config.cluster, request.image))
+
+
+def _remove(place: Path) -> None:
+    """Take back a folder that no job will use."""
+    for left in place.iterdir():
+        left.unlink(missing_ok=True)
+    place.rmdir()
+
+
+def request_for(app: App, choices: Mapping[str, object], preset: str = "") -> SessionRequest:
+    """A request for ``app`` with its defaults (or a preset's) under ``choices``.
+
+    Raises UsageError for a preset that the app has not.
+    """
+    resources = app.resources
+    if preset:
+        if preset not in app.presets:
+            raise UsageError(f"preset {preset!r}", "", nearest(preset, tuple(app.presets)))
+        resources = app.presets[preset]
+    names = {"cores", "memory_mib", "gpus", "time_s"}
+    given = {key: value for key, value in choices.items() if value is not None}
+    resources = replace(resources, **{k: v for k, v in given.items() if k in names})  # type: ignore[arg-type]
+    rest = {key: value for key, value in given.items() if key not in names}
+    return SessionRequest(app=app.name, resources=resources, **rest)  # type: ignore[arg-type]
+
+
+__all__ = ["Fit", "Service", "VizdashError", "request_for"]

@@ -1,0 +1,134 @@
+"""From what a person asks for to a job."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vizdash.config import App, Cluster
+from vizdash.config.fields import GEOMETRY
+from vizdash.errors import UsageError
+from vizdash.model import JobRequest, SessionRequest
+from vizdash.resources import job_script
+from vizdash.sessions import comment
+from vizdash.sessions.script import Value, render
+
+#: The job script that runs a site's script of the legacy kind.
+LEGACY_SCRIPT = "legacy.sh"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All that was decided before the folder is made and the engine is asked."""
+
+    session_id: str
+    app: App
+    runtime: str
+    image: str
+    version: str
+
+
+def new_id() -> str:
+    """A session id: 32 random bits, eight hexadecimal digits."""
+    return secrets.token_hex(4)
+
+
+def image_path(app: App, cluster: Cluster, version: str) -> str:
+    """The SIF that a session of ``app`` runs from; empty for an app without one.
+
+    ``version`` is a version (``1.0``) or a path; empty for the current one.
+    """
+    if version.startswith("/"):
+        return version
+    if version:
+        if "/" in version:
+            raise UsageError(f"image {version!r}", "a version or an absolute path is expected")
+        return f"{cluster.image_root.rstrip('/')}/{app.name}/{app.name}-{version}.sif"
+    return app.image or f"{cluster.image_root.rstrip('/')}/{app.name}/{app.name}.sif"
+
+
+def job_request(
+    request: SessionRequest,
+    prepared: Prepared,
+    cluster: Cluster,
+    *,
+    engine: str,
+    output: Path,
+    exclude: tuple[str, ...] = (),
+) -> JobRequest:
+    """The job for ``request``. Raises NotFound for a missing job script, UsageError for bad
+    values."""
+    app = prepared.app
+    geometry = request.geometry or app.geometry
+    if not GEOMETRY.fullmatch(geometry):
+        raise UsageError(f"geometry {geometry!r}", "", "write WIDTHxHEIGHT, e.g. 1280x720")
+    values = _values(prepared, cluster, engine=engine, geometry=geometry)
+    claim = comment.Claim(
+        prepared.session_id,
+        app.name,
+        prepared.version,
+        "pending",
+        "legacy" if app.kind == "legacy" else "",
+    )
+    return JobRequest(
+        name=f"vizdash-{app.name}",
+        script=_script(app, cluster, values),
+        session_id=prepared.session_id,
+        app=app.name,
+        comment=comment.encode(claim),
+        output=str(output / "job.log"),
+        resources=request.resources,
+        node=request.node,
+        account=request.account or cluster.account,
+        qos=request.qos or cluster.qos,
+        partition=request.partition or cluster.partition,
+        reservation=request.reservation,
+        constraint=request.constraint,
+        exclude=exclude,
+        extra=request.extra,
+    )
+
+
+def _script(app: App, cluster: Cluster, values: Mapping[str, Value]) -> str:
+    script = job_script(app.script, cluster.job_scripts).read_text(encoding="utf-8")
+    if app.kind != "legacy":
+        return render(script, values)
+    # The site's script runs as a child of ours, whole; its #SBATCH lines stay sbatch's.
+    wrapper = job_script(LEGACY_SCRIPT).read_text(encoding="utf-8").splitlines()
+    header = [line for line in script.splitlines() if line.startswith("#SBATCH")]
+    whole = "\n".join([wrapper[0], *header, *wrapper[1:]])
+    return render(whole, {**values, "VIZDASH_SCRIPT": script})
+
+
+def _values(
+    prepared: Prepared, cluster: Cluster, *, engine: str, geometry: str
+) -> dict[str, Value]:
+    app = prepared.app
+    command = app.host_command if prepared.runtime == "host" else app.command
+    if prepared.runtime == "host" and app.kind != "legacy" and not command:
+        raise UsageError(f"app {app.name}", "it has no host_command", "see config.example.yaml")
+    environment = {**cluster.environment, **app.environment}
+    return {
+        "SESSION_ID": prepared.session_id,
+        "VNC_PORT": "",
+        "VIZDASH_SCHEMA": comment.SCHEMA,
+        "VIZDASH_ENGINE": engine,
+        "VIZDASH_APP": app.name,
+        "VIZDASH_RUNTIME": prepared.runtime,
+        "VIZDASH_IMAGE": prepared.image,
+        "VIZDASH_IMAGE_VERSION": prepared.version,
+        "VIZDASH_COMMAND": command,
+        "VIZDASH_GEOMETRY": geometry,
+        "VIZDASH_ROUTE": cluster.route,
+        "VIZDASH_PORT_MIN": cluster.ports[0],
+        "VIZDASH_PORT_MAX": cluster.ports[1],
+        "VIZDASH_BINDS": (*cluster.binds, *app.binds),
+        "VIZDASH_ENV": tuple(f"{name}={value}" for name, value in environment.items()),
+        "VIZDASH_MODULES": (*cluster.modules, *app.modules),
+        "VIZDASH_JOB_ID": prepared.session_id if engine == "local" else "",
+        "VIZDASH_WARN_SECONDS": 300,
+        "VIZDASH_READY_TIMEOUT": cluster.ready_timeout_s,
+        "VIZDASH_VNC_PASSWORD": app.vnc_password,
+    }

@@ -1,0 +1,78 @@
+"""Waiting for a session to become ready, telling what it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from vizdash.errors import TimedOut, Unreachable, VizdashError
+from vizdash.model import Session, SessionState
+from vizdash.service import Service
+
+#: Seconds between looks: at first, and for a session that waits long.
+_FIRST_S = 0.25
+_LATER_S = 5.0
+#: Failed looks in a row before giving up.
+_FAILURES = 5
+
+
+async def wait_ready(
+    service: Service,
+    session: Session,
+    tell: Callable[[str], None],
+    *,
+    timeout_s: int | None = None,
+) -> Session:
+    """The session once it is ready.
+
+    Raises VizdashError with the step and the last error line when it ends instead, TimedOut
+    after ``timeout_s`` (the session is left as it is).
+    """
+    began = time.monotonic()
+    told, failures = "", 0
+    while True:
+        try:
+            session = await _look(service, session)
+            failures = 0
+        except (TimedOut, Unreachable):
+            failures += 1
+            if failures == _FAILURES:
+                raise
+        if session.state is SessionState.READY:
+            return session
+        if session.state is SessionState.ENDED:
+            raise _ended(session)
+        if (words := _words(session)) != told:
+            tell(f"{session.id}: {words}")
+            told = words
+        waited = time.monotonic() - began
+        if timeout_s is not None and waited > timeout_s:
+            raise TimedOut(
+                f"session {session.id}", f"{words} after {timeout_s} s", "it is left as it is"
+            )
+        # A person who has just pressed the key sees it at once; a queue is asked gently.
+        await asyncio.sleep(min(_LATER_S, max(_FIRST_S, waited / 20)))
+
+
+async def _look(service: Service, session: Session) -> Session:
+    for one in await service.sessions():
+        if one.job_id == session.job_id:
+            return one
+    raise VizdashError(f"session {session.id}", "the cluster knows no such job any more")
+
+
+def _words(session: Session) -> str:
+    if session.state is SessionState.PENDING:
+        return f"pending: {session.reason}" if session.reason else "pending"
+    where = f" on {session.node}" if session.node else ""
+    step = f", step {session.step}" if session.step else ""
+    return f"{session.state}{where}{step}"
+
+
+def _ended(session: Session) -> VizdashError:
+    if session.result == "failed":
+        where = f" at step {session.step}" if session.step else ""
+        mend = f"see vizdash logs {session.id}"
+        return VizdashError(f"session {session.id} failed{where}", session.error, mend)
+    return VizdashError(f"session {session.id} has ended", session.result)

@@ -1,0 +1,217 @@
+"""The lab: a real Slurm cluster of several hosts on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from tests.lab import recipe
+from tests.lab.host import Host, die_with_parent
+from tests.lab.images import build_images
+from tests.lab.root import build_root, say
+
+#: Nodes that lack an image, to show what happens then.
+LACKS = {"viz-node001": ("gedit",)}
+
+
+def probe() -> list[str]:
+    """What keeps the lab from running here, each with the call that failed; [] when nothing."""
+    if sys.platform != "linux":
+        return [f"the lab needs Linux, this is {sys.platform}"]
+    if os.geteuid() != 0:
+        return ["the lab needs root (geteuid() is not 0)"]
+    problems = []
+    with contextlib.ExitStack() as stack:
+        folder = Path(recipe.CACHE)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            return [f"mkdir {folder}: {e.strerror}"]
+        place = folder / f".probe-{secrets.token_hex(4)}"
+        stack.callback(shutil.rmtree, place, ignore_errors=True)
+        for name in ("lower", "upper", "work", "on"):
+            (place / name).mkdir(parents=True)
+        options = f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
+        overlay = ["mount", "-t", "overlay", "overlay", "-o", options, f"{place}/on"]
+        checks = {
+            "unshare(CLONE_NEWNET), a network namespace": ["unshare", "--net", "true"],
+            "mount(2) of an overlay": ["unshare", "--mount", *overlay],
+            "debootstrap": ["debootstrap", "--version"],
+        }
+        for what, argv in checks.items():
+            try:
+                done = subprocess.run(argv, capture_output=True, text=True, check=False)
+                words = done.stderr.strip() if done.returncode else ""
+            except OSError as e:
+                words = f"{argv[0]}: {e.strerror}"
+            if words:
+                problems.append(f"{what} failed: {words}")
+    return problems
+
+
+class Lab:
+    """A running cluster; see ``start``."""
+
+    def __init__(self, run: Path, lock: int) -> None:
+        self.run = run
+        self._lock = lock
+        self.hosts: dict[str, Host] = {}
+        self._switch: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def start(cls, *, vizdash: bool = True) -> Lab:
+        """Bring it up (a few seconds once its parts are cached). With ``vizdash``, this
+        checkout's wheel is installed on the login host."""
+        root, images = build_root(), build_images(build_root())
+        lab = cls(*_new_run())
+        try:
+            lab._up(root, images)
+            if vizdash:
+                lab.install_vizdash()
+        except BaseException:
+            lab.stop()
+            raise
+        return lab
+
+    @property
+    def login(self) -> Host:
+        """Where people log in; slurmctld runs here too."""
+        return self.hosts[recipe.LOGIN]
+
+    @property
+    def nodes(self) -> tuple[Host, ...]:
+        """The viz nodes."""
+        return tuple(self.hosts[name] for name in recipe.NODES if name in self.hosts)
+
+    def _up(self, root: Path, images: Path) -> None:
+        _copy_homes(root, self.run / "home")
+        self._switch = subprocess.Popen(
+            ["unshare", "--net", "sleep", "infinity"], preexec_fn=die_with_parent
+        )
+        for name in (recipe.LOGIN, *recipe.NODES):
+            role = "login" if name == recipe.LOGIN else "node"
+            lower = str(root) if role == "login" else f"{images}:{root}"
+            self.hosts[name] = Host(name, self.run, lower, role)
+        _wait_namespace(self._switch.pid)
+        self._ip("link add br0 type bridge", "link set br0 up", "link set lo up")
+        for index, host in enumerate(self.hosts.values()):
+            self._plug(host, f"port{index}")
+        for host in self.hosts.values():
+            host.wait_up()
+        for name, apps in LACKS.items():
+            for app in apps:
+                shutil.rmtree(self.hosts[name].root / "opt/apptainers/apps" / app)
+        self.wait_idle()
+
+    def _ip(self, *commands: str) -> None:
+        """ip(8) in the switch's network namespace."""
+        assert self._switch is not None
+        enter = ["nsenter", f"--target={self._switch.pid}", "--net", "--", "ip", "-batch", "-"]
+        subprocess.run(enter, input="\n".join(commands), text=True, check=True)
+
+    def _plug(self, host: Host, port: str) -> None:
+        self._ip(
+            f"link add {port} type veth peer name eth0 netns {host.pid}",
+            f"link set {port} master br0 up",
+        )
+        enter = ["nsenter", f"--target={host.pid}", "--net", "--", "ip", "-batch", "-"]
+        lines = f"link set lo up\naddr add {host.address}/24 dev eth0\nlink set eth0 up\n"
+        subprocess.run(enter, input=lines, text=True, check=True)
+
+    def wait_idle(self, seconds: float = 60) -> None:
+        """Wait until every node has registered with slurmctld."""
+        deadline = time.monotonic() + seconds
+        while True:
+            done = self.login.run(["sinfo", "-hN", "-p", "viz", "-o", "%T"], check=False)
+            states = set(done.stdout.split())
+            if done.returncode == 0 and states == {"idle"}:
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"nodes are {states}: {done.stderr}")
+            time.sleep(0.2)
+
+    def install_vizdash(self) -> None:
+        """Build this checkout's wheel and install it on the login host, offline."""
+        wheels = self.run / "wheels"
+        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels)]
+        subprocess.run(build, check=True, capture_output=True, cwd=recipe.CHECKOUT)
+        wheel = next(wheels.glob("*.whl"))
+        shutil.copy(wheel, self.login.root / "root" / wheel.name)
+        pip = ["/opt/vizdash/bin/pip", "install", "-q", "--no-index", "--no-deps"]
+        self.login.run([*pip, f"/root/{wheel.name}"], timeout=120)
+        self.login.run(["ln", "-sf", "/opt/vizdash/bin/vizdash", "/usr/local/bin/vizdash"])
+
+    def stop(self) -> None:
+        """Take it all down; nothing of it is left."""
+        for host in self.hosts.values():
+            host.power_off()
+        if self._switch is not None:
+            self._switch.kill()
+            self._switch.wait()
+        os.close(self._lock)
+        _remove(self.run)
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _copy_homes(root: Path, home: Path) -> None:
+    subprocess.run(["cp", "-a", str(root / "home.template"), str(home)], check=True)
+
+
+def _wait_namespace(pid: int) -> None:
+    ours = os.readlink("/proc/self/ns/net")
+    deadline = time.monotonic() + 10
+    while os.readlink(f"/proc/{pid}/ns/net") == ours:
+        if time.monotonic() > deadline:
+            raise RuntimeError("the lab's switch did not start")
+        time.sleep(0.01)
+
+
+def _new_run() -> tuple[Path, int]:
+    """A folder for this run, locked for as long as we live; sweeps those of killed runs."""
+    runs = recipe.CACHE / "run"
+    runs.mkdir(parents=True, exist_ok=True)
+    sweep()
+    run = runs / secrets.token_hex(4)
+    run.mkdir()
+    handle = os.open(run / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return run, handle
+
+
+def sweep() -> list[str]:
+    """Remove the folders of runs whose owner is gone. Their processes, mounts and links went
+    with the owner: the kernel kills a host's first process then, and its namespaces with it."""
+    swept = []
+    for run in (recipe.CACHE / "run").glob("*"):
+        with contextlib.suppress(OSError), (run / "lock").open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(run)
+            swept.append(run.name)
+    return swept
+
+
+def _remove(run: Path) -> None:
+    for _ in range(20):
+        shutil.rmtree(run, ignore_errors=True)
+        if not run.exists():
+            return
+        time.sleep(0.1)
+    say(f"could not remove all of {run}")

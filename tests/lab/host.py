@@ -1,0 +1,150 @@
+"""One host of the lab: a process tree with its own network, file system, name and processes."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.lab import recipe
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent() -> None:
+    """For preexec_fn: the kernel kills this process when its parent dies (prctl(2))."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class CommandError(AssertionError):
+    """A command of a test failed; says what it printed."""
+
+
+class Host:
+    """A running host. Everything of it dies with its first process, and that with us."""
+
+    def __init__(self, name: str, run: Path, lower: str, role: str) -> None:
+        self.name = name
+        self.role = role
+        self.address = recipe.ADDRESSES.get(name, "")
+        self._log = (run / f"{name}.log").open("wb")
+        # The builder keeps the machine's network, to reach the package mirror.
+        net = [] if role == "bare" else ["--net"]
+        self._process = subprocess.Popen(
+            ["unshare", "--mount", "--uts", "--ipc", "--pid", *net, "--fork", "--kill-child",
+             "--mount-proc", "bash", str(recipe.FILES / "host-init.sh"),
+             name, str(run), lower, role],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            preexec_fn=die_with_parent,
+        )  # fmt: skip
+        self.pid = self._first_process()
+
+    def _first_process(self) -> int:
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if pids := children.read_text().split():
+                return int(pids[0])
+            time.sleep(0.01)
+        raise RuntimeError(f"{self.name} did not start; see {self._log.name}")
+
+    @property
+    def root(self) -> Path:
+        """Its file system, seen from the machine."""
+        return Path(f"/proc/{self.pid}/root")
+
+    def wait_up(self, seconds: float = 30) -> None:
+        """Wait until its daemons have been started."""
+        deadline = time.monotonic() + seconds
+        while not (self.root / "run/lab-up").exists():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                said = Path(self._log.name).read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{self.name} did not come up: {said}")
+            time.sleep(0.05)
+
+    def argv(
+        self, command: Sequence[str] | str, *, user: str = "root", env: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """The command line that runs ``command`` on this host as ``user``, as after a login.
+
+        A text is run by a login shell, a list as it is.
+        """
+        home = "/root" if user == "root" else f"/home/{user}"
+        values = {"HOME": home, "USER": user, "LOGNAME": user, "SHELL": "/bin/bash"}
+        values |= {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        values |= {"LANG": "C.UTF-8", "TERM": "xterm-256color", **(env or {})}
+        words = ["bash", "-lc", command] if isinstance(command, str) else list(command)
+        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
+        if user != "root":
+            become += ["--inh-caps=-all", "--bounding-set=-all"]
+        script = f"cd {shlex.quote(home)} && exec \"$@\""
+        return [
+            *self._enter(),
+            "env", "-i", *(f"{key}={value}" for key, value in values.items()),
+            *become, "sh", "-c", script, "sh", *words,
+        ]  # fmt: skip
+
+    def _enter(self) -> list[str]:
+        spaces = ["--mount", "--uts", "--ipc", "--pid", "--net"]
+        return ["nsenter", f"--target={self.pid}", *spaces, "--wd=/", "--root", "--"]
+
+    def run(
+        self,
+        command: Sequence[str] | str,
+        *,
+        user: str = "root",
+        input: str | None = None,  # noqa: A002 - subprocess's own name for it
+        check: bool = True,
+        timeout: float = 60,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to the end. Raises CommandError, with what it said, when it fails."""
+        done = subprocess.run(
+            self.argv(command, user=user, env=env),
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=timeout,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise CommandError(
+                f"{user}@{self.name}: {command!r} ended with {done.returncode}\n"
+                f"stdout: {done.stdout}\nstderr: {done.stderr}"
+            )
+        return done
+
+    def popen(
+        self, command: Sequence[str] | str, *, user: str = "root"
+    ) -> subprocess.Popen[str]:
+        """Start and go on; it dies with us."""
+        return subprocess.Popen(
+            self.argv(command, user=user),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=die_with_parent,
+        )
+
+    def netns_argv(self, argv: Sequence[str]) -> list[str]:
+        """A program of the machine itself (a browser), in this host's network."""
+        return ["nsenter", f"--target={self.pid}", "--net", "--", *argv]
+
+    def power_off(self) -> None:
+        """As if its power were cut: every process of it is gone at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        self._process.wait(timeout=20)
+        self._log.close()

@@ -1,0 +1,118 @@
+"""Builds the lab's images with Apptainer, as an ordinary user on a host of the lab."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from tests.lab import recipe
+from tests.lab.host import Host
+from tests.lab.root import building, chroot, debootstrap, say
+
+_BUILDER = "alice"
+
+
+def build_images(root: Path) -> Path:
+    """A layer that holds every image as a node has it; built once for each recipe."""
+    apps = (*recipe.APPS, "legacy-gedit")
+    target = recipe.CACHE / f"images-{recipe.key(*(recipe.image_key(app) for app in apps))}"
+    with building(target) as place:
+        if place is not None:
+            began = time.monotonic()
+            place.mkdir(parents=True)
+            base = _base(root)
+            for app in apps:
+                sif = _image(root, app, base)
+                _publish(place / "opt/apptainers/apps" / app, app, sif)
+            say(f"images ready in {time.monotonic() - began:.0f} s")
+    return target
+
+
+def _publish(folder: Path, app: str, sif: Path) -> None:
+    folder.mkdir(parents=True)
+    name = f"{app}-{recipe.VERSION}.sif"
+    shutil.copy(sif, folder / name)
+    (folder / name).chmod(0o644)
+    (folder / f"{app}.sif").symlink_to(name)
+
+
+def _base(root: Path) -> Path:
+    """base.sif, from a debootstrapped system."""
+    target = recipe.CACHE / f"base-{recipe.base_key()}.sif"
+    with building(target) as place:
+        if place is not None:
+            say("building base.sif")
+            log = recipe.CACHE / "base.log"
+            log.unlink(missing_ok=True)
+            tree = recipe.CACHE / ".base-tree"
+            shutil.rmtree(tree, ignore_errors=True)
+            debootstrap(tree, recipe.BASE_PACKAGES, log)
+            chroot(tree, ["apt-get", "clean"], log)
+            # The user who builds must be able to read it all; there's no secret in it.
+            subprocess.run(["chmod", "-R", "a+rX", str(tree)], check=True)
+            _apptainer(root, ["/mnt/run/out.sif", "/mnt/run/tree"], place, tree=tree)
+            shutil.rmtree(tree)
+    return target
+
+
+def _image(root: Path, app: str, base: Path) -> Path:
+    target = recipe.CACHE / f"{app}-{recipe.image_key(app)}.sif"
+    with building(target) as place:
+        if place is not None:
+            say(f"building {app}.sif from {recipe.definition(app).name}")
+            arguments = {"bootstrap": "localimage", "base": "/mnt/run/base.sif"}
+            arguments["version"] = recipe.VERSION
+            words = [w for k, v in arguments.items() for w in ("--build-arg", f"{k}={v}")]
+            _apptainer(
+                root,
+                [*words, "/mnt/run/out.sif", "/mnt/run/app.def"],
+                place,
+                base=base,
+                definition=recipe.definition(app),
+            )
+    return target
+
+
+def _apptainer(
+    root: Path,
+    arguments: list[str],
+    out: Path,
+    *,
+    tree: Path | None = None,
+    base: Path | None = None,
+    definition: Path | None = None,
+) -> None:
+    """``apptainer build`` on a host with the machine's network, as an ordinary user."""
+    run = recipe.CACHE / ".build"
+    shutil.rmtree(run, ignore_errors=True)
+    run.mkdir()
+    shutil.copytree(root / "home.template", run / "home", symlinks=True)
+    for user in recipe.USERS:
+        subprocess.run(["chown", "-R", "--reference", str(root / "home.template" / user),
+                        str(run / "home" / user)], check=True)  # fmt: skip
+    if tree is not None:
+        tree.rename(run / "tree")
+    if base is not None:
+        (run / "base.sif").hardlink_to(base)
+    if definition is not None:
+        shutil.copy(definition, run / "app.def")
+    run.chmod(0o777)
+    host = Host("builder", run, str(root), "bare")
+    try:
+        host.wait_up()
+        shutil.copy("/etc/resolv.conf", host.root / "etc/resolv.conf")
+        command = ["apptainer", "build", "--force", "--mksquashfs-args", recipe.SQUASHFS]
+        env = {"APPTAINER_TMPDIR": "/mnt/run/tmp", "APPTAINER_CACHEDIR": "/mnt/run/cache"}
+        host.run(["mkdir", "-p", *env.values()], user=_BUILDER)
+        done = host.run([*command, *arguments], user=_BUILDER, env=env, timeout=1500, check=False)
+        (recipe.CACHE / "apptainer.log").write_text(done.stdout + done.stderr)
+        if done.returncode != 0:
+            raise RuntimeError(f"apptainer build failed:\n{(done.stdout + done.stderr)[-3000:]}")
+        shutil.copy(run / "out.sif", out)
+    finally:
+        host.power_off()
+        if tree is not None:
+            (run / "tree").rename(tree)
+        shutil.rmtree(run, ignore_errors=True)

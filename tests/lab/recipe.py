@@ -1,0 +1,76 @@
+"""What the lab is made of, and the keys under which its parts are cached."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parent.parent
+FILES = HERE / "files"
+CACHE = Path(os.environ.get("VIZDASH_LAB_CACHE", "/var/cache/vizdash-lab"))
+
+SUITE = "trixie"
+#: Only this suite has Apptainer; pinned low, so that nothing else comes from it.
+EXTRA_SUITE = "sid"
+ROOT_PACKAGES = (
+    "ca-certificates iproute2 procps openssh-server openssh-client rsync munge slurm-client "
+    "slurmctld slurmd sudo python3-venv curl less"
+).split()
+#: On the nodes' own system, for `runtime: host`; images bring their own.
+DESKTOP_PACKAGES = (
+    "tigervnc-standalone-server tigervnc-tools websockify novnc dbus-daemon xauth x11-utils "
+    "x11-xserver-utils xfonts-base fonts-dejavu-core openbox xterm"
+).split()
+EXTRA_PACKAGES = "apptainer squashfs-tools squashfuse fuse2fs fuse3".split()
+#: What every image shares, so that each app's own build adds little.
+BASE_PACKAGES = ("ca-certificates", "procps", *DESKTOP_PACKAGES)
+
+#: The quickest compression that squashfuse reads: the lab builds often and stores briefly.
+SQUASHFS = "-comp gzip -Xcompression-level 1"
+
+APPS = ("desktop", "gedit")
+VERSION = "1.0"
+USERS = ("alice", "bob", "vizadmin")
+
+LOGIN = "login"
+NODES = ("viz-node001", "viz-node002", "viz-node003")
+ADDRESSES = {name: f"10.77.0.{10 + i}" for i, name in enumerate((LOGIN, *NODES))}
+
+
+def dependencies() -> list[str]:
+    """vizdash's own run-time requirements."""
+    with (CHECKOUT / "pyproject.toml").open("rb") as file:
+        found: list[str] = tomllib.load(file)["project"]["dependencies"]
+    return found
+
+
+def key(*parts: object) -> str:
+    """A short digest of a recipe."""
+    text = "\0".join(str(part) for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def root_key() -> str:
+    """Changes when the root file system would come out different."""
+    scripts = [(HERE / "root.py").read_text(), *(p.read_text() for p in sorted(FILES.iterdir()))]
+    packages = (ROOT_PACKAGES, DESKTOP_PACKAGES, EXTRA_PACKAGES)
+    return key(SUITE, EXTRA_SUITE, packages, dependencies(), ADDRESSES, USERS, *scripts)
+
+
+def base_key() -> str:
+    """Changes when the base image would come out different."""
+    return key(SUITE, BASE_PACKAGES, SQUASHFS)
+
+
+def image_key(app: str) -> str:
+    """Changes when an app's image would come out different."""
+    return key(base_key(), definition(app).read_text(), VERSION)
+
+
+def definition(app: str) -> Path:
+    """An app's definition file: the project's, or the lab's own."""
+    own = FILES / f"{app}.def"
+    return own if own.exists() else CHECKOUT / "assets" / "defs" / f"{app}.def"

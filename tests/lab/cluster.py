@@ -16,7 +16,7 @@ from types import TracebackType
 from tests.lab import recipe
 from tests.lab.host import Host, die_with_parent
 from tests.lab.images import build_images
-from tests.lab.root import build_root, say
+from tests.lab.root import build_root, keep_newest, say
 
 #: Nodes that lack an image, to show what happens then.
 LACKS = {"viz-node001": ("gedit",)}
@@ -70,7 +70,7 @@ class Lab:
     def start(cls, *, vizdash: bool = True) -> Lab:
         """Bring it up (a few seconds once its parts are cached). With ``vizdash``, this
         checkout's wheel is installed on the login host."""
-        root, images = build_root(), build_images(build_root())
+        root, images = cls.build()
         lab = cls(*_new_run())
         try:
             lab._up(root, images)
@@ -80,6 +80,15 @@ class Lab:
             lab.stop()
             raise
         return lab
+
+    @staticmethod
+    def build() -> tuple[Path, Path]:
+        """The root file system and the layer of images, from the cache where they can be."""
+        root = build_root()
+        images = build_images(root)
+        keep_newest("root-*", root)
+        keep_newest("images-*", images)
+        return root, images
 
     @property
     def login(self) -> Host:

@@ -48,7 +48,10 @@ def _base(root: Path) -> Path:
             log.unlink(missing_ok=True)
             tree = recipe.CACHE / ".base-tree"
             shutil.rmtree(tree, ignore_errors=True)
-            debootstrap(tree, recipe.BASE_PACKAGES, log)
+            debootstrap(tree, ("ca-certificates",), log)
+            install = ["apt-get", "install", "-qy", "--no-install-recommends"]
+            chroot(tree, ["apt-get", "update", "-q"], log)
+            chroot(tree, [*install, *recipe.BASE_PACKAGES], log)
             chroot(tree, ["apt-get", "clean"], log)
             # The user who builds must be able to read it all; there's no secret in it.
             subprocess.run(["chmod", "-R", "a+rX", str(tree)], check=True)

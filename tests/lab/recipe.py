@@ -26,7 +26,7 @@ DESKTOP_PACKAGES = (
 ).split()
 EXTRA_PACKAGES = "apptainer squashfs-tools squashfuse fuse2fs fuse3".split()
 #: What every image shares, so that each app's own build adds little.
-BASE_PACKAGES = ("ca-certificates", "procps", *DESKTOP_PACKAGES)
+BASE_PACKAGES = ("procps", *DESKTOP_PACKAGES)
 
 #: The quickest compression that squashfuse reads: the lab builds often and stores briefly.
 SQUASHFS = "-comp gzip -Xcompression-level 1"

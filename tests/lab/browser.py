@@ -1,0 +1,120 @@
+"""A real browser in a lab host's network: what a person would see, as pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shlex
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.lab.host import Host
+
+#: This machine's network is closed: without these, Chromium asks for hosts that it can't reach.
+_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+#: Where the pictures of a run are kept, to look at.
+PICTURES = Path(os.environ.get("VIZDASH_PICTURES", tempfile.gettempdir())) / "vizdash-pictures"
+
+
+@contextlib.contextmanager
+def browser(host: Host | None = None) -> Iterator[Browser]:
+    """Chromium, headless, in the network of ``host`` (None: this machine's)."""
+    with tempfile.TemporaryDirectory(prefix="vizdash-chromium-") as folder:
+        program = Path(folder) / "chromium"
+        argv = ["/usr/bin/chromium"] if host is None else host.netns_argv(["/usr/bin/chromium"])
+        program.write_text(f"#!/bin/sh\nexec {shlex.join(argv)} \"$@\"\n")
+        program.chmod(0o755)
+        with sync_playwright() as playwright:
+            chromium = playwright.chromium.launch(executable_path=str(program), args=_ARGS)
+            try:
+                yield chromium
+            finally:
+                chromium.close()
+
+
+class Desktop:
+    """A desktop in noVNC, seen and touched through the page."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def picture(self) -> Image.Image:
+        """What the browser shows now."""
+        return Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+
+    def pixel(self, x: int, y: int) -> tuple[int, int, int]:
+        """The colour at a place of the page."""
+        colour = self.picture().getpixel((x, y))
+        assert isinstance(colour, tuple)
+        return (int(colour[0]), int(colour[1]), int(colour[2]))
+
+    def share(self, colour: tuple[int, int, int], tolerance: int = 12) -> float:
+        """How much of the page has about this colour, 0 to 1."""
+        data = list(self.picture().resize((160, 100), Image.Resampling.NEAREST).getdata())
+        close = sum(
+            all(abs(a - b) <= tolerance for a, b in zip(pixel, colour, strict=True))
+            for pixel in data
+        )
+        return close / len(data)
+
+    def wait_share(
+        self, colour: tuple[int, int, int], least: float = 0.1, seconds: float = 30
+    ) -> None:
+        """Wait until at least this much of the page has this colour."""
+        deadline = time.monotonic() + seconds
+        while (share := self.share(colour)) < least:
+            if time.monotonic() > deadline:
+                path = self.save("unexpected")
+                raise AssertionError(f"only {share:.0%} of the page is {colour}: see {path}")
+            self.page.wait_for_timeout(200)
+
+    def type(self, text: str) -> None:
+        """Keys, as a person would press them."""
+        self.page.keyboard.type(text, delay=25)
+
+    def press(self, key: str) -> None:
+        """One key."""
+        self.page.keyboard.press(key)
+
+    def click(self, x: int, y: int) -> None:
+        """The mouse."""
+        self.page.mouse.click(x, y)
+
+    def save(self, name: str) -> Path:
+        """Keep a picture to look at."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        path = PICTURES / f"{name}.png"
+        self.picture().save(path)
+        return path
+
+
+@contextlib.contextmanager
+def desktop(url: str, host: Host | None = None) -> Iterator[Desktop]:
+    """Open a noVNC address and wait until it is connected."""
+    with browser(host) as chromium:
+        page = chromium.new_page(viewport={"width": 1280, "height": 720})
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(url)
+        page.wait_for_function(
+            "document.documentElement.classList.contains('noVNC_connected')", timeout=30_000
+        )
+        page.wait_for_selector("canvas")
+        yield Desktop(page)
+        # The password is in the fragment, which no request carries.
+        password = url.rpartition("password=")[2]
+        assert not any(password in one.partition("#")[0] for one in requests)

@@ -1,0 +1,54 @@
+"""The lab as a fixture: one cluster for the whole run."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Lab, probe
+
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker("lab")
+
+
+@pytest.fixture(scope="session")
+def can_lab() -> None:
+    """Skip, naming the missing piece; fail instead where the lab is required."""
+    problems = probe()
+    if problems and os.environ.get("VIZDASH_REQUIRE_LAB") == "1":
+        pytest.fail(f"the lab is required, but: {'; '.join(problems)}")
+    if problems:
+        pytest.skip(f"no lab here: {'; '.join(problems)}")
+
+
+@pytest.fixture(scope="session")
+def running_lab(can_lab: None) -> Iterator[Lab]:
+    with Lab.start() as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(running_lab: Lab) -> Iterator[Lab]:
+    """The cluster, idle; whatever a test leaves running is ended afterwards."""
+    yield running_lab
+    running_lab.login.run("scancel -u alice,bob,vizadmin,root; true")
+    deadline = time.monotonic() + 60
+    while running_lab.login.run(["squeue", "-h", "-t", "all", "-o", "%T"]).stdout.split():
+        states = set(running_lab.login.run(["squeue", "-h", "-o", "%T"]).stdout.split())
+        if not states:
+            break
+        assert time.monotonic() < deadline, f"jobs do not end: {states}"
+        time.sleep(0.2)
+    for host in running_lab.nodes:
+        for user in ("alice", "bob"):
+            left = host.run(f"pgrep -u {user} -a; true").stdout
+            assert not left, f"left on {host.name}: {left}"

@@ -275,6 +275,8 @@ class Service:
             raise Refused("read-only", "this vizdash changes nothing", "start it without it")
 
     def _runtime(self, app: App, request: SessionRequest) -> str:
+        if app.kind == "legacy":
+            return "host"  # its script starts what it starts
         if app.runtime != "auto":
             return app.runtime
         if self.engine.name != "local":
@@ -323,7 +325,7 @@ class Service:
     ) -> frozenset[str]:
         """Nodes known to lack the image; none where they could not be looked at."""
         app = self.app(request.app)
-        if app.kind == "legacy" or self._runtime(app, request) != "apptainer":
+        if self._runtime(app, request) != "apptainer":
             return frozenset()
         members = tuple(n for n in nodes if partition is None or partition.name in n.partitions)
         found = await self._images(members)

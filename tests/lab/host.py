@@ -85,7 +85,7 @@ class Host:
         words = ["bash", "-lc", command] if isinstance(command, str) else list(command)
         become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
         if user != "root":
-            become += ["--inh-caps=-all", "--bounding-set=-all"]
+            become += ["--inh-caps=-all"]
         script = f"cd {shlex.quote(home)} && exec \"$@\""
         return [
             *self._enter(),
@@ -95,7 +95,7 @@ class Host:
 
     def _enter(self) -> list[str]:
         spaces = ["--mount", "--uts", "--ipc", "--pid", "--net"]
-        return ["nsenter", f"--target={self.pid}", *spaces, "--wd=/", "--root", "--"]
+        return ["nsenter", f"--target={self.pid}", *spaces, "--wdns=/", "--root", "--"]
 
     def run(
         self,

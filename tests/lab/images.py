@@ -53,8 +53,10 @@ def _base(root: Path) -> Path:
             chroot(tree, ["apt-get", "update", "-q"], log)
             chroot(tree, [*install, *recipe.BASE_PACKAGES], log)
             chroot(tree, ["apt-get", "clean"], log)
-            # The user who builds must be able to read it all; there's no secret in it.
+            # The user who builds must be able to read it all (there's no secret in it), and can
+            # make no device nodes.
             subprocess.run(["chmod", "-R", "a+rX", str(tree)], check=True)
+            subprocess.run(["find", str(tree / "dev"), "-mindepth", "1", "-delete"], check=True)
             _apptainer(root, ["/mnt/run/out.sif", "/mnt/run/tree"], place, tree=tree)
             shutil.rmtree(tree)
     return target

@@ -155,7 +155,7 @@ def sbatch(request: JobRequest) -> Command:
     needs = request.resources
     argv = [*_env(_SBATCH), "sbatch", "--parsable", "--export=NONE", "--no-requeue"]
     argv += [f"--signal=B:USR1@{WARN_S}", f"--job-name={request.name}"]
-    argv += [f"--comment={request.comment}", f"--output={request.output}"]
+    argv += [f"--comment={request.comment}", f"--output={request.output.replace('%', '%%')}"]
     argv += ["--open-mode=append", "--nodes=1", "--ntasks=1", f"--cpus-per-task={needs.cores}"]
     argv += [f"--mem={needs.memory_mib}M", f"--time={-(-needs.time_s // 60)}"]
     if needs.gpus:
@@ -163,6 +163,7 @@ def sbatch(request: JobRequest) -> Command:
     wishes = {
         "partition": request.partition,
         "nodelist": request.node,
+        "exclude": ",".join(request.exclude) if not request.node else "",
         "account": request.account,
         "qos": request.qos,
         "reservation": request.reservation,

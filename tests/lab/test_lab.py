@@ -1,0 +1,92 @@
+"""The lab itself: a real cluster, alone, and gone without a trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Lab, recipe
+
+
+def test_three_nodes_of_different_size(lab: Lab) -> None:
+    said = lab.login.run(["sinfo", "-hN", "-p", "viz", "-o", "%N %c %m %G %T"]).stdout
+    assert said.splitlines() == [
+        "viz-node001 4 3584 (null) idle",
+        "viz-node002 8 16384 (null) idle",
+        "viz-node003 8 16384 gpu:a100:2 idle",
+    ]
+
+
+@pytest.mark.parametrize("node", recipe.NODES)
+def test_a_user_runs_a_job_on_each_node(lab: Lab, node: str) -> None:
+    said = lab.login.run(["srun", "-w", node, "sh", "-c", "hostname; id -un"], user="alice").stdout
+    assert said.split() == [node, "alice"]
+
+
+def test_users_ssh_to_nodes_without_a_question(lab: Lab) -> None:
+    for user in ("alice", "bob"):
+        said = lab.login.run(
+            ["ssh", "-o", "BatchMode=yes", "viz-node002", "hostname"], user=user
+        ).stdout
+        assert said.strip() == "viz-node002"
+
+
+def test_home_is_shared_and_private(lab: Lab) -> None:
+    lab.login.run("echo here > ~/shared", user="alice")
+    assert lab.hosts["viz-node003"].run("cat ~/shared", user="alice").stdout.strip() == "here"
+    assert lab.login.run("cat /home/alice/shared", user="bob", check=False).returncode != 0
+
+
+def test_images_are_on_the_nodes_that_have_them(lab: Lab) -> None:
+    root = "/opt/apptainers/apps"
+    for node in lab.nodes:
+        said = node.run(f"find {root} -name '*.sif' -printf '%P\\n' | sort").stdout.split()
+        assert "desktop/desktop-1.0.sif" in said
+        assert ("gedit/gedit.sif" in said) == (node.name != "viz-node001")
+
+
+_OWNER = """
+import os, sys, time
+from tests.lab import Lab
+lab = Lab.start(vizdash=False)
+print(*[host.pid for host in lab.hosts.values()], lab.run, flush=True)
+time.sleep(600)
+"""
+
+
+def test_two_labs_at_once_and_a_killed_one_leaves_nothing(lab: Lab) -> None:
+    links = subprocess.run(["ip", "-o", "link"], capture_output=True, check=True).stdout
+    mounts = Path("/proc/self/mounts").read_text()
+    owner = subprocess.Popen(
+        [sys.executable, "-c", _OWNER], cwd=recipe.CHECKOUT, stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    *pids, run = owner.stdout.readline().split()
+    assert len(pids) == 4
+    # Both answer, with the same addresses: each is a world of its own.
+    assert lab.login.run(["sinfo", "-h", "-o", "%P"]).stdout
+    inside = ["nsenter", f"--target={pids[0]}", "--mount", "--net", "--pid", "--root", "--"]
+    other = subprocess.run([*inside, "sinfo", "-hN"], capture_output=True, text=True, check=True)
+    assert "viz-node003" in other.stdout
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
+    owner.stdout.close()
+    deadline = time.monotonic() + 15
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, "a host outlived its owner"
+        time.sleep(0.1)
+    assert subprocess.run(["ip", "-o", "link"], capture_output=True, check=True).stdout == links
+    assert Path("/proc/self/mounts").read_text() == mounts
+    # Its folder is swept by the next start; ours, which is locked, is left alone.
+    from tests.lab.cluster import sweep
+
+    assert Path(run).name in sweep()
+    assert not Path(run).exists()
+    assert lab.run.exists()
+    assert lab.login.run(["sinfo", "-h", "-o", "%P"]).stdout

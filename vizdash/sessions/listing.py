@@ -72,7 +72,7 @@ def _session(
         mine=mine,
         node=job.node,
         partition=job.partition,
-        reason=words(job.reason) if state is SessionState.PENDING else "",
+        reason=reason_words(job.reason) if state is SessionState.PENDING else "",
         result=result,
         step=step or (status.step if state is SessionState.STARTING else ""),
         error=error,

@@ -1,0 +1,280 @@
+"""A service made of frozen data, and a clock that stands still."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import cast
+
+from vizdash.config import App, Cluster, Config
+from vizdash.errors import VizdashError
+from vizdash.model import (
+    Gres,
+    Image,
+    Node,
+    Resources,
+    Session,
+    SessionRequest,
+    SessionState,
+    Snapshot,
+)
+from vizdash.service import Fit, Service
+from vizdash.sessions.routes import Route
+from vizdash.ui.app import VizdashApp
+
+#: The moment at which the clock stands.
+AT = 1_800_000_000.0
+G = 1024
+
+
+def node(number: int, used: int = 0, **changes: object) -> Node:
+    """viz-nodeNNN of 16 cores, 64 GiB and two GPUs, of which ``used`` cores are taken."""
+    made = Node(
+        name=f"viz-node{number:03}",
+        state="MIXED" if used else "IDLE",
+        cores=16,
+        cores_alloc=used,
+        memory_mib=64 * G,
+        memory_alloc_mib=used * 4 * G,
+        gres=(Gres("gpu", "a100", 2, min(2, used // 4)),),
+        partitions=("viz",),
+        features=("a100", "vgl"),
+        os_load=used * 0.45,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def session(number: int, state: SessionState, **changes: object) -> Session:
+    made = Session(
+        id=f"{0x4F2A91C0 + number:08x}",
+        job_id=str(1040 + number),
+        app="desktop",
+        user="anna",
+        state=state,
+        partition="viz",
+        resources=Resources(cores=2, memory_mib=4 * G, gpus=0, time_s=7200),
+        image_version="2.1",
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def ready(number: int = 1, **changes: object) -> Session:
+    values: dict[str, object] = {
+        "node": "viz-node002",
+        "time_left_s": 4329,
+        "started_at": int(AT) - 2871,
+    }
+    return session(number, SessionState.READY, **(values | changes))
+
+
+def images(*nodes: str) -> tuple[Image, ...]:
+    root = "/opt/apptainers/apps"
+    found = []
+    for name in nodes:
+        for app, version, size, current in (
+            ("desktop", "2.0", 1_900_000_000, False),
+            ("desktop", "2.1", 1_950_000_000, True),
+            ("paraview", "5.13.1", 3_650_000_000, True),
+        ):
+            path = f"{root}/{app}/{app}-{version}.sif"
+            found.append(Image(app, path, version, size, int(AT) - 86400, name, current))
+    return tuple(found)
+
+
+def snapshot(**changes: object) -> Snapshot:
+    made = Snapshot(
+        cluster="viz", engine="slurm 24.11.5", partition="viz", user="anna", taken_at=AT - 3
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def busy() -> Snapshot:
+    """A cluster on a usual day."""
+    nodes = (
+        node(1, 14),
+        node(2, 6),
+        node(3),
+        node(4, 0, flags=("DRAIN",), reason="fan 2 failed, replaced on Thursday"),
+    )
+    paraview = Resources(cores=8, memory_mib=32 * G, gpus=1, time_s=14400)
+    sessions = (
+        session(
+            6,
+            SessionState.PENDING,
+            app="paraview",
+            resources=paraview,
+            image_version="5.13.1",
+            reason="waiting for free cores, memory or GPUs",
+            expected_start_at=int(AT) + 760,
+        ),
+        session(5, SessionState.STARTING, node="viz-node001", step="xvnc", time_left_s=7194),
+        ready(4, app="paraview", resources=paraview, image_version="5.13.1", node="viz-node001"),
+        ready(1),
+        ready(3, mine=False, user="björn", node="viz-node001", time_left_s=241),
+        session(
+            2,
+            SessionState.ENDED,
+            result="failed",
+            step="app",
+            node="viz-node002",
+            app="paraview",
+            image_version="5.12.0",
+            error="paraview: error while loading shared libraries: libGLU.so.1",
+        ),
+        session(0, SessionState.ENDED, result="finished", node="viz-node003"),
+    )
+    found = (*images("viz-node001", "viz-node002"), *images("viz-node003")[:2])
+    return snapshot(nodes=nodes, sessions=sessions, images=found)
+
+
+def empty() -> Snapshot:
+    return snapshot(nodes=(node(1), node(2)))
+
+
+def broken() -> Snapshot:
+    """Names that try to act on the terminal, states that nobody wants."""
+    evil = "\x1b[2J\x1b]0;pwned\x07[red]bold[/red]\u202egnp.exe\u200b"
+    nodes = (
+        node(1, 0, state="DOWN", reason=f"not responding {evil}"),
+        node(2, 0, flags=("NOT_RESPONDING",), name=f"viz{evil}"),
+        node(3, 16, state="ALLOCATED", gres=(), memory_mib=0, memory_alloc_mib=0),
+    )
+    sessions = (
+        ready(1, app=evil, mine=False, user="한국어사용자이름이아주길다", node="viz-node003"),
+        session(2, SessionState.UNKNOWN, app="파라뷰뷰어"),
+        session(3, SessionState.ENDED, result="failed", step="app", error=evil * 4),
+        session(4, SessionState.ENDED, result="timed out"),
+    )
+    found = (Image("desktop", f"/opt/{evil}.sif", evil, 0, 0, "viz-node003"),)
+    return snapshot(nodes=nodes, sessions=sessions, images=found)
+
+
+def many(count: int) -> Snapshot:
+    nodes = tuple(node(n, n % 17, name=f"viz-node{n:04}") for n in range(1, count + 1))
+    sessions = tuple(ready(n, node=f"viz-node{n:04}", mine=n % 9 == 0) for n in range(count // 2))
+    return snapshot(nodes=nodes, sessions=sessions, images=images("viz-node0001"))
+
+
+APPS = {
+    "desktop": App(
+        "desktop",
+        "Desktop",
+        resources=Resources(2, 2 * G, 0, 7200),
+        presets={
+            "small": Resources(1, 1 * G, 0, 3600),
+            "medium": Resources(2, 2 * G, 0, 7200),
+            "large": Resources(4, 8 * G, 0, 28800),
+        },
+    ),
+    "gedit": App("gedit", "gedit", resources=Resources(2, 2 * G, 0, 7200)),
+    "paraview": App(
+        "paraview",
+        "ParaView",
+        resources=Resources(4, 8 * G, 1, 14400),
+        presets={"large": Resources(8, 16 * G, 1, 28800)},
+        geometry="1920x1080",
+    ),
+}
+
+
+@dataclass
+class FakeRoute(Route):
+    """A tunnel that is lost when told so."""
+
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: bool = False
+
+    async def wait_lost(self) -> str:
+        await self.gone.wait()
+        return "ssh to viz-node002 ended"
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class FakeService:
+    """Answers with what the test put here, remembers what it was asked."""
+
+    now: Snapshot | None = None
+    failure: VizdashError | None = None
+    refusal: VizdashError | None = None
+    stop_refusal: VizdashError | None = None
+    open_refusal: VizdashError | None = None
+    verdict: Fit = Fit(now=(("viz-node002", 1), ("viz-node003", 1)), ever=("viz-node002",))
+    last: SessionRequest | None = None
+    log: str = ""
+    log_refusal: VizdashError | None = None
+    browser: bool = True
+    admin: bool = False
+    catalogue: dict[str, App] = field(default_factory=lambda: dict(APPS))
+    started: list[SessionRequest] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    routes: list[FakeRoute] = field(default_factory=list)
+    browsed: int = 0
+    judged: list[SessionRequest] = field(default_factory=list)
+    gate: asyncio.Event | None = None
+    config: Config = field(
+        default_factory=lambda: Config(Cluster("viz", refresh_s=3600), {}, APPS)
+    )
+
+    async def snapshot(self) -> Snapshot:
+        if self.failure is not None:
+            raise self.failure
+        assert self.now is not None
+        return self.now
+
+    async def info(self) -> SimpleNamespace:
+        return SimpleNamespace(admin=self.admin)
+
+    def apps(self) -> tuple[App, ...]:
+        return tuple(self.catalogue.values())
+
+    def last_request(self) -> SessionRequest | None:
+        return self.last
+
+    async def fit(self, request: SessionRequest) -> Fit:
+        self.judged.append(request)
+        return self.verdict
+
+    async def start(self, request: SessionRequest) -> Session:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.refusal is not None:
+            raise self.refusal
+        self.started.append(request)
+        made = session(100 + len(self.started), SessionState.PENDING, app=request.app)
+        return replace(made, resources=request.resources)
+
+    async def stop(self, session: Session) -> None:
+        if self.stop_refusal is not None:
+            raise self.stop_refusal
+        self.stopped.append(session.id)
+
+    async def logs(self, session: Session, *, lines: int = 200) -> str:
+        if self.log_refusal is not None:
+            raise self.log_refusal
+        return self.log
+
+    async def open_route(self, session: Session) -> Route:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.open_refusal is not None:
+            raise self.open_refusal
+        url = "http://127.0.0.1:40123/vnc.html#autoconnect=1&resize=remote&password=Xk29fQpa"
+        self.routes.append(FakeRoute("tunnel", url, "127.0.0.1", 40123))
+        return self.routes[-1]
+
+    def open_browser(self, route: Route) -> bool:
+        self.browsed += self.browser
+        return self.browser
+
+
+def app_on(
+    now: Snapshot | None = None, clock: Callable[[], float] = lambda: AT, **changes: object
+) -> tuple[VizdashApp, FakeService]:
+    """The real program on a fake service."""
+    service = FakeService(now=now if now is not None else busy(), **changes)  # type: ignore[arg-type]
+    return VizdashApp(cast("Service", service), clock=clock), service

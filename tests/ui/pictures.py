@@ -1,0 +1,79 @@
+"""Pictures of the real program's screens: ``python -m tests.ui.pictures OUTDIR``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.ui.fake import app_on, broken, busy, empty, many
+from vizdash.errors import Unreachable
+from vizdash.model import SessionRequest, Snapshot
+from vizdash.ui.app import VizdashApp
+
+_LOG = "\n".join(f"12:00:{n:02} step {n}: something was done" for n in range(60))
+_WIDE, _NARROW = (160, 48), (80, 24)
+
+#: Name, data, size of the terminal, keys.
+PICTURES: tuple[tuple[str, Callable[[], Snapshot], tuple[int, int], tuple[str, ...]], ...] = (
+    ("dashboard", busy, (140, 36), ()),
+    ("dashboard-80x24", busy, _NARROW, ()),
+    ("dashboard-160x48", busy, _WIDE, ()),
+    ("nodes", busy, (140, 36), ("1",)),
+    ("images", busy, (140, 36), ("3",)),
+    ("empty", empty, _NARROW, ()),
+    ("broken", broken, (140, 36), ()),
+    ("start", busy, (110, 32), ("n",)),
+    ("stop", busy, (110, 32), ("down", "down", "down", "x")),
+    ("log", busy, (110, 32), ("down", "down", "down", "l")),
+    ("help", busy, (110, 36), ("question_mark",)),
+    ("address", busy, (110, 32), ("down", "down", "down", "o")),
+    ("palette", busy, (110, 32), ("ctrl+p",)),
+)
+#: For looking at, not for the documents.
+PROOFS = (
+    ("start-80x24", busy, _NARROW, ("n", "tab", "tab")),
+    ("help-80x24", busy, _NARROW, ("question_mark",)),
+    ("empty-160", empty, _WIDE, ()),
+    ("broken-80", broken, _NARROW, ()),
+    ("huge", lambda: many(1000), (300, 100), ()),
+    ("many-80", lambda: many(1000), _NARROW, ("1", "end")),
+    ("small", busy, (70, 20), ()),
+    ("opening", busy, (110, 32), ("down", "down", "o", "x")),
+)
+
+
+async def picture(app: VizdashApp, size: tuple[int, int], keys: tuple[str, ...]) -> str:
+    """The screen as SVG after these keys."""
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        await pilot.press(*keys)
+        await pilot.pause(0.6)
+        return app.export_screenshot(title="vizdash")
+
+
+async def failing(size: tuple[int, int]) -> str:
+    """The cluster stops answering."""
+    app, service = app_on(busy())
+    async with app.run_test(size=size) as pilot:
+        await pilot.pause()
+        service.failure = Unreachable("slurm", "slurmctld does not answer", "is it running?")
+        await pilot.press("R")
+        await pilot.pause(0.2)
+        return app.export_screenshot(title="vizdash")
+
+
+def main(folder: Path, *, proofs: bool = False) -> None:
+    """Write them all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data, size, keys in (*PICTURES, *(PROOFS if proofs else ())):
+        app, service = app_on(data(), log=_LOG, browser="address" not in name)
+        service.last = SessionRequest("paraview", service.catalogue["paraview"].resources)
+        svg = asyncio.run(picture(app, size, keys))
+        (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+    (folder / "stale.svg").write_text(asyncio.run(failing((140, 36))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), proofs="--proofs" in sys.argv)

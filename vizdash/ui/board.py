@@ -1,0 +1,101 @@
+"""What the dashboard knows: the last snapshot, what was done since, and how the load went."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from vizdash.model import Session, SessionState, Snapshot
+from vizdash.ui.widgets.table import Now
+
+#: Seconds for which a session that was started here is shown although a snapshot, asked for
+#: before it was there, does not know it; and as ending after it was stopped here.
+_PATIENCE_S = 20.0
+#: Snapshots whose load is remembered.
+_HISTORY = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something to tell at once."""
+
+    kind: Literal["ready", "ended"]
+    session: Session
+
+
+class Board:
+    """Keeps the last snapshot when asking fails; lays what was just done over it."""
+
+    def __init__(self) -> None:
+        self.snapshot: Snapshot | None = None
+        self.failure = ""
+        self.history: deque[float] = deque(maxlen=_HISTORY)
+        self._started: dict[str, tuple[Session, float]] = {}
+        self._stopped: dict[str, float] = {}
+        self._awaited: set[str] = set()
+
+    def now(self, at: float) -> Now:
+        """The moment ``at``, with the age of the data."""
+        age = max(0.0, at - self.snapshot.taken_at) if self.snapshot else 0.0
+        return Now(at, age)
+
+    def take(self, snapshot: Snapshot, at: float) -> list[Notice]:
+        """A new snapshot. Returns what became of sessions that were started here."""
+        self.failure = ""
+        self._started = {
+            job_id: (session, since)
+            for job_id, (session, since) in self._started.items()
+            if at - since < _PATIENCE_S and all(s.job_id != job_id for s in snapshot.sessions)
+        }
+        self._stopped = {j: t for j, t in self._stopped.items() if at - t < _PATIENCE_S}
+        self.snapshot = self._laid_over(snapshot)
+        load = snapshot.capacity
+        self.history.append(load.cores_alloc / load.cores if load.cores else 0.0)
+        return self._notices(snapshot)
+
+    def fail(self, line: str) -> None:
+        """The cluster did not answer: the last snapshot stays."""
+        self.failure = line
+
+    def started(self, session: Session, at: float) -> None:
+        """A session was started from here: it is shown at once and waited for."""
+        self._started[session.job_id] = (session, at)
+        self._awaited.add(session.job_id)
+        if self.snapshot:
+            self.snapshot = self._laid_over(self.snapshot)
+
+    def stopped(self, session: Session, at: float) -> None:
+        """A session was stopped from here."""
+        self._stopped[session.job_id] = at
+        self._awaited.discard(session.job_id)
+        if self.snapshot:
+            self.snapshot = self._laid_over(self.snapshot)
+
+    def find(self, job_id: str) -> Session | None:
+        """The session of a job, as last seen."""
+        sessions = self.snapshot.sessions if self.snapshot else ()
+        return next((s for s in sessions if s.job_id == job_id), None)
+
+    def _laid_over(self, snapshot: Snapshot) -> Snapshot:
+        known = {s.job_id for s in snapshot.sessions}
+        new = [s for j, (s, _) in self._started.items() if j not in known]
+        shown = (*reversed(new), *(self._seen(s) for s in snapshot.sessions))
+        return replace(snapshot, sessions=shown)
+
+    def _seen(self, session: Session) -> Session:
+        if session.live and session.job_id in self._stopped:
+            return replace(session, state=SessionState.ENDING, reason="", expected_start_at=None)
+        return session
+
+    def _notices(self, snapshot: Snapshot) -> list[Notice]:
+        told = []
+        for session in snapshot.sessions:
+            if session.job_id not in self._awaited or not session.mine:
+                continue
+            if session.state is SessionState.READY:
+                told.append(Notice("ready", session))
+            elif session.state is SessionState.ENDED:
+                told.append(Notice("ended", session))
+        self._awaited -= {notice.session.job_id for notice in told}
+        return told

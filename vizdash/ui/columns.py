@@ -1,0 +1,177 @@
+"""The columns of the three panes."""
+
+from __future__ import annotations
+
+from vizdash.model import Node, Session
+from vizdash.ui import words
+from vizdash.ui.format import bar, escape_control, gib, size, width
+from vizdash.ui.theme import Line, Span, Tone, line
+from vizdash.ui.widgets.table import Column, Now
+
+
+def meter(used: float, total: float, text: str, cells: int, *, text_cells: int) -> Line:
+    """A figure with a bar behind it, as far as there's room; full ones change tone."""
+    share = used / total if total else 0.0
+    tone: Tone = "warn" if share >= 0.9 else "busy"
+    room = cells - text_cells - 1
+    figure = Span(text.rjust(text_cells), "muted" if not total else "text")
+    if room < 3:
+        return (figure,)
+    filled, rest = bar(used, total, room)
+    return (figure, Span(" "), Span(filled, tone), Span(rest, "faint"))
+
+
+def _name(node: Node, now: Now, cells: int) -> Line:
+    return (Span(node.name, "strong" if node.usable else "muted"),)
+
+
+def _node_state(node: Node, now: Now, cells: int) -> Line:
+    return (words.node_state(node),)
+
+
+def _cores(node: Node, now: Now, cells: int) -> Line:
+    text = f"{node.cores_alloc}/{node.cores}"
+    return meter(node.cores_alloc, node.cores, text, cells, text_cells=7)
+
+
+def _memory(node: Node, now: Now, cells: int) -> Line:
+    text = f"{gib(node.memory_alloc_mib)}/{gib(node.memory_mib)}"
+    return meter(node.memory_alloc_mib, node.memory_mib, text, cells, text_cells=9)
+
+
+def gpus(node: Node) -> str:
+    """GPUs used of those that are there; empty when there are none."""
+    return f"{node.gpus - node.gpus_free}/{node.gpus}" if node.gpus else ""
+
+
+def _gpus(node: Node, now: Now, cells: int) -> Line:
+    return (Span(gpus(node) or "–", "text" if node.gpus else "faint"),)
+
+
+def _load(node: Node, now: Now, cells: int) -> Line:
+    return (Span("" if node.os_load is None else f"{node.os_load:.1f}", "muted"),)
+
+
+def _reason(node: Node, now: Now, cells: int) -> Line:
+    return (Span(node.reason, "muted" if node.usable else "warn"),)
+
+
+def _shown(text: str) -> int:
+    return width(escape_control(text))
+
+
+NODES: tuple[Column[Node], ...] = (
+    Column("NODE", _name, 8, 24, measure=lambda n: _shown(n.name)),
+    Column("STATE", _node_state, 9, 18, measure=lambda n: _shown(words.node_state(n).text)),
+    Column("  CORES", _cores, 7, 18, rank=1),
+    Column(" MEM GiB", _memory, 9, 20, rank=2),
+    Column("GPU", _gpus, 3, 5, rank=3, right=True, measure=lambda n: _shown(gpus(n))),
+    Column("LOAD", _load, 4, 5, rank=5, right=True),
+    Column("REASON", _reason, 8, 40, rank=4, grows=1, measure=lambda n: _shown(n.reason)),
+)
+
+
+def _session_state(session: Session, now: Now, cells: int) -> Line:
+    return (words.session_state(session, now),)
+
+
+def _app(session: Session, now: Now, cells: int) -> Line:
+    return (Span(session.app, "strong" if session.mine and session.live else "muted"),)
+
+
+def _node(session: Session, now: Now, cells: int) -> Line:
+    return (Span(session.node or "–", "text" if session.node else "faint"),)
+
+
+def _left(session: Session, now: Now, cells: int) -> Line:
+    text = words.time_left(session, now)
+    waiting = session.time_left_s is None or session.state == "pending"
+    short = not waiting and (session.time_left_s or 0) - now.age_s < 300
+    return (Span(text, "warn" if short else "faint" if waiting else "text"),)
+
+
+def resources_short(session: Session) -> str:
+    """``2c 4G 1g``: cores, GiB, GPUs."""
+    wanted = session.resources
+    if not wanted.cores:
+        return ""
+    text = f"{wanted.cores}c {gib(wanted.memory_mib)}G"
+    return f"{text} {wanted.gpus}gpu" if wanted.gpus else text
+
+
+def _size(session: Session, now: Now, cells: int) -> Line:
+    return (Span(resources_short(session), "muted"),)
+
+
+def _user(session: Session, now: Now, cells: int) -> Line:
+    return line(Span("you", "accent") if session.mine else Span(session.user, "muted"))
+
+
+def _version(session: Session, now: Now, cells: int) -> Line:
+    return (Span(session.image_version, "muted"),)
+
+
+def _job(session: Session, now: Now, cells: int) -> Line:
+    return (Span(session.job_id, "faint"),)
+
+
+def _note(session: Session, now: Now, cells: int) -> Line:
+    return (words.note(session, now),)
+
+
+_STILL = Now()
+
+SESSIONS: tuple[Column[Session], ...] = (
+    Column("STATE", _session_state, 11, 11, ticks=True),
+    Column("APP", _app, 8, 16, measure=lambda s: _shown(s.app)),
+    Column("NODE", _node, 6, 16, rank=1, measure=lambda s: _shown(s.node)),
+    Column("LEFT", _left, 8, 10, rank=1, right=True, ticks=True),
+    Column("OWNER", _user, 5, 12, rank=2, measure=lambda s: 3 if s.mine else _shown(s.user)),
+    Column("SIZE", _size, 6, 14, rank=4, measure=lambda s: len(resources_short(s))),
+    Column("VERSION", _version, 7, 12, rank=6, measure=lambda s: _shown(s.image_version)),
+    Column("JOB", _job, 3, 9, rank=7, measure=lambda s: _shown(s.job_id)),
+    Column(
+        "NOTE",
+        _note,
+        12,
+        60,
+        rank=3,
+        grows=1,
+        ticks=True,
+        measure=lambda s: _shown(words.note(s, _STILL).text),
+    ),
+)
+
+
+def _image_app(row: words.ImageRow, now: Now, cells: int) -> Line:
+    return (Span(row.app, "strong"),)
+
+
+def _image_version(row: words.ImageRow, now: Now, cells: int) -> Line:
+    return (Span(row.version or "unversioned", "text" if row.version else "faint"),)
+
+
+def _image_current(row: words.ImageRow, now: Now, cells: int) -> Line:
+    return (words.current(row),)
+
+
+def _image_size(row: words.ImageRow, now: Now, cells: int) -> Line:
+    return (Span(size(row.size_bytes), "muted"),)
+
+
+def _image_place(row: words.ImageRow, now: Now, cells: int) -> Line:
+    return (Span(row.place, "text"),)
+
+
+def _image_path(row: words.ImageRow, now: Now, cells: int) -> Line:
+    return (Span(row.path, "faint"),)
+
+
+IMAGES: tuple[Column[words.ImageRow], ...] = (
+    Column("APP", _image_app, 8, 16, measure=lambda r: _shown(r.app)),
+    Column("VERSION", _image_version, 7, 14, measure=lambda r: _shown(r.version or "unversioned")),
+    Column("CURRENT", _image_current, 9, 22, measure=lambda r: len(words.current(r).text)),
+    Column("SIZE", _image_size, 8, 8, rank=2, right=True),
+    Column("ON", _image_place, 8, 30, rank=1, measure=lambda r: _shown(r.place)),
+    Column("PATH", _image_path, 12, 80, rank=3, grows=1, measure=lambda r: _shown(r.path)),
+)

@@ -1,0 +1,123 @@
+"""A question whose usual answer is no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from vizdash.model import Session, SessionState
+from vizdash.ui import words
+from vizdash.ui.format import about, plural
+from vizdash.ui.theme import Line, Span, content, line, lines
+from vizdash.ui.widgets.table import Now
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, and what each answer does."""
+
+    title: str
+    text: tuple[Line, ...]
+    yes: str
+    no: str
+
+
+def stopping(session: Session, now: Now) -> Question:
+    """Name the session and what is lost with it."""
+    where = f" on {session.node}" if session.node else ""
+    whose = "" if session.mine else f" of {session.user}"
+    what = line(
+        Span(session.app, "strong", bold=True),
+        f"{where}{whose}   ",
+        words.session_state(session, now),
+    )
+    facts = [f"session {session.id}", f"job {session.job_id}"]
+    if session.started_at and session.state is not SessionState.PENDING:
+        facts.append(f"began {about(now.at - session.started_at)} ago")
+    lost = line(Span("What isn't saved in it is lost.", "warn"))
+    if session.state is SessionState.PENDING:
+        lost = line(Span("It loses its place in the queue.", "warn"))
+    text = (what, line(Span(" · ".join(facts), "muted")), (), lost)
+    return Question("Stop this session?", text, "Stop it", "Keep it")
+
+
+def quitting(held: int) -> Question:
+    """Name what goes dark."""
+    are, its, runs = ("is", "its tunnel", "session keeps") if held == 1 else (
+        "are",
+        "their tunnels",
+        "sessions keep",
+    )
+    text = (
+        line(f"{plural(held, 'desktop')} {are} open through this vizdash."),
+        line(Span(f"Quitting closes {its} (the {runs} running).", "warn")),
+    )
+    return Question("Quit vizdash?", text, "Quit", "Stay")
+
+
+class Answer(Static, can_focus=True):
+    """One answer: Enter or a click gives it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,space", "give", "Answer", show=False),
+    ]
+
+    class Given(Message):
+        """This one was given."""
+
+        def __init__(self, answer: Answer) -> None:
+            self.answer = answer
+            super().__init__()
+
+    def action_give(self) -> None:
+        """Give it."""
+        self.post_message(self.Given(self))
+
+    def on_click(self) -> None:
+        """Give it."""
+        self.action_give()
+
+
+class Confirm(ModalScreen[bool]):
+    """True for yes. No has the focus; y, n and Escape answer at once."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "Yes", show=False),
+        Binding("n,escape,q", "answer(False)", "No", show=False),
+        Binding("left,right,up,down,h,l", "other", "Other answer", show=False),
+    ]
+    AUTO_FOCUS = "#no"
+
+    def __init__(self, question: Question) -> None:
+        super().__init__()
+        self._question = question
+
+    def compose(self) -> ComposeResult:
+        """The question and its two answers."""
+        asked = self._question
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = asked.title
+            yield Static(lines(asked.text), id="question")
+            with Horizontal(id="answers"):
+                yield Answer(content((Span(f"y  {asked.yes}", "text"),)).plain, id="yes")
+                yield Answer(content((Span(f"n  {asked.no}", "text"),)).plain, id="no")
+
+    def action_answer(self, yes: bool) -> None:  # noqa: FBT001 - called by key
+        """Give an answer."""
+        self.dismiss(yes)
+
+    def action_other(self) -> None:
+        """There are two answers only."""
+        self.focus_next(Answer)
+
+    @on(Answer.Given)
+    def _given(self, event: Answer.Given) -> None:
+        self.dismiss(event.answer.id == "yes")

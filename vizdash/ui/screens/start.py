@@ -1,0 +1,249 @@
+"""The form that starts a session: two keys for the last choice, and it knows what fits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.suggester import SuggestFromList
+from textual.widget import Widget
+from textual.widgets import Input, Label, Static
+
+from vizdash.errors import VizdashError
+from vizdash.model import Node, Session, SessionRequest
+from vizdash.service import Service
+from vizdash.ui.form import MORE, OWN, SIZES, Form, FormError, presets
+from vizdash.ui.format import escape_control
+from vizdash.ui.theme import Span, Tone, content
+from vizdash.ui.widgets.chips import Chips
+
+_NAMES = {
+    "cores": "Cores",
+    "memory": "Memory",
+    "gpus": "GPUs",
+    "time": "Time limit",
+    "node": "Node",
+    "geometry": "Desktop",
+    "account": "Account",
+    "qos": "QOS",
+    "partition": "Partition",
+    "reservation": "Reservation",
+    "constraint": "Constraint",
+}
+_HINTS = {"node": "any", "geometry": "1280x720"}
+_ROWS = (("cores", "memory"), ("gpus", "time"), ("node", "geometry"))
+
+
+class More(Static, can_focus=True):
+    """The line that shows and hides the rarer fields."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "screen.more", show=False)]
+
+    async def on_click(self) -> None:
+        """Like Enter."""
+        await self.run_action("screen.more")
+
+
+class StartScreen(ModalScreen[None]):
+    """Enter starts from any field, Escape leaves. ``start`` starts a session; it goes on when
+    the form is left meanwhile."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", "Cancel", show=False),
+        Binding("enter", "start", "Start", show=False),
+        Binding("down", "app.focus_next", "Next", show=False),
+        Binding("up", "app.focus_previous", "Previous", show=False),
+    ]
+    #: Seconds without a key before the cluster is asked what fits.
+    PAUSE_S: ClassVar[float] = 0.25
+
+    def __init__(
+        self,
+        service: Service,
+        start: Callable[[SessionRequest], Awaitable[Session]],
+        *,
+        nodes: Sequence[Node] = (),
+        node: str = "",
+    ) -> None:
+        super().__init__()
+        self._service = service
+        self._start = start
+        self._nodes = [n.name for n in nodes]
+        self._apps = {app.name: app for app in service.apps()}
+        self._form = self._first_form(node)
+        self._busy = False
+
+    def _first_form(self, node: str) -> Form | None:
+        if not self._apps:
+            return None
+        last = self._service.last_request()
+        if last is not None and last.app in self._apps:
+            form = Form.of_request(self._apps[last.app], last)
+        else:
+            form = Form.of_app(next(iter(self._apps.values())))
+        return replace(form, texts={**form.texts, "node": node}) if node else form
+
+    # ------------------------------------------------------------------ what is seen
+
+    def compose(self) -> ComposeResult:
+        """Choices, sizes, the rest, the verdict."""
+        form = self._form
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = "New session"
+            dialog.border_subtitle = "enter starts · tab next · ← → choose · esc cancels"
+            if form is None:
+                yield Static("The catalogue has no apps: add one under apps: in the config.")
+                return
+            yield self._field("App", Chips(list(self._apps), chosen=form.app.name, id="app"))
+            sizes = [*presets(form.app), OWN]
+            yield self._field("Size", Chips(sizes, chosen=form.preset(), id="size"))
+            yield Static(classes="space")
+            for names in _ROWS:
+                yield self._inputs(names)
+            yield Static(classes="space")
+            yield More(id="more-title", markup=False)
+            with Vertical(id="more"):
+                for names in (MORE[:2], MORE[2:4], MORE[4:]):
+                    yield self._inputs(names)
+            yield Static(id="verdict", markup=False)
+
+    def _field(self, name: str, *widgets: Widget) -> Widget:
+        return Horizontal(Label(name, classes="name"), *widgets, classes="field")
+
+    def _inputs(self, names: Iterable[str]) -> Widget:
+        row: list[Widget] = []
+        for name in names:
+            suggester = SuggestFromList(self._nodes) if name == "node" else None
+            value = self._form.texts.get(name, "") if self._form else ""
+            row.append(Label(_NAMES[name], classes="name"))
+            row.append(
+                Input(
+                    value,
+                    placeholder=_HINTS.get(name, "default"),
+                    suggester=suggester,
+                    select_on_focus=True,
+                    id=name,
+                )
+            )
+        return Horizontal(*row, classes="field")
+
+    def on_mount(self) -> None:
+        """Say at once what fits."""
+        if self._form is not None:
+            self._show_more(any(self._form.texts.get(name) for name in MORE))
+            self._judge_soon()
+
+    def _show_more(self, shown: bool) -> None:  # noqa: FBT001 - an attribute's value
+        self.query_one("#more").set_class(shown, "-shown")
+        sign = "▾" if shown else "▸"
+        spans = (Span(f"{sign} ", "accent"), Span("More: account, QOS, partition …", "muted"))
+        self.query_one("#more-title", Static).update(content(spans))
+
+    def action_more(self) -> None:
+        """Show or hide the rarer fields."""
+        self._show_more(not self.query_one("#more").has_class("-shown"))
+
+    def _say(self, text: str, tone: Tone, glyph: str) -> None:
+        spans = (Span(f"{glyph} ", tone, bold=True), Span(escape_control(text), tone))
+        self.query_one("#verdict", Static).update(content(spans))
+
+    # ------------------------------------------------------------------ what is typed
+
+    @on(Chips.Changed, "#app")
+    def _app_changed(self, event: Chips.Changed) -> None:
+        self._form = Form.of_app(self._apps[event.chips.value])
+        size = self.query_one("#size", Chips)
+        size.offer([*presets(self._form.app), OWN], self._form.preset())
+        self._fill((*SIZES, "geometry"))
+
+    @on(Chips.Changed, "#size")
+    def _size_changed(self, event: Chips.Changed) -> None:
+        if self._form is not None and event.chips.value != OWN:
+            self._form = self._form.sized(presets(self._form.app)[event.chips.value])
+            self._fill(SIZES)
+
+    def _fill(self, names: Iterable[str]) -> None:
+        assert self._form is not None
+        with self.prevent(Input.Changed):
+            for name in names:
+                self.query_one(f"#{name}", Input).value = self._form.texts[name]
+        self._read()
+
+    @on(Input.Changed)
+    def _typed(self) -> None:
+        self._read()
+        if self._form is not None:
+            self.query_one("#size", Chips).pick(self._form.preset())
+
+    def _read(self) -> None:
+        if self._form is not None:
+            texts = {one.id or "": one.value for one in self.query(Input)}
+            self._form = replace(self._form, texts=texts)
+            self._judge_soon()
+
+    # ------------------------------------------------------------------ what fits
+
+    def _request(self) -> SessionRequest | None:
+        """What the form means; None, having said why, when a field makes no sense."""
+        if self._form is None:
+            return None
+        self.query(Input).remove_class("-wrong")
+        try:
+            return self._form.request()
+        except FormError as e:
+            self.query_one(f"#{e.name}", Input).add_class("-wrong")
+            self._say(e.text, "bad", "✗")
+            return None
+
+    def _judge_soon(self) -> None:
+        if not self._busy and (request := self._request()) is not None:
+            self.run_worker(self._judge(request), exclusive=True, group="fit")
+
+    async def _judge(self, request: SessionRequest) -> None:
+        await asyncio.sleep(self.PAUSE_S)
+        try:
+            fit = await self._service.fit(request)
+        except VizdashError as e:
+            self._say(f"what fits is not known: {e.line}", "warn", "?")
+            return
+        if fit.refusal:
+            self._say(fit.words, "bad", "✗")
+        else:
+            self._say(fit.words, "good" if fit.now else "warn", "✓" if fit.now else "○")
+
+    # ------------------------------------------------------------------ starting
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self.action_start()
+
+    def action_start(self) -> None:
+        """Once; again only after a refusal."""
+        if self._busy or (request := self._request()) is None:
+            return
+        self._busy = True
+        self.workers.cancel_group(self, "fit")
+        self._say(f"starting {request.app} …", "busy", "◐")
+        self.app.run_worker(self._work(request), name="start", group="writes")
+
+    async def _work(self, request: SessionRequest) -> None:
+        """Runs in the app, not in the form, so that Escape can't cut it in half."""
+        try:
+            await self._start(request)
+        except VizdashError as e:
+            self._busy = False
+            if self.is_current:
+                self._say(e.line, "bad", "✗")
+            else:
+                text = escape_control(e.line)
+                self.app.notify(text, severity="error", timeout=12, markup=False)
+            return
+        if self.is_current:
+            self.dismiss()

@@ -1,0 +1,376 @@
+"""A list of typed rows drawn by the line API: only the lines on the screen are rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from vizdash.model import diff
+from vizdash.ui.format import ellipsis, escape_control, pad, width
+from vizdash.ui.theme import TONES, Line
+
+R = TypeVar("R")
+
+#: Lines above the rows (the titles), and cells before and between columns.
+_HEAD = 1
+_GUTTER = 2
+_GAP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The moment being drawn: seconds since the epoch, and how old the rows are in seconds."""
+
+    at: float = 0.0
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[R]):
+    """One column. ``cell`` draws a row in a given number of cells; ``least`` and ``most`` bound
+    its width, ``measure`` says what a row would like (else ``most``). Columns with a higher
+    ``rank`` go first when the room is short; those with ``grows`` share what is left over.
+    ``ticks`` marks one that depends on the moment."""
+
+    title: str
+    cell: Callable[[R, Now, int], Line]
+    least: int
+    most: int
+    rank: int = 0
+    grows: int = 0
+    right: bool = False
+    ticks: bool = False
+    measure: Callable[[R], int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Generic[R]):
+    """A column where it is drawn."""
+
+    column: Column[R]
+    x: int
+    width: int
+
+
+def place(columns: Sequence[Column[R]], wishes: Sequence[int], room: int) -> list[Placed[R]]:
+    """Choose columns and widths for ``room`` cells: the least first, then what each wishes,
+    then those that grow."""
+    chosen = list(range(len(columns)))
+    while len(chosen) > 1 and _least(columns, chosen) > room:
+        chosen.remove(max(chosen, key=lambda i: (columns[i].rank, i)))
+    widths = {i: columns[i].least for i in chosen}
+    left = max(0, room - _least(columns, chosen))
+    for i in sorted(chosen, key=lambda i: (columns[i].rank, i)):
+        more = min(left, max(0, wishes[i] - widths[i]))
+        widths[i] += more
+        left -= more
+    growing = [i for i in chosen if columns[i].grows]
+    shares = sum(columns[i].grows for i in growing)
+    for n, i in enumerate(growing):
+        more = left if n == len(growing) - 1 else left * columns[i].grows // shares
+        widths[i] += more
+        left -= more
+        shares -= columns[i].grows
+    placed, x = [], _GUTTER
+    for i in chosen:
+        placed.append(Placed(columns[i], x, widths[i]))
+        x += widths[i] + _GAP
+    return placed
+
+
+def _least(columns: Sequence[Column[R]], chosen: list[int]) -> int:
+    return sum(columns[i].least for i in chosen) + _GAP * (len(chosen) - 1)
+
+
+class Table(ScrollView, Generic[R], can_focus=True):
+    """Rows under a row of titles that stays, with a cursor that stays on its row.
+
+    Rows are told apart by ``key``. ``set_rows`` repaints what changed, ``tick`` the cells that
+    depend on the moment and are on the screen.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("down,j", "move(1)", "Down", show=False),
+        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
+        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
+        Binding("home,g", "edge(-1)", "First", show=False),
+        Binding("end,G", "edge(1)", "Last", show=False),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "table--head",
+        "table--cursor",
+        "table--rest",
+        *(f"table--{tone}" for tone in TONES),
+    }
+
+    cursor: reactive[int] = reactive(0, repaint=False)
+
+    class Moved(Message):
+        """The cursor is on another row, or its row changed."""
+
+        def __init__(self, table: Table[R]) -> None:
+            self.table = table
+            super().__init__()
+
+        @property
+        def control(self) -> Table[R]:
+            """The table."""
+            return self.table
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the last of a burst counts."""
+            return isinstance(message, Table.Moved) and message.table is self.table
+
+    class Chosen(Message):
+        """The row under the cursor was clicked twice."""
+
+        def __init__(self, table: Table[R]) -> None:
+            self.table = table
+            super().__init__()
+
+        @property
+        def control(self) -> Table[R]:
+            """The table."""
+            return self.table
+
+    def __init__(
+        self,
+        columns: Sequence[Column[R]],
+        key: Callable[[R], str],
+        *,
+        moving: Callable[[R], bool] = lambda row: False,
+        id: str | None = None,  # noqa: A002 - Textual's name
+    ) -> None:
+        super().__init__(id=id)
+        self._columns = tuple(columns)
+        self._key = key
+        self._moving = moving
+        self._rows: tuple[R, ...] = ()
+        self._index: dict[str, int] = {}
+        self._wishes: list[int] = []
+        self._placed: list[Placed[R]] = []
+        self._empty: tuple[Line, ...] = ()
+        self._now = Now()
+        self._measure()
+
+    # ------------------------------------------------------------------ rows
+
+    @property
+    def rows(self) -> tuple[R, ...]:
+        """The rows as last set."""
+        return self._rows
+
+    @property
+    def row(self) -> R | None:
+        """The row under the cursor."""
+        return self._rows[self.cursor] if self.cursor < len(self._rows) else None
+
+    def set_empty(self, *found: Line) -> None:
+        """What to say while there are no rows."""
+        if found != self._empty:
+            self._empty = found
+            if not self._rows:
+                self.refresh()
+
+    def set_rows(self, rows: Sequence[R], now: Now) -> None:
+        """Show ``rows``; only lines that changed are repainted."""
+        old, kept = self._rows, self.row
+        kept_key = None if kept is None else self._key(kept)
+        self._rows, self._now = tuple(rows), now
+        self._index = {self._key(row): i for i, row in enumerate(self._rows)}
+        change = diff(old, self._rows, self._key)
+        same_places = [self._key(r) for r in old] == list(self._index)
+        if change or not same_places:
+            self._measure()
+        if not same_places:
+            self.virtual_size = Size(0, self._height())
+            fallback = min(self.cursor, max(0, len(self._rows) - 1))
+            self.set_reactive(Table.cursor, self._index.get(kept_key or "", fallback))
+            self._into_view()
+            self.refresh(layout=self.styles.is_auto_height)
+        elif self._place():
+            self.refresh()
+        else:
+            for key in change.changed:
+                self._refresh_row(self._index[key])
+        self.tick(now)
+        if change or not same_places:
+            self.post_message(self.Moved(self))
+
+    def tick(self, now: Now) -> None:
+        """It is ``now``: repaint the cells on the screen that depend on it."""
+        if now == self._now:
+            return
+        self._now = now
+        ticking = [p for p in self._placed if p.column.ticks]
+        first = self.scroll_offset.y
+        for i in range(first, min(len(self._rows), first + self.size.height - _HEAD)):
+            if self._moving(self._rows[i]):
+                for spot in ticking:
+                    self.refresh(Region(spot.x, i - first + _HEAD, spot.width, 1))
+
+    def select(self, key: str) -> bool:
+        """Put the cursor on the row called ``key``; False when there's none."""
+        if key not in self._index:
+            return False
+        self.cursor = self._index[key]
+        return True
+
+    def _measure(self) -> None:
+        """What each column wishes, from its title and its rows."""
+        self._wishes = []
+        for column in self._columns:
+            wish = column.most
+            if column.measure is not None:
+                wish = max((column.measure(row) for row in self._rows), default=0)
+                wish = max(wish, width(column.title), column.least)
+            self._wishes.append(min(wish, column.most))
+
+    def _place(self) -> bool:
+        """Lay the columns out anew; whether anything moved."""
+        placed = place(self._columns, self._wishes, self.size.width - _GUTTER - 1)
+        moved = placed != self._placed
+        self._placed = placed
+        return moved
+
+    def _height(self) -> int:
+        return _HEAD + max(len(self._rows), len(self._empty) if not self._rows else 0)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Titles and rows."""
+        return self._height()
+
+    # ------------------------------------------------------------------ drawing
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the widget: the titles, or a row."""
+        cells = self.size.width
+        if y < _HEAD:
+            return self._render_titles(cells)
+        if not self._rows:
+            return self._render_empty(y - _HEAD, cells)
+        index = y - _HEAD + self.scroll_offset.y
+        if index >= len(self._rows):
+            return Strip.blank(cells, self.rich_style)
+        return self.render_row(index, cells)
+
+    def render_row(self, index: int, cells: int) -> Strip:
+        """The row with this index."""
+        base, mark = self.rich_style, " "
+        if index == self.cursor:
+            name = "table--cursor" if self.has_focus else "table--rest"
+            base += self.get_component_rich_style(name, partial=True)
+            mark = "▌" if self.has_focus else " "
+        accent = base + self.get_component_rich_style("table--accent", partial=True)
+        segments = [Segment(mark + " " * (_GUTTER - 1), accent)]
+        for spot in self._placed:
+            drawn = spot.column.cell(self._rows[index], self._now, spot.width)
+            segments += self._cell(drawn, spot, base)
+            segments.append(Segment(" " * _GAP, base))
+        return Strip(segments).adjust_cell_length(cells, base)
+
+    def _cell(self, drawn: Line, spot: Placed[R], base: Style) -> list[Segment]:
+        left, segments = spot.width, []
+        for span in drawn:
+            text = ellipsis(escape_control(span.text), left)
+            left -= width(text)
+            style = base + self.get_component_rich_style(f"table--{span.tone}", partial=True)
+            segments.append(Segment(text, style + Style(bold=True) if span.bold else style))
+            if left < 1:
+                break
+        blank = Segment(" " * left, base)
+        return [blank, *segments] if spot.column.right else [*segments, blank]
+
+    def _render_titles(self, cells: int) -> Strip:
+        style = self.rich_style + self.get_component_rich_style("table--head", partial=True)
+        titles = [Segment(" " * _GUTTER, style)]
+        for spot in self._placed:
+            title = pad(spot.column.title, spot.width, right=spot.column.right)
+            titles.append(Segment(title + " " * _GAP, style))
+        return Strip(titles).adjust_cell_length(cells, style)
+
+    def _render_empty(self, index: int, cells: int) -> Strip:
+        base, segments = self.rich_style, [Segment(" " * _GUTTER, self.rich_style)]
+        for span in self._empty[index] if index < len(self._empty) else ():
+            style = base + self.get_component_rich_style(f"table--{span.tone}", partial=True)
+            text = escape_control(span.text)
+            segments.append(Segment(text, style + Style(bold=True) if span.bold else style))
+        return Strip(segments).adjust_cell_length(cells, base)
+
+    def _refresh_row(self, index: int) -> None:
+        y = index - self.scroll_offset.y + _HEAD
+        if _HEAD <= y < self.size.height:
+            self.refresh(Region(0, y, self.size.width, 1))
+
+    # ------------------------------------------------------------------ moving
+
+    def validate_cursor(self, cursor: int) -> int:
+        """Keep it on a row."""
+        return min(max(0, cursor), max(0, len(self._rows) - 1))
+
+    def watch_cursor(self, old: int, new: int) -> None:
+        """Repaint the two rows."""
+        self._refresh_row(old)
+        self._refresh_row(new)
+        self._into_view()
+        self.post_message(self.Moved(self))
+
+    def _into_view(self) -> None:
+        page, top = self._page, self.scroll_offset.y
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False, immediate=True)
+        elif self.cursor >= top + page:
+            self.scroll_to(y=self.cursor - page + 1, animate=False, immediate=True)
+
+    @property
+    def _page(self) -> int:
+        return max(1, self.size.height - _HEAD)
+
+    def action_move(self, by: int) -> None:
+        """One row up or down."""
+        self.cursor += by
+
+    def action_page(self, by: int) -> None:
+        """One page up or down."""
+        self.cursor += by * self._page
+
+    def action_edge(self, by: int) -> None:
+        """The first or the last row."""
+        self.cursor = 0 if by < 0 else len(self._rows) - 1
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Columns and cursor follow the new size."""
+        self._place()
+        self._into_view()
+        self.refresh()
+
+    def on_focus(self) -> None:
+        """The cursor shows."""
+        self._refresh_row(self.cursor)
+
+    def on_blur(self) -> None:
+        """The cursor steps back."""
+        self._refresh_row(self.cursor)
+
+    def on_click(self, event: events.Click) -> None:
+        """A click chooses, a double click opens."""
+        offset = event.get_content_offset(self)
+        if offset is None or offset.y < _HEAD or not self._rows:
+            return
+        index = offset.y - _HEAD + self.scroll_offset.y
+        if index < len(self._rows):
+            self.cursor = index
+            if event.chain == 2:
+                self.post_message(self.Chosen(self))

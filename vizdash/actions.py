@@ -30,7 +30,8 @@ def _always(context: Context) -> str:
 class Action:
     """One thing to do. ``verb`` is its name on the command line (empty: screen only), ``on``
     what it acts on, ``dangerous`` whether it is confirmed and hidden when read-only;
-    ``disabled_reason`` says why it can't be done now (empty: it can)."""
+    ``disabled_reason`` says why it can't be done now (empty: it can).
+    """
 
     id: str
     title: str

@@ -37,7 +37,7 @@ class Options:
         return load(path=self.config, cluster=self.cluster, read_only=self.read_only)
 
 
-class _Parsed(click.ParamType):
+class _Parsed(click.ParamType[int]):
     """A value read by ``parse``, whose ValueError says what is wrong."""
 
     def __init__(self, name: str, parse: Callable[[str], int]) -> None:
@@ -124,7 +124,7 @@ def _dashboard(options: Options) -> None:
         raise UsageError("the dashboard needs a terminal", "", "scripts use the verbs: see --help")
     config, _ = options.load()
     service = asyncio.run(connect(config))
-    from vizdash.ui.app import VizdashApp  # noqa: PLC0415 - 0.25 s that no verb needs
+    from vizdash.ui.app import VizdashApp
 
     VizdashApp(service).run()
 

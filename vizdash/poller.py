@@ -72,7 +72,7 @@ class Poller:
         """Seconds until the next poll."""
         usual = float(self._service.config.cluster.refresh_s)
         if self._failures:
-            return min(_LONGEST_S, usual * 2 ** min(self._failures - 1, 4))
+            return min(_LONGEST_S, usual * float(2 ** min(self._failures - 1, 4)))
         sessions = self._last.sessions if self._last else ()
         moving = any(s.mine and s.state in _MOVING for s in sessions)
         if moving and self._fast_left > 0:

@@ -71,7 +71,8 @@ class Service:
 
     async def snapshot(self, *, all_users: bool = True, images: bool = True) -> Snapshot:
         """Ask for everything once. The user's own jobs are asked for every time, those of
-        others and the nodes' images only now and then."""
+        others and the nodes' images only now and then.
+        """
         info, nodes, mine, partitions = await asyncio.gather(
             self.engine.info(), self.engine.nodes(), self._own_jobs(), self._partitions()
         )

@@ -36,7 +36,7 @@ def browser(host: Host | None = None) -> Iterator[Browser]:
     with tempfile.TemporaryDirectory(prefix="vizdash-chromium-") as folder:
         program = Path(folder) / "chromium"
         argv = ["/usr/bin/chromium"] if host is None else host.netns_argv(["/usr/bin/chromium"])
-        program.write_text(f"#!/bin/sh\nexec {shlex.join(argv)} \"$@\"\n")
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n')
         program.chmod(0o755)
         with sync_playwright() as playwright:
             chromium = playwright.chromium.launch(executable_path=str(program), args=_ARGS)

@@ -72,7 +72,11 @@ class Host:
             time.sleep(0.05)
 
     def argv(
-        self, command: Sequence[str] | str, *, user: str = "root", env: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str] | str,
+        *,
+        user: str = "root",
+        env: Mapping[str, str] | None = None,
     ) -> list[str]:
         """The command line that runs ``command`` on this host as ``user``, as after a login.
 
@@ -86,7 +90,7 @@ class Host:
         become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
         if user != "root":
             become += ["--inh-caps=-all"]
-        script = f"cd {shlex.quote(home)} && exec \"$@\""
+        script = f'cd {shlex.quote(home)} && exec "$@"'
         return [
             *self._enter(),
             "env", "-i", *(f"{key}={value}" for key, value in values.items()),
@@ -102,7 +106,7 @@ class Host:
         command: Sequence[str] | str,
         *,
         user: str = "root",
-        input: str | None = None,  # noqa: A002 - subprocess's own name for it
+        input: str | None = None,
         check: bool = True,
         timeout: float = 60,
         env: Mapping[str, str] | None = None,
@@ -125,9 +129,7 @@ class Host:
             )
         return done
 
-    def popen(
-        self, command: Sequence[str] | str, *, user: str = "root"
-    ) -> subprocess.Popen[str]:
+    def popen(self, command: Sequence[str] | str, *, user: str = "root") -> subprocess.Popen[str]:
         """Start and go on; it dies with us."""
         return subprocess.Popen(
             self.argv(command, user=user),

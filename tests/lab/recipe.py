@@ -15,16 +15,38 @@ CACHE = Path(os.environ.get("VIZDASH_LAB_CACHE", "/var/cache/vizdash-lab"))
 SUITE = "trixie"
 #: Only this suite has Apptainer; pinned low, so that nothing else comes from it.
 EXTRA_SUITE = "sid"
-ROOT_PACKAGES = (
-    "ca-certificates iproute2 procps openssh-server openssh-client rsync munge slurm-client "
-    "slurmctld slurmd sudo python3-venv curl less"
-).split()
+ROOT_PACKAGES = [
+    "ca-certificates",
+    "iproute2",
+    "procps",
+    "openssh-server",
+    "openssh-client",
+    "rsync",
+    "munge",
+    "slurm-client",
+    "slurmctld",
+    "slurmd",
+    "sudo",
+    "python3-venv",
+    "curl",
+    "less",
+]
 #: On the nodes' own system, for `runtime: host`; images bring their own.
-DESKTOP_PACKAGES = (
-    "tigervnc-standalone-server tigervnc-tools websockify novnc dbus-daemon xauth x11-utils "
-    "x11-xserver-utils xfonts-base fonts-dejavu-core openbox xterm"
-).split()
-EXTRA_PACKAGES = "apptainer squashfs-tools squashfuse fuse2fs fuse3".split()
+DESKTOP_PACKAGES = [
+    "tigervnc-standalone-server",
+    "tigervnc-tools",
+    "websockify",
+    "novnc",
+    "dbus-daemon",
+    "xauth",
+    "x11-utils",
+    "x11-xserver-utils",
+    "xfonts-base",
+    "fonts-dejavu-core",
+    "openbox",
+    "xterm",
+]
+EXTRA_PACKAGES = ["apptainer", "squashfs-tools", "squashfuse", "fuse2fs", "fuse3"]
 #: What every image shares, so that each app's own build adds little.
 BASE_PACKAGES = ("procps", *DESKTOP_PACKAGES)
 

@@ -122,7 +122,9 @@ def _fill(place: Path, log: Path) -> None:
     say("adding Apptainer and the desktop's programs")
     sources = place / "etc/apt/sources.list.d/extra.list"
     # A mirror may keep an old copy of this suite: its signature counts, not its age.
-    sources.write_text(f"deb [signed-by={KEYRING} check-valid-until=no] {mirror()} {recipe.EXTRA_SUITE} main\n")
+    sources.write_text(
+        f"deb [signed-by={KEYRING} check-valid-until=no] {mirror()} {recipe.EXTRA_SUITE} main\n"
+    )
     pin = "Package: *\nPin: release n={}\nPin-Priority: 100\n"
     (place / "etc/apt/preferences.d/extra").write_text(pin.format(recipe.EXTRA_SUITE))
     install = ["apt-get", "install", "-qy", "--no-install-recommends"]

@@ -216,9 +216,7 @@ class FakeService:
     browsed: int = 0
     judged: list[SessionRequest] = field(default_factory=list)
     gate: asyncio.Event | None = None
-    config: Config = field(
-        default_factory=lambda: Config(Cluster("viz", refresh_s=3600), {}, APPS)
-    )
+    config: Config = field(default_factory=lambda: Config(Cluster("viz", refresh_s=3600), {}, APPS))
 
     async def snapshot(self) -> Snapshot:
         if self.failure is not None:

@@ -17,7 +17,8 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Item:
     """A value of a config file (a scalar, ``dict[str, Item]`` or ``list[Item]``), its key's
-    path (``clusters.here.route``) and origin (``/etc/vizdash/config.yaml:12``)."""
+    path (``clusters.here.route``) and origin (``/etc/vizdash/config.yaml:12``).
+    """
 
     value: Any
     path: str
@@ -53,7 +54,7 @@ def positive(item: Item) -> int:
 
 
 def flag(item: Item) -> bool:
-    """true or false."""
+    """True or false."""
     if not isinstance(item.value, bool):
         raise item.error(f"true or false is expected, not {item.value!r}")
     return item.value

@@ -94,9 +94,9 @@ def _item(node: yaml.Node, path: str, file: str, loader: yaml.SafeLoader) -> Ite
             )
         return Item(found, path, origin)
     if isinstance(node, yaml.SequenceNode):
-        below = [_item(n, f"{path}[{i}]", file, loader) for i, n in enumerate(node.value)]
-        return Item(below, path, origin)
-    value: Any = loader.construct_object(node)  # type: ignore[no-untyped-call]
+        items = [_item(n, f"{path}[{i}]", file, loader) for i, n in enumerate(node.value)]
+        return Item(items, path, origin)
+    value: Any = loader.construct_object(node)
     return Item(value, path, origin)
 
 

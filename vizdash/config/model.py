@@ -43,7 +43,8 @@ class App:
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """One cluster. ``engine`` is ``auto``, ``slurm`` or ``local``; an empty ``partition`` is
-    Slurm's default one. ``ports`` is the inclusive range of the direct route."""
+    Slurm's default one. ``ports`` is the inclusive range of the direct route.
+    """
 
     name: str
     engine: str = "auto"

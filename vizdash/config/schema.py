@@ -126,7 +126,9 @@ def config(item: Item, cluster: str = "") -> Config:
     clusters: dict[str, Cluster] = values.get("clusters") or {HERE: Cluster(HERE)}
     wanted = cluster or values.get("default_cluster", "") or next(iter(clusters))
     if wanted not in clusters:
-        raise UsageError(f"cluster {wanted!r}", "not in the config", f.nearest(wanted, (*clusters,)))
+        raise UsageError(
+            f"cluster {wanted!r}", "not in the config", f.nearest(wanted, (*clusters,))
+        )
     return Config(
         cluster=clusters[wanted],
         clusters=clusters,

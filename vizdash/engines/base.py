@@ -12,7 +12,8 @@ from vizdash.model import Job, JobRequest, Node, Partition
 class EngineInfo:
     """Who and what the engine is: ``cluster`` its name, ``version`` of its software,
     ``user`` the name that its jobs will carry, ``admin`` whether that user may act on
-    everyone's jobs."""
+    everyone's jobs.
+    """
 
     name: str
     cluster: str

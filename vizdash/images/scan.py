@@ -66,9 +66,7 @@ async def scan(
     )
 
 
-async def _look(
-    runner: CommandRunner, node: str, root: str, *, here: bool
-) -> tuple[Image, ...]:
+async def _look(runner: CommandRunner, node: str, root: str, *, here: bool) -> tuple[Image, ...]:
     # %y is what the name itself is, %Y and %s (after -L) what it leads to (find(1)).
     find = ["find", "-L", root, "-mindepth", "2", "-maxdepth", "2", "-name", "*.sif", "-type", "f"]
     find += ["-printf", r"%p\0%s\0%T@\0%i\0\n"]
@@ -80,7 +78,7 @@ async def _look(
 
 
 def parse(text: str, node: str, root: str) -> tuple[Image, ...]:
-    """Images from find's output, ``PATH\\0SIZE\\0MTIME\\0INODE\\0\\n`` each.
+    r"""Images from find's output, ``PATH\0SIZE\0MTIME\0INODE\0\n`` each.
 
     A version's file whose inode is the current name's is the current one.
     """

@@ -10,7 +10,8 @@ _GPU = re.compile(r"(?:gres[/:])?gpu(?::([^:=,(]+))?(?:[:=](\d+))?")
 
 def gpu_count(gres: str) -> int:
     """How many GPUs a job's GRES text asks for: ``gpu:1``, ``gres/gpu:a100:2``, ``gres/gpu=1``;
-    ``gpu`` alone is one; ``N/A`` and ``(null)`` are none."""
+    ``gpu`` alone is one; ``N/A`` and ``(null)`` are none.
+    """
     total = 0
     for word in gres.split(","):
         match = _GPU.match(word.strip())

@@ -36,8 +36,8 @@ class SessionRequest:
 class JobRequest:
     """A job as an engine takes it: the whole script, and what it needs.
 
-    ``exclude`` are nodes to keep off (they lack the image). ``output`` is an absolute path on the node's file system; ``extra`` are raw sbatch(1)
-    arguments, passed last so that they win.
+    ``exclude`` are nodes to keep off (they lack the image). ``output`` is an absolute path on the
+    node's file system; ``extra`` are raw sbatch(1) arguments, passed last so that they win.
     """
 
     name: str

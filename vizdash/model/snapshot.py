@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from vizdash.model.image import Image
 from vizdash.model.node import Node, Partition
@@ -68,11 +68,7 @@ class Diff:
         return bool(self.added or self.changed or self.removed)
 
 
-class _Comparable(Protocol):
-    def __eq__(self, other: object, /) -> bool: ...
-
-
-T = TypeVar("T", bound=_Comparable)
+T = TypeVar("T")
 
 
 def diff(old: Iterable[T], new: Iterable[T], key: Callable[[T], str]) -> Diff:

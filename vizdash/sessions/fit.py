@@ -12,7 +12,8 @@ from vizdash.units import duration_words
 @dataclass(frozen=True, slots=True)
 class Fit:
     """``now``: nodes with room, and for how many sessions of this size; ``ever``: nodes that
-    are large enough when empty; ``refusal``: one line when it can never run, else empty."""
+    are large enough when empty; ``refusal``: one line when it can never run, else empty.
+    """
 
     now: tuple[tuple[str, int], ...] = ()
     ever: tuple[str, ...] = ()
@@ -95,9 +96,7 @@ def _over_limits(wanted: Resources, partition: Partition) -> str:
     return ""
 
 
-def _too_large(
-    wanted: Resources, members: Sequence[Node], large: Sequence[Node], node: str
-) -> str:
+def _too_large(wanted: Resources, members: Sequence[Node], large: Sequence[Node], node: str) -> str:
     """Name the numbers, and what would fit."""
     asked = [f"{wanted.memory_mib} MiB", f"{wanted.cores} cores"]
     if wanted.gpus:

@@ -16,7 +16,8 @@ _LIMIT = 64 * 1024
 
 def sessions_root() -> Path:
     """``~/.local/state/vizdash/sessions``: a fixed place, since job scripts write there too
-    and do not see the client's environment."""
+    and do not see the client's environment.
+    """
     return Path.home() / ".local" / "state" / "vizdash" / "sessions"
 
 

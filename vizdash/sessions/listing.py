@@ -55,9 +55,7 @@ def _order(job_id: str) -> tuple[int, str]:
     return (int(head), job_id) if head.isdigit() else (0, job_id)
 
 
-def _session(
-    job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], Status]
-) -> Session:
+def _session(job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], Status]) -> Session:
     state = _state(job.state, claim.state)
     status = Status()
     if mine and state in {SessionState.ENDED, SessionState.ENDING, SessionState.STARTING}:

@@ -14,7 +14,8 @@ from vizdash.transport.listener import Listener
 @dataclass(slots=True)
 class Route:
     """A way to a session that works now. ``url`` holds the password in its fragment, which a
-    browser sends to nobody; it is kept out of ``repr``."""
+    browser sends to nobody; it is kept out of ``repr``.
+    """
 
     kind: str
     url: str = field(repr=False)
@@ -41,9 +42,10 @@ class Route:
 
 
 def novnc_url(host: str, port: int, password: str) -> str:
-    """noVNC's page with its settings in the fragment (noVNC, docs/EMBEDDING.md), so that the
+    """NoVNC's page with its settings in the fragment (noVNC, docs/EMBEDDING.md), so that the
     password reaches no server and no log. ``resize=remote``: the desktop takes the window's
-    size."""
+    size.
+    """
     shown = f"[{host}]" if ":" in host else host
     settings = f"autoconnect=1&resize=remote&reconnect=1&password={quote(password, safe='')}"
     return f"http://{shown}:{port}/vnc.html#{settings}"

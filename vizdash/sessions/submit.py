@@ -59,7 +59,8 @@ def job_request(
     exclude: tuple[str, ...] = (),
 ) -> JobRequest:
     """The job for ``request``. Raises NotFound for a missing job script, UsageError for bad
-    values."""
+    values.
+    """
     app = prepared.app
     geometry = request.geometry or app.geometry
     if not GEOMETRY.fullmatch(geometry):

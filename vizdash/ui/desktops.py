@@ -66,5 +66,3 @@ class Desktops:
         routes = list(self._routes.values())
         self._routes.clear()
         await asyncio.gather(*(route.close() for route in routes), return_exceptions=True)
-
-

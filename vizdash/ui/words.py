@@ -153,7 +153,8 @@ class ImageRow:
 
 def image_rows(images: Iterable[Image]) -> tuple[ImageRow, ...]:
     """Images of many nodes, one row for each version; the name without a version is left out
-    where the version that it leads to is known."""
+    where the version that it leads to is known.
+    """
     found = tuple(images)
     known = {(i.app, i.node) for i in found if i.current and i.version}
     by_path: dict[str, list[Image]] = {}

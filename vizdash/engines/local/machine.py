@@ -21,7 +21,8 @@ class Machine:
 
 def look() -> Machine:
     """Read them. MemAvailable is the kernel's own estimate of what a new program may take
-    (proc(5), /proc/meminfo)."""
+    (proc(5), /proc/meminfo).
+    """
     memory = _meminfo()
     return Machine(
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
@@ -47,7 +48,8 @@ def boot_id() -> str:
 
 def start_ticks(pid: int) -> int | None:
     """When a process began, in clock ticks since boot (proc(5), stat field 22); None when
-    there's no such process, or only its zombie."""
+    there's no such process, or only its zombie.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

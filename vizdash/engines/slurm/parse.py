@@ -64,7 +64,7 @@ _AFTER_FREE = _FREE | frozenset(
 
 
 def job_records(answer: str, nonce: str) -> Iterator[list[str]]:
-    """squeue's answer as lists of field values, in the order of JOB_FIELDS.
+    """Squeue's answer as lists of field values, in the order of JOB_FIELDS.
 
     Records that don't have every field (a cut answer's last one) are left out.
     """
@@ -76,7 +76,7 @@ def job_records(answer: str, nonce: str) -> Iterator[list[str]]:
 
 
 def jobs(answer: str, nonce: str, *, partition: str = "") -> tuple[Job, ...]:
-    """squeue's answer as jobs; with ``partition``, those in it or waiting for it.
+    """Squeue's answer as jobs; with ``partition``, those in it or waiting for it.
 
     Raises Unreachable when the answer was cut short: jobs that were left out must not look
     ended.

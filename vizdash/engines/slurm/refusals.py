@@ -132,8 +132,11 @@ _REFUSALS = (
     ),
     ("system submissions disabled", "the cluster takes no jobs now", "try later"),
     ("maxjobcount limit reached", "the cluster's queue is full", "try later"),
-    ("requested partition configuration not available", "it is more than the partition allows",
-     "ask for less"),
+    (
+        "requested partition configuration not available",
+        "it is more than the partition allows",
+        "ask for less",
+    ),
     ("invalid user id", "Slurm does not know you", "ask an administrator"),
     ("access/permission denied", "Slurm does not allow it", "ask an administrator"),
     ("immediate execution impossible", "it can't start at once", "leave out --immediate"),

@@ -51,10 +51,14 @@ def stopping(session: Session, now: Now) -> Question:
 
 def quitting(held: int) -> Question:
     """Name what goes dark."""
-    are, its, runs = ("is", "its tunnel", "session keeps") if held == 1 else (
-        "are",
-        "their tunnels",
-        "sessions keep",
+    are, its, runs = (
+        ("is", "its tunnel", "session keeps")
+        if held == 1
+        else (
+            "are",
+            "their tunnels",
+            "sessions keep",
+        )
     )
     text = (
         line(f"{plural(held, 'desktop')} {are} open through this vizdash."),
@@ -110,7 +114,7 @@ class Confirm(ModalScreen[bool]):
                 yield Answer(content((Span(f"y  {asked.yes}", "text"),)).plain, id="yes")
                 yield Answer(content((Span(f"n  {asked.no}", "text"),)).plain, id="no")
 
-    def action_answer(self, yes: bool) -> None:  # noqa: FBT001 - called by key
+    def action_answer(self, yes: bool) -> None:
         """Give an answer."""
         self.dismiss(yes)
 

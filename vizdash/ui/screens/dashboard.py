@@ -35,12 +35,12 @@ class Dashboard(Screen[None]):
         *(Binding(",".join(a.keys), f"want('{a.id}')", a.title, show=False) for a in REGISTRY),
         Binding("colon", "app.command_palette", "Palette", show=False),
     ]
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
         (0, "-small"),
         (LEAST[0], "-narrow"),
         (120, "-wide"),
     ]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012
         (0, "-low"),
         (LEAST[1], "-short"),
         (36, "-tall"),
@@ -152,7 +152,7 @@ class Dashboard(Screen[None]):
             count = f" {len(table.rows)}" if snapshot else ""
             spans = [Span(f"{key} ", "accent"), Span(name, bold=True), Span(count, "muted")]
             spans.append(Span(f"  {told}" if told else "", "muted"))
-            table.border_title = content(spans)  # type: ignore[assignment]
+            table.border_title = content(spans)
 
     # ------------------------------------------------------------------ the row under the cursor
 
@@ -173,7 +173,7 @@ class Dashboard(Screen[None]):
         if snapshot is None:
             return
         title, short, full = self._described(snapshot)
-        box.border_title = content((Span(title, bold=True),))  # type: ignore[assignment]
+        box.border_title = content((Span(title, bold=True),))
         roomy = self.has_class("-wide") or self.has_class("-tall")
         box.update(lines(full) if roomy else content(short), layout=False)
 

@@ -106,7 +106,11 @@ class LogScreen(Screen[None]):
         ]
         self.query_one("#log-title", Static).update(content(spans))
         following = self.query_one(Log).auto_scroll
-        keys = [("esc", "Back"), ("r", "Reload"), ("f", "Stop following" if following else "Follow")]
+        keys = [
+            ("esc", "Back"),
+            ("r", "Reload"),
+            ("f", "Stop following" if following else "Follow"),
+        ]
         found = [
             span
             for key, what in (*keys, ("g G", "Start, end"))

@@ -53,7 +53,8 @@ class More(Static, can_focus=True):
 
 class StartScreen(ModalScreen[None]):
     """Enter starts from any field, Escape leaves. ``start`` starts a session; it goes on when
-    the form is left meanwhile."""
+    the form is left meanwhile.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Cancel", show=False),
@@ -75,7 +76,7 @@ class StartScreen(ModalScreen[None]):
         super().__init__()
         self._service = service
         self._start = start
-        self._nodes = [n.name for n in nodes]
+        self._node_names = [n.name for n in nodes]
         self._apps = {app.name: app for app in service.apps()}
         self._form = self._first_form(node)
         self._busy = False
@@ -110,8 +111,8 @@ class StartScreen(ModalScreen[None]):
             yield Static(classes="space")
             yield More(id="more-title", markup=False)
             with Vertical(id="more"):
-                for names in (MORE[:2], MORE[2:4], MORE[4:]):
-                    yield self._inputs(names)
+                for at in range(0, len(MORE), 2):
+                    yield self._inputs(MORE[at : at + 2])
             yield Static(id="verdict", markup=False)
 
     def _field(self, name: str, *widgets: Widget) -> Widget:
@@ -120,7 +121,7 @@ class StartScreen(ModalScreen[None]):
     def _inputs(self, names: Iterable[str]) -> Widget:
         row: list[Widget] = []
         for name in names:
-            suggester = SuggestFromList(self._nodes) if name == "node" else None
+            suggester = SuggestFromList(self._node_names) if name == "node" else None
             value = self._form.texts.get(name, "") if self._form else ""
             row.append(Label(_NAMES[name], classes="name"))
             row.append(
@@ -140,7 +141,7 @@ class StartScreen(ModalScreen[None]):
             self._show_more(any(self._form.texts.get(name) for name in MORE))
             self._judge_soon()
 
-    def _show_more(self, shown: bool) -> None:  # noqa: FBT001 - an attribute's value
+    def _show_more(self, shown: bool) -> None:
         self.query_one("#more").set_class(shown, "-shown")
         sign = "▾" if shown else "▸"
         spans = (Span(f"{sign} ", "accent"), Span("More: account, QOS, partition …", "muted"))

@@ -38,7 +38,7 @@ class Chips(Widget, can_focus=True):
             """The chips."""
             return self.chips
 
-    def __init__(self, options: Sequence[str], *, chosen: str = "", id: str) -> None:  # noqa: A002
+    def __init__(self, options: Sequence[str], *, chosen: str = "", id: str) -> None:
         super().__init__(id=id)
         self._options = tuple(options)
         self.set_reactive(Chips.chosen, self._options.index(chosen) if chosen in options else 0)
@@ -75,8 +75,10 @@ class Chips(Widget, can_focus=True):
 
     def _labels(self) -> list[tuple[int, str]]:
         """Options from the first that must be left out for the chosen one to be in sight."""
-        labels = [f" {'●' if i == self.chosen else '○'} {escape_control(o)} " for i, o in
-                  enumerate(self._options)]
+        labels = [
+            f" {'●' if i == self.chosen else '○'} {escape_control(o)} "
+            for i, o in enumerate(self._options)
+        ]
         first = 0
         while first < self.chosen and sum(map(width, labels[first : self.chosen + 1])) > (
             self.size.width - 4

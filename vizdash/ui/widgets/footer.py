@@ -39,17 +39,17 @@ class Footer(Widget):
     def __init__(self, registry: ActionRegistry) -> None:
         super().__init__()
         self._registry = registry
-        self._context = Context()
+        self._shown_for = Context()
 
     def show(self, context: Context) -> None:
         """What can be done here."""
-        if context != self._context:
-            self._context = context
+        if context != self._shown_for:
+            self._shown_for = context
             self.refresh()
 
     def keys(self) -> list[tuple[str, str, str]]:
         """Action, key and title of each that is shown, as many as there's room for."""
-        enabled = [a for a in self._registry if _footed(a) and not a.reason(self._context)]
+        enabled = [a for a in self._registry if _footed(a) and not a.reason(self._shown_for)]
         found = [(a.id, key_label(a.keys[0]), a.title) for a in enabled]
         found.append(_PALETTE)
         for lesser in (*_LESSER, _PALETTE[0]):

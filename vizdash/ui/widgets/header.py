@@ -70,7 +70,7 @@ def _age(now: Now, *, asked: bool, failing: bool) -> Span:
 class Load(Widget):
     """Bars of cores, memory and GPUs in use, and how the cores went."""
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002 - Textual's name
+    def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._capacity = Capacity()
         self._history: list[float] = []

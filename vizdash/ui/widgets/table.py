@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -41,7 +41,8 @@ class Column(Generic[R]):
     """One column. ``cell`` draws a row in a given number of cells; ``least`` and ``most`` bound
     its width, ``measure`` says what a row would like (else ``most``). Columns with a higher
     ``rank`` go first when the room is short; those with ``grows`` share what is left over.
-    ``ticks`` marks one that depends on the moment."""
+    ``ticks`` marks one that depends on the moment.
+    """
 
     title: str
     cell: Callable[[R, Now, int], Line]
@@ -65,7 +66,8 @@ class Placed(Generic[R]):
 
 def place(columns: Sequence[Column[R]], wishes: Sequence[int], room: int) -> list[Placed[R]]:
     """Choose columns and widths for ``room`` cells: the least first, then what each wishes,
-    then those that grow."""
+    then those that grow.
+    """
     chosen = list(range(len(columns)))
     while len(chosen) > 1 and _least(columns, chosen) > room:
         chosen.remove(max(chosen, key=lambda i: (columns[i].rank, i)))
@@ -120,12 +122,12 @@ class Table(ScrollView, Generic[R], can_focus=True):
     class Moved(Message):
         """The cursor is on another row, or its row changed."""
 
-        def __init__(self, table: Table[R]) -> None:
+        def __init__(self, table: Table[Any]) -> None:
             self.table = table
             super().__init__()
 
         @property
-        def control(self) -> Table[R]:
+        def control(self) -> Table[Any]:
             """The table."""
             return self.table
 
@@ -136,12 +138,12 @@ class Table(ScrollView, Generic[R], can_focus=True):
     class Chosen(Message):
         """The row under the cursor was clicked twice."""
 
-        def __init__(self, table: Table[R]) -> None:
+        def __init__(self, table: Table[Any]) -> None:
             self.table = table
             super().__init__()
 
         @property
-        def control(self) -> Table[R]:
+        def control(self) -> Table[Any]:
             """The table."""
             return self.table
 
@@ -151,7 +153,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         key: Callable[[R], str],
         *,
         moving: Callable[[R], bool] = lambda row: False,
-        id: str | None = None,  # noqa: A002 - Textual's name
+        id: str | None = None,
     ) -> None:
         super().__init__(id=id)
         self._columns = tuple(columns)

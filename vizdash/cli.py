@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
@@ -88,6 +89,9 @@ def _run(options: Options, work: Callable[[Service], Coroutine[Any, Any, None]])
     config, _ = options.load()
 
     async def whole() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        _on_signals(task.cancel)
         service = await connect(config)
         try:
             await work(service)
@@ -95,6 +99,12 @@ def _run(options: Options, work: Callable[[Service], Coroutine[Any, Any, None]])
             await service.close()
 
     asyncio.run(whole())
+
+
+def _on_signals(end: Callable[[], object]) -> None:
+    """A closed terminal or a kill ends vizdash as Ctrl-C does: routes are closed first."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, end)
 
 
 class _Group(click.Group):
@@ -123,10 +133,18 @@ def _dashboard(options: Options) -> None:
     if not sys.stdout.isatty() or not sys.stdin.isatty():
         raise UsageError("the dashboard needs a terminal", "", "scripts use the verbs: see --help")
     config, _ = options.load()
-    service = asyncio.run(connect(config))
     from vizdash.ui.app import VizdashApp
 
-    VizdashApp(service).run()
+    async def whole() -> None:
+        service = await connect(config)
+        app = VizdashApp(service)
+        _on_signals(app.exit)
+        try:
+            await app.run_async()
+        finally:
+            await service.close()
+
+    asyncio.run(whole())
 
 
 @cli.command()
@@ -398,5 +416,5 @@ def main() -> None:
     except BrokenPipeError:
         output.quiet_stdout()
         sys.exit(1)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, asyncio.CancelledError, click.Abort):
         sys.exit(130)

@@ -64,12 +64,13 @@ class Desktop:
 
     def share(self, colour: tuple[int, int, int], tolerance: int = 12) -> float:
         """How much of the page has about this colour, 0 to 1."""
-        data = list(self.picture().resize((160, 100), Image.Resampling.NEAREST).getdata())
+        small = self.picture().resize((160, 100), Image.Resampling.NEAREST).tobytes()
+        pixels = zip(small[0::3], small[1::3], small[2::3], strict=True)
         close = sum(
             all(abs(a - b) <= tolerance for a, b in zip(pixel, colour, strict=True))
-            for pixel in data
+            for pixel in pixels
         )
-        return close / len(data)
+        return close / (len(small) / 3)
 
     def wait_share(
         self, colour: tuple[int, int, int], least: float = 0.1, seconds: float = 30

@@ -77,6 +77,7 @@ class Host:
         *,
         user: str = "root",
         env: Mapping[str, str] | None = None,
+        dies_with_us: bool = False,
     ) -> list[str]:
         """The command line that runs ``command`` on this host as ``user``, as after a login.
 
@@ -90,6 +91,9 @@ class Host:
         become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
         if user != "root":
             become += ["--inh-caps=-all"]
+        if dies_with_us:
+            # nsenter forks: what ends nsenter must reach the program itself.
+            become += ["--pdeathsig=SIGTERM"]
         script = f'cd {shlex.quote(home)} && exec "$@"'
         return [
             *self._enter(),
@@ -132,7 +136,7 @@ class Host:
     def popen(self, command: Sequence[str] | str, *, user: str = "root") -> subprocess.Popen[str]:
         """Start and go on; it dies with us."""
         return subprocess.Popen(
-            self.argv(command, user=user),
+            self.argv(command, user=user, dies_with_us=True),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -70,7 +70,7 @@ class SlurmEngine:
         try:
             result = await self._run(commands.sbatch(request))
         except TimedOut as e:
-            raise TimedOut("sbatch", e.why, "it may still start: look before trying again") from e
+            raise TimedOut("sbatch", e.why, refusals.MAYBE_STARTED) from e
         if result.code != 0:
             raise refusals.refusal(what, result)
         ids = _PARSABLE.findall(result.stdout)
@@ -79,20 +79,33 @@ class SlurmEngine:
         return str(ids[-1])
 
     async def cancel(self, job_id: str) -> None:
-        """End a job by scancel. Raises Refused for someone else's, NotFound for none."""
+        """End a job by scancel. Raises Refused for someone else's, NotFound for none.
+
+        scancel keeps silent about a job that is not there, be it over or never handed in.
+        """
         result = await self._run(commands.scancel(job_id))
         words = result.stderr.lower()
         if "permission denied" in words and result.code not in {126, 127}:
             raise Refused(f"job {job_id} was not stopped", "it is not yours")
-        if "invalid job id" in words:
+        if "invalid job id" in words or (result.code == 0 and not words.strip()):
             await self._check_existed(job_id)
         elif result.code != 0 and not any(part in words for part in _ENDED):
             raise refusals.failure("scancel", result)
 
     async def _check_existed(self, job_id: str) -> None:
-        """Raise NotFound if there never was such a job: scancel says the same of an ended one."""
-        told = parse.config((await self._ask(commands.show_config())).stdout)
-        if told.next_job_id and int(re.split(r"[_+]", job_id)[0]) >= told.next_job_id:
+        """Raise NotFound if Slurm does not know the job and has not given out its number yet.
+
+        scancel has done what it could, so a controller that does not answer now is no error.
+        """
+        base = re.split(r"[_+]", job_id)[0]
+        try:
+            known = await self._run(commands.squeue(commands.new_nonce(), job_id=base))
+            if known.code == 0 or "invalid job id" not in known.stderr.lower():
+                return
+            told = parse.config((await self._ask(commands.show_config())).stdout)
+        except (Unreachable, TimedOut, CommandFailed):
+            return
+        if told.next_job_id and int(base) >= told.next_job_id:
             raise NotFound(f"job {job_id}", "there is no such job")
 
     async def _ask(self, command: Command) -> Result:

@@ -200,7 +200,8 @@ def node(f: Mapping[str, str]) -> Node:
         partitions=values.names(f.get("Partitions", "")),
         features=values.names(f.get("ActiveFeatures", "")),
         reason=values.text(f.get("Reason", "")),
-        os_load=values.real(f.get("CPULoad", "")),
+        # A node that never spoke has N/A, or (23.11 and newer) 0.00.
+        os_load=values.real(f.get("CPULoad", "")) if f.get("BootTime") != "None" else None,
         address=values.text(f.get("NodeAddr", "")) or name,
     )
 

@@ -31,13 +31,14 @@ _WORDS = {
     "JobHeldAdmin": "held by an administrator",
     "JobHeldUser": "held by its user",
     "JobHoldMaxRequeue": "held after being requeued too often",
-    "JobLaunchFailure": "it could not be launched on its node",
+    # 22.05 says so of a job that a signal ended, too.
+    "JobLaunchFailure": "it could not be launched on its node, or a signal ended it",
     "Licenses": "waiting for a licence",
     "MaxMemPerLimit": "it asks for more memory than the partition allows",
     "NodeDown": "its node went down",
     "NonZeroExitCode": "it ended with an error",
     "OutOfMemory": "it used more memory than it had",
-    "PartitionConfig": "it asks for more than the partition allows",
+    "PartitionConfig": "the partition does not allow what it asks for, or its account",
     "PartitionDown": "the partition is down",
     "PartitionInactive": "the partition starts no jobs now",
     "PartitionNodeLimit": "it asks for more nodes than the partition allows, or they are down",
@@ -61,6 +62,9 @@ _WORDS = {
 
 #: Sentences that Slurm itself puts in the place of a code: how they begin, and ours.
 _SENTENCES = (
+    ("Job's account not permitted to use this p", "the account may not use this partition"),
+    ("Job's QOS not permitted to use this part", "the QOS may not be used in this partition"),
+    ("RaisedSignal:", "it was ended by a signal"),
     ("ReqNodeNotAvail,", "a node it needs is down, drained or reserved"),
     ("Nodes required for job are DOWN", "every node it could use is down, drained or reserved"),
     ("Nodes_required_for_job_are_DOWN", "every node it could use is down, drained or reserved"),
@@ -104,20 +108,25 @@ def reason_words(reason: str) -> str:
 
     One that is unknown is shown as it is, its words set apart.
     """
-    code = reason.strip().strip("()")
+    code = reason.strip()
+    if code.startswith("(") and code.endswith(")"):
+        code = code[1:-1]
     if code in {"", "None", "null", "N/A"}:
         return ""
     if code in _WORDS:
         return _WORDS[code]
     for start, words in _SENTENCES:
         if code.startswith(start):
-            return words + _nodes_named(code)
+            return words + _named(code)
     return _limit_words(code) or _readable(code)
 
 
-def _nodes_named(code: str) -> str:
-    """`` (viz-node001)`` from ``ReqNodeNotAvail, UnavailableNodes:viz-node001``."""
+def _named(code: str) -> str:
+    """`` (viz-node001)`` from ``ReqNodeNotAvail, UnavailableNodes:viz-node001``, `` (Killed)``
+    from ``RaisedSignal:9(Killed)``.
+    """
     match = re.search(r"UnavailableNodes:\s*(\S+)", code)
+    match = match or re.match(r"RaisedSignal:[0-9]+\((.+)\)", code)
     return f" ({match[1]})" if match else ""
 
 

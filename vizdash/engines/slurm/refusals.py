@@ -8,24 +8,46 @@ from __future__ import annotations
 import re
 
 from vizdash.engines.slurm.reasons import reason_words
-from vizdash.errors import CommandFailed, Refused, Unreachable, VizdashError
+from vizdash.errors import CommandFailed, Refused, TimedOut, Unreachable, VizdashError
 from vizdash.transport import Result
 
-#: What says that slurmctld (or munge, or the configuration) could not be asked at all.
+#: What says that slurmctld (or munge, or the configuration) could not be asked at all: (part of
+#: the message, why, mend). A cause comes before what follows from it.
 _UNREACHABLE = (
-    ("unable to contact slurm controller", "slurmctld does not answer"),
-    ("rate limit exceeded", "slurmctld asks for fewer queries"),
-    ("incompatible versions of client and server", "Slurm's commands don't fit its controller"),
-    ("socket timed out", "slurmctld did not answer in time"),
-    ("protocol authentication error", "slurmctld refuses this host's munge credential"),
-    ("munge encode failed", "munge does not run on this host"),
-    ("could not establish a configuration source", "this host has no Slurm configuration"),
-    ("backup controller in standby mode", "only the standby controller answers"),
-    ("communication connection failure", "slurmctld does not answer"),
-    ("connection refused", "slurmctld does not answer"),
-    ("zero bytes were transmitted", "slurmctld closed the connection"),
-    ("unable to establish control", "slurmctld does not answer"),
-    ("process is shutting down", "slurmctld is shutting down"),
+    ("munge encode failed", "munge does not run on this host", "start munged, or ask for it"),
+    ("unable to contact slurm controller", "slurmctld does not answer", ""),
+    ("rate limit exceeded", "slurmctld asks for fewer queries", ""),
+    (
+        "incompatible versions of client and server",
+        "Slurm's commands don't fit its controller",
+        "use those of the cluster's own version",
+    ),
+    ("socket timed out", "slurmctld did not answer in time", ""),
+    (
+        "protocol authentication error",
+        "slurmctld refuses this host's munge credential",
+        "are its munge key and clock those of the controller?",
+    ),
+    (
+        "could not establish a configuration source",
+        "this host has no Slurm configuration",
+        "is it part of the cluster?",
+    ),
+    (
+        "unable to process configuration file",
+        "this host has no Slurm configuration that can be used",
+        "is SLURM_CONF right?",
+    ),
+    ("backup controller in standby mode", "only the standby controller answers", ""),
+    ("communication connection failure", "slurmctld does not answer", ""),
+    ("connection refused", "slurmctld does not answer", ""),
+    (
+        "zero bytes were transmitted",
+        "slurmctld closed the connection",
+        "does this host's munge key fit the controller's?",
+    ),
+    ("unable to establish control", "slurmctld does not answer", ""),
+    ("process is shutting down", "slurmctld is shutting down", ""),
 )
 
 #: sbatch's messages, the telling ones first: (part of the message, why, mend).
@@ -57,7 +79,7 @@ _REFUSALS = (
     ),
     (
         "more processors requested than permitted",
-        "no node of the partition has that many cores",
+        "the partition gives no job that many cores",
         "ask for fewer cores",
     ),
     (
@@ -68,12 +90,12 @@ _REFUSALS = (
     ("invalid node name", "there is no such node", "name another node"),
     (
         "memory required by task is not available",
-        "no node of the partition has that much memory",
+        "the partition gives no job that much memory",
         "ask for less memory",
     ),
     (
         "requested node configuration is not available",
-        "no node of the partition has that many cores, GPUs and that much memory together",
+        "no node it may run on has the cores, memory and GPUs asked for",
         "ask for less",
     ),
     (
@@ -82,6 +104,7 @@ _REFUSALS = (
         "ask for less time",
     ),
     ("invalid time limit specification", "that is no time limit", "write it as 2h or 1-12:00:00"),
+    ("invalid --time specification", "that is no time limit", "write it as 2h or 1-12:00:00"),
     ("invalid partition name", "there is no such partition", "name another partition"),
     (
         "no partition specified or system default",
@@ -141,9 +164,36 @@ _REFUSALS = (
     ("access/permission denied", "Slurm does not allow it", "ask an administrator"),
     ("immediate execution impossible", "it can't start at once", "leave out --immediate"),
     ("unrecognized option", "sbatch does not know one of the options after --", "see `man sbatch`"),
+    ("invalid license specification", "the cluster has no such licence", "leave out --licenses"),
+    (
+        "job dependency problem",
+        "it can't wait for the job that --dependency names",
+        "leave out --dependency",
+    ),
+    (
+        "dos line breaks",
+        "the script's lines end as Windows writes them",
+        "run `dos2unix` on the script",
+    ),
+    (
+        "does not look like a batch script",
+        "the script does not begin with #! and an interpreter",
+        "make its first line #!/bin/bash",
+    ),
+    ("batch script is empty", "the script is empty", "give a job script"),
 )
 
-_PREFIX = re.compile(r"^(?:sbatch|scancel|squeue|scontrol): (?:error|fatal|info|warning): ")
+#: What to do after an sbatch that got no answer.
+MAYBE_STARTED = "it may still start: look before trying again"
+
+_PREFIX = re.compile(
+    r"^(?:(?:sbatch|scancel|squeue|scontrol): (?:(?:error|fatal|info|warning): )?"
+    r"|slurm_load_[a-z_]+ error: ?)",
+    re.IGNORECASE,
+)
+#: What says no more than that something is wrong.
+_IDLE_WORDS = ("Unspecified error", 'Try "sbatch --help" for more information')
+_OPTION = re.compile(r"unrecognized option '([^']*)'")
 _FAILED = "Batch job submission failed: "
 _LIMIT_LINE = re.compile(r"^(?:QOS|Assoc|Max)[A-Za-z]+\Z")
 
@@ -166,24 +216,30 @@ def failure(program: str, result: Result) -> VizdashError:
     words = result.stderr.lower()
     if result.code == 127 or (result.code == 126 and "permission denied" in words):
         return Unreachable(program, "not found there", "is Slurm on PATH? else load its module")
-    for part, why in _UNREACHABLE:
+    for part, why, mend in _UNREACHABLE:
         if part in words:
-            return Unreachable("Slurm", why)
+            return Unreachable("Slurm", why, mend)
     return CommandFailed(program, result.code, "\n".join(said(result.stderr)))
 
 
 def refusal(what: str, result: Result) -> VizdashError:
-    """The error for an sbatch that failed: Refused in words, or Unreachable.
+    """The error for an sbatch that failed: Refused in words, Unreachable or TimedOut.
 
     A message we don't know (a site's job_submit plugin may say anything) is passed on.
     """
+    if "socket timed out" in result.stderr.lower():
+        # The request may have arrived all the same.
+        return TimedOut("sbatch", "slurmctld did not answer in time", MAYBE_STARTED)
     error = failure("sbatch", result)
     if isinstance(error, Unreachable):
         return error
     lines = said(result.stderr)
     words = "\n".join(lines).lower()
     limits = [reason_words(line) for line in lines if _LIMIT_LINE.match(line)]
+    if option := _OPTION.search(result.stderr):
+        return Refused(what, f"sbatch does not know the option {option[1]}", "see `man sbatch`")
     for part, why, mend in _REFUSALS:
         if part in words:
             return Refused(what, limits[0] if limits else why, mend)
-    return Refused(what, "; ".join(lines) or f"sbatch ended with code {result.code}")
+    telling = [line for line in lines if line not in _IDLE_WORDS] or lines
+    return Refused(what, "; ".join(telling) or f"sbatch ended with code {result.code}")

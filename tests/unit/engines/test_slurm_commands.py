@@ -1,0 +1,194 @@
+"""The commands: what is handed to Slurm, and what never is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.engines.recorded import VERSIONS, Recording, from_program
+from vizdash.engines.slurm import commands
+from vizdash.errors import NotFound
+from vizdash.model import JobRequest, Resources
+from vizdash.transport import Command
+
+SECRET = "hunter2secret"
+
+REQUEST = JobRequest(
+    name="vizdash-desktop",
+    script=f"#!/bin/bash\nPASSWORD={SECRET}\n",
+    session_id="0a1b2c3d",
+    app="desktop",
+    comment="vizdash/1 id=0a1b2c3d app=desktop image=1.0 state=pending step=queued",
+    output="/home/alice/100%/%j/log",
+    resources=Resources(cores=2, memory_mib=2048, gpus=0, time_s=7200),
+)
+
+
+def sbatch(**wishes: object) -> list[str]:
+    return from_program(commands.sbatch(replace(REQUEST, **wishes)))  # type: ignore[arg-type]
+
+
+def options(words: list[str]) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
+
+
+def test_the_whole_command() -> None:
+    assert sbatch() == [
+        "sbatch",
+        "--parsable",
+        "--export=NONE",
+        "--no-requeue",
+        "--signal=B:USR1@300",
+        "--job-name=vizdash-desktop",
+        f"--comment={REQUEST.comment}",
+        "--output=/home/alice/100%%/%%j/log",
+        "--open-mode=append",
+        "--nodes=1",
+        "--ntasks=1",
+        "--cpus-per-task=2",
+        "--mem=2048M",
+        "--time=120",
+    ]
+
+
+def test_the_script_goes_to_stdin_and_nowhere_else() -> None:
+    command = commands.sbatch(REQUEST)
+    assert command.input == REQUEST.script
+    assert not any(SECRET in word for word in command.argv)
+    assert SECRET not in repr(command)
+
+
+def test_nothing_of_the_callers_environment_goes_along() -> None:
+    assert "--export=NONE" in sbatch()
+
+
+@pytest.mark.parametrize(("seconds", "minutes"), [(1, "1"), (60, "1"), (61, "2"), (7200, "120")])
+def test_a_time_limit_is_rounded_up_to_minutes(seconds: int, minutes: str) -> None:
+    assert options(sbatch(resources=Resources(time_s=seconds)))["--time"] == minutes
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/home/alice/plain", "/home/alice/plain"),
+        ("/home/a%j/log", "/home/a%%j/log"),
+        ("/home/%u/%%/log", "/home/%%u/%%%%/log"),
+    ],
+)
+def test_a_percent_sign_in_a_path_is_no_pattern(path: str, told: str) -> None:
+    assert options(sbatch(output=path))["--output"] == told
+
+
+def test_gpus_are_asked_for_only_when_wanted() -> None:
+    assert "--gres" not in options(sbatch())
+    assert options(sbatch(resources=Resources(gpus=2)))["--gres"] == "gpu:2"
+
+
+def test_wishes() -> None:
+    told = options(
+        sbatch(
+            partition="viz",
+            account="science",
+            qos="small",
+            reservation="course",
+            constraint="gpu&big",
+            exclude=("viz-node001", "viz-node002"),
+        )
+    )
+    assert told["--partition"] == "viz"
+    assert told["--account"] == "science"
+    assert told["--qos"] == "small"
+    assert told["--reservation"] == "course"
+    assert told["--constraint"] == "gpu&big"
+    assert told["--exclude"] == "viz-node001,viz-node002"
+    assert "--nodelist" not in told
+
+
+def test_a_node_that_is_asked_for_is_never_excluded_too() -> None:
+    told = options(sbatch(node="viz-node001", exclude=("viz-node001",)))
+    assert told["--nodelist"] == "viz-node001"
+    assert "--exclude" not in told
+
+
+def test_a_wish_that_is_not_there_is_no_empty_option() -> None:
+    assert not {"--partition", "--account", "--qos", "--nodelist"} & set(options(sbatch()))
+
+
+def test_a_value_can_never_be_an_option() -> None:
+    words = sbatch(name="--uid=0", comment="-w x", partition="--wrap=id", account="; rm")
+    assert "--uid=0" not in words
+    assert "--wrap=id" not in words
+    assert "--job-name=--uid=0" in words
+    assert "--partition=--wrap=id" in words
+    assert "--account=; rm" in words
+
+
+def test_extra_arguments_come_last_so_that_they_win() -> None:
+    extra = ("--time=10", "--mem=1G", "--exclusive")
+    assert tuple(sbatch(extra=extra, partition="viz", node="viz-node001")[-3:]) == extra
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_handed_in_is_what_real_slurm_took(version: str) -> None:
+    recorded = Recording(version).asked("sbatch-ok")
+    request = JobRequest(
+        name="r-ok",
+        script="",
+        session_id="",
+        app="",
+        comment="vizdash/1 id=0a1b2c3d app=paraview image=5.11 state=ready step=ready",
+        output="/dev/null",
+        resources=Resources(cores=1, memory_mib=128, gpus=0, time_s=7200),
+        extra=("--hold",),
+    )
+    assert from_program(commands.sbatch(request)) == recorded
+
+
+ALL = {
+    "squeue": commands.squeue("0" * 24),
+    "nodes": commands.show_nodes(),
+    "sbatch": commands.sbatch(REQUEST),
+    "scancel": commands.scancel("12"),
+}
+
+
+def unset(command: Command) -> set[str]:
+    words = command.argv
+    return {words[i + 1] for i, word in enumerate(words) if word == "-u"}
+
+
+@pytest.mark.parametrize("command", ALL.values(), ids=ALL.keys())
+def test_messages_are_english_whoever_calls(command: Command) -> None:
+    assert command.argv[0] == "env"
+    assert "LC_ALL=C" in command.argv
+
+
+def test_the_callers_settings_for_slurms_tools_do_not_steer() -> None:
+    assert {"SQUEUE_FORMAT", "SQUEUE_STATES", "SQUEUE_USERS"} <= unset(ALL["squeue"])
+    assert {"SBATCH_PARTITION", "SBATCH_OUTPUT", "SBATCH_EXPORT"} <= unset(ALL["sbatch"])
+    assert {"SCANCEL_STATE", "SCANCEL_USER", "SCANCEL_NAME"} <= unset(ALL["scancel"])
+    assert "SLURM_TIME_FORMAT" in unset(ALL["nodes"])
+
+
+def test_which_cluster_and_who_pays_are_the_callers() -> None:
+    for command in ALL.values():
+        assert "SLURM_CONF" not in unset(command)
+    assert not {"SBATCH_ACCOUNT", "SBATCH_QOS"} & unset(ALL["sbatch"])
+
+
+@pytest.mark.parametrize("job_id", ["123", "123_4", "123_[5-9%2]", "46+1"])
+def test_job_ids(job_id: str) -> None:
+    assert commands.checked_id(job_id) == job_id
+
+
+@pytest.mark.parametrize("job_id", ["", "-1", "--user=bob", "1 2", "1\n", "12x", "*"])
+def test_what_is_no_job_id(job_id: str) -> None:
+    with pytest.raises(NotFound):
+        commands.checked_id(job_id)
+
+
+def test_separators_are_never_the_same() -> None:
+    nonces = {commands.new_nonce() for _ in range(100)}
+    assert len(nonces) == 100
+    assert {len(nonce) for nonce in nonces} == {24}

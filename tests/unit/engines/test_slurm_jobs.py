@@ -137,9 +137,9 @@ def test_gpus_of_a_job(jobs: dict[str, Job]) -> None:
     assert gpu_count(jobs["session"].gres) == 0
 
 
-def test_memory_per_core_is_told_as_the_jobs_own(jobs: dict[str, Job]) -> None:
-    assert jobs["per-cpu"].cores == 2
-    assert jobs["per-cpu"].memory_mib in {512, 1024}
+def test_memory_asked_for_by_core_is_told_by_core(jobs: dict[str, Job]) -> None:
+    """squeue does not say which of both it is; vizdash's own jobs ask by node."""
+    assert (jobs["per-cpu"].cores, jobs["per-cpu"].memory_mib) == (2, 512)
 
 
 def test_a_pending_job_has_its_expected_start(jobs: dict[str, Job]) -> None:

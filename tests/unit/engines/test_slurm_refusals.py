@@ -60,6 +60,7 @@ async def test_a_warning_does_not_hide_the_id(recording: Recording) -> None:
         ("memory-limit", "the partition gives no job that much memory", "ask for less memory"),
         ("cores", "many cores", "ask for fewer cores"),
         ("cores-limit", "many cores", "ask for fewer cores"),
+        ("cores-and-memory", "memory", "ask for less"),
         ("gpus", "no node it may run on has the cores, memory and GPUs asked for", "ask for less"),
         ("gpus-kind", "no node it may run on has the cores, memory and GPUs asked for", ""),
         ("gpus-both", "GPUs were asked for both with and without a type", "ask for one"),

@@ -22,7 +22,7 @@ from vizdash.errors import UsageError, VizdashError
 from vizdash.model import Session, SessionState
 from vizdash.service import Service, request_for
 from vizdash.units import parse_duration, parse_memory
-from vizdash.waiting import wait_ready
+from vizdash.waiting import wait_ended, wait_ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,8 @@ def start(ctx: click.Context, /, app: str, **values: Any) -> None:
     async def work(service: Service) -> None:
         request = request_for(service.app(app), values, preset)
         session = await service.start(request)
-        output.talk(f"session {session.id} is job {session.job_id}")
+        waits = f"; {session.reason}" if session.reason else ""
+        output.talk(f"session {session.id} is job {session.job_id}{waits}")
         if wait or and_open:
             session = await wait_ready(service, session, output.talk, timeout_s=timeout)
         if as_json:
@@ -317,8 +318,10 @@ def stop(ctx: click.Context, /, sessions: tuple[str, ...], as_json: bool, **valu
     async def work(service: Service) -> None:
         chosen = [await service.find(word) for word in sessions]
         await asyncio.gather(*(service.stop(s) for s in chosen))
+        late = {s.job_id for s in await wait_ended(service, chosen)}
         for session in chosen:
-            output.talk(f"session {session.id} is ended")
+            words = "is told to end, but has not yet" if session.job_id in late else "has ended"
+            output.talk(f"session {session.id} {words}")
         if as_json:
             cluster = (await service.info()).cluster
             output.write_json("stopped", [s.id for s in chosen], cluster)

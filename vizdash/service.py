@@ -132,12 +132,13 @@ class Service:
         if request.partition and partition is None:
             names = tuple(p.name for p in partitions)
             hint = nearest(request.partition, names)
-            return Fit(refusal=f"partition {request.partition!r} is not there; {hint}")
+            return Fit(refusal=f"partition {request.partition!r} is not there", mend=hint)
         return fit(
             request.resources,
             nodes,
             partition,
             node=request.node,
+            account=request.account or self.config.cluster.account,
             without=await self._without_image(request, nodes, partition),
         )
 
@@ -159,7 +160,7 @@ class Service:
         if image:
             without = tuple(sorted(self._kept.images.without(image)))
         if verdict.refusal:
-            mend = f"vizdash deploy {app.name}" if "image" in verdict.refusal else "ask for less"
+            mend = f"vizdash deploy {app.name}" if verdict.mend == "image" else verdict.mend
             raise Refused(f"{app.name} was not started", verdict.refusal, mend)
         version = request.image or version_of(self._kept.images.images, image)
         prepared = submit.Prepared(submit.new_id(), app, runtime, image, version)
@@ -185,6 +186,7 @@ class Service:
             user=info.user,
             state=SessionState.PENDING,
             partition=job.partition,
+            reason="" if verdict.now else verdict.words,
             resources=request.resources,
             image_version=version,
             legacy=app.kind == "legacy",

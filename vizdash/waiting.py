@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from vizdash.errors import TimedOut, Unreachable, VizdashError
+from vizdash.errors import NotFound, TimedOut, Unreachable, VizdashError
 from vizdash.model import Session, SessionState
 from vizdash.service import Service
 
@@ -55,11 +56,29 @@ async def wait_ready(
         await asyncio.sleep(min(_LATER_S, max(_FIRST_S, waited / 20)))
 
 
+async def wait_ended(
+    service: Service, sessions: Collection[Session], *, timeout_s: float = 30
+) -> tuple[Session, ...]:
+    """Those of ``sessions`` that are not over, with nothing of them left, after ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    wanted = {session.job_id for session in sessions}
+    left = tuple(sessions)
+    while left and time.monotonic() < deadline:
+        with contextlib.suppress(TimedOut, Unreachable):
+            found = await service.sessions()
+            left = tuple(
+                s for s in found if s.job_id in wanted and s.state is not SessionState.ENDED
+            )
+        if left:
+            await asyncio.sleep(_FIRST_S)
+    return left
+
+
 async def _look(service: Service, session: Session) -> Session:
     for one in await service.sessions():
         if one.job_id == session.job_id:
             return one
-    raise VizdashError(f"session {session.id}", "the cluster knows no such job any more")
+    raise NotFound(f"session {session.id}", "the cluster knows no such job any more")
 
 
 def _words(session: Session) -> str:

@@ -9,78 +9,33 @@
 set -u -o pipefail
 umask 077
 
-F=$HOME/.local/state/vizdash/sessions/$SESSION_ID
+step=runtime
 info=/tmp/app_session_$SESSION_ID.info
-job_id=${SLURM_JOB_ID:-${VIZDASH_JOB_ID:-$SESSION_ID}}
-node=${SLURMD_NODENAME:-$(uname -n)}
-R='' step=runtime script='' ending=''
-export VIZDASH_SESSION_ID=$SESSION_ID
+source common.sh # vizdash puts the file's text here
 
-say() { printf '%(%H:%M:%S)T %s\n' -1 "$*"; }
-
-status() { # STATE STEP [RESULT] [ERROR]
-  local new=$F/.status.$BASHPID error=${4:-}
-  {
-    printf 'STATE=%s\nSTEP=%s\nRESULT=%s\n' "$1" "$2" "${3:-}"
-    printf 'ERROR=%s\nUPDATED=%(%s)T\n' "${error//[[:cntrl:]]/ }" -1
-    printf 'NODE=%s\nJOB_ID=%s\n' "$node" "$job_id"
-  } >"$new" && mv -f "$new" "$F/status"
-}
-
-comment() { # STATE
-  [ "${VIZDASH_ENGINE:-}" = slurm ] || return 0
-  timeout 10 scontrol update JobId="$job_id" Comment="vizdash/1 id=$SESSION_ID \
-app=$VIZDASH_APP image=- state=$1 step=legacy" >/dev/null 2>&1
-  return 0
-}
-
-marked() {
-  {
-    grep -lsz "^VIZDASH_SESSION_ID=$SESSION_ID\$" /proc/[0-9]*/environ | cut -d/ -f3
-    [ -z "$script" ] || ps -o pid= -s "$script" 2>/dev/null
-  } | tr -d ' ' | sort -un | grep -vx -e "$$" -e "$BASHPID"
-}
-
-finish() { # RESULT [ERROR]
-  trap '' TERM USR1 HUP INT
-  ending=1
-  status ending "$step" "$1" "${2:-}"
-  local pids tries
-  for tries in {1..60}; do
-    mapfile -t pids < <(marked)
-    if [ ${#pids[@]} = 0 ] || ! kill -0 "${pids[@]}" 2>/dev/null; then break; fi
-    if [ "$tries" = 1 ]; then kill -TERM "${pids[@]}" 2>/dev/null; fi
-    if [ "$tries" -gt 20 ]; then kill -KILL "${pids[@]}" 2>/dev/null; fi
-    sleep 0.1
-  done
-  # The script's own removal does not survive scancel.
+# The script's own removal does not survive scancel.
+after_end() {
   if [ -O "$info" ] && [ ! -L "$info" ]; then rm -f "$info"; fi
-  if [ -n "$R" ]; then rm -rf -- "$R"; fi
-  rm -f -- "$F/connection"
-  say "ended: $1 ${2:-}"
-  status ended "$step" "$1" "${2:-}"
-  if [ "$1" = failed ]; then
-    comment failed
-    exit 1
-  fi
-  comment ended
-  exit 0
 }
 
-on_term() {
-  [ -z "$ending" ] || return 0
-  local now end=${VIZDASH_END_TIME:-${SLURM_JOB_END_TIME:-}}
-  printf -v now '%(%s)T' -1
-  if [ -n "$end" ] && [ "$now" -ge "$end" ]; then finish timed-out; else finish cancelled; fi
+# listening PORT [UID]: whether a socket listens there, of that user if one is given (proc(5),
+# /proc/net/tcp: local address, state 0A, uid).
+listening() {
+  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+    awk -v port="$(printf ':%04X$' "$1")" -v uid="${2:-}" \
+      '$2 ~ port && $4 == "0A" && (uid == "" || $8 == uid) {found = 1} END {exit !found}'
 }
 
-# A lock for each port keeps two of our sessions off the same one until the image listens;
-# what else listens is seen by asking. A lock of someone else's is as good as taken.
+# Begins at a port that differs from user to user, so that two who start at once rarely meet. A
+# lock in the user's own folder, where nobody else can squat it, keeps their own sessions apart
+# until the image listens.
 free_port() {
-  local port
-  for ((port = VIZDASH_PORT_MIN; port <= VIZDASH_PORT_MAX; port++)); do
-    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then continue; fi
-    { exec 8>"/tmp/.vizdash-port-$port.lock"; } 2>/dev/null || continue
+  local count=$((VIZDASH_PORT_MAX - VIZDASH_PORT_MIN + 1)) i port
+  mkdir -p -- "${F%/*}/../ports"
+  for ((i = 0; i < count; i++)); do
+    port=$((VIZDASH_PORT_MIN + (UID * 7 + i) % count))
+    if listening "$port"; then continue; fi
+    exec 8>"${F%/*}/../ports/$node-$port" || continue
     if flock -n 8; then
       VNC_PORT=$port
       return 0
@@ -99,8 +54,9 @@ info_port() {
   printf '%s\n' "${port:-$VNC_PORT}"
 }
 
-answers() { # PORT: whether websockify answers there
+answers() { # PORT: whether a websockify of ours answers there
   local line
+  listening "$1" "$UID" || return 1
   exec 3<>"/dev/tcp/127.0.0.1/$1" || return 1
   printf 'GET /vnc.html HTTP/1.0\r\n\r\n' >&3
   read -r -t 3 line <&3
@@ -109,12 +65,11 @@ answers() { # PORT: whether websockify answers there
 }
 
 write_connection() { # PORT
-  local new=$F/.connection.$BASHPID ip
-  ip=$(getent ahostsv4 "$node" | awk '$1 !~ /^127/ {print $1; exit}')
+  local new=$F/.connection.$BASHPID
   {
     printf 'JOB_ID=%s\nNODE=%s\nVNC_PORT=%s\n' "$job_id" "$node" "$1"
     printf 'SESSION_ID=%s\nSTATUS=running\nSTART_TIME=%(%s)T\n' "$SESSION_ID" -1
-    printf 'NODE_IP=%s\nRUNTIME_DIR=%s\n' "${ip:-$node}" "$R"
+    printf 'NODE_IP=%s\nRUNTIME_DIR=%s\n' "$(node_address)" "$R"
     printf 'WEB_SOCKET=\nVNC_SOCKET=\nPASSWORD=%s\n' "$VIZDASH_VNC_PASSWORD"
   } >"$new" && mv -f "$new" "$F/connection"
 }
@@ -126,14 +81,14 @@ wait_ready() {
     if answers "$port" 2>/dev/null; then
       write_connection "$port"
       status ready ready
-      comment ready
+      comment ready legacy
       say "ready on $node, port $port"
       return
     fi
     sleep 0.2
   done
   printf 'no desktop answered at port %s in %s s\n' "$port" "$VIZDASH_READY_TIMEOUT" >"$R/failed"
-  kill -TERM "$script" 2>/dev/null
+  kill -TERM "$leader" 2>/dev/null
 }
 
 main() {
@@ -141,28 +96,31 @@ main() {
   trap 'say "ends in $((VIZDASH_WARN_SECONDS / 60)) minutes"' USR1
   trap '' HUP INT
   mkdir -p -- "$F" && chmod 700 "$F"
+  say "session $SESSION_ID of app $VIZDASH_APP: job $job_id on $node"
   status starting runtime
-  R=$(mktemp -d "/tmp/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) || { R='' && finish failed "no folder in /tmp"; }
+  R=$(mktemp -d "/tmp/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) ||
+    { local why=$R && R='' && fail runtime "no folder for the session on $node: $why"; }
   step=websockify
-  free_port || finish failed "ports $VIZDASH_PORT_MIN-$VIZDASH_PORT_MAX are all taken on $node"
+  free_port || fail websockify "ports $VIZDASH_PORT_MIN-$VIZDASH_PORT_MAX are all taken on $node"
   export SESSION_ID VNC_PORT
   step=app
   status starting app
-  printf '%s\n' "$VIZDASH_SCRIPT" >"$R/script.sh"
-  setsid bash "$R/script.sh" </dev/null 8>&- 2> >(tee "$R/errors" >&2) &
-  script=$!
+  printf '%s\n' "$VIZDASH_SCRIPT" >"$R/script.sh" ||
+    fail runtime "the job script could not be written to $R"
+  setsid bash "$R/script.sh" </dev/null 8>&- &
+  leader=$!
   wait_ready 8>&- &
   local code
   while :; do
-    wait "$script"
+    wait "$leader"
     code=$?
-    kill -0 "$script" 2>/dev/null || break
+    kill -0 "$leader" 2>/dev/null || break
   done
-  if [ -s "$R/failed" ]; then finish failed "$(cat "$R/failed")"; fi
+  if [ -s "$R/failed" ]; then fail app "$(cat "$R/failed")"; fi
   if [ "$code" != 0 ]; then
-    finish failed "the job script ended with code $code: $(tail -n 5 "$F/job.log" | grep . | tail -n 1)"
+    fail app "the job script ended with code $code: $(last_line "$F/job.log")"
   fi
-  [ -e "$F/connection" ] || finish failed "the job script ended before a desktop answered"
+  [ -e "$F/connection" ] || fail app "the job script ended before a desktop answered"
   step=ready
   finish finished
 }

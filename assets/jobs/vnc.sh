@@ -18,76 +18,9 @@ set -u -o pipefail
 umask 077
 
 : "${SESSION_ID:?}" "${VIZDASH_APP:?}"
-F=$HOME/.local/state/vizdash/sessions/$SESSION_ID
-R='' step=image warn_text='' inner='' reporter='' ending=''
-job_id=${SLURM_JOB_ID:-${VIZDASH_JOB_ID:-$SESSION_ID}}
-node=${SLURMD_NODENAME:-$(uname -n)}
-# Everything that the session starts is found again by this mark in /proc/PID/environ.
-export VIZDASH_SESSION_ID=$SESSION_ID
-
-say() { printf '%(%H:%M:%S)T %s\n' -1 "$*"; }
-
-# ---------------------------------------------------------------- what the job says of itself
-
-# status STATE STEP [RESULT] [ERROR]: into the folder, whole or not at all.
-status() {
-  local new=$F/.status.$BASHPID
-  {
-    printf 'STATE=%s\nSTEP=%s\nRESULT=%s\n' "$1" "$2" "${3:-}"
-    printf 'ERROR=%s\nUPDATED=%(%s)T\n' "$(one_line "${4:-}")" -1
-    printf 'NODE=%s\nJOB_ID=%s\n' "$node" "$job_id"
-  } >"$new" && mv -f "$new" "$F/status"
-}
-
-# comment STATE STEP: into the job, where every squeue sees it. World-readable: no secrets.
-comment() {
-  [ "${VIZDASH_ENGINE:-}" = slurm ] || return 0
-  local image=${VIZDASH_IMAGE_VERSION:--}
-  timeout 10 scontrol update JobId="$job_id" Comment="vizdash/1 id=$SESSION_ID app=$VIZDASH_APP \
-image=${image//[^A-Za-z0-9._:+@\/-]/_} state=$1 step=$2" >/dev/null 2>&1
-  return 0
-}
-
-one_line() {
-  local text=${1//[[:cntrl:]]/ }
-  printf '%s' "${text:0:400}"
-}
-
-# The last line of a file that says something, without a program's own mark of severity.
-last_line() {
-  tail -n 50 -- "$@" 2>/dev/null | grep -v '^[[:space:]]*$' | tail -n 1 |
-    sed -E 's/\x1b\[[0-9;]*m//g; s/^(FATAL|ERROR): *//; s/^[0-9:]{8} //'
-}
-
-fail() { # STEP WHY: the session could not be had; ends the script
-  step=$1
-  say "failed at step $1: $2"
-  finish failed "$2"
-}
-
-# ---------------------------------------------------------------- ending
-
-# The PIDs of ours that carry the session's mark or belong to the session of `inner`.
-marked() {
-  {
-    grep -lsz "^VIZDASH_SESSION_ID=$SESSION_ID\$" /proc/[0-9]*/environ | cut -d/ -f3
-    [ -z "$inner" ] || ps -o pid= -s "$inner" 2>/dev/null
-  } | tr -d ' ' | sort -un | grep -vx -e "$$" -e "$BASHPID"
-}
-
-end_all() {
-  local pids tries
-  for tries in {1..60}; do
-    mapfile -t pids < <(marked)
-    # What is left may be marked() itself, seen by its own grep: only what lives on counts.
-    [ ${#pids[@]} -gt 0 ] && kill -0 "${pids[@]}" 2>/dev/null || return 0
-    # A shell at a prompt ignores TERM and heeds HUP (bash(1), SIGNALS).
-    if [ "$tries" = 1 ]; then kill -TERM "${pids[@]}" 2>/dev/null; fi
-    if [ "$tries" = 3 ]; then kill -HUP "${pids[@]}" 2>/dev/null; fi
-    if [ "$tries" -gt 20 ]; then kill -KILL "${pids[@]}" 2>/dev/null; fi
-    sleep 0.1
-  done
-}
+step=image reporter=''
+source common.sh # vizdash puts the file's text here
+source inner.sh
 
 # X's own names for a display, where Xvnc was killed before it could remove them.
 remove_display() {
@@ -98,44 +31,23 @@ remove_display() {
   done
 }
 
-finish() { # RESULT [ERROR]: nothing of the session outlives this
-  trap '' TERM USR1 HUP INT
-  ending=1
+before_end() {
   if [ -n "$reporter" ]; then kill "$reporter" 2>/dev/null; fi
   if [ "$1" != failed ] && [ -r "$R/step" ]; then step=$(cat "$R/step"); fi
-  status ending "$step" "$1" "${2:-}"
-  end_all
-  if [ -n "$R" ]; then
-    remove_display
-    if [ "$1" = failed ]; then tail -n 30 "$R"/*.log 2>/dev/null; fi
-    rm -rf -- "$R"
-  fi
-  rm -f -- "$F/connection"
-  say "ended: $1"
-  status ended "$step" "$1" "${2:-}"
-  if [ "$1" = failed ]; then
-    comment failed "$step"
-    exit 1
-  fi
-  comment ended "$step"
-  exit 0
 }
 
-on_term() {
-  [ -z "$ending" ] || return 0
-  ending=1
-  local now end
-  printf -v now '%(%s)T' -1
-  end=${VIZDASH_END_TIME:-${SLURM_JOB_END_TIME:-}}
-  if [ -n "$end" ] && [ "$now" -ge "$end" ]; then finish timed-out; else finish cancelled; fi
+after_end() {
+  [ -n "$R" ] || return 0
+  remove_display
+  if [ "$1" = failed ]; then tail -n 30 "$R"/*.log 2>/dev/null; fi
 }
 
 # The text goes through a pipe that `inner` listens at; nobody may be there yet.
 on_warn() {
-  warn_text="This session ends in $((${VIZDASH_WARN_SECONDS:-300} / 60)) minutes: save your work."
-  say "warning shown: $warn_text"
+  local text="This session ends in $((${VIZDASH_WARN_SECONDS:-300} / 60)) minutes: save your work."
+  say "warning shown: $text"
   if [ -p "$R/warn" ]; then
-    (timeout 5 bash -c 'printf "%s\n" "$1" >"$2"' - "$warn_text" "$R/warn" &) >/dev/null 2>&1
+    (timeout 5 bash -c 'printf "%s\n" "$1" >"$2"' - "$text" "$R/warn" &) >/dev/null 2>&1
   fi
 }
 
@@ -187,34 +99,37 @@ load_modules() {
   set -u
 }
 
-# What `inner` needs, in a file that is ours alone.
-write_inner() {
+# What `inner` needs, in a file that is ours alone. INSIDE is the name that R has for it.
+write_inner() { # INSIDE
   local name gpu=''
   if [ -n "${CUDA_VISIBLE_DEVICES:-}${SLURM_JOB_GPUS:-}${ROCR_VISIBLE_DEVICES:-}" ]; then gpu=1; fi
   {
-    declare -p R SESSION_ID VIZDASH_APP VIZDASH_RUNTIME VIZDASH_COMMAND VIZDASH_GEOMETRY \
+    declare -p SESSION_ID VIZDASH_APP VIZDASH_RUNTIME VIZDASH_COMMAND VIZDASH_GEOMETRY \
       VIZDASH_ROUTE VIZDASH_PORT_MIN VIZDASH_PORT_MAX VIZDASH_ENV VIZDASH_READY_TIMEOUT
-    printf 'GPU=%q NOVNC=%q\n' "$gpu" "${VIZDASH_NOVNC:-}"
+    printf 'R=%q GPU=%q NOVNC=%q\n' "$1" "$gpu" "${VIZDASH_NOVNC:-}"
     printf 'export VIZDASH_SESSION_ID=%q HOME=%q USER=%q LOGNAME=%q LANG=%q\n' \
       "$SESSION_ID" "$HOME" "$(id -un)" "$(id -un)" "${LANG:-C.UTF-8}"
     for name in CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES; do
       if [ -n "${!name:-}" ]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
     done
-    declare -f inner inner_fail inner_xvnc inner_websockify inner_app inner_ready inner_warner \
-      wait_for websockify_launcher last_line
+    declare -f inner inner_fail inner_xvnc start_xvnc inner_websockify inner_app inner_ready \
+      inner_warner wait_for websockify_launcher last_line
     printf 'set -u -o pipefail\numask 077\ninner\n'
   } >"$R/inner.sh"
 }
 
 start_inner() {
-  write_inner
   if [ "$VIZDASH_RUNTIME" = host ]; then
+    write_inner "$R"
     setsid bash "$R/inner.sh" </dev/null &
-    inner=$!
+    leader=$!
     return
   fi
   local bind args=(-q exec --cleanenv --contain --pid --workdir "$R/work" --pwd "$HOME")
-  args+=(-B "$HOME" -B "$R")
+  # Wherever R is outside, inside it lies in the image's own /tmp, where a mount point can be made.
+  mkdir "$R/work/tmp/vizdash"
+  write_inner /tmp/vizdash
+  args+=(-B "$HOME" -B "$R:/tmp/vizdash")
   if [ -n "${CUDA_VISIBLE_DEVICES:-}${SLURM_JOB_GPUS:-}" ] && [ -e /dev/nvidiactl ]; then
     args+=(--nv)
   fi
@@ -223,248 +138,12 @@ start_inner() {
     [ -e "${bind%%:*}" ] || fail image "bind ${bind%%:*} is not there on $node"
     args+=(-B "$bind")
   done
-  setsid "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash "$R/inner.sh" \
+  setsid "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash /tmp/vizdash/inner.sh \
     </dev/null 2> >(tee "$R/apptainer.log" | grep -v gocryptfs >&2) &
-  inner=$!
-}
-
-# ---------------------------------------------------------------- inside: desktop and app
-
-# Lines to the script outside: "step NAME", "ready DISPLAY PORT", "failed STEP WHY".
-inner_fail() {
-  printf '%s\n%s\n' "$1" "$2" >"$R/failed"
-  exit 1
-}
-
-# wait_for SECONDS TEST...: until TEST holds.
-wait_for() {
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@"; do
-    [ "$SECONDS" -lt "$deadline" ] || return 1
-    sleep 0.02
-  done
-}
-
-inner() {
-  local code xvnc websockify app
-  exec 9>"$R/events"
-  trap 'exit 143' TERM
-  for pair in "${VIZDASH_ENV[@]}"; do export "${pair?}"; done
-  export XDG_RUNTIME_DIR=$R/run XAUTHORITY=$R/xauth PATH=$PATH:/usr/local/bin:/usr/bin:/bin
-  echo 'step xvnc' >&9
-  inner_xvnc
-  echo 'step websockify' >&9
-  inner_websockify
-  echo 'step app' >&9
-  inner_app
-  inner_ready
-  echo "ready $DISPLAY $(cat "$R/port" 2>/dev/null)" >&9
-  inner_warner 9>&- &
-  # Whichever of the three ends first ends the session.
-  while kill -0 "$xvnc" "$websockify" "$app" 2>/dev/null; do
-    wait -n "$xvnc" "$websockify" "$app"
-  done
-  if kill -0 "$app" 2>/dev/null; then
-    if kill -0 "$xvnc" 2>/dev/null; then
-      inner_fail websockify "websockify died: $(last_line "$R/websockify.log")"
-    fi
-    inner_fail xvnc "Xvnc died: $(last_line "$R/xvnc.log")"
-  fi
-  # When X dies its clients die with it, and may be the first to be seen.
-  sleep 0.2
-  kill -0 "$xvnc" 2>/dev/null || inner_fail xvnc "Xvnc died: $(last_line "$R/xvnc.log")"
-  wait "$app"
-  code=$?
-  [ "$code" = 0 ] || inner_fail app "the app ended with code $code: $(last_line "$R/app.log")"
-}
-
-# A cookie before the start, or any user of the node is let in. Its family is 0xffff
-# (FamilyWild), its display empty: it holds for whichever display Xvnc finds free (Xau(3)).
-inner_xvnc() {
-  local name password view
-  for name in Xvnc vncpasswd; do
-    command -v "$name" >/dev/null ||
-      inner_fail xvnc "$name is not installed (package tigervnc) in this ${VIZDASH_RUNTIME/apptainer/image}"
-  done
-  {
-    printf '\377\377\0\0\0\0\0\022MIT-MAGIC-COOKIE-1\0\020'
-    head -c 16 /dev/urandom
-  } >"$R/xauth"
-  # 48 bits each: VNC's DES takes eight characters and no more.
-  password=$(head -c 6 /dev/urandom | base64 | tr '+/' '-_')
-  view=$(head -c 6 /dev/urandom | base64 | tr '+/' '-_')
-  printf '%s\n%s\n' "$password" "$view" >"$R/passwords"
-  vncpasswd -f <"$R/passwords" >"$R/vncpasswd" || inner_fail xvnc "vncpasswd failed"
-  Xvnc -displayfd 3 -auth "$R/xauth" -rfbport -1 -rfbunixpath "$R/rfb" -rfbunixmode 0600 \
-    -SecurityTypes VncAuth -PasswordFile "$R/vncpasswd" -UseBlacklist=0 -AlwaysShared \
-    -geometry "$VIZDASH_GEOMETRY" -depth 24 -dpi 96 -nolisten tcp \
-    -desktop "$VIZDASH_APP $SESSION_ID" 3>"$R/display" 9>&- >"$R/xvnc.log" 2>&1 </dev/null &
-  xvnc=$!
-  xvnc_up() { [ -s "$R/display" ] || ! kill -0 "$xvnc" 2>/dev/null; }
-  wait_for "$VIZDASH_READY_TIMEOUT" xvnc_up ||
-    inner_fail xvnc "Xvnc did not come up in $VIZDASH_READY_TIMEOUT s"
-  kill -0 "$xvnc" 2>/dev/null || inner_fail xvnc "Xvnc: $(last_line "$R/xvnc.log")"
-  DISPLAY=:$(cat "$R/display")
-  export DISPLAY
-}
-
-inner_websockify() {
-  local page python
-  for page in "${NOVNC:-/usr/share/novnc}" /usr/share/noVNC /usr/local/share/novnc; do
-    if [ -r "$page/vnc.html" ]; then break; fi
-  done
-  [ -r "$page/vnc.html" ] || inner_fail websockify "noVNC is not installed: no /usr/share/novnc"
-  websockify=$(command -v websockify) || inner_fail websockify "websockify is not installed"
-  # Its own interpreter, since the module may be in that one alone.
-  read -r python _ < <(sed -n '1s/^#! *//p' "$websockify" 2>/dev/null)
-  case $python in */python*) ;; *) python=python3 ;; esac
-  websockify_launcher >"$R/launcher.py"
-  "$python" "$R/launcher.py" "$R" "$page" "$VIZDASH_ROUTE" "$VIZDASH_PORT_MIN" \
-    "$VIZDASH_PORT_MAX" "$websockify" 9>&- </dev/null >"$R/websockify.log" 2>&1 &
-  websockify=$!
-}
-
-# Hands websockify a socket that is bound already, so that no port is picked in a race. Versions
-# before 0.11 know no Unix listener: they get one here, as loopback TCP is open to other users.
-websockify_launcher() {
-  cat <<'PY'
-import os, socket, subprocess, sys
-
-runtime, page, route, low, high, program = sys.argv[1:]
-argv = [program, "--web", page, "--heartbeat", "30", "--unix-target", runtime + "/rfb"]
-known = subprocess.run([program, "--help"], stdout=subprocess.PIPE).stdout
-if b"--file-only" in known:
-    argv.append("--file-only")
-if route == "direct":
-    for port in range(int(low), int(high) + 1):
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("", port))
-            listener.listen(64)
-        except OSError:
-            continue
-        with open(runtime + "/port.new", "w") as file:
-            file.write("%d\n" % port)
-        os.rename(runtime + "/port.new", runtime + "/port")
-        os.dup2(listener.fileno(), 0)
-        os.execv(program, argv + ["--inetd"])
-    sys.exit("ports %s-%s are all taken" % (low, high))
-path = runtime + "/web"
-if b"--unix-listen" in known:
-    os.execv(program, argv + ["--unix-listen", path])
-
-from websockify import websocketproxy, websockifyserver
-
-class Listener(socket.socket):
-    def accept(self):
-        connection, _ = super().accept()
-        return connection, ("unix", 0)
-
-def unix_listener(*args, **options):
-    os.umask(0o177)
-    listener = Listener(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    listener.listen(64)
-    return listener
-
-websockifyserver.WebSockifyServer.socket = staticmethod(unix_listener)
-sys.argv = argv + ["127.0.0.1:1"]
-websocketproxy.websockify_init()
-PY
-}
-
-inner_app() {
-  local run=()
-  command -v dbus-run-session >/dev/null && run=(dbus-run-session --)
-  if [ -n "$GPU" ] && command -v vglrun >/dev/null; then run+=(vglrun -d egl); fi
-  local command=$VIZDASH_COMMAND
-  if [ -z "$command" ]; then command=/.singularity.d/runscript; fi
-  (
-    cd "$HOME" || exit 1
-    unset NOVNC GPU
-    exec "${run[@]}" bash -c "$command"
-  ) 9>&- </dev/null > >(tee "$R/app.log" 9>&-) 2>&1 &
-  app=$!
-}
-
-# Ready when both answer: RFB's greeting from Xvnc (RFC 6143, 7.1.1), the page from websockify.
-inner_ready() {
-  local check='
-import socket, sys, time
-runtime, deadline = sys.argv[1], time.monotonic() + float(sys.argv[2])
-def ask(family, address, words, wanted):
-    with socket.socket(family, socket.SOCK_STREAM) as s:
-        s.settimeout(3)
-        s.connect(address)
-        s.sendall(words)
-        said = b""
-        while wanted not in said and len(said) < 256:
-            part = s.recv(64)
-            if not part:
-                break
-            said += part
-    if wanted not in said:
-        raise OSError("answered %r" % said[:40])
-def web():
-    try:
-        with open(runtime + "/port") as f:
-            return socket.AF_INET, ("127.0.0.1", int(f.read()))
-    except FileNotFoundError:
-        return socket.AF_UNIX, runtime + "/web"
-while True:
-    try:
-        ask(*web(), b"GET /vnc.html HTTP/1.1\r\nHost: localhost\r\n\r\n", b" 200 ")
-        ask(socket.AF_UNIX, runtime + "/rfb", b"", b"RFB 003.")
-        break
-    except (OSError, ValueError) as e:
-        if time.monotonic() > deadline:
-            sys.exit("no answer: %s" % e)
-        time.sleep(0.03)
-'
-  python3 -c "$check" "$R" "$VIZDASH_READY_TIMEOUT" 9>&- 2>"$R/check.log" &
-  local checking=$!
-  while kill -0 "$checking" 2>/dev/null; do
-    kill -0 "$websockify" 2>/dev/null ||
-      inner_fail websockify "websockify: $(last_line "$R/websockify.log")"
-    kill -0 "$xvnc" 2>/dev/null || inner_fail xvnc "Xvnc: $(last_line "$R/xvnc.log")"
-    kill -0 "$app" 2>/dev/null || break
-    sleep 0.02
-  done
-  if ! kill -0 "$app" 2>/dev/null; then
-    wait "$app"
-    local code=$?
-    sleep 0.1
-    [ "$code" = 0 ] ||
-      inner_fail app "the app ended at once with code $code: $(last_line "$R/app.log")"
-    inner_fail app "the app ended at once, without a word of why (code 0)"
-  fi
-  wait "$checking" || inner_fail websockify "$(last_line "$R/check.log")"
-}
-
-# Shows what comes through the pipe on the desktop, for as long as anybody may want to read it.
-inner_warner() {
-  local text
-  while read -r text <"$R/warn"; do
-    if command -v xmessage >/dev/null; then
-      xmessage -center -timeout 300 -buttons OK "$text" >/dev/null 2>&1 &
-    elif command -v zenity >/dev/null; then
-      zenity --warning --timeout=300 --text="$text" >/dev/null 2>&1 &
-    elif command -v notify-send >/dev/null; then
-      notify-send -u critical vizdash "$text" >/dev/null 2>&1 &
-    else
-      xterm -T vizdash -e bash -c 'echo "$1"; sleep 300' - "$text" >/dev/null 2>&1 &
-    fi
-  done
+  leader=$!
 }
 
 # ---------------------------------------------------------------- once the desktop answers
-
-node_address() {
-  getent ahostsv4 "$node" 2>/dev/null | awk '$1 !~ /^127/ {print $1; exit}' | grep . ||
-    hostname -I 2>/dev/null | awk '{print $1}' | grep . || printf '%s\n' "$node"
-}
 
 write_connection() { # DISPLAY [PORT]
   local new=$F/.connection.$BASHPID password view web=$R/web
@@ -525,9 +204,9 @@ main() {
   start_inner
   local code
   while :; do
-    wait "$inner"
+    wait "$leader"
     code=$?
-    kill -0 "$inner" 2>/dev/null || break
+    kill -0 "$leader" 2>/dev/null || break
   done
   # A trap may have taken wait's place: then the code is the trap's, and `ending` is set.
   step=$(cat "$R/step" 2>/dev/null || echo image)

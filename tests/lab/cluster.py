@@ -108,6 +108,10 @@ class Lab:
         for name in (recipe.LOGIN, *recipe.NODES):
             role = "login" if name == recipe.LOGIN else "node"
             lower = str(root) if role == "login" else f"{images}:{root}"
+            slurm = self.run / name / "upper/etc/slurm"
+            slurm.mkdir(parents=True)
+            for file in recipe.SLURM_FILES:
+                shutil.copy(recipe.FILES / file, slurm / file)
             self.hosts[name] = Host(name, self.run, lower, role)
         _wait_namespace(self._switch.pid)
         self._ip("link add br0 type bridge", "link set br0 up", "link set lo up")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, probe
+from tests.lab import Lab, probe, recipe
 
 _HERE = Path(__file__).parent
 
@@ -50,5 +51,17 @@ def lab(running_lab: Lab) -> Iterator[Lab]:
         time.sleep(0.2)
     for host in running_lab.nodes:
         for user in ("alice", "bob"):
-            left = host.run(f"pgrep -u {user} -a; true").stdout
-            assert not left, f"left on {host.name}: {left}"
+            while left := host.run(f"pgrep -u {user} -a; true").stdout:
+                assert time.monotonic() < deadline, f"left on {host.name}: {left}"
+                time.sleep(0.1)
+
+
+@pytest.fixture
+def site(lab: Lab) -> Iterator[None]:
+    """A site's configuration and job folder, for one test."""
+    place = lab.login.root / "etc/vizdash"
+    (place / "jobs").mkdir(parents=True)
+    shutil.copy(recipe.FILES / "site.yaml", place / "config.yaml")
+    shutil.copy(recipe.FILES / "gedit_vnc_job.sh", place / "jobs")
+    yield
+    shutil.rmtree(place)

@@ -59,6 +59,8 @@ USERS = ("alice", "bob", "vizadmin")
 
 LOGIN = "login"
 NODES = ("viz-node001", "viz-node002", "viz-node003")
+#: Slurm's own files, laid over the root file system of every host.
+SLURM_FILES = ("slurm.conf", "job_submit.lua")
 ADDRESSES = {name: f"10.77.0.{10 + i}" for i, name in enumerate((LOGIN, *NODES))}
 
 
@@ -77,7 +79,7 @@ def key(*parts: object) -> str:
 
 def root_key() -> str:
     """Changes when the root file system would come out different."""
-    scripts = [(HERE / "root.py").read_text(), *(p.read_text() for p in sorted(FILES.iterdir()))]
+    scripts = [(HERE / "root.py").read_text(), (FILES / "configure-root.sh").read_text()]
     packages = (ROOT_PACKAGES, DESKTOP_PACKAGES, EXTRA_PACKAGES)
     return key(SUITE, EXTRA_SUITE, packages, dependencies(), ADDRESSES, USERS, *scripts)
 

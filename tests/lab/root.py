@@ -139,7 +139,6 @@ def _configure(place: Path, log: Path) -> None:
     shutil.copy(recipe.FILES / "configure-root.sh", place / "root/configure")
     pairs = [f"{name}={address}" for name, address in recipe.ADDRESSES.items()]
     chroot(place, ["bash", "/root/configure", *pairs], log)
-    shutil.copy(recipe.FILES / "slurm.conf", place / "etc/slurm/slurm.conf")
     (place / "home").rename(place / "home.template")
     (place / "home").mkdir()
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import time
 
-import pytest
-
 from tests.lab import Lab
 from tests.lab.browser import desktop
 from tests.lab.vd import leftovers, opened, sessions, start, vizdash, wait_state
@@ -49,7 +47,7 @@ def test_scancel_by_hand_leaves_nothing(lab: Lab) -> None:
     assert leftovers(lab.hosts[session["node"]], "alice") == ""
 
 
-def test_a_time_out_leaves_nothing_even_of_daemons(lab: Lab, config: object) -> None:
+def test_a_time_out_leaves_nothing_even_of_daemons(lab: Lab, site: None) -> None:
     session = start(lab, "daemon", "--time", "1m")
     node = lab.hosts[session["node"]]
     assert "sleep 98765" in node.run("pgrep -u alice -a").stdout
@@ -119,7 +117,7 @@ def test_twenty_at_once(lab: Lab) -> None:
     vizdash(lab, "stop", *(ids - {ready[0]["id"]}), timeout=120)
 
 
-def test_the_direct_route(lab: Lab, config: object) -> None:
+def test_the_direct_route(lab: Lab, site: None) -> None:
     session = start(lab, "desktop", "--cluster", "direct")
     with opened(lab, session["id"]) as url:
         host = lab.hosts[session["node"]]
@@ -130,7 +128,7 @@ def test_the_direct_route(lab: Lab, config: object) -> None:
             seen.wait_share(BLUE)
 
 
-def test_host_runtime(lab: Lab, config: object) -> None:
+def test_host_runtime(lab: Lab, site: None) -> None:
     session = start(lab, "plain")
     with opened(lab, session["id"]) as url, desktop(url, lab.login) as seen:
         seen.wait_share((0x20, 0x60, 0x40))
@@ -154,28 +152,3 @@ def test_a_gpu_is_given(lab: Lab) -> None:
     nodes = json.loads(vizdash(lab, "nodes", "--json").stdout)["nodes"]
     used = {n["name"]: n["gres"] for n in nodes}["viz-node003"]
     assert used == [{"name": "gpu", "type": "a100", "total": 2, "used": 1}]
-
-
-@pytest.fixture
-def config(lab: Lab) -> None:
-    """The site's configuration, with apps and a cluster for these tests."""
-    place = lab.login.root / "etc/vizdash"
-    place.mkdir(exist_ok=True)
-    (place / "config.yaml").write_text(SITE)
-    (place / "jobs").mkdir(exist_ok=True)
-
-
-SITE = """
-clusters:
-  lab: {}
-  direct: {route: direct}
-apps:
-  plain:
-    runtime: host
-    host_command: "xsetroot -solid '#206040'; exec openbox"
-    resources: {cores: 1, memory: 1G, time: 1h}
-  daemon:
-    runtime: host
-    host_command: "setsid sh -c 'sleep 98765 &'; exec openbox"
-    resources: {cores: 1, memory: 1G, time: 1h}
-"""

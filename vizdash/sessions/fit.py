@@ -12,12 +12,16 @@ from vizdash.units import duration_words
 @dataclass(frozen=True, slots=True)
 class Fit:
     """``now``: nodes with room, and for how many sessions of this size; ``ever``: nodes that
-    are large enough when empty; ``refusal``: one line when it can never run, else empty.
+    are large enough when empty; ``away``: what keeps some of those from taking jobs, in words;
+    ``refusal``: one line when it can never run, else empty, and ``mend`` what to do about it
+    (``image`` when a node lacks the image).
     """
 
     now: tuple[tuple[str, int], ...] = ()
     ever: tuple[str, ...] = ()
+    away: str = ""
     refusal: str = ""
+    mend: str = ""
 
     @property
     def words(self) -> str:
@@ -26,7 +30,8 @@ class Fit:
             return self.refusal
         count = sum(n for _, n in self.now)
         if not count:
-            return f"nothing free now: it waits for {_names(self.ever)}"
+            away = f" ({self.away})" if self.away else ""
+            return f"nothing free now: it waits for {_names(self.ever)}{away}"
         noun = "session" if count == 1 else "sessions"
         fits = "fits" if count == 1 else "fit"
         return f"{count} {noun} of this size {fits} now: {_names([n for n, _ in self.now])}"
@@ -38,24 +43,43 @@ def fit(
     partition: Partition | None,
     *,
     node: str = "",
+    account: str = "",
     without: frozenset[str] = frozenset(),
 ) -> Fit:
     """Hold ``resources`` against the partition's limits and its nodes.
 
-    ``node`` is the one asked for (empty: any); ``without`` are nodes that lack the image.
+    ``node`` is the one asked for (empty: any), ``account`` likewise; ``without`` are nodes that
+    lack the image.
     """
-    if partition is not None and (over := _over_limits(resources, partition)):
-        return Fit(refusal=over)
+    if partition is not None:
+        if over := _over_limits(resources, partition):
+            return Fit(refusal=over, mend="ask for less, or name another partition")
+        allowed = partition.allow_accounts
+        if account and allowed and account not in allowed:
+            why = f"partition {partition.name} is for account {_names(allowed)}, not for {account}"
+            return Fit(refusal=why, mend="name another account or partition")
     members = [n for n in nodes if partition is None or partition.name in n.partitions]
     if node and node not in {n.name for n in members}:
         where = f"partition {partition.name}" if partition else "the cluster"
-        return Fit(refusal=f"node {node} is not in {where}, which has {_names(_by_name(members))}")
+        has = _names(_by_name(members)) or "no nodes"
+        return Fit(refusal=f"node {node} is not in {where}, which has {has}", mend="name another")
     large = [n for n in members if _holds(resources, n.cores, n.memory_mib, n.gpus)]
     ever = [n for n in large if n.name not in without and (not node or n.name == node)]
     if not ever:
-        return Fit(refusal=_too_large(resources, members, large, node))
-    now = [(n.name, _times(resources, n)) for n in ever if n.usable]
-    return Fit(now=tuple((n, count) for n, count in now if count), ever=_by_name(ever))
+        return _never(resources, members, large, node)
+    down = partition is not None and partition.state != "UP"
+    now = [] if down else [(n.name, _times(resources, n)) for n in ever if n.usable]
+    away = f"partition {partition.name} is {partition.state.lower()}" if partition and down else ""
+    return Fit(
+        now=tuple((n, count) for n, count in now if count),
+        ever=_by_name(ever),
+        away=away or "; ".join(_away(n) for n in ever if not n.usable),
+    )
+
+
+def _away(node: Node) -> str:
+    reason = node.reason.partition(" [")[0].strip()
+    return f"{node.name} is {node.state_words}" + (f": {reason}" if reason else "")
 
 
 def _by_name(nodes: Sequence[Node]) -> tuple[str, ...]:
@@ -96,28 +120,33 @@ def _over_limits(wanted: Resources, partition: Partition) -> str:
     return ""
 
 
-def _too_large(wanted: Resources, members: Sequence[Node], large: Sequence[Node], node: str) -> str:
+def _never(wanted: Resources, members: Sequence[Node], large: Sequence[Node], node: str) -> Fit:
     """Name the numbers, and what would fit."""
-    asked = [f"{wanted.memory_mib} MiB", f"{wanted.cores} cores"]
-    if wanted.gpus:
-        asked.append(f"{wanted.gpus} GPU")
     if not members:
-        return f"{', '.join(asked)} asked, but the partition has no nodes"
+        return Fit(refusal="the partition has no nodes", mend="name another partition")
     one = next((n for n in members if n.name == node), None)
     if one is not None:
         lacks = _lacks(wanted, one)
         if not lacks:
-            return f"node {node} has no such image"
+            return Fit(refusal=f"node {node} has no such image", mend="image")
         others = [n.name for n in large if n.name != node]
         hint = f"; {_names(others)} would fit" if others else ""
-        return f"{lacks}{hint}"
+        return Fit(refusal=f"{lacks}{hint}", mend="ask for less, or leave the node open")
     if large:
-        return f"no node that is large enough ({_names(_by_name(large))}) has the image"
-    biggest = max(members, key=lambda n: (n.gpus >= wanted.gpus, n.memory_mib, n.cores))
-    return f"{_lacks(wanted, biggest)}, and no node of the partition has more"
+        why = f"no node that is large enough ({_names(_by_name(large))}) has the image"
+        return Fit(refusal=why, mend="image")
+    # The node that comes nearest, to name what is the most that could be asked for.
+    nearest = max(members, key=lambda n: (-len(_shorts(wanted, n)), n.gpus, n.memory_mib, n.cores))
+    why = f"{_lacks(wanted, nearest)}, and no node of the partition has more"
+    return Fit(refusal=why, mend="ask for less")
 
 
 def _lacks(wanted: Resources, node: Node) -> str:
+    return "; ".join(_shorts(wanted, node))
+
+
+def _shorts(wanted: Resources, node: Node) -> list[str]:
+    """What ``node`` has too little of, even when empty."""
     short = []
     if wanted.memory_mib > node.memory_mib:
         short.append(f"{wanted.memory_mib} MiB asked, but {node.name} has {node.memory_mib} MiB")
@@ -125,7 +154,7 @@ def _lacks(wanted: Resources, node: Node) -> str:
         short.append(f"{wanted.cores} cores asked, but {node.name} has {node.cores}")
     if wanted.gpus > node.gpus:
         short.append(f"{wanted.gpus} GPUs asked, but {node.name} has {node.gpus}")
-    return "; ".join(short)
+    return short
 
 
 def _names(names: Sequence[str]) -> str:

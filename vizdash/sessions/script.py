@@ -8,25 +8,33 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from vizdash.errors import Refused
 
 Value = str | int | Sequence[str]
 _HEADER = re.compile(r"\s*(#.*)?")
+_SOURCE = re.compile(r"^source ([\w-]+\.sh)\b.*$", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
-def render(script: str, values: Mapping[str, Value]) -> str:
+def render(
+    script: str, values: Mapping[str, Value], part: Callable[[str], str] | None = None
+) -> str:
     """``script`` with an assignment block after its leading comments (and #SBATCH lines).
 
+    A job is one file, so a line ``source NAME.sh`` becomes what ``part`` gives for the name.
     Raises Refused for a value with control characters, which no honest setting has.
     """
-    lines = script.splitlines()
+    lines = _joined(script, part).splitlines() if part else script.splitlines()
     at = next((i for i, line in enumerate(lines) if not _HEADER.fullmatch(line)), len(lines))
     block = ["# Values of this session, set by vizdash."]
     block += [f"{name}={_quoted(name, value)}" for name, value in values.items()]
     return "\n".join([*lines[:at], *block, *lines[at:]]) + "\n"
+
+
+def _joined(script: str, part: Callable[[str], str]) -> str:
+    return _SOURCE.sub(lambda found: part(found.group(1)).rstrip("\n"), script)
 
 
 def _quoted(name: str, value: Value) -> str:

@@ -93,14 +93,17 @@ def job_request(
 
 
 def _script(app: App, cluster: Cluster, values: Mapping[str, Value]) -> str:
-    script = job_script(app.script, cluster.job_scripts).read_text(encoding="utf-8")
+    def text(name: str) -> str:
+        return job_script(name, cluster.job_scripts).read_text(encoding="utf-8")
+
+    script = text(app.script)
     if app.kind != "legacy":
-        return render(script, values)
+        return render(script, values, text)
     # The site's script runs as a child of ours, whole; its #SBATCH lines stay sbatch's.
-    wrapper = job_script(LEGACY_SCRIPT).read_text(encoding="utf-8").splitlines()
+    wrapper = text(LEGACY_SCRIPT).splitlines()
     header = [line for line in script.splitlines() if line.startswith("#SBATCH")]
     whole = "\n".join([wrapper[0], *header, *wrapper[1:]])
-    return render(whole, {**values, "VIZDASH_SCRIPT": script})
+    return render(whole, {**values, "VIZDASH_SCRIPT": script}, text)
 
 
 def _values(

@@ -1,0 +1,111 @@
+# shellcheck shell=bash
+# What every kind of session job shares: its folder, its states, its end. The script that holds
+# this sets `leader` (the process whose session is the desktop's), `R` and `step`, and may replace
+# the hooks `before_end` and `after_end`.
+
+F=$HOME/.local/state/vizdash/sessions/$SESSION_ID
+R='' leader='' ending=''
+job_id=${SLURM_JOB_ID:-${VIZDASH_JOB_ID:-$SESSION_ID}}
+node=${SLURMD_NODENAME:-$(uname -n)}
+# Everything that the session starts is found again by this mark in /proc/PID/environ.
+export VIZDASH_SESSION_ID=$SESSION_ID
+
+say() { printf '%(%H:%M:%S)T %s\n' -1 "$*"; }
+
+before_end() { :; } # RESULT
+after_end() { :; }  # RESULT
+
+# ---------------------------------------------------------------- what the job says of itself
+
+# status STATE STEP [RESULT] [ERROR]: into the folder, whole or not at all.
+status() {
+  local new=$F/.status.$BASHPID
+  {
+    printf 'STATE=%s\nSTEP=%s\nRESULT=%s\n' "$1" "$2" "${3:-}"
+    printf 'ERROR=%s\nUPDATED=%(%s)T\n' "$(one_line "${4:-}")" -1
+    printf 'NODE=%s\nJOB_ID=%s\n' "$node" "$job_id"
+  } >"$new" && mv -f "$new" "$F/status"
+}
+
+# comment STATE STEP: into the job, where every squeue sees it. World-readable: no secrets.
+comment() {
+  [ "${VIZDASH_ENGINE:-}" = slurm ] || return 0
+  local image=${VIZDASH_IMAGE_VERSION:--}
+  timeout 10 scontrol update JobId="$job_id" Comment="vizdash/1 id=$SESSION_ID app=$VIZDASH_APP \
+image=${image//[^A-Za-z0-9._:+@\/-]/_} state=$1 step=$2" >/dev/null 2>&1
+  return 0
+}
+
+one_line() {
+  local text=${1//[[:cntrl:]]/ }
+  printf '%s' "${text:0:400}"
+}
+
+# The last line of a file that says something, without a program's own mark of severity.
+last_line() {
+  tail -n 50 -- "$@" 2>/dev/null | grep -v '^[[:space:]]*$' | tail -n 1 |
+    sed -E 's/\x1b\[[0-9;]*m//g; s/^(FATAL|ERROR): *//; s/^[0-9:]{8} //'
+}
+
+fail() { # STEP WHY: the session could not be had; ends the script
+  step=$1
+  say "failed at step $1: $2"
+  finish failed "$2"
+}
+
+node_address() {
+  getent ahostsv4 "$node" 2>/dev/null | awk '$1 !~ /^127/ {print $1; exit}' | grep . ||
+    hostname -I 2>/dev/null | awk '{print $1}' | grep . || printf '%s\n' "$node"
+}
+
+# ---------------------------------------------------------------- ending
+
+# The PIDs of ours that carry the session's mark or belong to the session of `leader`.
+marked() {
+  {
+    grep -lsz "^VIZDASH_SESSION_ID=$SESSION_ID\$" /proc/[0-9]*/environ | cut -d/ -f3
+    [ -z "$leader" ] || ps -o pid= -s "$leader" 2>/dev/null
+  } | tr -d ' ' | sort -un | grep -vx -e "$$" -e "$BASHPID"
+}
+
+end_all() {
+  local pids tries
+  for tries in {1..60}; do
+    mapfile -t pids < <(marked)
+    # What is left may be marked() itself, seen by its own grep: only what lives on counts.
+    [ ${#pids[@]} -gt 0 ] && kill -0 "${pids[@]}" 2>/dev/null || return 0
+    # A shell at a prompt ignores TERM and heeds HUP (bash(1), SIGNALS).
+    if [ "$tries" = 1 ]; then kill -TERM "${pids[@]}" 2>/dev/null; fi
+    if [ "$tries" = 3 ]; then kill -HUP "${pids[@]}" 2>/dev/null; fi
+    if [ "$tries" -gt 20 ]; then kill -KILL "${pids[@]}" 2>/dev/null; fi
+    sleep 0.1
+  done
+}
+
+finish() { # RESULT [ERROR]: nothing of the session outlives this
+  trap '' TERM USR1 HUP INT
+  ending=1
+  before_end "$1"
+  status ending "$step" "$1" "${2:-}"
+  end_all
+  after_end "$1"
+  if [ -n "$R" ]; then rm -rf -- "$R"; fi
+  rm -f -- "$F/connection"
+  say "ended: $1 ${2:-}"
+  status ended "$step" "$1" "${2:-}"
+  if [ "$1" = failed ]; then
+    comment failed "$step"
+    exit 1
+  fi
+  comment ended "$step"
+  exit 0
+}
+
+on_term() {
+  [ -z "$ending" ] || return 0
+  ending=1
+  local now end
+  printf -v now '%(%s)T' -1
+  end=${VIZDASH_END_TIME:-${SLURM_JOB_END_TIME:-}}
+  if [ -n "$end" ] && [ "$now" -ge "$end" ]; then finish timed-out; else finish cancelled; fi
+}

@@ -1,0 +1,106 @@
+"""A job script of the kind that the site had before vizdash goes on working, and works better."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.lab import Lab
+from tests.lab.browser import desktop
+from tests.lab.vd import leftovers, opened, sessions, start, vizdash, wait_state
+
+pytestmark = pytest.mark.usefixtures("site")
+#: The legacy image's background, #7a3b5d.
+PURPLE = (0x7A, 0x3B, 0x5D)
+
+
+def test_it_starts_shows_and_opens(lab: Lab) -> None:
+    session = start(lab, "old-gedit")
+    assert session["kind"] == "legacy"
+    node = lab.hosts[session["node"]]
+    info = node.run(["cat", f"/tmp/app_session_{session['id']}.info"]).stdout
+    assert f"NODE={session['node']}\n" in info
+    assert "STATUS=running\n" in info
+    with opened(lab, session["id"]) as url:
+        # The page comes from the node itself, as it always did.
+        assert url.startswith(f"http://{node.address}:60")
+        with desktop(url, lab.login) as seen:
+            seen.wait_share(PURPLE)
+            seen.save("legacy-on-the-lab")
+    assert session["id"] in vizdash(lab, "sessions").stdout
+    vizdash(lab, "stop", session["id"])
+    assert wait_state(lab, session["id"], "ended")["result"] == "cancelled"
+    # What the legacy script left behind after scancel is gone now.
+    assert leftovers(node, "alice") == ""
+
+
+def test_two_users_get_ports_of_their_own(lab: Lab) -> None:
+    size = ("--node", "viz-node002", "--cpus", "1", "--memory", "1G", "--json")
+    ids = {}
+    for user in ("alice", "bob"):
+        done = vizdash(lab, "start", "old-gedit", *size, user=user)
+        ids[user] = json.loads(done.stdout)["session"]["id"]
+    # Its display is fixed, so only one of them can come up: the other says why.
+    deadline = time.monotonic() + 60
+    while True:
+        found = {user: sessions(lab, user)[0] for user in ids}
+        states = {s["state"] for s in found.values()}
+        if "ready" in states and states <= {"ready", "ended"}:
+            break
+        assert time.monotonic() < deadline, found
+        time.sleep(0.3)
+    ports = set()
+    for user, session in found.items():
+        if session["state"] == "ready":
+            with opened(lab, session["id"], user) as url:
+                ports.add(url.partition("/vnc.html")[0])
+        else:
+            assert session["result"] == "failed"
+            assert session["error"]
+    assert len(ports) == [s["state"] for s in found.values()].count("ready")
+
+
+def test_an_info_file_of_someone_else_is_ignored(lab: Lab) -> None:
+    """bob waits for alice's job to be seen and writes the file before her job can."""
+    node = lab.hosts["viz-node002"]
+    lab.login.run(["scontrol", "update", "nodename=viz-node002", "state=drain", "reason=wait"])
+    try:
+        done = vizdash(lab, "start", "old-gedit", "--node", "viz-node002", "--json")
+        session = json.loads(done.stdout)["session"]
+        trap = node.popen(["python3", "-m", "http.server", "6666"], user="bob")
+        info = f"/tmp/app_session_{session['id']}.info"
+        forged = "VNC_PORT=6666\\nNODE_IP=10.77.0.12\\nSTATUS=running\\n"
+        node.run(f"printf '{forged}' >{info}; chmod 644 {info}", user="bob")
+    finally:
+        lab.login.run(["scontrol", "update", "nodename=viz-node002", "state=resume"])
+    try:
+        ready = wait_state(lab, session["id"], "ready")
+        with opened(lab, ready["id"]) as url:
+            assert ":6666/" not in url
+            with desktop(url, lab.login) as seen:
+                seen.wait_share(PURPLE)
+        vizdash(lab, "stop", session["id"])
+        assert node.run(["cat", info], user="bob").stdout.startswith("VNC_PORT=6666")
+    finally:
+        node.run(["rm", "-f", info])
+        trap.terminate()
+        trap.wait(timeout=10)
+        for pipe in (trap.stdin, trap.stdout, trap.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+def test_an_image_that_is_not_there_is_named(lab: Lab) -> None:
+    """The legacy script's own words, which it alone knows, reach the user."""
+    node = lab.hosts["viz-node002"]
+    folder = "/opt/apptainers/apps/legacy-gedit"
+    node.run(["mv", folder, f"{folder}.away"])
+    try:
+        done = vizdash(lab, "start", "old-gedit", "--node", "viz-node002", "--wait", check=False)
+    finally:
+        node.run(["mv", f"{folder}.away", folder])
+    assert done.returncode == 1
+    told = "code 1: Apptainer image not found: /opt/apptainers/apps/legacy-gedit/legacy-gedit.sif"
+    assert told in done.stderr

@@ -1,0 +1,134 @@
+"""What can't be had is told before it is asked for, in words."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.lab import Lab
+from tests.lab.vd import sessions, vizdash, wait_state
+
+
+def refused(lab: Lab, *words: str, code: int = 1) -> str:
+    """The one line with which ``vizdash start`` says no; nothing was submitted."""
+    before = lab.login.run(["squeue", "-h", "-t", "all", "-o", "%i"]).stdout
+    done = vizdash(lab, "start", *words, check=False)
+    assert done.returncode == code, done
+    assert done.stdout == ""
+    line, *rest = done.stderr.splitlines()
+    assert rest == []
+    assert "Traceback" not in line
+    after = lab.login.run(["squeue", "-h", "-t", "all", "-o", "%i"]).stdout
+    assert after == before, "a job was submitted"
+    folders = lab.login.run("ls ~/.local/state/vizdash/sessions; true", user="alice").stdout
+    known = {s["id"] for s in sessions(lab)}
+    assert set(folders.split()) <= known, "a folder was left"
+    return line
+
+
+def test_more_memory_than_the_node_has(lab: Lab) -> None:
+    line = refused(lab, "desktop", "--memory", "4G", "--node", "viz-node001")
+    assert "4096 MiB asked, but viz-node001 has 3584 MiB" in line
+    assert "viz-node002, viz-node003 would fit" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--memory", "400G"], "409600 MiB asked, but viz-node003 has 16384 MiB"),
+        (["--cpus", "9"], "9 cores asked, but viz-node003 has 8"),
+        (["--gpus", "3"], "3 GPUs asked, but viz-node003 has 2"),
+        (["--time", "9h"], "9 h asked, but partition viz allows 8 h at most"),
+        (["--node", "viz-node009"], "viz-node009 is not in partition viz"),
+        (["--partition", "vis"], "partition 'vis' is not there (did you mean 'viz'?)"),
+        (["--partition", "gated", "--account", "art"], "gated is for account science, not for art"),
+    ],
+)
+def test_before_sbatch(lab: Lab, words: list[str], told: str) -> None:
+    assert told in refused(lab, "desktop", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--account", "nosuch"], "you may not use this account with this partition"),
+        (["--partition", "gated"], "you may not use this account with this partition"),
+        (["--constraint", "nosuch"], "no node has the features that the constraint names"),
+        (["--reservation", "nosuch"], "there is no such reservation"),
+        (["--", "--nosuchoption"], "sbatch does not know one of the options after --"),
+    ],
+)
+def test_by_sbatch_in_words(lab: Lab, words: list[str], told: str) -> None:
+    assert told in refused(lab, "desktop", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--memory", "4X"], "'4X' is no amount of memory (write e.g. 4G or 512M)"),
+        (["--geometry", "3"], "write WIDTHxHEIGHT"),
+        (["--cpus", "0"], "--cpus"),
+        (["--time", "soon"], "--time"),
+        (["--nosuch"], "--nosuch"),
+    ],
+)
+def test_bad_values_are_usage_errors(lab: Lab, words: list[str], told: str) -> None:
+    assert told in refused(lab, "desktop", *words, code=2)
+
+
+def test_an_image_that_the_node_lacks(lab: Lab) -> None:
+    line = refused(lab, "gedit", "--node", "viz-node001")
+    assert "node viz-node001 has no such image (vizdash deploy gedit)" in line
+    line = refused(lab, "desktop", "--image", "9.9")
+    assert "has the image (vizdash deploy desktop)" in line
+
+
+def test_an_image_that_vanished_since_is_named_by_the_first_step(lab: Lab) -> None:
+    """A raw sbatch argument wins over what vizdash chose: the job itself finds out."""
+    done = vizdash(lab, "start", "gedit", "--json", "--", "--exclude=viz-node00[2-3]")
+    session = json.loads(done.stdout)["session"]
+    ended = wait_state(lab, session["id"], "ended")
+    assert ended["result"] == "failed"
+    assert ended["step"] == "image"
+    gone = "no image /opt/apptainers/apps/gedit/gedit.sif on viz-node001: vizdash deploy gedit"
+    assert ended["error"] == gone
+
+
+def test_a_partition_that_is_down(lab: Lab) -> None:
+    done = vizdash(lab, "start", "desktop", "--partition", "closed")
+    assert "partition closed is down" in done.stderr
+    (session,) = [s for s in sessions(lab) if s["id"] == done.stdout.strip()]
+    assert session["state"] == "pending"
+    assert session["reason"] == "the partition is down"
+
+
+def test_a_drained_node(lab: Lab) -> None:
+    why = "reason=fan broken"
+    lab.login.run(["scontrol", "update", "nodename=viz-node003", "state=drain", why])
+    try:
+        done = vizdash(lab, "start", "desktop", "--node", "viz-node003")
+        assert "viz-node003 is drained: fan broken" in done.stderr
+        (session,) = [s for s in sessions(lab) if s["id"] == done.stdout.strip()]
+        assert session["state"] == "pending"
+        assert session["reason"] == "a node it needs is down, drained or reserved"
+        table = vizdash(lab, "nodes").stdout
+        assert "fan broken" in table
+    finally:
+        lab.login.run(["scontrol", "update", "nodename=viz-node003", "state=resume"])
+    wait_state(lab, session["id"], "ready")
+
+
+def test_the_controller_is_down(lab: Lab) -> None:
+    pid = (lab.login.root / "run/slurmctld.pid").read_text().strip()
+    lab.login.run(["kill", "-STOP", pid])
+    try:
+        lab.login.run(["kill", "-CONT", pid])
+        lab.login.run(["scontrol", "shutdown", "slurmctld"])
+        done = vizdash(lab, "sessions", check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith("vizdash: Slurm: slurmctld does not answer")
+        assert len(done.stderr.splitlines()) == 1
+    finally:
+        lab.login.run(["slurmctld"])
+        lab.wait_idle()

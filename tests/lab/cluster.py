@@ -16,7 +16,7 @@ from types import TracebackType
 from tests.lab import recipe
 from tests.lab.host import Host, die_with_parent
 from tests.lab.images import build_images
-from tests.lab.root import build_root, keep_newest, say
+from tests.lab.root import build_root, say, sweep_cache
 
 #: Nodes that lack an image, to show what happens then.
 LACKS = {"viz-node001": ("gedit",)}
@@ -86,8 +86,8 @@ class Lab:
         """The root file system and the layer of images, from the cache where they can be."""
         root = build_root()
         images = build_images(root)
-        keep_newest("root-*", root)
-        keep_newest("images-*", images)
+        sweep_cache("root-*", root)
+        sweep_cache("images-*", images)
         return root, images
 
     @property
@@ -108,10 +108,7 @@ class Lab:
         for name in (recipe.LOGIN, *recipe.NODES):
             role = "login" if name == recipe.LOGIN else "node"
             lower = str(root) if role == "login" else f"{images}:{root}"
-            slurm = self.run / name / "upper/etc/slurm"
-            slurm.mkdir(parents=True)
-            for file in recipe.SLURM_FILES:
-                shutil.copy(recipe.FILES / file, slurm / file)
+            _lay_files(root, self.run / name / "upper/etc")
             self.hosts[name] = Host(name, self.run, lower, role)
         _wait_namespace(self._switch.pid)
         self._ip("link add br0 type bridge", "link set br0 up", "link set lo up")
@@ -182,6 +179,19 @@ class Lab:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _lay_files(root: Path, etc: Path) -> None:
+    """A host's own files: Slurm's, and who is where with which host key."""
+    (etc / "slurm").mkdir(parents=True)
+    for file in recipe.SLURM_FILES:
+        shutil.copy(recipe.FILES / file, etc / "slurm" / file)
+    hosts = [f"{address}\t{name}\n" for name, address in recipe.ADDRESSES.items()]
+    (etc / "hosts").write_text("127.0.0.1\tlocalhost\n" + "".join(hosts))
+    names = ",".join((*recipe.ADDRESSES, *recipe.ADDRESSES.values(), "localhost"))
+    kind, key = (root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2]
+    (etc / "ssh").mkdir()
+    (etc / "ssh/ssh_known_hosts").write_text(f"{names} {kind} {key}\n")
 
 
 def _copy_homes(root: Path, home: Path) -> None:

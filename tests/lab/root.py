@@ -137,8 +137,7 @@ def _fill(place: Path, log: Path) -> None:
 
 def _configure(place: Path, log: Path) -> None:
     shutil.copy(recipe.FILES / "configure-root.sh", place / "root/configure")
-    pairs = [f"{name}={address}" for name, address in recipe.ADDRESSES.items()]
-    chroot(place, ["bash", "/root/configure", *pairs], log)
+    chroot(place, ["bash", "/root/configure"], log)
     (place / "home").rename(place / "home.template")
     (place / "home").mkdir()
 
@@ -154,10 +153,11 @@ def _install_python(place: Path, log: Path) -> None:
     chroot(place, ["/opt/vizdash/bin/pip", "install", "-q", *wheels, *recipe.dependencies()], log)
 
 
-def keep_newest(pattern: str, keep: Path) -> None:
-    """Remove what older recipes left in the cache."""
+def sweep_cache(pattern: str, keep: Path) -> None:
+    """Remove what older recipes left in the cache, once no lab has used it for two days."""
+    os.utime(keep)
     for old in recipe.CACHE.glob(pattern):
-        if old != keep and not old.name.startswith("."):
+        if time.time() - old.stat().st_mtime > 2 * 86400:
             shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
 
 

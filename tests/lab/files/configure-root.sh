@@ -1,11 +1,7 @@
 #!/bin/bash
 # Runs inside the lab's root file system (chroot) once, after its packages are there: users, keys,
-# daemons' settings. Arguments: NAME=ADDRESS of every host.
+# daemons' settings. Hosts' names and addresses come when a lab starts.
 set -euo pipefail
-
-for pair in "$@"; do
-  printf '%s\t%s\n' "${pair#*=}" "${pair%%=*}"
-done | cat <(printf '127.0.0.1\tlocalhost\n') - >/etc/hosts
 
 mkdir -p /etc/slurm /var/spool/slurmctld /var/spool/slurmd /run/sshd /root/.ssh
 printf 'CgroupPlugin=disabled\n' >/etc/slurm/cgroup.conf
@@ -13,19 +9,15 @@ printf 'NodeName=viz-node003 Name=gpu Type=a100 File=/dev/loop[0-1]\n' >/etc/slu
 [ -s /etc/munge/munge.key ] || /usr/sbin/mungekey --create --force
 chown munge: /etc/munge/munge.key && chmod 400 /etc/munge/munge.key
 
-# One host key for all hosts: every host knows every other, nobody is asked.
+# One host key for all hosts: a lab's ssh_known_hosts lists it for every name.
 rm -f /etc/ssh/ssh_host_*
 ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
-names=$(printf '%s,' "${@%%=*}" "${@#*=}")
-printf '%slocalhost %s\n' "$names" "$(cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub)" \
-  >/etc/ssh/ssh_known_hosts
 cat >/etc/ssh/sshd_config.d/lab.conf <<'CONF'
 UsePAM no
 PasswordAuthentication no
 PrintMotd no
 CONF
 
-mkdir -p /home.lab
 for user in alice bob vizadmin; do
   useradd --create-home --shell /bin/bash --base-dir /home "$user"
   # A locked password keeps sshd from letting anyone in when PAM is off.

@@ -1,0 +1,104 @@
+"""Verbs about the cluster and this vizdash: nodes, apps, doctor, config."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from vizdash import output
+from vizdash.cli.common import cli, common, options_of, run
+from vizdash.doctor import examine
+from vizdash.errors import VizdashError
+from vizdash.service import Service
+
+
+@cli.command()
+@common
+@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.pass_context
+def nodes(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
+    """Nodes of the partition: state, cores, memory, GRES, reason."""
+
+    async def work(service: Service) -> None:
+        snapshot = await service.snapshot(all_users=False, images=False)
+        if as_json:
+            rows = [output.node_json(n) for n in snapshot.nodes]
+            output.write_json("nodes", rows, snapshot.cluster)
+        else:
+            output.write(output.table(output.NODE_HEADERS, map(output.node_row, snapshot.nodes)))
+
+    run(options_of(ctx, values), work)
+
+
+@cli.command()
+@common
+@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.pass_context
+def apps(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
+    """The catalogue: what can be started, and its size."""
+    config, _ = options_of(ctx, values).load()
+    if as_json:
+        rows = [
+            {
+                "name": app.name,
+                "title": app.title,
+                "kind": app.kind,
+                "runtime": app.runtime,
+                **asdict(app.resources),
+                "presets": {name: asdict(preset) for name, preset in app.presets.items()},
+            }
+            for app in config.apps.values()
+        ]
+        output.write_json("apps", rows, config.cluster.name)
+        return
+    table = [
+        (
+            app.name,
+            app.title,
+            f"{app.resources.cores} cores, {app.resources.memory_mib} MiB",
+            ", ".join(app.presets),
+        )
+        for app in config.apps.values()
+    ]
+    output.write(output.table(("APP", "TITLE", "SIZE", "PRESETS"), table))
+
+
+@cli.command()
+@common
+@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.pass_context
+def doctor(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
+    """What works here, what is missing, and how to mend it."""
+
+    async def work(service: Service) -> None:
+        findings = await examine(service)
+        if as_json:
+            rows = [asdict(finding) for finding in findings]
+            output.write_json("findings", rows, service.config.cluster.name)
+        else:
+            marks = {True: "ok", False: "MISSING"}
+            rows_ = [(marks[f.ok], f.what, f.found, "" if f.ok else f.mend) for f in findings]
+            output.write(output.table(("", "WHAT", "FOUND", "MEND"), rows_))
+        if not all(finding.ok for finding in findings):
+            missing = ", ".join(f.what for f in findings if not f.ok)
+            raise VizdashError("doctor", f"missing: {missing}", "see the column MEND")
+
+    run(options_of(ctx, values), work)
+
+
+@cli.command("config")
+@common
+@click.option("--explain", is_flag=True, help="Say where each value came from.")
+@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.pass_context
+def config_(ctx: click.Context, /, explain: bool, as_json: bool, **values: Any) -> None:
+    """The configuration in force, checked."""
+    config, explained = options_of(ctx, values).load()
+    if as_json:
+        output.write_json("config", [asdict(row) for row in explained], config.cluster.name)
+        return
+    headers = ("KEY", "VALUE", "FROM") if explain else ("KEY", "VALUE")
+    rows = [(e.key, e.value, e.origin) if explain else (e.key, e.value) for e in explained]
+    output.write(output.table(headers, rows))

@@ -1,0 +1,144 @@
+"""What every verb shares: its options, the way to a Service, the group itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from vizdash import __version__
+from vizdash.actions import REGISTRY
+from vizdash.config import Config, Explained, load
+from vizdash.config.fields import GEOMETRY
+from vizdash.connect import connect
+from vizdash.errors import UsageError
+from vizdash.service import Service
+from vizdash.units import parse_duration, parse_memory
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options that every verb takes."""
+
+    cluster: str = ""
+    config: str = ""
+    read_only: bool = False
+
+    def load(self) -> tuple[Config, tuple[Explained, ...]]:
+        """The configuration with these flags on top."""
+        return load(path=self.config, cluster=self.cluster, read_only=self.read_only)
+
+
+class _Parsed(click.ParamType[int]):
+    """A value read by ``parse``, whose ValueError says what is wrong."""
+
+    def __init__(self, name: str, parse: Callable[[str], int]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as e:
+            self.fail(str(e), param, ctx)
+
+
+MEMORY = _Parsed("memory", parse_memory)
+DURATION = _Parsed("time", parse_duration)
+
+
+def geometry_of(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if value and not GEOMETRY.fullmatch(value):
+        raise click.BadParameter(f"{value!r}: write WIDTHxHEIGHT, e.g. 1280x720")
+    return value
+
+
+def common(f: Callable[..., None]) -> Callable[..., None]:
+    """--cluster, --config and --read-only may stand before or after the verb."""
+    for option in (
+        click.option("--cluster", default="", help="A cluster of the config."),
+        click.option("--config", "config_path", default="", help="Another config file."),
+        click.option("--read-only", is_flag=True, help="Change nothing."),
+    ):
+        f = option(f)
+    return f
+
+
+def options_of(ctx: click.Context, values: dict[str, Any]) -> Options:
+    above: Options = ctx.obj or Options()
+    return Options(
+        cluster=values.pop("cluster") or above.cluster,
+        config=values.pop("config_path") or above.config,
+        read_only=values.pop("read_only") or above.read_only,
+    )
+
+
+def run(options: Options, work: Callable[[Service], Coroutine[Any, Any, None]]) -> None:
+    """Connect, do the work, take away what it left."""
+    config, _ = options.load()
+
+    async def whole() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        _on_signals(task.cancel)
+        service = await connect(config)
+        try:
+            await work(service)
+        finally:
+            await service.close()
+
+    asyncio.run(whole())
+
+
+def _on_signals(end: Callable[[], object]) -> None:
+    """A closed terminal or a kill ends vizdash as Ctrl-C does: routes are closed first."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, end)
+
+
+class _Group(click.Group):
+    """Verbs' one-line help comes from the registry of actions, where they are one."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and not command.help:
+            with contextlib.suppress(StopIteration):
+                command.help = REGISTRY.by_verb(cmd_name).help
+        return command
+
+
+@click.group(cls=_Group, invoke_without_command=True)
+@common
+@click.version_option(__version__, prog_name="vizdash")
+@click.pass_context
+def cli(ctx: click.Context, /, **values: Any) -> None:
+    """VNC desktops on a Slurm cluster, from the terminal. Without a verb: the dashboard."""
+    ctx.obj = options_of(ctx, values)
+    if ctx.invoked_subcommand is None:
+        _dashboard(ctx.obj)
+
+
+def _dashboard(options: Options) -> None:
+    if not sys.stdout.isatty() or not sys.stdin.isatty():
+        raise UsageError("the dashboard needs a terminal", "", "scripts use the verbs: see --help")
+    config, _ = options.load()
+    from vizdash.ui.app import VizdashApp
+
+    async def whole() -> None:
+        service = await connect(config)
+        app = VizdashApp(service)
+        _on_signals(app.exit)
+        try:
+            await app.run_async()
+        finally:
+            await service.close()
+
+    asyncio.run(whole())

@@ -1,0 +1,179 @@
+"""Verbs about sessions: sessions, start, open, stop, logs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+
+from vizdash import output
+from vizdash.actions import REGISTRY
+from vizdash.cli.common import DURATION, MEMORY, cli, common, geometry_of, options_of, run
+from vizdash.errors import VizdashError
+from vizdash.model import Session, SessionState
+from vizdash.service import Service, request_for
+from vizdash.waiting import wait_ended, wait_ready
+
+
+@cli.command()
+@common
+@click.option("--all", "everyone", is_flag=True, help="Everybody's, not only your own.")
+@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.pass_context
+def sessions(ctx: click.Context, /, everyone: bool, as_json: bool, **values: Any) -> None:
+    """Your sessions: state, node, time left, and why one waits or how it ended."""
+
+    async def work(service: Service) -> None:
+        found = await service.sessions(all_users=everyone)
+        if as_json:
+            cluster = (await service.info()).cluster
+            output.write_json("sessions", [output.session_json(s) for s in found], cluster)
+        elif found:
+            output.write(output.table(output.SESSION_HEADERS, map(output.session_row, found)))
+        else:
+            output.talk("no sessions (vizdash start APP; vizdash apps lists what there is)")
+
+    run(options_of(ctx, values), work)
+
+
+@cli.command(
+    help=REGISTRY.by_verb("start").help + " Arguments after -- go to sbatch as they are.",
+)
+@common
+@click.argument("app")
+@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- SBATCH-ARGS]")
+@click.option("--preset", default="", help="A size of the app's: see vizdash apps.")
+@click.option("--cpus", "cores", type=click.IntRange(1), help="Cores.")
+@click.option("--memory", "memory_mib", type=MEMORY, help="Memory, e.g. 4G.")
+@click.option("--gpus", type=click.IntRange(0), help="GPUs.")
+@click.option("--time", "time_s", type=DURATION, help="Time limit, e.g. 2h or 1-12:00:00.")
+@click.option("--node", help="This node.")
+@click.option("--geometry", callback=geometry_of, help="The desktop's size, e.g. 1920x1080.")
+@click.option("--image", help="A version of the image, or its path.")
+@click.option("--account", help="Who pays.")
+@click.option("--qos", help="Quality of service.")
+@click.option("--partition", help="Partition.")
+@click.option("--reservation", help="Reservation.")
+@click.option("--constraint", help="Features that the node must have.")
+@click.option("--wait", is_flag=True, help="Until the desktop is ready.")
+@click.option("--timeout", type=DURATION, help="With --wait: give up after this long.")
+@click.option("--open", "and_open", is_flag=True, help="Wait, then open it in the browser.")
+@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.pass_context
+def start(ctx: click.Context, /, app: str, **values: Any) -> None:
+    options = options_of(ctx, values)
+    wait, and_open, as_json = values.pop("wait"), values.pop("and_open"), values.pop("as_json")
+    preset, timeout = values.pop("preset"), values.pop("timeout")
+
+    async def work(service: Service) -> None:
+        request = request_for(service.app(app), values, preset)
+        session = await service.start(request)
+        waits = f"; {session.reason}" if session.reason else ""
+        output.talk(f"session {session.id} is job {session.job_id}{waits}")
+        if wait or and_open:
+            session = await wait_ready(service, session, output.talk, timeout_s=timeout)
+        if as_json:
+            cluster = (await service.info()).cluster
+            output.write_json("session", output.session_json(session), cluster)
+        elif not and_open:
+            output.write(session.id)
+        if and_open:
+            await _hold(service, session, print_only=False)
+
+    run(options, work)
+
+
+@cli.command("open", help=REGISTRY.by_verb("open").help + " It holds until Ctrl-C.")
+@common
+@click.argument("session")
+@click.option("--print", "print_only", is_flag=True, help="Print the address, start no browser.")
+@click.option("--no-browser", "print_only", is_flag=True, hidden=True)
+@click.option("--timeout", type=DURATION, help="Give up waiting for it after this long.")
+@click.pass_context
+def open_(ctx: click.Context, /, session: str, print_only: bool, **values: Any) -> None:
+    options = options_of(ctx, values)
+    timeout = values.pop("timeout")
+
+    async def work(service: Service) -> None:
+        found = await service.find(session)
+        found = await wait_ready(service, found, output.talk, timeout_s=timeout)
+        await _hold(service, found, print_only=print_only)
+
+    run(options, work)
+
+
+async def _hold(service: Service, session: Session, *, print_only: bool) -> None:
+    """Open the way, tell the address, and keep it until Ctrl-C or the session's end."""
+    route = await service.open_route(session)
+    try:
+        if print_only or not service.open_browser(route):
+            if not print_only:
+                output.talk("no browser here: open this address (it holds the password)")
+            output.write(route.url)
+        if route.kind == "direct":
+            return
+        output.talk("this holds the tunnel: Ctrl-C ends it, the session goes on")
+        cause = await route.wait_lost()
+        try:
+            now = await service.find(session.job_id)
+        except VizdashError:
+            now = session
+        if now.state is SessionState.ENDED:
+            output.talk(f"session {session.id} has ended: {output.note(now)}")
+            return
+        raise VizdashError(f"the tunnel to {session.node} is gone", cause, "open it again")
+    finally:
+        await route.close()
+
+
+@cli.command(help=REGISTRY.by_verb("stop").help)
+@common
+@click.argument("sessions", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.pass_context
+def stop(ctx: click.Context, /, sessions: tuple[str, ...], as_json: bool, **values: Any) -> None:
+    async def work(service: Service) -> None:
+        chosen = [await service.find(word) for word in sessions]
+        await asyncio.gather(*(service.stop(s) for s in chosen))
+        late = {s.job_id for s in await wait_ended(service, chosen)}
+        for session in chosen:
+            words = "is told to end, but has not yet" if session.job_id in late else "has ended"
+            output.talk(f"session {session.id} {words}")
+        if as_json:
+            cluster = (await service.info()).cluster
+            output.write_json("stopped", [s.id for s in chosen], cluster)
+
+    run(options_of(ctx, values), work)
+
+
+@cli.command(help=REGISTRY.by_verb("logs").help)
+@common
+@click.argument("session")
+@click.option("-f", "--follow", is_flag=True, help="Go on until it ends.")
+@click.option("-n", "--lines", type=click.IntRange(1), default=200, help="How many of the last.")
+@click.pass_context
+def logs(ctx: click.Context, /, session: str, follow: bool, lines: int, **values: Any) -> None:
+    async def work(service: Service) -> None:
+        found = await service.find(session)
+        shown: list[str] = []
+        while True:
+            text = (await service.logs(found, lines=lines)).splitlines()
+            new = text[_overlap(shown, text) :]
+            if new:
+                output.write("\n".join(output.printable(line) for line in new))
+            shown = text
+            if not follow or not found.live:
+                return
+            await asyncio.sleep(1)
+            found = await service.find(found.job_id)
+
+    run(options_of(ctx, values), work)
+
+
+def _overlap(shown: list[str], text: list[str]) -> int:
+    """How many of ``text``'s first lines are the last of ``shown``."""
+    for size in range(min(len(shown), len(text)), 0, -1):
+        if shown[-size:] == text[:size]:
+            return size
+    return 0

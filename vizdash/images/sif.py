@@ -311,7 +311,10 @@ def _objects(source: Source, *, total: int, offset: int) -> Iterator[_Object]:
             f"it has {source.size} bytes, its table of contents ends at {offset + length}",
             _AGAIN,
         )
-    for fields in _DESCRIPTOR.iter_unpack(source.at(offset, length)):
+    table = source.at(offset, length)
+    if len(table) < length:  # the file became shorter since its size was asked
+        raise TruncatedSif(source.name, "its table of contents breaks off", _AGAIN)
+    for fields in _DESCRIPTOR.iter_unpack(table):
         kind, used, number, group, link, begin, size = fields[:7]
         if not used:
             continue

@@ -140,7 +140,7 @@ def session_row(session: Session) -> tuple[str, ...]:
 
 
 def note(session: Session) -> str:
-    """What there is to say of a session: why it waits, or how it ended."""
+    """What there is to say of a session: why it waits, who looks, how it ended."""
     if session.state == "ended":
         if session.result == "failed":
             return f"failed at {session.step or 'start'}: {session.error}"
@@ -151,6 +151,10 @@ def note(session: Session) -> str:
             at = time.strftime("%H:%M", time.localtime(session.expected_start_at))
             note += f"; expected start {at}"
         return note
+    if session.viewers:
+        return "viewed" if session.viewers == 1 else f"{session.viewers} viewers"
+    if session.idle_since is not None:
+        return f"idle for {duration_words(max(0, int(time.time()) - session.idle_since))}"
     return f"step {session.step}" if session.state == "starting" and session.step else ""
 
 

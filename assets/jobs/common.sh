@@ -4,7 +4,7 @@
 # the hooks `before_end` and `after_end`.
 
 F=$HOME/.local/state/vizdash/sessions/$SESSION_ID
-R='' leader='' ending=''
+R='' leader='' ending='' viewers='' since=''
 job_id=${SLURM_JOB_ID:-${VIZDASH_JOB_ID:-$SESSION_ID}}
 node=${SLURMD_NODENAME:-$(uname -n)}
 # Everything that the session starts is found again by this mark in /proc/PID/environ.
@@ -24,6 +24,7 @@ status() {
     printf 'STATE=%s\nSTEP=%s\nRESULT=%s\n' "$1" "$2" "${3:-}"
     printf 'ERROR=%s\nUPDATED=%(%s)T\n' "$(one_line "${4:-}")" -1
     printf 'NODE=%s\nJOB_ID=%s\n' "$node" "$job_id"
+    if [ -n "$viewers" ]; then printf 'VIEWERS=%s\nSINCE=%s\n' "$viewers" "$since"; fi
   } >"$new" && mv -f "$new" "$F/status"
 }
 
@@ -32,8 +33,18 @@ comment() {
   [ "${VIZDASH_ENGINE:-}" = slurm ] || return 0
   local image=${VIZDASH_IMAGE_VERSION:--}
   timeout 10 scontrol update JobId="$job_id" Comment="vizdash/1 id=$SESSION_ID app=$VIZDASH_APP \
-image=${image//[^A-Za-z0-9._:+@\/-]/_} state=$1 step=$2" >/dev/null 2>&1
+image=${image//[^A-Za-z0-9._:+@\/-]/_} state=$1 step=$2\
+${viewers:+ viewers=$viewers since=$since}" >/dev/null 2>&1
   return 0
+}
+
+# count_viewers N: how many look at the desktop, and since when anybody or nobody has.
+count_viewers() {
+  case $1 in '' | 0?* | *[!0-9]* | ?????*) return ;; esac
+  if [ -z "$viewers" ] || [ "$((viewers > 0))" != "$(($1 > 0))" ]; then
+    printf -v since '%(%s)T' -1
+  fi
+  viewers=$1
 }
 
 one_line() {

@@ -31,8 +31,10 @@ inner() {
   echo 'step app' >&9
   inner_app
   inner_ready
+  if [ -r "/proc/$websockify/task/$websockify/children" ]; then echo 'viewers 0' >&9; fi
   echo "ready $DISPLAY $(cat "$R/port" 2>/dev/null)" >&9
   inner_warner 9>&- &
+  inner_viewers &
   # Whichever of the three ends first ends the session.
   while kill -0 "$xvnc" "$websockify" "$app" 2>/dev/null; do
     wait -n "$xvnc" "$websockify" "$app"
@@ -221,6 +223,39 @@ while True:
     inner_fail app "the app ended at once, without a word of why (code 0)"
   fi
   wait "$checking" || inner_fail websockify "$(last_line "$R/check.log")"
+}
+
+# Tells how many browsers look at the desktop: when that has changed and stayed so for a while,
+# and the more seldom the oftener it has, since each word costs slurmctld a call.
+#
+# websockify has a child for each connection (proc(5), /proc/PID/task/TID/children), a page that is
+# being read included; one that leads on to Xvnc holds three sockets: the listening one, the
+# browser's and Xvnc's. A look at the desktop that does not come through websockify, as that of a
+# thumbnail, does not count.
+inner_viewers() {
+  local children child sockets now before=0 told=0 words=0 next=$SECONDS
+  while sleep 2 9>&-; do
+    children=() now=0
+    read -r -a children 2>/dev/null <"/proc/$websockify/task/$websockify/children"
+    for child in "${children[@]}"; do
+      count_sockets "$child"
+      if [ "$sockets" -ge 3 ]; then now=$((now + 1)); fi
+    done
+    if [ "$now" = "$before" ] && [ "$now" != "$told" ] && [ "$SECONDS" -ge "$next" ]; then
+      echo "viewers $now" >&9
+      told=$now words=$((words + 1))
+      next=$((SECONDS + (words < 30 ? words * 10 : 300)))
+    fi
+    before=$now
+  done
+}
+
+count_sockets() { # PID: into `sockets`, without a process of its own
+  local file
+  sockets=0
+  for file in "/proc/$1/fd"/*; do
+    if [ -S "$file" ]; then sockets=$((sockets + 1)); fi
+  done
 }
 
 # Shows what comes through the pipe on the desktop, for as long as anybody may want to read it.

@@ -113,7 +113,7 @@ write_inner() { # INSIDE
       if [ -n "${!name:-}" ]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
     done
     declare -f inner inner_fail inner_xvnc start_xvnc inner_websockify inner_app inner_ready \
-      inner_warner wait_for websockify_launcher last_line
+      inner_viewers count_sockets inner_warner wait_for websockify_launcher last_line
     printf 'set -u -o pipefail\numask 077\ninner\n'
   } >"$R/inner.sh"
 }
@@ -178,6 +178,14 @@ report() {
         status ready ready
         say "ready on $node, display $first"
         comment ready ready
+        ;;
+      viewers)
+        count_viewers "$first"
+        # Before the desktop is ready there is nobody to tell of.
+        if [ -e "$F/connection" ]; then
+          status ready ready
+          comment ready ready
+        fi
         ;;
     esac
   done <"$R/events"

@@ -27,8 +27,10 @@ class Session:
     (``finished``, ``cancelled``, ``timed out``, ``failed``); ``step`` and ``error`` are the
     step that failed and its last error line. ``expected_start_at`` and ``started_at`` are
     seconds since the epoch, ``time_left_s`` seconds (None: no limit). ``mine`` is whether it
-    belongs to the person asking. ``claim`` texts come from the job's comment, which anyone can
-    forge: they are shown, never trusted.
+    belongs to the person asking. ``viewers`` is how many browsers look at a ready desktop, and
+    ``idle_since`` (seconds since the epoch) since when nobody has; both are None when the job does
+    not tell, and ``idle_since`` while somebody looks. ``claim`` texts come from the job's comment,
+    which anyone can forge: they are shown, never trusted.
     """
 
     id: str
@@ -48,6 +50,8 @@ class Session:
     expected_start_at: int | None = None
     started_at: int | None = None
     time_left_s: int | None = None
+    viewers: int | None = None
+    idle_since: int | None = None
     legacy: bool = False
 
     @property

@@ -3,9 +3,11 @@
 It is world-readable, and anyone may write one into a job of their own, so it holds no secret
 and is taken as a claim: shown, never trusted with a path or a command. Form, version 1::
 
-    vizdash/1 id=3f9a01bc app=desktop image=1.0 state=ready step=ready
+    vizdash/1 id=3f9a01bc app=desktop image=1.0 state=ready step=ready viewers=0 since=1767225600
 
-Values are made of ``[A-Za-z0-9._:+@/-]``; an empty one is written ``-``.
+``viewers`` says how many browsers look at the desktop, ``since`` (seconds since the epoch) when
+the first came or the last went; jobs that can't tell leave them out. Values are made of
+``[A-Za-z0-9._:+@/-]``; an empty one is written ``-``.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ SCHEMA = 1
 _MARK = f"vizdash/{SCHEMA} "
 _SAFE = re.compile(r"[^A-Za-z0-9._:+@/-]")
 _PAIR = re.compile(r"([a-z]+)=([A-Za-z0-9._:+@/-]{1,64})")
+_NUMBER = re.compile(r"[0-9]{1,10}")
 _ID = re.compile(r"[0-9a-f]{8}")
 
 
@@ -29,6 +32,8 @@ class Claim:
     image: str = ""
     state: str = "pending"
     step: str = ""
+    viewers: int | None = None
+    since: int | None = None
 
 
 def encode(claim: Claim) -> str:
@@ -40,6 +45,8 @@ def encode(claim: Claim) -> str:
         ("state", claim.state),
         ("step", claim.step),
     ]
+    if claim.viewers is not None and claim.since is not None:
+        pairs += [("viewers", str(claim.viewers)), ("since", str(claim.since))]
     return _MARK + " ".join(f"{key}={_SAFE.sub('_', value)[:64] or '-'}" for key, value in pairs)
 
 
@@ -61,7 +68,13 @@ def decode(comment: str) -> Claim | None:
         image=pairs.get("image", ""),
         state=pairs.get("state", ""),
         step=pairs.get("step", ""),
+        viewers=_number(pairs.get("viewers", "")),
+        since=_number(pairs.get("since", "")),
     )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def is_id(text: str) -> bool:

@@ -60,6 +60,7 @@ def _session(job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], S
     status = Status()
     if mine and state in {SessionState.ENDED, SessionState.ENDING, SessionState.STARTING}:
         status = status_of(claim.id)
+    ready = state is SessionState.READY
     result, step, error = _end(job, claim, status) if state is SessionState.ENDED else ("", "", "")
     return Session(
         id=claim.id,
@@ -84,6 +85,8 @@ def _session(job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], S
         expected_start_at=job.start_at if state is SessionState.PENDING else None,
         started_at=None if state is SessionState.PENDING else job.start_at,
         time_left_s=job.time_left_s,
+        viewers=claim.viewers if ready else None,
+        idle_since=claim.since if ready and claim.viewers == 0 else None,
         legacy=claim.step.startswith("legacy"),
     )
 

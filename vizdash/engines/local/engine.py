@@ -209,6 +209,8 @@ def _job(record: records.Record, status: dict[str, str], *, alive: bool, now: in
     claimed = status.get("STATE") or "starting"
     comment = f"{record.comment.partition(' state=')[0]} state={claimed}"
     comment += f" step={status.get('STEP') or '-'}"
+    if status.get("VIEWERS"):
+        comment += f" viewers={status['VIEWERS']} since={status.get('SINCE') or '-'}"
     return Job(
         id=record.id,
         user=getpass.getuser(),

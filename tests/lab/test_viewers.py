@@ -1,0 +1,36 @@
+"""The session itself tells whether anybody looks at it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tests.lab import Lab
+from tests.lab.browser import desktop
+from tests.lab.vd import opened, sessions, start
+
+
+def wait_viewers(lab: Lab, count: int, seconds: float = 90) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while (session := sessions(lab)[0])["viewers"] != count:
+        assert time.monotonic() < deadline, session
+        time.sleep(0.5)
+    return session
+
+
+def test_viewers_come_and_go(lab: Lab) -> None:
+    start(lab, "desktop", "--memory", "1G")
+    fresh = wait_viewers(lab, 0)
+    now = int(lab.login.run(["date", "+%s"]).stdout)
+    assert fresh["started_at"] <= fresh["idle_since"] <= now
+    with opened(lab, fresh["id"]) as url:
+        # The page is read, and its connections are kept, but nobody looks yet.
+        lab.login.run(["curl", "-s", "-o", "/dev/null", url.partition("#")[0]], user="alice")
+        with desktop(url, lab.login):
+            assert wait_viewers(lab, 1)["idle_since"] is None
+        # The route is still held: a route alone is nobody.
+        gone = wait_viewers(lab, 0)
+    assert gone["idle_since"] > fresh["idle_since"]
+    # Others see it too, since the job itself says it.
+    (seen,) = sessions(lab, "bob", "--all")
+    assert (seen["viewers"], seen["idle_since"]) == (0, gone["idle_since"])

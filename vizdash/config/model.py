@@ -10,6 +10,7 @@ from vizdash.model import Resources
 #: Ports of the direct route: the range of the site that vizdash comes from.
 DEFAULT_PORTS = (6080, 6099)
 DEFAULT_IMAGE_ROOT = "/opt/apptainers/apps"
+DEFAULT_AUDIT_LOG = "/var/log/vizdash/images.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,30 @@ class App:
 
 
 @dataclass(frozen=True, slots=True)
+class Build:
+    """How images are built. ``where`` is ``here``, ``job`` or a host that ssh(1) knows.
+
+    ``definitions`` is a folder of the site's own definition files, looked into before the ones
+    that vizdash brings; ``arguments`` are values for the ``{{ name }}`` in them (``bootstrap``
+    and ``base`` for a site that builds from a local base), ``options`` further words for
+    ``apptainer build``. ``tmpdir`` is where the file system is put together on the building
+    machine (empty: its TMPDIR or /tmp). ``resources`` are those of a job that builds.
+    """
+
+    where: str = "here"
+    definitions: str = "/etc/vizdash/defs"
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    tmpdir: str = ""
+    resources: Resources = Resources(cores=4, memory_mib=4096, time_s=7200)
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """One cluster. ``engine`` is ``auto``, ``slurm`` or ``local``; an empty ``partition`` is
-    Slurm's default one. ``ports`` is the inclusive range of the direct route.
+    Slurm's default one. ``ports`` is the inclusive range of the direct route. Built images wait
+    for their deploy in ``image_store`` (empty: a folder of the user's own data); ``audit_log``
+    is the file that tells who did what to the images.
     """
 
     name: str
@@ -54,6 +76,9 @@ class Cluster:
     route: str = "tunnel"
     ports: tuple[int, int] = DEFAULT_PORTS
     image_root: str = DEFAULT_IMAGE_ROOT
+    image_store: str = ""
+    audit_log: str = DEFAULT_AUDIT_LOG
+    build: Build = Build()
     job_scripts: str = "/etc/vizdash/jobs"
     ready_timeout_s: int = 60
     refresh_s: int = 10

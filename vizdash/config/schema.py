@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from vizdash.config import fields as f
 from vizdash.config.fields import Item, Reader
-from vizdash.config.model import App, Cluster, Config
+from vizdash.config.model import App, Build, Cluster, Config
 from vizdash.errors import UsageError
 from vizdash.model import Resources
 
@@ -48,6 +49,22 @@ _APP: dict[str, Reader] = {
     "modules": f.texts,
 }
 
+_BUILD: dict[str, Reader] = {
+    "where": f.text,
+    "definitions": f.text,
+    "arguments": f.text_map,
+    "options": f.texts,
+    "tmpdir": f.text,
+    "resources": _resources,
+}
+
+
+def _build(item: Item) -> Build:
+    values: dict[str, Any] = f.mapping(item, _BUILD)
+    wanted = values.pop("resources", {})
+    return Build(resources=replace(Build().resources, **wanted), **values)
+
+
 _CLUSTER: dict[str, Reader] = {
     "engine": f.choice("auto", "slurm", "local"),
     "partition": f.text,
@@ -56,6 +73,9 @@ _CLUSTER: dict[str, Reader] = {
     "route": f.choice("tunnel", "direct"),
     "ports": f.ports,
     "image_root": f.text,
+    "image_store": f.text,
+    "audit_log": f.text,
+    "build": _build,
     "job_scripts": f.text,
     "ready_timeout": f.duration,
     "refresh": f.duration,

@@ -139,12 +139,21 @@ if b"--unix-listen" in known:
 
 from websockify import websocketproxy, websockifyserver
 
+class Connection(socket.socket):
+    def setsockopt(self, level, *rest):
+        if level != socket.IPPROTO_TCP:  # a Unix socket has no TCP_NODELAY
+            super().setsockopt(level, *rest)
+
 class Listener(socket.socket):
     def accept(self):
         connection, _ = super().accept()
-        return connection, ("unix", 0)
+        return Connection(fileno=connection.detach()), ("unix", 0)
 
-def unix_listener(*args, **options):
+plain = websockifyserver.WebSockifyServer.socket
+
+def unix_listener(host, port=None, connect=False, *args, **options):
+    if connect:  # the way on to Xvnc is made here too
+        return plain(host, port, connect, *args, **options)
     os.umask(0o177)
     listener = Listener(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
@@ -171,7 +180,8 @@ inner_app() {
   app=$!
 }
 
-# Ready when both answer: RFB's greeting from Xvnc (RFC 6143, 7.1.1), the page from websockify.
+# Ready when a browser would get a desktop: noVNC's page, and through a WebSocket (RFC 6455) the
+# greeting of Xvnc (RFC 6143, 7.1.1).
 inner_ready() {
   local check='
 import socket, sys, time
@@ -182,8 +192,8 @@ def ask(family, address, words, wanted):
         s.connect(address)
         s.sendall(words)
         said = b""
-        while wanted not in said and len(said) < 256:
-            part = s.recv(64)
+        while wanted not in said and len(said) < 4096:
+            part = s.recv(256)
             if not part:
                 break
             said += part
@@ -195,10 +205,13 @@ def web():
             return socket.AF_INET, ("127.0.0.1", int(f.read()))
     except FileNotFoundError:
         return socket.AF_UNIX, runtime + "/web"
+upgrade = (b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+           b"Sec-WebSocket-Key: dml6ZGFzaCBsb29rcyBhdA==\r\nSec-WebSocket-Protocol: binary\r\n")
+get = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n%s\r\n"
 while True:
     try:
-        ask(*web(), b"GET /vnc.html HTTP/1.1\r\nHost: localhost\r\n\r\n", b" 200 ")
-        ask(socket.AF_UNIX, runtime + "/rfb", b"", b"RFB 003.")
+        ask(*web(), get % (b"vnc.html", b""), b" 200 ")
+        ask(*web(), get % (b"websockify", upgrade), b"RFB 003.")
         break
     except (OSError, ValueError) as e:
         if time.monotonic() > deadline:

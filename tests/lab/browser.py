@@ -8,13 +8,20 @@ import os
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.lab.host import Host
+
+class Network(Protocol):
+    """A host, for what a browser needs of it."""
+
+    def netns_argv(self, argv: Sequence[str]) -> list[str]:
+        """The command line that runs a program of this machine in the host's network."""
+
 
 #: This machine's network is closed: without these, Chromium asks for hosts that it can't reach.
 _ARGS = [
@@ -31,7 +38,7 @@ PICTURES = Path(os.environ.get("VIZDASH_PICTURES", tempfile.gettempdir())) / "vi
 
 
 @contextlib.contextmanager
-def browser(host: Host | None = None) -> Iterator[Browser]:
+def browser(host: Network | None = None) -> Iterator[Browser]:
     """Chromium, headless, in the network of ``host`` (None: this machine's)."""
     with tempfile.TemporaryDirectory(prefix="vizdash-chromium-") as folder:
         program = Path(folder) / "chromium"
@@ -104,7 +111,7 @@ class Desktop:
 
 
 @contextlib.contextmanager
-def desktop(url: str, host: Host | None = None) -> Iterator[Desktop]:
+def desktop(url: str, host: Network | None = None) -> Iterator[Desktop]:
     """Open a noVNC address and wait until it is connected."""
     with browser(host) as chromium:
         page = chromium.new_page(viewport={"width": 1280, "height": 720})

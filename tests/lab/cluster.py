@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -65,6 +66,9 @@ class Lab:
         self._lock = lock
         self.hosts: dict[str, Host] = {}
         self._switch: subprocess.Popen[bytes] | None = None
+        self._root = Path()
+        self._ports = 0
+        self._networks: set[str] = set()
 
     @classmethod
     def start(cls, *, vizdash: bool = True) -> Lab:
@@ -101,6 +105,7 @@ class Lab:
         return tuple(self.hosts[name] for name in recipe.NODES if name in self.hosts)
 
     def _up(self, root: Path, images: Path) -> None:
+        self._root = root
         _copy_homes(root, self.run / "home")
         self._switch = subprocess.Popen(
             ["unshare", "--net", "sleep", "infinity"], preexec_fn=die_with_parent
@@ -111,9 +116,10 @@ class Lab:
             _lay_files(root, self.run / name / "upper/etc")
             self.hosts[name] = Host(name, self.run, lower, role)
         _wait_namespace(self._switch.pid)
-        self._ip("link add br0 type bridge", "link set br0 up", "link set lo up")
-        for index, host in enumerate(self.hosts.values()):
-            self._plug(host, f"port{index}")
+        self._ip("link set lo up")
+        self.add_network(recipe.INSIDE)
+        for host in self.hosts.values():
+            self.plug(host, recipe.INSIDE, "eth0", host.address)
         for host in self.hosts.values():
             host.wait_up()
         for name, apps in LACKS.items():
@@ -127,14 +133,64 @@ class Lab:
         enter = ["nsenter", f"--target={self._switch.pid}", "--net", "--", "ip", "-batch", "-"]
         subprocess.run(enter, input="\n".join(commands), text=True, check=True)
 
-    def _plug(self, host: Host, port: str) -> None:
+    def add_network(self, bridge: str) -> None:
+        """One more network, if it's not there yet."""
+        if bridge not in self._networks:
+            self._networks.add(bridge)
+            self._ip(f"link add {bridge} type bridge", f"link set {bridge} up")
+
+    def plug(self, host: Host, bridge: str, device: str, address: str) -> None:
+        """Give ``host`` an interface ``device`` on a network."""
+        port = f"port{self._ports}"
+        self._ports += 1
         self._ip(
-            f"link add {port} type veth peer name eth0 netns {host.pid}",
-            f"link set {port} master br0 up",
+            f"link add {port} type veth peer name {device} netns {host.pid}",
+            f"link set {port} master {bridge} up",
         )
+        host.ports[device] = port
         enter = ["nsenter", f"--target={host.pid}", "--net", "--", "ip", "-batch", "-"]
-        lines = f"link set lo up\naddr add {host.address}/24 dev eth0\nlink set eth0 up\n"
+        lines = f"link set lo up\naddr add {address}/24 dev {device}\nlink set {device} up\n"
         subprocess.run(enter, input=lines, text=True, check=True)
+
+    def unplug(self, host: Host, device: str) -> None:
+        """Take an interface away."""
+        self._ip(f"link del {host.ports.pop(device)}")
+
+    @contextlib.contextmanager
+    def cut(self, host: Host, device: str = "eth0") -> Iterator[None]:
+        """A black hole: every packet from and to ``host`` is dropped and nobody is told, since
+        the switch's port forwards nothing while the link stays up at both of its ends.
+        """
+        self._port(host.ports[device], "disabled")
+        try:
+            yield
+        finally:
+            self._port(host.ports[device], "forwarding")
+
+    def _port(self, port: str, state: str) -> None:
+        assert self._switch is not None
+        number = {"disabled": "0", "forwarding": "3"}[state]
+        enter = ["nsenter", f"--target={self._switch.pid}", "--net", "--"]
+        subprocess.run([*enter, "bridge", "link", "set", "dev", port, "state", number], check=True)
+
+    def add_host(self, name: str, role: str, files: Mapping[str, str]) -> Host:
+        """One more host, with the root file system of all and ``files`` (path: text) over it.
+        It waits for an ``eth0``: plug it in, then ``wait_up``.
+        """
+        upper = self.run / name / "upper"
+        _lay_files(self._root, upper / "etc")
+        for path, text in files.items():
+            place = upper / path.lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+        self.hosts[name] = Host(name, self.run, str(self._root), role)
+        return self.hosts[name]
+
+    def remove_host(self, host: Host) -> None:
+        """Switch a host off for good."""
+        host.power_off()
+        del self.hosts[host.name]
+        _remove(self.run / host.name)
 
     def wait_idle(self, seconds: float = 60) -> None:
         """Wait until every node has registered with slurmctld."""
@@ -148,16 +204,18 @@ class Lab:
                 raise RuntimeError(f"nodes are {states}: {done.stderr}")
             time.sleep(0.2)
 
-    def install_vizdash(self) -> None:
-        """Build this checkout's wheel and install it on the login host, offline."""
+    def install_vizdash(self, *hosts: Host) -> None:
+        """Install this checkout's wheel on hosts (the login host when none is named), offline."""
         wheels = self.run / "wheels"
-        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels)]
-        subprocess.run(build, check=True, capture_output=True, cwd=recipe.CHECKOUT)
+        if not wheels.exists():
+            build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels)]
+            subprocess.run(build, check=True, capture_output=True, cwd=recipe.CHECKOUT)
         wheel = next(wheels.glob("*.whl"))
-        shutil.copy(wheel, self.login.root / "root" / wheel.name)
-        pip = ["/opt/vizdash/bin/pip", "install", "-q", "--no-index", "--no-deps"]
-        self.login.run([*pip, f"/root/{wheel.name}"], timeout=120)
-        self.login.run(["ln", "-sf", "/opt/vizdash/bin/vizdash", "/usr/local/bin/vizdash"])
+        for host in hosts or (self.login,):
+            shutil.copy(wheel, host.root / "root" / wheel.name)
+            pip = ["/opt/vizdash/bin/pip", "install", "-q", "--no-index", "--no-deps"]
+            host.run([*pip, f"/root/{wheel.name}"], timeout=120)
+            host.run(["ln", "-sf", "/opt/vizdash/bin/vizdash", "/usr/local/bin/vizdash"])
 
     def stop(self) -> None:
         """Take it all down; nothing of it is left."""

@@ -34,6 +34,8 @@ class Host:
         self.name = name
         self.role = role
         self.address = recipe.ADDRESSES.get(name, "")
+        #: The switch's port for each of its interfaces.
+        self.ports: dict[str, str] = {}
         self._log = (run / f"{name}.log").open("wb")
         # The builder keeps the machine's network, to reach the package mirror.
         net = [] if role == "bare" else ["--net"]

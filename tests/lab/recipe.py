@@ -68,6 +68,8 @@ LOGIN = "login"
 NODES = ("viz-node001", "viz-node002", "viz-node003")
 #: Slurm's own files, laid over the root file system of every host.
 SLURM_FILES = ("slurm.conf", "job_submit.lua")
+#: The switch's bridge that the cluster's own hosts are on.
+INSIDE = "br0"
 ADDRESSES = {name: f"10.77.0.{10 + i}" for i, name in enumerate((LOGIN, *NODES))}
 
 

@@ -1,7 +1,10 @@
 #!/bin/bash
 # The first process of a lab host, in namespaces of its own: puts the file system together, moves
 # into it, and starts the daemons of its role.
-#   host-init.sh NAME RUN LOWER ROLE      ROLE: login, node, bare
+#   host-init.sh NAME RUN LOWER ROLE
+# ROLE: login (slurmctld), node (slurmd), submit (Slurm's commands alone), jump (sshd alone),
+# laptop (no daemon); bare keeps the machine's network. A laptop and a jump host have homes of
+# their own, the others share one.
 set -euo pipefail
 name=$1 run=$2 lower=$3 role=$4
 host=$run/$name
@@ -10,7 +13,10 @@ root=$host/root
 mkdir -p "$host/upper" "$host/work" "$root"
 mount --make-rprivate /
 mount -t overlay overlay -o "lowerdir=$lower,upperdir=$host/upper,workdir=$host/work" "$root"
-mount --bind "$run/home" "$root/home"
+case $role in
+  laptop | jump) cp -a "$root/home.template/." "$root/home" ;;
+  *) mount --bind "$run/home" "$root/home" ;;
+esac
 
 # Devices of its own, so that nothing of the machine's is changed.
 mount -t tmpfs -o mode=755 dev "$root/dev"
@@ -51,9 +57,13 @@ chown munge: /run/munge
 if [ "$role" != bare ]; then
   # The network is plugged in from outside.
   until ip -4 addr show dev eth0 2>/dev/null | grep -q inet; do sleep 0.05; done
-  setpriv --reuid munge --regid munge --init-groups /usr/sbin/munged
-  /usr/sbin/sshd
 fi
+case $role in
+  login | node | submit) setpriv --reuid munge --regid munge --init-groups /usr/sbin/munged ;;
+esac
+case $role in
+  login | node | submit | jump) /usr/sbin/sshd ;;
+esac
 case $role in
   login) slurmctld ;;
   node) slurmd ;;

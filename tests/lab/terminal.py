@@ -1,0 +1,95 @@
+"""A terminal that a person would sit at: tmux, with a program of a lab host in it."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from tests.lab.host import Host
+
+
+class Terminal:
+    """A tmux pane. ``keys`` are tmux's names (send-keys in tmux(1)), ``type`` is plain text."""
+
+    def __init__(self, name: str) -> None:
+        self._tmux = ["tmux", "-L", name]
+
+    def tmux(self, *words: str) -> str:
+        """A tmux command."""
+        done = subprocess.run(
+            [*self._tmux, *words], capture_output=True, text=True, check=False, timeout=20
+        )
+        assert done.returncode == 0, f"tmux {words}: {done.stderr}"
+        return done.stdout
+
+    def keys(self, *names: str) -> None:
+        """Press keys."""
+        self.tmux("send-keys", *names)
+
+    def type(self, text: str) -> None:
+        """Type a text."""
+        self.tmux("send-keys", "-l", text)
+
+    def text(self) -> str:
+        """What is seen now (and, of a plain program's words, what has scrolled away)."""
+        return self.tmux("capture-pane", "-p", "-J", "-S", "-200")
+
+    def wait(self, *any_of: str, seconds: float = 30, gone: bool = False) -> str:
+        """Wait until one of the texts is seen (or with ``gone``, none of them is)."""
+        return self.until(
+            lambda seen: any(text in seen for text in any_of) != gone,
+            f"{'still' if gone else 'no'} {any_of}",
+            seconds,
+        )
+
+    def until(self, test: Callable[[str], bool], what: str, seconds: float = 30) -> str:
+        """Wait until what is seen passes ``test``; returns it."""
+        deadline = time.monotonic() + seconds
+        while not test(seen := self.text()):
+            assert time.monotonic() < deadline, f"{what} in {seconds:g} s; seen:\n{seen}"
+            time.sleep(0.1)
+        return seen
+
+    def ended(self) -> bool:
+        """Whether the program has ended (what it left stays to be seen)."""
+        return self.tmux("display-message", "-p", "#{pane_dead}").strip() == "1"
+
+    def wait_ended(self, seconds: float = 30) -> str:
+        """Wait until it has; returns what is seen."""
+        return self.until(lambda _: self.ended(), "it has not ended", seconds)
+
+    def code(self) -> int:
+        """Its exit code, once it has ended."""
+        return int(self.tmux("display-message", "-p", "#{pane_dead_status}"))
+
+
+@contextlib.contextmanager
+def terminal(
+    host: Host,
+    command: Sequence[str] | str,
+    *,
+    user: str = "alice",
+    size: tuple[int, int] = (120, 40),
+    env: dict[str, str] | None = None,
+) -> Iterator[Terminal]:
+    """A terminal with ``command`` in it, run on ``host`` as ``user``."""
+    name = f"vizdash-lab-{secrets.token_hex(4)}"
+    argv = host.argv(command, user=user, env={"TERM": "tmux-256color", **(env or {})})
+    width, height = size
+    options = ["-x", str(width), "-y", str(height)]
+    start = ["new-session", "-d", *options, f"{shlex.join(argv)}"]
+    keep = ["set-option", "-g", "remain-on-exit", "on"]
+    subprocess.run(
+        ["tmux", "-L", name, "-f", "/dev/null", *keep, ";", "set-option", "-g", "status", "off",
+         ";", *start],
+        check=True,
+    )  # fmt: skip
+    screen = Terminal(name)
+    try:
+        yield screen
+    finally:
+        screen.tmux("kill-server")

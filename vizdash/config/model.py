@@ -61,6 +61,30 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
+class Deploy:
+    """How images get to the nodes, and who may bring them there.
+
+    ``method`` is ``rsync`` (from the image host to each node), ``chain`` (a first copy goes from
+    node to node, for sites where the image host's link is the limit) or ``shared`` (one copy on
+    a file system that all nodes mount). ``user`` is the name for ssh(1) to the nodes (empty:
+    one's own); ``sudo`` is ``auto`` (where one's own rights do not suffice), ``always`` or
+    ``never``. ``admins`` are the users and ``@groups`` that may deploy besides root and who
+    can write there anyway. ``signed`` demands a signature that verifies. ``inventory`` is the
+    world-readable list of what every node has (empty: in the image root of the image host).
+    """
+
+    method: str = "rsync"
+    user: str = ""
+    sudo: str = "auto"
+    owner: str = "root:root"
+    mode: str = "0644"
+    at_once: int = 8
+    signed: bool = False
+    inventory: str = ""
+    admins: tuple[str, ...] = ("@sudo", "@wheel", "@admin")
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """One cluster. ``engine`` is ``auto``, ``slurm`` or ``local``; an empty ``partition`` is
     Slurm's default one. ``ports`` is the inclusive range of the direct route. Built images wait
@@ -79,6 +103,7 @@ class Cluster:
     image_store: str = ""
     audit_log: str = DEFAULT_AUDIT_LOG
     build: Build = Build()
+    deploy: Deploy = Deploy()
     job_scripts: str = "/etc/vizdash/jobs"
     ready_timeout_s: int = 60
     refresh_s: int = 10

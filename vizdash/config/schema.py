@@ -8,7 +8,7 @@ from typing import Any
 
 from vizdash.config import fields as f
 from vizdash.config.fields import Item, Reader
-from vizdash.config.model import App, Build, Cluster, Config
+from vizdash.config.model import App, Build, Cluster, Config, Deploy
 from vizdash.errors import UsageError
 from vizdash.model import Resources
 
@@ -65,6 +65,41 @@ def _build(item: Item) -> Build:
     return Build(resources=replace(Build().resources, **wanted), **values)
 
 
+_OWNER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*:[A-Za-z_][A-Za-z0-9_.-]*")
+_MODE = re.compile(r"0?[4-7][0-7][0-7]")
+
+
+def _owner(item: Item) -> str:
+    if not _OWNER.fullmatch(value := f.text(item)):
+        raise item.error(f"{value!r} is no owner", "write USER:GROUP, e.g. root:root")
+    return value
+
+
+def _mode(item: Item) -> str:
+    # YAML 1.1 reads 0644 as an octal number: both writings mean the same.
+    value = f"{item.value:04o}" if isinstance(item.value, int) else f.text(item)
+    if isinstance(item.value, bool) or not _MODE.fullmatch(value):
+        raise item.error(f"{item.value!r} is no file mode", "write e.g. '0644'")
+    return value
+
+
+_DEPLOY: dict[str, Reader] = {
+    "method": f.choice("rsync", "chain", "shared"),
+    "user": f.text,
+    "sudo": f.choice("auto", "always", "never"),
+    "owner": _owner,
+    "mode": _mode,
+    "at_once": f.positive,
+    "signed": f.flag,
+    "inventory": f.text,
+    "admins": f.texts,
+}
+
+
+def _deploy(item: Item) -> Deploy:
+    return Deploy(**f.mapping(item, _DEPLOY))
+
+
 _CLUSTER: dict[str, Reader] = {
     "engine": f.choice("auto", "slurm", "local"),
     "partition": f.text,
@@ -76,6 +111,7 @@ _CLUSTER: dict[str, Reader] = {
     "image_store": f.text,
     "audit_log": f.text,
     "build": _build,
+    "deploy": _deploy,
     "job_scripts": f.text,
     "ready_timeout": f.duration,
     "refresh": f.duration,

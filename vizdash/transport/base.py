@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vizdash.errors import CommandFailed
+
+#: Characters of a followed command's output that are kept.
+KEPT = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,28 @@ class CommandRunner(Protocol):
     def has(self, program: str) -> bool:
         """Whether ``program`` is to be found, as far as can be told without asking far."""
         ...
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """A CommandRunner that can tell a command's output while it runs."""
+
+    async def follow(self, command: Command, on_output: Callable[[str], None]) -> Result:
+        """Like CommandRunner.run, telling what comes on stdout and stderr as it comes, in pieces
+        that may end anywhere. The result holds the end of each, up to KEPT characters.
+        """
+        ...
+
+
+async def follow(
+    runner: CommandRunner, command: Command, on_output: Callable[[str], None]
+) -> Result:
+    """Follower.follow where the runner can, else run and tell all at the end."""
+    if isinstance(runner, Follower):
+        return await runner.follow(command, on_output)
+    result = await runner.run(command)
+    on_output(result.stdout + result.stderr)
+    return result
 
 
 class Forward(Protocol):

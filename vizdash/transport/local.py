@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import os
 import shutil
 import signal
+from collections.abc import Callable
 
 from vizdash.errors import TimedOut, Unreachable
-from vizdash.transport.base import Command, Result
+from vizdash.transport.base import KEPT, Command, Result
 
 #: Seconds a command gets to end after SIGTERM before SIGKILL.
 _GRACE_S = 2.0
@@ -20,35 +22,81 @@ class LocalRunner:
 
     async def run(self, command: Command) -> Result:
         """See CommandRunner.run. A cancelled call ends its command first."""
-        program = command.argv[0]
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command.argv,
-                stdin=asyncio.subprocess.PIPE
-                if command.input is not None
-                else asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
-        except FileNotFoundError as e:
-            raise Unreachable(program, "no such program on this machine") from e
-        except OSError as e:
-            raise Unreachable(program, e.strerror or str(e)) from e
+        process = await _start(command)
         data = None if command.input is None else os.fsencode(command.input)
         try:
             out, err = await asyncio.wait_for(process.communicate(data), command.timeout_s)
         except TimeoutError as e:
             await _end(process)
-            raise TimedOut(program, f"no answer in {command.timeout_s:g} s") from e
+            raise TimedOut(command.argv[0], f"no answer in {command.timeout_s:g} s") from e
         except asyncio.CancelledError:
             await asyncio.shield(_end(process))
             raise
         return Result(process.returncode or 0, os.fsdecode(out), os.fsdecode(err))
 
+    async def follow(self, command: Command, on_output: Callable[[str], None]) -> Result:
+        """See Follower.follow. A cancelled call ends its command first."""
+        process = await _start(command)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            out, err, *_ = await asyncio.wait_for(
+                asyncio.gather(
+                    _follow(process.stdout, on_output),
+                    _follow(process.stderr, on_output),
+                    _feed(process, command.input),
+                    process.wait(),
+                ),
+                command.timeout_s,
+            )
+        except TimeoutError as e:
+            await _end(process)
+            raise TimedOut(command.argv[0], f"not done after {command.timeout_s:g} s") from e
+        except asyncio.CancelledError:
+            await asyncio.shield(_end(process))
+            raise
+        return Result(process.returncode or 0, out, err)
+
     def has(self, program: str) -> bool:
         """Whether ``program`` is on PATH."""
         return shutil.which(program) is not None
+
+
+async def _start(command: Command) -> asyncio.subprocess.Process:
+    program = command.argv[0]
+    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command.argv,
+            stdin=nothing if command.input is None else pipe,
+            stdout=pipe,
+            stderr=pipe,
+            start_new_session=True,
+        )
+    except FileNotFoundError as e:
+        raise Unreachable(program, "no such program on this machine") from e
+    except OSError as e:
+        raise Unreachable(program, e.strerror or str(e)) from e
+
+
+async def _feed(process: asyncio.subprocess.Process, text: str | None) -> None:
+    if process.stdin is None or text is None:
+        return
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        process.stdin.write(os.fsencode(text))
+        await process.stdin.drain()
+    process.stdin.close()
+
+
+async def _follow(stream: asyncio.StreamReader, tell: Callable[[str], None]) -> str:
+    """Tell a stream's text as it comes; returns its end."""
+    decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
+    kept = ""
+    while data := await stream.read(KEPT):
+        if text := decode(data):
+            kept = (kept + text)[-KEPT:]
+            tell(text)
+    return kept + decode(b"", final=True)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

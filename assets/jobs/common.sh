@@ -17,6 +17,12 @@ after_end() { :; }  # RESULT
 
 # ---------------------------------------------------------------- what the job says of itself
 
+# slurmd makes the log with the user's own umask.
+own_folder() {
+  mkdir -p -- "$F" && chmod 700 "$F"
+  if [ -e "$F/job.log" ]; then chmod 600 "$F/job.log"; fi
+}
+
 # status STATE STEP [RESULT] [ERROR]: into the folder, whole or not at all.
 status() {
   local new=$F/.status.$BASHPID

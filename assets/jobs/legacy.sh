@@ -95,7 +95,7 @@ main() {
   trap on_term TERM
   trap 'say "ends in $((VIZDASH_WARN_SECONDS / 60)) minutes"' USR1
   trap '' HUP INT
-  mkdir -p -- "$F" && chmod 700 "$F"
+  own_folder
   say "session $SESSION_ID of app $VIZDASH_APP: job $job_id on $node"
   status starting runtime
   R=$(mktemp -d "/tmp/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) ||
@@ -103,6 +103,9 @@ main() {
   step=websockify
   free_port || fail websockify "ports $VIZDASH_PORT_MIN-$VIZDASH_PORT_MAX are all taken on $node"
   export SESSION_ID VNC_PORT
+  # What the script and its image put into a temporary folder goes when the session goes; the
+  # prefixed names reach into an image past --cleanenv.
+  export TMPDIR=$R APPTAINERENV_TMPDIR=$R SINGULARITYENV_TMPDIR=$R
   step=app
   status starting app
   printf '%s\n' "$VIZDASH_SCRIPT" >"$R/script.sh" ||

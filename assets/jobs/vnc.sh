@@ -197,7 +197,7 @@ main() {
   trap on_term TERM
   trap on_warn USR1
   trap '' HUP INT
-  mkdir -p -- "$F" && chmod 700 "$F"
+  own_folder
   cd / || exit 1
   say "session $SESSION_ID of app $VIZDASH_APP: job $job_id on $node"
   status starting image

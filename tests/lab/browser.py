@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from PIL import Image
+from PIL import Image, ImageChops
 from playwright.sync_api import Browser, Page, sync_playwright
 
 
@@ -88,6 +88,26 @@ class Desktop:
             if time.monotonic() > deadline:
                 path = self.save("unexpected")
                 raise AssertionError(f"only {share:.0%} of the page is {colour}: see {path}")
+            self.page.wait_for_timeout(200)
+
+    @contextlib.contextmanager
+    def changes(
+        self, box: tuple[int, int, int, int], least: float = 0.02, seconds: float = 30
+    ) -> Iterator[None]:
+        """Do something, then wait until this much of a part of the page looks otherwise.
+
+        ``box`` is left, top, right, bottom. A blinking cursor is too little.
+        """
+        before = self.picture().crop(box)
+        yield
+        deadline = time.monotonic() + seconds
+        while True:
+            found = ImageChops.difference(before, self.picture().crop(box)).convert("L")
+            share = 1 - found.histogram()[0] / (found.width * found.height)
+            if share >= least:
+                return
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{share:.1%} of {box} changed: see {self.save('unchanged')}")
             self.page.wait_for_timeout(200)
 
     def type(self, text: str) -> None:

@@ -56,7 +56,7 @@ def test_before_sbatch(lab: Lab, words: list[str], told: str) -> None:
         (["--partition", "gated"], "you may not use this account with this partition"),
         (["--constraint", "nosuch"], "no node has the features that the constraint names"),
         (["--reservation", "nosuch"], "there is no such reservation"),
-        (["--", "--nosuchoption"], "sbatch does not know one of the options after --"),
+        (["--", "--nosuchoption"], "sbatch does not know the option --nosuchoption"),
     ],
 )
 def test_by_sbatch_in_words(lab: Lab, words: list[str], told: str) -> None:

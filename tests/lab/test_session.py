@@ -61,13 +61,10 @@ def test_the_warning_shows_on_the_desktop_and_does_not_end_it(lab: Lab) -> None:
     session = start(lab, "desktop")
     with opened(lab, session["id"]) as url, desktop(url, lab.login) as seen:
         seen.wait_share(BLUE)
-        before = seen.picture().crop((440, 300, 840, 420))
         # What Slurm sends five minutes before the limit (--signal=B:USR1@300).
-        lab.login.run(["scancel", "--signal=USR1", "--batch", session["job_id"]], user="alice")
-        deadline = time.monotonic() + 15
-        while seen.picture().crop((440, 300, 840, 420)) == before:
-            assert time.monotonic() < deadline, "no warning is seen"
-            seen.page.wait_for_timeout(200)
+        signal = ["scancel", "--signal=USR1", "--batch", session["job_id"]]
+        with seen.changes((440, 300, 840, 420)):
+            lab.login.run(signal, user="alice")
         seen.save("warning-on-the-desktop")
         node = lab.hosts[session["node"]]
         assert "save your work" in node.run("pgrep -u alice -a xmessage").stdout
@@ -138,11 +135,25 @@ def test_host_runtime(lab: Lab, site: None) -> None:
 
 
 def test_gedit_saves_what_is_typed(lab: Lab) -> None:
+    lab.login.run("rm -f ~/from-gedit.txt", user="alice")
     session = start(lab, "gedit")
     assert session["node"] != "viz-node001", "the node without the image was kept off"
     with opened(lab, session["id"]) as url, desktop(url, lab.login) as seen:
-        seen.page.wait_for_timeout(3000)
+        # White paper, then letters on it, then the dialog over it.
+        seen.wait_share((255, 255, 255), least=0.7)
+        seen.click(640, 300)
+        with seen.changes((30, 45, 300, 65)):
+            seen.type("Typed in the browser.")
+        with seen.changes((200, 100, 1080, 600)):
+            seen.press("Control+s")
+        seen.type("/home/alice/from-gedit.txt\n")
+        deadline = time.monotonic() + 20
+        while "browser" not in lab.login.run("cat ~/from-gedit.txt; true", user="alice").stdout:
+            assert time.monotonic() < deadline, f"nothing was saved: {seen.save('gedit-unsaved')}"
+            seen.page.wait_for_timeout(200)
         seen.save("gedit-on-the-lab")
+    text = lab.login.run("cat ~/from-gedit.txt", user="alice").stdout
+    assert text == "Typed in the browser.\n"
 
 
 def test_a_gpu_is_given(lab: Lab) -> None:

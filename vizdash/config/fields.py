@@ -17,12 +17,14 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Item:
     """A value of a config file (a scalar, ``dict[str, Item]`` or ``list[Item]``), its key's
-    path (``clusters.here.route``) and origin (``/etc/vizdash/config.yaml:12``).
+    path (``clusters.here.route``) and origin (``/etc/vizdash/config.yaml:12``); ``written`` is
+    a scalar as it stands in the file.
     """
 
     value: Any
     path: str
     origin: str
+    written: str = ""
 
     def error(self, why: str, mend: str = "") -> ConfigError:
         """The error for this place."""
@@ -33,16 +35,22 @@ Reader = Callable[[Item], Any]
 
 
 def text(item: Item) -> str:
-    """A text (numbers are taken as they stand, since ``1.0`` is a version too)."""
-    if isinstance(item.value, bool) or not isinstance(item.value, str | int | float):
+    """A text. What YAML 1.1 takes for a number or a date is taken as it stands, since ``1.10``
+    is a version, and ``1:30:00`` a time, too.
+    """
+    if isinstance(item.value, str):
+        return item.value
+    if isinstance(item.value, bool):
+        raise item.error("a text is expected, not true/false", f"write '{item.written}' in quotes")
+    if item.value is None or isinstance(item.value, dict | list):
         raise item.error(f"a text is expected, not {_kind(item.value)}")
-    return str(item.value)
+    return item.written
 
 
 def integer(item: Item) -> int:
-    """A whole number, 0 or more."""
-    if isinstance(item.value, bool) or not isinstance(item.value, int) or item.value < 0:
-        raise item.error(f"a whole number is expected, not {item.value!r}")
+    """A whole number, 0 or more (none of YAML 1.1's other writings, such as ``010`` for 8)."""
+    if not isinstance(item.value, int) or not re.fullmatch(r"0|[1-9][0-9]{0,8}", item.written):
+        raise item.error(f"a whole number is expected, not {_kind(item.value, item.written)}")
     return item.value
 
 
@@ -56,7 +64,7 @@ def positive(item: Item) -> int:
 def flag(item: Item) -> bool:
     """True or false."""
     if not isinstance(item.value, bool):
-        raise item.error(f"true or false is expected, not {item.value!r}")
+        raise item.error(f"true or false is expected, not {_kind(item.value, item.written)}")
     return item.value
 
 
@@ -66,7 +74,14 @@ def memory(item: Item) -> int:
 
 
 def duration(item: Item) -> int:
-    """A time such as ``2h``, ``90m`` or Slurm's ``D-HH:MM:SS``."""
+    """A time such as ``2h``, ``90m`` or Slurm's ``D-HH:MM:SS``; a bare number is minutes."""
+    return _parsed(item, parse_duration)
+
+
+def span(item: Item) -> int:
+    """A time with its unit: sbatch's bare minutes would surprise where seconds are usual."""
+    if (value := text(item)).strip().isdigit():
+        raise item.error(f"{value} of what?", f"write e.g. {value}s or {value}m")
     return _parsed(item, parse_duration)
 
 
@@ -97,15 +112,15 @@ def geometry(item: Item) -> str:
     return value
 
 
-GEOMETRY = re.compile(r"[1-9]\d{2,4}x[1-9]\d{2,4}")
+GEOMETRY = re.compile(r"[1-9][0-9]{2,4}x[1-9][0-9]{2,4}")
 
 
 def ports(item: Item) -> tuple[int, int]:
     """An inclusive range such as ``6080-6099``."""
-    match = re.fullmatch(r"(\d+)-(\d+)", text(item))
+    match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", text(item))
     low, high = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1024 <= low <= high <= 65535:
-        raise item.error(f"{item.value!r} is no range of ports", "write e.g. 6080-6099")
+        raise item.error(f"{item.written!r} is no range of ports", "write e.g. 6080-6099")
     return low, high
 
 
@@ -117,8 +132,19 @@ def texts(item: Item) -> tuple[str, ...]:
 
 
 def text_map(item: Item) -> dict[str, str]:
-    """Names and texts, such as environment variables."""
+    """Names and texts."""
     return {name: text(entry) for name, entry in entries(item).items()}
+
+
+def environment(item: Item) -> dict[str, str]:
+    """Environment variables, whose names are those that a shell can export (POSIX, 8.1)."""
+    for name, entry in entries(item).items():
+        if not _VARIABLE.fullmatch(name):
+            raise entry.error("no name of an environment variable", "letters, digits and '_'")
+    return text_map(item)
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def entries(item: Item) -> dict[str, Item]:
@@ -146,6 +172,6 @@ def nearest(word: str, options: tuple[str, ...]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(options))}"
 
 
-def _kind(value: object) -> str:
+def _kind(value: object, written: str = "") -> str:
     names = {dict: "a mapping", list: "a list", bool: "true/false", type(None): "nothing"}
-    return names.get(type(value), repr(value))
+    return names.get(type(value), repr(written) if written else repr(value))

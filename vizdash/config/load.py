@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 import yaml
 
 from vizdash.config import schema
+from vizdash.config.explain import BUILT_IN, Explained, explain
 from vizdash.config.fields import Item
 from vizdash.config.model import Config
+from vizdash.config.tree import Tree
 from vizdash.errors import ConfigError, UsageError
+
+__all__ = ["Explained", "load", "read_file", "user_file"]
 
 SITE_FILE = Path("/etc/vizdash/config.yaml")
 _DEFAULTS = Path(__file__).with_name("defaults.yaml")
-
-
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """One value and where it came from, for ``vizdash config --explain``."""
-
-    key: str
-    value: str
-    origin: str
 
 
 def user_file() -> Path:
@@ -50,10 +44,14 @@ def load(
     for file, needed in ((SITE_FILE, False), (Path(own) if own else user_file(), bool(own))):
         if (layer := read_file(file, needed=needed)) is not None:
             merged = _merge(merged, layer, _locks(merged))
-    config = schema.config(merged, cluster or environ.get("VIZDASH_CLUSTER", ""))
+    over: dict[str, tuple[str, str]] = {}
+    if wanted := cluster or environ.get("VIZDASH_CLUSTER", ""):
+        over["default_cluster"] = (wanted, "--cluster" if cluster else "VIZDASH_CLUSTER")
+    config = schema.config(merged, wanted)
     if read_only or environ.get("VIZDASH_READ_ONLY", "") not in {"", "0"}:
+        over["read_only"] = ("true", "--read-only" if read_only else "VIZDASH_READ_ONLY")
         config = replace(config, read_only=True)
-    return config, tuple(_explain(merged))
+    return config, explain(merged, config, over)
 
 
 def read_file(path: Path, *, needed: bool = False) -> Item | None:
@@ -64,40 +62,25 @@ def read_file(path: Path, *, needed: bool = False) -> Item | None:
         if needed:
             raise UsageError(str(path), "no such config file", "see --config") from e
         return None
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(str(path), str(e)) from e
+    except OSError as e:
+        raise ConfigError(str(path), e.strerror or str(e)) from e
+    except UnicodeDecodeError as e:
+        raise ConfigError(str(path), "it is not UTF-8 text", "save it as UTF-8") from e
+    except RuntimeError as e:  # ~name of nobody
+        raise UsageError(str(path), "no such home folder", "see --config") from e
     try:
         root = yaml.compose(source, Loader=yaml.SafeLoader)
-        if root is None:
-            return Item({}, "", str(path))
-        return _item(root, "", str(path), yaml.SafeLoader(""))
+        return Item({}, "", str(path)) if root is None else Tree(str(path)).item(root)
+    except yaml.reader.ReaderError as e:
+        line = source.count("\n", 0, e.position) + 1
+        why = f"character {e.character:#x} may not stand in YAML"
+        raise ConfigError(f"{path}:{line}", why, "take it out") from e
     except yaml.MarkedYAMLError as e:
-        line = e.problem_mark.line + 1 if e.problem_mark else 1
+        mark = e.problem_mark or e.context_mark
+        line = mark.line + 1 if mark else 1
         raise ConfigError(f"{path}:{line}", e.problem or "not YAML", "check the YAML") from e
-    except (yaml.YAMLError, ValueError) as e:
-        raise ConfigError(str(path), " ".join(str(e).split()), "check the YAML") from e
-
-
-def _item(node: yaml.Node, path: str, file: str, loader: yaml.SafeLoader) -> Item:
-    origin = f"{file}:{node.start_mark.line + 1}"
-    if isinstance(node, yaml.MappingNode):
-        found: dict[str, Item] = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value)
-            below = f"{path}.{key}" if path else key
-            if key in found:
-                line = key_node.start_mark.line + 1
-                raise ConfigError(f"{file}:{line}: {below}", "this key stands twice")
-            found[key] = replace(
-                _item(value_node, below, file, loader),
-                origin=f"{file}:{key_node.start_mark.line + 1}",
-            )
-        return Item(found, path, origin)
-    if isinstance(node, yaml.SequenceNode):
-        items = [_item(n, f"{path}[{i}]", file, loader) for i, n in enumerate(node.value)]
-        return Item(items, path, origin)
-    value: Any = loader.construct_object(node)
-    return Item(value, path, origin)
+    except RecursionError as e:
+        raise ConfigError(str(path), "it is nested too deeply", "check the YAML") from e
 
 
 def _built_in() -> Item:
@@ -113,7 +96,7 @@ def _renamed(item: Item) -> Item:
         value = {key: _renamed(entry) for key, entry in value.items()}
     elif isinstance(value, list):
         value = [_renamed(entry) for entry in value]
-    return Item(value, item.path, "built-in")
+    return replace(item, value=value, origin=BUILT_IN)
 
 
 def _locks(item: Item) -> tuple[Item, ...]:
@@ -122,25 +105,22 @@ def _locks(item: Item) -> tuple[Item, ...]:
 
 
 def _merge(below: Item, above: Item, locks: tuple[Item, ...]) -> Item:
-    """``above`` over ``below``: mappings key by key, everything else whole."""
+    """``above`` over ``below``: mappings key by key, everything else whole. A key without a
+    value (all below it is commented out) says nothing.
+    """
+    both = isinstance(below.value, dict) and isinstance(above.value, dict)
+    if isinstance(below.value, dict) and above.value is None:
+        return below
     for lock in locks:
-        if above.path == lock.value:
-            raise above.error(f"locked by {lock.origin}", "remove it from your file")
-    if not (isinstance(below.value, dict) and isinstance(above.value, dict)):
+        # A mapping that is replaced whole takes away what is locked in it.
+        inside = isinstance(below.value, dict) and not both
+        if above.path == lock.value or (inside and str(lock.value).startswith(f"{above.path}.")):
+            why = f"{lock.value} is locked by {lock.origin}"
+            raise above.error(why, "remove it from your file")
+    if not both:
         return above
     value = dict(below.value)
     for key, entry in above.value.items():
-        base = value.get(key, Item(None, entry.path, entry.origin))
-        value[key] = _merge(base, entry, locks)
+        nothing = Item({} if isinstance(entry.value, dict) else None, entry.path, "")
+        value[key] = _merge(value.get(key, nothing), entry, locks)
     return Item(value, above.path, above.origin)
-
-
-def _explain(item: Item) -> list[Explained]:
-    if isinstance(item.value, dict) and item.value:
-        return [row for entry in item.value.values() for row in _explain(entry)]
-    value = item.value
-    if isinstance(value, list):
-        value = [entry.value for entry in value]
-    if item.path.endswith("vnc_password"):
-        value = "(hidden)"
-    return [Explained(item.path, str(value), item.origin)] if item.path else []

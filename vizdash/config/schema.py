@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,19 +18,30 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 HERE = "here"
 
 
+_RESOURCES: dict[str, Reader] = {
+    "cores": f.positive,
+    "memory": f.memory,
+    "gpus": f.integer,
+    "time": f.duration,
+}
+
+
 def _resources(item: Item) -> dict[str, int]:
     names = {"cores": "cores", "memory": "memory_mib", "gpus": "gpus", "time": "time_s"}
-    readers: dict[str, Reader] = {
-        "cores": f.positive,
-        "memory": f.memory,
-        "gpus": f.integer,
-        "time": f.duration,
-    }
-    return {names[key]: value for key, value in f.mapping(item, readers).items()}
+    return {names[key]: value for key, value in f.mapping(item, _RESOURCES).items()}
+
+
+def _named(item: Item, what: str) -> dict[str, Item]:
+    """A mapping's entries; their names stand in file names, comments and paths of keys."""
+    found = f.entries(item)
+    for name, entry in found.items():
+        if not _NAME.fullmatch(name):
+            raise entry.error(f"{what}'s name is made of letters, digits, '_' and '-'")
+    return found
 
 
 def _presets(item: Item) -> dict[str, dict[str, int]]:
-    return {name: _resources(entry) for name, entry in f.entries(item).items()}
+    return {name: _resources(entry) for name, entry in _named(item, "a preset").items()}
 
 
 _APP: dict[str, Reader] = {
@@ -45,7 +57,7 @@ _APP: dict[str, Reader] = {
     "presets": _presets,
     "geometry": f.geometry,
     "binds": f.texts,
-    "environment": f.text_map,
+    "environment": f.environment,
     "modules": f.texts,
 }
 
@@ -113,17 +125,15 @@ _CLUSTER: dict[str, Reader] = {
     "build": _build,
     "deploy": _deploy,
     "job_scripts": f.text,
-    "ready_timeout": f.duration,
-    "refresh": f.duration,
+    "ready_timeout": f.span,
+    "refresh": f.span,
     "binds": f.texts,
-    "environment": f.text_map,
+    "environment": f.environment,
     "modules": f.texts,
 }
 
 
 def _app(name: str, item: Item) -> App:
-    if not _NAME.fullmatch(name):
-        raise item.error("an app's name is made of letters, digits, '_' and '-'")
     values: dict[str, Any] = f.mapping(item, _APP)
     resources = Resources(**values.pop("resources", {}))
     presets = {
@@ -147,7 +157,7 @@ def _apps(item: Item) -> dict[str, App]:
     """``app: false`` takes a built-in app out of the catalogue."""
     return {
         name: _app(name, entry)
-        for name, entry in f.entries(item).items()
+        for name, entry in _named(item, "an app").items()
         if entry.value is not False
     }
 
@@ -161,7 +171,19 @@ def _cluster(name: str, item: Item) -> Cluster:
 
 
 def _clusters(item: Item) -> dict[str, Cluster]:
-    return {name: _cluster(name, entry) for name, entry in f.entries(item).items()}
+    return {name: _cluster(name, entry) for name, entry in _named(item, "a cluster").items()}
+
+
+def _locked(item: Item) -> tuple[str, ...]:
+    """Paths of keys. One that isn't there would lock nothing."""
+    paths = f.texts(item)
+    for path, entry in zip(paths, item.value, strict=True):
+        below: Mapping[str, Any] = _TOP
+        for word in path.split("."):
+            if "*" not in below and word not in below:
+                raise entry.error(f"no such key: {path}", f.nearest(word, tuple(below)))
+            below = _below(below.get(word, below.get("*")))
+    return paths
 
 
 _TOP: dict[str, Reader] = {
@@ -169,8 +191,35 @@ _TOP: dict[str, Reader] = {
     "default_cluster": f.text,
     "apps": _apps,
     "read_only": f.flag,
-    "locked": f.texts,
+    "locked": _locked,
 }
+
+#: What lies below a key; ``*`` stands for names of the user's choice.
+_BELOW: dict[Reader, Mapping[str, Any]] = {
+    _resources: _RESOURCES,
+    _presets: {"*": _RESOURCES},
+    _build: _BUILD,
+    _deploy: _DEPLOY,
+    _apps: {"*": _APP},
+    _clusters: {"*": _CLUSTER},
+    f.text_map: {"*": f.text},
+    f.environment: {"*": f.text},
+}
+
+
+def _below(reader: Any) -> Mapping[str, Any]:
+    """The keys below one: none for a value."""
+    return reader if isinstance(reader, Mapping) else _BELOW.get(reader, {})
+
+
+def key_paths(below: Mapping[str, Any] = _TOP, path: str = "") -> Iterator[str]:
+    """The path of every key that holds a value: ``clusters.*.deploy.mode``."""
+    for name, reader in below.items():
+        here = f"{path}.{name}" if path else name
+        if deeper := _below(reader):
+            yield from key_paths(deeper, here)
+        else:
+            yield here
 
 
 def config(item: Item, cluster: str = "") -> Config:
@@ -182,9 +231,10 @@ def config(item: Item, cluster: str = "") -> Config:
     clusters: dict[str, Cluster] = values.get("clusters") or {HERE: Cluster(HERE)}
     wanted = cluster or values.get("default_cluster", "") or next(iter(clusters))
     if wanted not in clusters:
-        raise UsageError(
-            f"cluster {wanted!r}", "not in the config", f.nearest(wanted, (*clusters,))
-        )
+        why, hint = f"cluster {wanted!r}", f.nearest(wanted, tuple(clusters))
+        if not cluster:
+            raise item.value["default_cluster"].error(f"{why} is not in the config", hint)
+        raise UsageError(why, "not in the config", hint)
     return Config(
         cluster=clusters[wanted],
         clusters=clusters,

@@ -1,0 +1,138 @@
+"""Every key takes what it should; every error names file:line: key, the cause and the mend."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from vizdash.config import Config, load, schema
+from vizdash.errors import ConfigError
+from vizdash.model import Resources
+
+
+@pytest.fixture(autouse=True)
+def _no_site_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(import_module("vizdash.config.load"), "SITE_FILE", tmp_path / "none.yaml")
+
+
+def of(tmp_path: Path, text: str | bytes) -> Config:
+    file = tmp_path / "c.yaml"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load(path=str(file), environ={})[0]
+
+
+def app(tmp_path: Path, text: str) -> Config:
+    return of(tmp_path, f"apps:\n  a:\n    {text}\n")
+
+
+WRONG: tuple[tuple[str, str, str], ...] = (
+    # what stands in the file, where the error is, what it says
+    ("nodes: []", "1: nodes", "no such key (there are: apps, clusters"),
+    ("\napp: {}", "2: app", "did you mean 'apps'?"),
+    ("read_only: 1", "1: read_only", "true or false is expected, not '1'"),
+    ("apps: []", "1: apps", "names and values are expected, not a list"),
+    ("- a", "1: top level", "names and values are expected, not a list"),
+    ("just text", "1: top level", "names and values are expected"),
+    ("apps:\n  a b: {}", "2: apps.a b", "an app's name is made of letters"),
+    ("clusters:\n  ../x: {}", "2: clusters.../x", "a cluster's name is made of letters"),
+    ("apps:\n  a:\n    presets: {'': {cores: 1}}", "3: apps.a.presets.", "a preset's name"),
+    ("apps:\n  a:\n    runtime: docker", "3: apps.a.runtime", "none of auto, apptainer, host"),
+    ("apps:\n  a:\n    kind: Legacy", "3: apps.a.kind", "did you mean 'legacy'?"),
+    ("apps:\n  a:\n    geometry: 1280*720", "3: apps.a.geometry", "write WIDTHxHEIGHT"),
+    ("apps:\n  a:\n    geometry: 99999999x1", "3: apps.a.geometry", "is no size"),
+    ("apps:\n  a:\n    binds: /scratch", "3: apps.a.binds", "a list is expected"),
+    ("apps:\n  a:\n    binds: [{a: b}]", "3: apps.a.binds[0]", "a text is expected, not a mapping"),
+    ("apps:\n  a:\n    title: yes", "3: apps.a.title", "write 'yes' in quotes"),
+    ("apps:\n  a:\n    title: [x]", "3: apps.a.title", "a text is expected, not a list"),
+    ("apps:\n  a:\n    title: ", "3: apps.a.title", "a text is expected, not nothing"),
+    ("apps:\n  a:\n    resources: {cores: 0}", "3: apps.a.resources.cores", "1 or more"),
+    ("apps:\n  a:\n    resources: {cores: two}", "3: apps.a.resources.cores", "not 'two'"),
+    ("apps:\n  a:\n    resources: {cores: 010}", "3: apps.a.resources.cores", "not '010'"),
+    ("apps:\n  a:\n    resources: {cores: -1}", "3: apps.a.resources.cores", "not '-1'"),
+    ("apps:\n  a:\n    resources: {cores: 1.5}", "3: apps.a.resources.cores", "not '1.5'"),
+    ("apps:\n  a:\n    resources: {cores: [1]}", "3: apps.a.resources.cores", "not a list"),
+    ("apps:\n  a:\n    resources: {memory: lots}", "3: apps.a.resources.memory", "4G or 512M"),
+    ("apps:\n  a:\n    resources: {time: 0}", "3: apps.a.resources.time", "no length of time"),
+    ("apps:\n  a:\n    resources: {core: 1}", "3: apps.a.resources.core", "did you mean 'cores'?"),
+    ("apps:\n  a:\n    environment: {A B: c}", "3: apps.a.environment.A B", "no name of an env"),
+    ("apps:\n  a:\n    environment: {A: no}", "3: apps.a.environment.A", "'no' in quotes"),
+    ("clusters:\n  c:\n    ports: 6080", "3: clusters.c.ports", "write e.g. 6080-6099"),
+    ("clusters:\n  c:\n    ports: 6099-6080", "3: clusters.c.ports", "no range of ports"),
+    ("clusters:\n  c:\n    ports: 80-90", "3: clusters.c.ports", "no range of ports"),
+    ("clusters:\n  c:\n    refresh: 10", "3: clusters.c.refresh", "10 of what? (write e.g. 10s"),
+    ("clusters:\n  c:\n    route: ssh", "3: clusters.c.route", "none of tunnel, direct"),
+    ("clusters:\n  c:\n    enginge: slurm", "3: clusters.c.enginge", "did you mean 'engine'?"),
+    ("read_only: true\nread_only: false", "2: read_only", "this key stands twice (keep one"),
+    ("apps:\n  a: {title: x,\n      title: y}", "3: apps.a.title", "this key stands twice"),
+    ("apps:\n  a:\n    title: 2024-99-99", "3: apps.a.title", "write it in quotes"),
+    ("apps: [", "1", "check the YAML"),
+    ("\n\napps: {a: *b}", "3", "undefined alias"),
+    ("apps:\n\t- a", "2", "cannot start any token"),
+    ("x: !!python/object:os.system {}", "1", ""),
+    ("a: b\n\x00", "2", "character 0x0 may not stand in YAML"),
+    ("a: &a [*a]", "", "nested too deeply"),
+    ("a: " + "[" * 5000, "", "nested too deeply"),
+)
+
+
+@pytest.mark.parametrize(("text", "where", "why"), WRONG, ids=[text[:40] for text, _, _ in WRONG])
+def test_what_is_wrong_and_where(tmp_path: Path, text: str, where: str, why: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        of(tmp_path, text)
+    place = f"{tmp_path}/c.yaml:{where}" if where else f"{tmp_path}/c.yaml"
+    assert error.value.line.startswith(f"{place}:")
+    assert why in error.value.line
+    assert "\n" not in error.value.line
+    assert error.value.exit_code == 2
+
+
+def test_aliases_that_grow_without_end_are_refused(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 12)]
+    with pytest.raises(ConfigError, match="too many values"):
+        of(tmp_path, "\n".join(lines))
+
+
+def test_other_encodings_and_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        of(tmp_path, b"apps: {a: {title: \xe9}}")
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load(path=str(tmp_path), environ={})
+
+
+def test_what_yaml_takes_for_a_number_is_taken_as_it_stands(tmp_path: Path) -> None:
+    config = app(tmp_path, "{title: 1.10, environment: {A: 010, B: 2024-01-02, C: 1e3, D: 1_0}}")
+    assert config.apps["a"].title == "1.10"
+    assert config.apps["a"].environment == {"A": "010", "B": "2024-01-02", "C": "1e3", "D": "1_0"}
+
+
+def test_a_time_with_colons_is_slurms_and_not_a_sexagesimal_number(tmp_path: Path) -> None:
+    config = app(tmp_path, "resources: {time: 1:30:00}")
+    assert config.apps["a"].resources.time_s == 5400
+
+
+def test_a_preset_inherits_what_it_leaves_out(tmp_path: Path) -> None:
+    config = app(tmp_path, "{resources: {cores: 4, memory: 8G}, presets: {big: {memory: 16G}}}")
+    assert config.apps["a"].presets["big"] == Resources(4, 16384, 0, 7200)
+
+
+def test_clusters_can_share_what_stands_once(tmp_path: Path) -> None:
+    text = "clusters:\n  a: &a {partition: viz, qos: low}\n  b:\n    <<: *a\n    qos: high\n"
+    config = of(tmp_path, text)
+    assert (config.clusters["b"].partition, config.clusters["b"].qos) == ("viz", "high")
+
+
+def test_the_list_of_keys_is_whole() -> None:
+    keys = set(schema.key_paths())
+    assert {
+        "read_only",
+        "locked",
+        "clusters.*.ports",
+        "clusters.*.environment.*",
+        "clusters.*.deploy.mode",
+        "clusters.*.build.resources.memory",
+        "apps.*.presets.*.cores",
+    } <= keys
+    assert len(keys) > 50

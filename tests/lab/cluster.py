@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from tests.lab import recipe
+from tests.lab import accounting, recipe
 from tests.lab.host import Host, die_with_parent
 from tests.lab.images import build_images
 from tests.lab.root import build_root, say, sweep_cache
@@ -71,13 +71,14 @@ class Lab:
         self._networks: set[str] = set()
 
     @classmethod
-    def start(cls, *, vizdash: bool = True) -> Lab:
+    def start(cls, *, vizdash: bool = True, accounts: bool = False) -> Lab:
         """Bring it up (a few seconds once its parts are cached). With ``vizdash``, this
-        checkout's wheel is installed on the login host."""
+        checkout's wheel is installed on the login host; with ``accounts``, there is slurmdbd
+        with accounts and limits (files/accounts), and vizadmin is an operator."""
         root, images = cls.build()
         lab = cls(*_new_run())
         try:
-            lab._up(root, images)
+            lab._up(root, images, accounts=accounts)
             if vizdash:
                 lab.install_vizdash()
         except BaseException:
@@ -104,7 +105,7 @@ class Lab:
         """The viz nodes."""
         return tuple(self.hosts[name] for name in recipe.NODES if name in self.hosts)
 
-    def _up(self, root: Path, images: Path) -> None:
+    def _up(self, root: Path, images: Path, *, accounts: bool) -> None:
         self._root = root
         _copy_homes(root, self.run / "home")
         self._switch = subprocess.Popen(
@@ -114,6 +115,8 @@ class Lab:
             role = "login" if name == recipe.LOGIN else "node"
             lower = str(root) if role == "login" else f"{images}:{root}"
             _lay_files(root, self.run / name / "upper/etc")
+            if accounts:
+                accounting.lay_files(self.run / name / "upper", login=role == "login")
             self.hosts[name] = Host(name, self.run, lower, role)
         _wait_namespace(self._switch.pid)
         self._ip("link set lo up")

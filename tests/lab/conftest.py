@@ -41,15 +41,30 @@ def running_lab(can_lab: None) -> Iterator[Lab]:
 def lab(running_lab: Lab) -> Iterator[Lab]:
     """The cluster, idle; whatever a test leaves running is ended afterwards."""
     yield running_lab
-    running_lab.login.run("for u in alice bob vizadmin root; do scancel -u $u; done; true")
+    settle(running_lab)
+
+
+@pytest.fixture(scope="module")
+def running_accounts(can_lab: None) -> Iterator[Lab]:
+    with Lab.start(accounts=True) as lab:
+        yield lab
+
+
+@pytest.fixture
+def accounts(running_accounts: Lab) -> Iterator[Lab]:
+    """A cluster with accounting (tests/lab/files/accounts), idle; as ``lab``."""
+    yield running_accounts
+    settle(running_accounts)
+
+
+def settle(lab: Lab) -> None:
+    """End what runs, and wait until nothing of it is left."""
+    lab.login.run("for u in alice bob vizadmin root; do scancel -u $u; done; true")
     deadline = time.monotonic() + 60
-    while running_lab.login.run(["squeue", "-h", "-t", "all", "-o", "%T"]).stdout.split():
-        states = set(running_lab.login.run(["squeue", "-h", "-o", "%T"]).stdout.split())
-        if not states:
-            break
+    while states := set(lab.login.run(["squeue", "-h", "-o", "%T"]).stdout.split()):
         assert time.monotonic() < deadline, f"jobs do not end: {states}"
         time.sleep(0.2)
-    for host in running_lab.nodes:
+    for host in lab.nodes:
         for user in ("alice", "bob"):
             while left := host.run(f"pgrep -u {user} -a; true").stdout:
                 assert time.monotonic() < deadline, f"left on {host.name}: {left}"

@@ -64,6 +64,7 @@ esac
 case $role in
   login | node | submit | jump) /usr/sbin/sshd ;;
 esac
+if [ -e /etc/slurm/accounting.sh ]; then bash /etc/slurm/accounting.sh; fi
 case $role in
   login) slurmctld ;;
   node) slurmd ;;

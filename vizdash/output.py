@@ -41,10 +41,12 @@ def write(text: str) -> None:
     print(text, flush=True)
 
 
-def write_json(kind: str, rows: Sequence[object] | Mapping[str, Any], cluster: str) -> None:
-    """The promise above; ``rows`` is a list of things, or one thing."""
+def write_json(
+    kind: str, rows: Sequence[object] | Mapping[str, Any], cluster: str, **more: object
+) -> None:
+    """The promise above; ``rows`` is a list of things, or one thing; ``more`` stands beside."""
     about = {"schema": SCHEMA, "cluster": cluster, "taken_at": int(time.time())}
-    write(json.dumps({**about, kind: rows}, default=str, ensure_ascii=True))
+    write(json.dumps({**about, kind: rows, **more}, default=str, ensure_ascii=True))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""Finds what vizdash ships: job scripts and definition files.
+"""Finds what vizdash ships: job scripts, scripts for nodes and definition files.
 
 In a wheel they lie in the package (``vizdash/assets``), in a checkout beside it (``assets``).
 """
@@ -18,6 +18,11 @@ def assets() -> Path:
         if (folder / "jobs").is_dir():
             return folder
     raise NotFound("vizdash's own files", f"no assets beside {_PACKAGE}", "install vizdash again")
+
+
+def node_script(name: str) -> Path:
+    """A script that is run on nodes over SSH."""
+    return assets() / "nodes" / name
 
 
 def job_script(name: str, site_folder: str = "") -> Path:

@@ -16,7 +16,7 @@ from vizdash.config.fields import nearest
 from vizdash.engines import Engine, EngineInfo
 from vizdash.errors import NotFound, Refused, UsageError, VizdashError
 from vizdash.files import read_own, write_whole
-from vizdash.images.scan import Found, scan, version_of
+from vizdash.images.watch import ImageWatch
 from vizdash.model import (
     Job,
     Node,
@@ -27,13 +27,16 @@ from vizdash.model import (
     SessionState,
     Snapshot,
 )
+from vizdash.model.image import version_of
 from vizdash.sessions import browser, folder, listing, routes, submit
 from vizdash.sessions.fit import Fit, fit
 from vizdash.transport.base import CommandRunner, PortForwarder
 
-#: Seconds that a look into the nodes' image folders, and at other people's jobs, stays good.
-_IMAGES_S = 60.0
+#: Seconds that what is known of partitions, and of other people's jobs, stays good.
+_PARTITIONS_S = 60.0
 _OTHERS_S = 30.0
+#: A snapshot waits this long for the nodes' image folders.
+_PATIENCE_S = 1.5
 #: A browser has read its page by then.
 _PAGE_S = 20.0
 
@@ -42,8 +45,6 @@ _PAGE_S = 20.0
 class _Kept:
     """What is asked less often than at every poll, and when it was."""
 
-    images: Found = Found()
-    images_at: float = float("-inf")
     partitions: tuple[Partition, ...] = ()
     partitions_at: float = float("-inf")
     others: tuple[Job, ...] = ()
@@ -58,6 +59,7 @@ class Service:
     ) -> None:
         self.config = config
         self.engine = engine
+        self.images = ImageWatch(runner, config.cluster, here=engine.name == "local")
         self._runner = runner
         self._forwarder = forwarder
         self._kept = _Kept()
@@ -79,7 +81,7 @@ class Service:
         others = await self._others(info.user) if all_users else ()
         partition = self._partition(partitions)
         members = tuple(n for n in nodes if partition is None or partition.name in n.partitions)
-        found = await self._images(members) if images else self._kept.images
+        found = await self.images.matrix(members, _PATIENCE_S) if images else self.images.now
         sessions = await asyncio.to_thread(listing.sessions_of, (*mine, *others), info.user)
         return Snapshot(
             cluster=info.cluster,
@@ -90,6 +92,8 @@ class Service:
             partitions=partitions,
             sessions=sessions,
             images=found.images,
+            places=found.places,
+            wanted_images=found.wanted,
             taken_at=time.time(),
         )
 
@@ -158,11 +162,11 @@ class Service:
         info, verdict = await asyncio.gather(self.engine.info(), self.fit(request))
         without: tuple[str, ...] = ()
         if image:
-            without = tuple(sorted(self._kept.images.without(image)))
+            without = tuple(sorted(self.images.now.without(image)))
         if verdict.refusal:
             mend = f"vizdash deploy {app.name}" if verdict.mend == "image" else verdict.mend
             raise Refused(f"{app.name} was not started", verdict.refusal, mend)
-        version = request.image or version_of(self._kept.images.images, image)
+        version = request.image or version_of(self.images.now.images, image)
         prepared = submit.Prepared(submit.new_id(), app, runtime, image, version)
         job = submit.job_request(
             request,
@@ -245,6 +249,7 @@ class Service:
         for task in tuple(self._pages):
             task.cancel()
         await asyncio.gather(*self._pages, return_exceptions=True)
+        await self.images.close()
 
     # ------------------------------------------------------------------ the last choice
 
@@ -301,7 +306,7 @@ class Service:
 
     async def _partitions(self) -> tuple[Partition, ...]:
         kept = self._kept
-        if time.monotonic() - kept.partitions_at > _IMAGES_S:
+        if time.monotonic() - kept.partitions_at > _PARTITIONS_S:
             kept.partitions = await self.engine.partitions()
             kept.partitions_at = time.monotonic()
         return kept.partitions
@@ -313,16 +318,6 @@ class Service:
             return next((p for p in partitions if p.name == name), None)
         return next((p for p in partitions if p.default), None)
 
-    async def _images(self, nodes: tuple[Node, ...]) -> Found:
-        kept = self._kept
-        if time.monotonic() - kept.images_at > _IMAGES_S:
-            names = [n.name for n in nodes if n.usable]
-            root = self.config.cluster.image_root
-            local = self.engine.name == "local"
-            kept.images = await scan(self._runner, names, root, here=local)
-            kept.images_at = time.monotonic()
-        return kept.images
-
     async def _without_image(
         self, request: SessionRequest, nodes: tuple[Node, ...], partition: Partition | None
     ) -> frozenset[str]:
@@ -331,7 +326,7 @@ class Service:
         if self._runtime(app, request) != "apptainer":
             return frozenset()
         members = tuple(n for n in nodes if partition is None or partition.name in n.partitions)
-        found = await self._images(members)
+        found = await self.images.matrix(members)
         return found.without(submit.image_path(app, self.config.cluster, request.image))
 
 

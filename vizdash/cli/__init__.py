@@ -8,11 +8,11 @@ import sys
 import click
 
 from vizdash import output
-from vizdash.cli import cluster, sessions
+from vizdash.cli import cluster, images, sessions
 from vizdash.cli.common import cli
 from vizdash.errors import VizdashError
 
-__all__ = ["cli", "cluster", "main", "sessions"]
+__all__ = ["cli", "cluster", "images", "main", "sessions"]
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Pure, frozen types that every layer shares. Nothing here does I/O."""
 
-from vizdash.model.image import Image
+from vizdash.model.image import Image, Matrix, Place, Stray
 from vizdash.model.job import Job, JobState
 from vizdash.model.node import Gres, Node, Partition
 from vizdash.model.request import JobRequest, Resources, SessionRequest
@@ -15,12 +15,15 @@ __all__ = [
     "Job",
     "JobRequest",
     "JobState",
+    "Matrix",
     "Node",
     "Partition",
+    "Place",
     "Resources",
     "Session",
     "SessionRequest",
     "SessionState",
     "Snapshot",
+    "Stray",
     "diff",
 ]

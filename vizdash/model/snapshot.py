@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from vizdash.model.image import Image
+from vizdash.model.image import Image, Matrix, Place
 from vizdash.model.node import Node, Partition
 from vizdash.model.session import Session
 
@@ -48,12 +48,19 @@ class Snapshot:
     partitions: tuple[Partition, ...] = ()
     sessions: tuple[Session, ...] = ()
     images: tuple[Image, ...] = ()
+    places: tuple[Place, ...] = ()
+    wanted_images: tuple[tuple[str, str], ...] = ()
     taken_at: float = field(default=0.0, compare=False)
 
     @property
     def capacity(self) -> Capacity:
         """Sums over the usable nodes."""
         return Capacity.of(self.nodes)
+
+    @property
+    def matrix(self) -> Matrix:
+        """Images × nodes."""
+        return Matrix(self.images, self.places, self.wanted_images)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,130 @@
+"""The matrix judged: what each image on each node is."""
+
+from __future__ import annotations
+
+import pytest
+
+from vizdash.errors import UsageError
+from vizdash.model import Image, Matrix, Place, Session, SessionState, Stray
+from vizdash.model.drift import State, judge, sessions_of, version_key, wanted_versions
+from vizdash.nodesets import chosen, fold
+
+
+def image(node: str, version: str, *, current: bool = False, **more: object) -> Image:
+    path = f"/r/gedit/gedit-{version}.sif"
+    return Image("gedit", path, version, node=node, current=current, **more)  # type: ignore[arg-type]
+
+
+def states(matrix: Matrix) -> dict[tuple[str, str], str]:
+    return {(f.node, f.version): str(f.state) for f in judge(matrix)}
+
+
+NODES = tuple(Place(f"n{i}") for i in (1, 2, 3))
+
+
+def test_all_alike() -> None:
+    images = tuple(image(p.node, "1.0", current=True) for p in NODES)
+    assert set(states(Matrix(images, NODES)).values()) == {"current"}
+
+
+def test_missing_older_and_kept() -> None:
+    images = (
+        image("n1", "1.1", current=True),
+        image("n1", "1.0"),
+        image("n2", "1.0", current=True),
+    )
+    matrix = Matrix(images, NODES, wanted=(("gedit", "1.1"),))
+    assert states(matrix) == {
+        ("n1", "1.1"): "current",
+        ("n1", "1.0"): "kept",
+        ("n2", "1.0"): "older",
+        ("n3", "1.1"): "missing",
+    }
+    assert [f.state.drift for f in judge(matrix)] == [False, False, True, True]
+
+
+def test_newer_than_wanted() -> None:
+    images = (image("n1", "1.10", current=True), image("n2", "1.9", current=True))
+    found = states(Matrix(images, NODES[:2], wanted=(("gedit", "1.9"),)))
+    assert found == {("n1", "1.10"): "newer", ("n2", "1.9"): "current"}
+
+
+def test_the_same_version_with_another_digest() -> None:
+    images = (
+        image("n1", "1.0", current=True, digest="a" * 64),
+        image("n2", "1.0", current=True, digest="a" * 64),
+        image("n3", "1.0", current=True, digest="b" * 64),
+    )
+    found = states(Matrix(images, NODES))
+    assert found[("n3", "1.0")] == "another digest"
+    assert found[("n1", "1.0")] == "current"
+
+
+def test_damage_is_told_first() -> None:
+    images = (image("n1", "1.0", current=True, digest="a" * 64, problem="damaged: so"),)
+    (found,) = judge(Matrix(images, NODES[:1]))
+    assert (found.state, found.note) == (State.DAMAGED, "damaged: so")
+
+
+def test_a_node_that_is_not_known_is_not_judged() -> None:
+    images = (image("n1", "1.0", current=True),)
+    places = (Place("n1"), Place("n2", failure="no route"), Place("n3", "no ssh", seen_at=5))
+    assert states(Matrix(images, places)) == {("n1", "1.0"): "current", ("n3", "1.0"): "missing"}
+
+
+def test_the_name_without_a_version_is_one_image_with_its_version() -> None:
+    alias = Image("gedit", "/r/gedit/gedit.sif", "", node="n1", current=True)
+    images = (image("n1", "1.0", current=True), alias)
+    assert states(Matrix(images, NODES[:1])) == {("n1", "1.0"): "current"}
+    assert states(Matrix((alias,), NODES[:1])) == {("n1", ""): "current"}
+
+
+def test_strays() -> None:
+    part = Stray("/r/gedit/.gedit-1.1.sif.0123456789ab.part", 5)
+    place = Place("n1", strays=(part, Stray("/r/x")))
+    first, second = judge(Matrix((), (place,)))
+    assert first.state is State.STRAY and "broken off" in first.note
+    assert second.stray == Stray("/r/x")
+
+
+def test_what_most_nodes_start_is_wanted_and_the_newest_of_a_tie() -> None:
+    one = (image("n1", "1.9", current=True), image("n2", "1.10", current=True))
+    assert wanted_versions(Matrix(one, NODES)) == {"gedit": "1.10"}
+    two = (*one, image("n3", "1.9", current=True))
+    assert wanted_versions(Matrix(two, NODES)) == {"gedit": "1.9"}
+    # A version that is nowhere any more is wanted by nobody.
+    assert wanted_versions(Matrix(two, NODES, (("gedit", "0.1"),))) == {"gedit": "1.9"}
+
+
+def test_versions_in_order() -> None:
+    words = ["1.0-rc1", "1.0", "1.0.1", "1.2", "1.10", "2"]
+    shuffled = [words[i] for i in (3, 0, 5, 1, 4, 2)]
+    assert sorted(shuffled, key=version_key) == words
+
+
+def test_sessions_of_an_image() -> None:
+    def session(node: str, version: str, state: SessionState) -> Session:
+        return Session("id", "1", "gedit", "a", state, node=node, image_version=version)
+
+    live = session("n1", "1.0", SessionState.READY)
+    others = (
+        session("n2", "1.0", SessionState.READY),
+        session("n1", "1.1", SessionState.READY),
+        session("n1", "1.0", SessionState.ENDED),
+    )
+    assert sessions_of(image("n1", "1.0"), (live, *others)) == (live,)
+
+
+def test_node_sets() -> None:
+    known = ("viz-node001", "viz-node002", "viz-node003", "gpu1")
+    assert chosen("viz-node[001-002]", known) == known[:2]
+    assert chosen("gpu1,viz-node003", known) == ("viz-node003", "gpu1")
+    assert chosen("", known) == known
+    assert fold(known) == "gpu1,viz-node[001-003]"
+    for text, why in (
+        ("viz-node[001-", "node"),
+        ("viz-node[003-004]", r"viz-node004: not in the partition"),
+        ("viz-node001!viz-node001", "no node at all"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            chosen(text, known)

@@ -1,0 +1,91 @@
+"""The way to a node's image root: a script of ours, run by the node's own bash."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from vizdash.config import Deploy
+from vizdash.errors import CommandFailed, Unreachable, VizdashError, last_line
+from vizdash.resources import node_script
+from vizdash.transport.base import Command, CommandRunner
+
+#: A node that falls silent is given up after INTERVAL × COUNT seconds (ssh_config(5)).
+_SSH = (
+    "ssh",
+    "-T",
+    *("-o", "BatchMode=yes"),
+    *("-o", "ForwardX11=no"),
+    *("-o", "ConnectTimeout=5"),
+    *("-o", "ServerAliveInterval=5"),
+    *("-o", "ServerAliveCountMax=3"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeShell:
+    """Runs verbs of ``images.sh`` on nodes over the user's own ssh(1), or with ``here`` on the
+    machine that commands run on anyway. An empty node is that machine too.
+    """
+
+    runner: CommandRunner
+    deploy: Deploy = Deploy()
+    here: bool = False
+
+    def is_here(self, node: str) -> bool:
+        """Whether ``node`` needs no SSH."""
+        return self.here or not node
+
+    def ssh(self) -> tuple[str, ...]:
+        """Words that start an SSH connection, the host left out."""
+        login = ("-l", self.deploy.user) if self.deploy.user else ()
+        return (*_SSH, *login)
+
+    def argv(self, node: str, words: tuple[str, ...], *, sudo: bool = False) -> tuple[str, ...]:
+        """The command line that runs ``words`` on ``node``."""
+        if sudo:
+            words = ("sudo", "-n", *words)
+        if self.is_here(node):
+            return words
+        return (*self.ssh(), node, shlex.join(words))
+
+    def command(
+        self, node: str, verb: str, *words: str, sudo: bool = False, timeout_s: float = 30
+    ) -> Command:
+        """The command of one verb."""
+        argv = self.argv(node, ("bash", "-s", "--", verb, *words), sudo=sudo)
+        script = node_script("images.sh").read_text(encoding="utf-8")
+        return Command(argv, input=script, timeout_s=timeout_s)
+
+    async def ask(
+        self, node: str, verb: str, *words: str, sudo: bool = False, timeout_s: float = 30
+    ) -> list[str]:
+        """The fields of a verb's answer, the closing ``end`` left out.
+
+        Raises Unreachable when ssh could not get there, TimedOut, and VizdashError with the
+        script's own line when it failed.
+        """
+        command = self.command(node, verb, *words, sudo=sudo, timeout_s=timeout_s)
+        result = await self.runner.run(command)
+        if result.code != 0:
+            raise self.failure(node, result.code, result.stderr)
+        return fields(result.stdout, node)
+
+    def failure(self, node: str, code: int, stderr: str) -> VizdashError:
+        """What a failed command on a node means."""
+        why = last_line(stderr)
+        if code == 255 and not self.is_here(node):
+            return Unreachable(node, why or "ssh ended without a word")
+        if why.startswith("sudo:"):
+            return VizdashError(node or "sudo", why.removeprefix("sudo:").strip(), "ask for sudo")
+        if not why:
+            return CommandFailed(node or "bash", code, stderr)
+        return VizdashError(node, why) if node else VizdashError(why)
+
+
+def fields(text: str, node: str) -> list[str]:
+    """Split an answer at its NULs. Raises VizdashError for one that was cut off."""
+    found = text.split("\0")
+    if found[-2:] != ["end", ""]:
+        raise VizdashError(node or "answer", "it broke off", "try again")
+    return found[:-2]

@@ -1,0 +1,76 @@
+"""The nodes' image roots as last looked at; looked at again when that is old."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+
+from vizdash.config import Cluster
+from vizdash.images import inventory
+from vizdash.images.matrix import collect
+from vizdash.images.shell import NodeShell
+from vizdash.model import Matrix, Node
+from vizdash.transport.base import CommandRunner
+
+#: Seconds for which a look stays good.
+_GOOD_S = 60.0
+#: Nodes in these states answer nobody.
+_AWAY = {"down", "not responding", "powered down", "powering down", "powering up"}
+
+
+class ImageWatch:
+    """With ``here``, the image root of this machine is that of every node."""
+
+    def __init__(self, runner: CommandRunner, cluster: Cluster, *, here: bool) -> None:
+        shared = cluster.deploy.method == "shared"
+        self.shell = NodeShell(runner, cluster.deploy, here=here or shared)
+        self.now = Matrix()
+        self._cluster = cluster
+        self._at = float("-inf")
+        self._looking: asyncio.Task[None] | None = None
+
+    async def look(
+        self, nodes: Sequence[Node], *, full: bool = False, sudo: bool = False
+    ) -> Matrix:
+        """Look into the image roots of these nodes, with the caller's own rights or by sudo(8).
+        Nodes that Slurm knows to be away are not waited for.
+        """
+        known = await inventory.read(self.shell, inventory.path_of(self._cluster))
+        return await collect(
+            self.shell,
+            [n.name for n in nodes],
+            self._cluster.image_root,
+            inventory=known,
+            away={n.name: f"the node is {n.state_words}" for n in nodes if n.state_words in _AWAY},
+            full=full,
+            sudo=sudo,
+        )
+
+    async def matrix(self, nodes: Sequence[Node], wait_s: float | None = None) -> Matrix:
+        """What was seen, looked at again when it is old. After ``wait_s`` seconds a slow node no
+        longer keeps anybody: what was known is given.
+        """
+        if time.monotonic() - self._at > _GOOD_S:
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.create_task(self._look_again(nodes))
+            done, _ = await asyncio.wait((self._looking,), timeout=wait_s)
+            for task in done:
+                task.result()
+        return self.now
+
+    async def _look_again(self, nodes: Sequence[Node]) -> None:
+        self.now = await self.look(nodes)
+        self._at = time.monotonic()
+
+    def forget(self) -> None:
+        """Something changed: look again the next time."""
+        self._at = float("-inf")
+
+    async def close(self) -> None:
+        """End a look that goes on."""
+        if self._looking is not None:
+            self._looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._looking

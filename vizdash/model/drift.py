@@ -1,0 +1,144 @@
+"""Where nodes differ from what they should have: the matrix, judged."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vizdash.model.image import Image, Matrix, Stray
+from vizdash.model.session import Session
+
+
+class State(StrEnum):
+    """What an image on a node is. Those after KEPT want something done."""
+
+    CURRENT = "current"
+    KEPT = "kept"
+    OLDER = "older"
+    NEWER = "newer"
+    MISSING = "missing"
+    DIFFERS = "another digest"
+    DAMAGED = "damaged"
+    STRAY = "stray file"
+
+    @property
+    def drift(self) -> bool:
+        """Whether something should be done about it."""
+        return self not in {State.CURRENT, State.KEPT}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One image (or the lack of one, or a stray file) on one node, and what it is."""
+
+    app: str
+    version: str
+    node: str
+    state: State
+    image: Image | None = None
+    stray: Stray | None = None
+    note: str = ""
+
+
+def judge(matrix: Matrix) -> tuple[Finding, ...]:
+    """Every image on every node that is known, apps in order, newest versions first; then what
+    is missing, then stray files.
+    """
+    wanted = wanted_versions(matrix)
+    digests = usual_digests(matrix.images)
+    shown = [image for image in matrix.images if not _alias(image, matrix)]
+    shown.sort(key=lambda i: i.node)
+    shown.sort(key=lambda i: version_key(i.version), reverse=True)
+    shown.sort(key=lambda i: i.app)
+    found = [_judged(image, wanted, digests) for image in shown]
+    having = {(i.app, i.node) for i in matrix.images}
+    for app, version in sorted(wanted.items()):
+        found += [
+            Finding(app, version, place.node, State.MISSING, note="it has no image of this app")
+            for place in matrix.places
+            if place.known and (app, place.node) not in having
+        ]
+    for place in matrix.places:
+        found += [
+            Finding("", "", place.node, State.STRAY, stray=stray, note=_what(stray))
+            for stray in place.strays
+        ]
+    return tuple(found)
+
+
+def wanted_versions(matrix: Matrix) -> dict[str, str]:
+    """The version that each app should have: as deployed last, else what most nodes start (the
+    newest of those where that is a tie).
+    """
+    votes: dict[str, Counter[str]] = {}
+    for image in matrix.images:
+        counter = votes.setdefault(image.app, Counter())
+        if image.current:
+            counter[image.version] += 0 if _alias(image, matrix) else 1
+    found = {
+        app: max(counter, key=lambda v: (counter[v], version_key(v)))
+        for app, counter in votes.items()
+        if counter
+    }
+    present = {(i.app, i.version) for i in matrix.images}
+    return found | {app: v for app, v in matrix.wanted if (app, v) in present}
+
+
+def usual_digests(images: Iterable[Image]) -> dict[tuple[str, str], str]:
+    """The digest that most copies of an app's version have, where any is recorded."""
+    votes: dict[tuple[str, str], Counter[str]] = {}
+    for image in images:
+        if image.digest and not image.problem:
+            votes.setdefault((image.app, image.version), Counter())[image.digest] += 1
+    return {key: max(counter, key=lambda d: (counter[d], d)) for key, counter in votes.items()}
+
+
+def sessions_of(image: Image, sessions: Iterable[Session]) -> tuple[Session, ...]:
+    """The live sessions that run from this image, as their jobs claim."""
+    return tuple(
+        s
+        for s in sessions
+        if s.live and s.app == image.app and s.node == image.node
+        if s.image_version == image.version
+    )
+
+
+def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that sorts ``5.9`` before ``5.10``, and ``5.10-rc1`` before ``5.10``."""
+    parts = re.findall(r"\d+|[A-Za-z]+", version)
+    return (*((2, int(p), "") if p.isdigit() else (0, 0, p) for p in parts), (1, 0, ""))
+
+
+def _alias(image: Image, matrix: Matrix) -> bool:
+    """Whether it is only the name ``<app>.sif`` of a version that is listed by its own name."""
+    if not image.path.endswith(f"/{image.app}.sif"):
+        return False
+    return any(
+        i.current and i.path != image.path for i in matrix.on(image.node) if i.app == image.app
+    )
+
+
+def _judged(
+    image: Image, wanted: Mapping[str, str], digests: Mapping[tuple[str, str], str]
+) -> Finding:
+    state, note = State.CURRENT if image.current else State.KEPT, ""
+    target = wanted.get(image.app, image.version)
+    if image.problem:
+        state, note = State.DAMAGED, image.problem
+    elif image.digest and image.digest != digests.get((image.app, image.version)):
+        state, note = State.DIFFERS, "the same version elsewhere has another content"
+    elif image.current and image.version != target:
+        older = version_key(image.version) < version_key(target)
+        state = State.OLDER if older else State.NEWER
+        note = f"{target or 'the unversioned one'} is wanted"
+    return Finding(image.app, image.version, image.node, state, image, note=note)
+
+
+def _what(stray: Stray) -> str:
+    name = stray.path.rpartition("/")[2]
+    if name.startswith(".") and name.endswith(".part"):
+        return "half an image: a deploy was broken off (the next one takes it up or away)"
+    return "vizdash does not know it"

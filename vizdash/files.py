@@ -15,16 +15,24 @@ def read_own(path: Path, limit: int = _LIMIT) -> str | None:
     """The text of a regular file that belongs to us; None for anything else.
 
     A link, someone else's file or an over-large one is taken as not there: its text could
-    have been put there by anyone.
+    have been put there by anyone. So is one that can't be read, such as a file that another
+    host replaces meanwhile (ESTALE on NFS).
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with os.fdopen(handle, encoding="utf-8", errors="replace") as file:
-        about = os.fstat(file.fileno())
-        ours = stat.S_ISREG(about.st_mode) and about.st_uid == os.geteuid()
-        return file.read() if ours and about.st_size <= limit else None
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
+            return None
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    return data.decode("utf-8", errors="replace") if len(data) <= limit else None
 
 
 def write_whole(path: Path, text: str, mode: int = 0o600) -> None:

@@ -64,7 +64,11 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def cells(text: str) -> int:
     """Width on a terminal: wide characters (Unicode TR11) take two cells, marks none."""
     return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        0
+        if unicodedata.category(c) in {"Mn", "Me"}
+        else 2
+        if unicodedata.east_asian_width(c) in "WF"
+        else 1
         for c in text
     )
 

@@ -5,6 +5,7 @@ In a wheel they lie in the package (``vizdash/assets``), in a checkout beside it
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from vizdash.errors import NotFound
@@ -32,7 +33,8 @@ def job_script(name: str, site_folder: str = "") -> Path:
     """
     if "/" in name or name.startswith("."):
         raise NotFound(f"job script {name!r}", "a plain file name is expected")
-    places = [Path(site_folder).expanduser()] if site_folder else []
+    # os.path leaves the ~name of nobody as it stands, where Path raises.
+    places = [Path(os.path.expanduser(site_folder))] if site_folder else []  # noqa: PTH111
     places.append(assets() / "jobs")
     for place in places:
         if (place / name).is_file():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 # name[:type]:count, where name may carry "gres/" (TRES form: gres/gpu:a100=2 or gres:gpu:2).
-_GPU = re.compile(r"(?:gres[/:])?gpu(?::([^:=,(]+))?(?:[:=](\d+))?")
+# The name ends there: gpu_mem or gpu-nic are other resources.
+_GPU = re.compile(r"(?:gres[/:])?gpu(?![^:=(])(?::(\(null\)|[^:=,(]+))?(?:[:=]([0-9]+))?")
 
 
 def gpu_count(gres: str) -> int:

@@ -16,6 +16,7 @@ Value = str | int | Sequence[str]
 _HEADER = re.compile(r"\s*(#.*)?")
 _SOURCE = re.compile(r"^source ([\w-]+\.sh)\b.*$", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_NO_TEXT = re.compile(r"[\ud800-\udfff]")  # bytes of an argument that are not UTF-8
 
 
 def render(
@@ -24,9 +25,11 @@ def render(
     """``script`` with an assignment block after its leading comments (and #SBATCH lines).
 
     A job is one file, so a line ``source NAME.sh`` becomes what ``part`` gives for the name.
-    Raises Refused for a value with control characters, which no honest setting has.
+    Raises Refused for a value with control characters, which no honest setting has, or one
+    that is not UTF-8.
     """
-    lines = _joined(script, part).splitlines() if part else script.splitlines()
+    # Only \n ends a line for bash: a form feed in a comment must not begin one.
+    lines = (_joined(script, part) if part else script).rstrip("\n").split("\n")
     at = next((i for i, line in enumerate(lines) if not _HEADER.fullmatch(line)), len(lines))
     block = ["# Values of this session, set by vizdash."]
     block += [f"{name}={_quoted(name, value)}" for name, value in values.items()]
@@ -48,4 +51,6 @@ def _quoted(name: str, value: Value) -> str:
 def _one(name: str, text: str) -> str:
     if _CONTROL.search(text):
         raise Refused(f"{name} holds a control character", "", "take it out")
+    if _NO_TEXT.search(text):
+        raise Refused(f"{name} is not UTF-8 text", "", "name it otherwise")
     return shlex.quote(text)

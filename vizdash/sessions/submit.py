@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vizdash.config import App, Cluster
 from vizdash.config.fields import GEOMETRY
-from vizdash.errors import UsageError
+from vizdash.errors import Refused, UsageError
 from vizdash.model import JobRequest, SessionRequest
 from vizdash.resources import job_script
 from vizdash.sessions import comment
@@ -58,8 +58,8 @@ def job_request(
     output: Path,
     exclude: tuple[str, ...] = (),
 ) -> JobRequest:
-    """The job for ``request``. Raises NotFound for a missing job script, UsageError for bad
-    values.
+    """The job for ``request``. Raises NotFound for a missing job script, Refused for one that
+    can't be read, UsageError for bad values.
     """
     app = prepared.app
     geometry = request.geometry or app.geometry
@@ -94,14 +94,20 @@ def job_request(
 
 def _script(app: App, cluster: Cluster, values: Mapping[str, Value]) -> str:
     def text(name: str) -> str:
-        return job_script(name, cluster.job_scripts).read_text(encoding="utf-8")
+        path = job_script(name, cluster.job_scripts)
+        try:
+            return path.read_text(encoding="utf-8")
+        except OSError as e:
+            raise Refused(f"job script {path}", e.strerror or str(e)) from e
+        except UnicodeDecodeError as e:
+            raise Refused(f"job script {path}", "it is not UTF-8 text", "save it as UTF-8") from e
 
     script = text(app.script)
     if app.kind != "legacy":
         return render(script, values, text)
     # The site's script runs as a child of ours, whole; its #SBATCH lines stay sbatch's.
-    wrapper = text(LEGACY_SCRIPT).splitlines()
-    header = [line for line in script.splitlines() if line.startswith("#SBATCH")]
+    wrapper = text(LEGACY_SCRIPT).split("\n")
+    header = [line for line in script.split("\n") if line.startswith("#SBATCH")]
     whole = "\n".join([wrapper[0], *header, *wrapper[1:]])
     return render(whole, {**values, "VIZDASH_SCRIPT": script}, text)
 

@@ -9,9 +9,13 @@
 set -u -o pipefail
 umask 077
 
-step=runtime
+step=runtime waiter=''
 info=/tmp/app_session_$SESSION_ID.info
 source common.sh # vizdash puts the file's text here
+
+before_end() {
+  if [ -n "$waiter" ]; then kill "$waiter" 2>/dev/null; fi
+}
 
 # The script's own removal does not survive scancel.
 after_end() {
@@ -113,6 +117,7 @@ main() {
   setsid bash "$R/script.sh" </dev/null 8>&- &
   leader=$!
   wait_ready 8>&- &
+  waiter=$!
   local code
   while :; do
     wait "$leader"

@@ -104,3 +104,8 @@ def test_an_image_that_is_not_there_is_named(lab: Lab) -> None:
     assert done.returncode == 1
     told = "code 1: Apptainer image not found: /opt/apptainers/apps/legacy-gedit/legacy-gedit.sif"
     assert told in done.stderr
+    # The job's own look-out for the desktop goes with it, and not at the end of its patience.
+    deadline = time.monotonic() + 10
+    while left := leftovers(node, "alice"):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)

@@ -7,7 +7,7 @@ import time
 
 from tests.lab import Lab
 from tests.lab.browser import desktop
-from tests.lab.vd import leftovers, opened, sessions, start, vizdash, wait_state
+from tests.lab.vd import leftovers, opened, start, vizdash, wait_state
 
 #: The desktop images' background, #31516f.
 BLUE = (0x31, 0x51, 0x6F)
@@ -38,80 +38,6 @@ def test_start_open_type_and_stop(lab: Lab) -> None:
     assert leftovers(node, "alice") == ""
     folder = f"/home/alice/.local/state/vizdash/sessions/{session['id']}"
     assert not (lab.login.root / folder.lstrip("/") / "connection").exists()
-
-
-def test_scancel_by_hand_leaves_nothing(lab: Lab) -> None:
-    session = start(lab, "desktop")
-    lab.login.run(["scancel", session["job_id"]], user="alice")
-    assert wait_state(lab, session["id"], "ended")["result"] == "cancelled"
-    assert leftovers(lab.hosts[session["node"]], "alice") == ""
-
-
-def test_a_time_out_leaves_nothing_even_of_daemons(lab: Lab, site: None) -> None:
-    session = start(lab, "daemon", "--time", "1m")
-    node = lab.hosts[session["node"]]
-    assert "sleep 98765" in node.run("pgrep -u alice -a").stdout
-    # Slurm looks at limits now and then: up to a minute after the limit.
-    ended = wait_state(lab, session["id"], "ended", seconds=150)
-    assert ended["result"] == "timed out"
-    assert leftovers(node, "alice") == ""
-
-
-def test_the_warning_shows_on_the_desktop_and_does_not_end_it(lab: Lab) -> None:
-    session = start(lab, "desktop")
-    with opened(lab, session["id"]) as url, desktop(url, lab.login) as seen:
-        seen.wait_share(BLUE)
-        # What Slurm sends five minutes before the limit (--signal=B:USR1@300).
-        signal = ["scancel", "--signal=USR1", "--batch", session["job_id"]]
-        with seen.changes((440, 300, 840, 420)):
-            lab.login.run(signal, user="alice")
-        seen.save("warning-on-the-desktop")
-        node = lab.hosts[session["node"]]
-        assert "save your work" in node.run("pgrep -u alice -a xmessage").stdout
-    assert sessions(lab)[0]["state"] == "ready"
-
-
-def test_three_sessions_of_two_users_on_one_node(lab: Lab) -> None:
-    size = ("--cpus", "1", "--memory", "1G", "--node", "viz-node002")
-    first = start(lab, "desktop", *size)
-    second = start(lab, "desktop", *size)
-    third = start(lab, "desktop", *size, user="bob")
-    for session, user in ((first, "alice"), (second, "alice"), (third, "bob")):
-        with opened(lab, session["id"], user) as url, desktop(url, lab.login) as seen:
-            seen.wait_share(BLUE)
-    vizdash(lab, "stop", first["id"])
-    wait_state(lab, first["id"], "ended")
-    # One ended beside them does not touch the others.
-    with opened(lab, second["id"]) as url, desktop(url, lab.login) as seen:
-        seen.wait_share(BLUE)
-
-
-def test_twenty_at_once(lab: Lab) -> None:
-    """1 core and 1 GiB each on 4+8+8 cores and 3.5+16+16 GiB: 3 + 8 + 8 = 19 fit."""
-    fits = 3 + 8 + 8
-    script = "for i in $(seq 20); do vizdash start desktop --cpus 1 --memory 1G --json & done; wait"
-    said = lab.login.run(script, user="alice", timeout=120).stdout
-    ids = {json.loads(line)["session"]["id"] for line in said.splitlines()}
-    assert len(ids) == 20
-    deadline = time.monotonic() + 120
-    while True:
-        now = [s for s in sessions(lab) if s["id"] in ids]
-        ready = [s for s in now if s["state"] == "ready"]
-        if len(ready) == fits:
-            break
-        assert not [s for s in now if s["state"] == "ended"], now
-        assert time.monotonic() < deadline, [s["state"] for s in now]
-        time.sleep(0.5)
-    pending = [s for s in now if s["state"] == "pending"]
-    assert len(pending) == 20 - fits
-    assert all(s["reason"] for s in pending), pending
-    for session in (ready[0], ready[9], ready[18]):
-        with opened(lab, session["id"]) as url:
-            page = url.partition("#")[0]
-            assert "noVNC" in lab.login.run(["curl", "-s", page], user="alice").stdout
-    vizdash(lab, "stop", ready[0]["id"])
-    wait_state(lab, pending[0]["id"], "ready")
-    vizdash(lab, "stop", *(ids - {ready[0]["id"]}), timeout=120)
 
 
 def test_the_direct_route(lab: Lab, site: None) -> None:

@@ -32,5 +32,5 @@ def test_viewers_come_and_go(lab: Lab) -> None:
         gone = wait_viewers(lab, 0)
     assert gone["idle_since"] > fresh["idle_since"]
     # Others see it too, since the job itself says it.
-    (seen,) = sessions(lab, "bob", "--all")
+    (seen,) = [s for s in sessions(lab, "bob", "--all") if s["id"] == fresh["id"]]
     assert (seen["viewers"], seen["idle_since"]) == (0, gone["idle_since"])

@@ -1,0 +1,54 @@
+"""Several sessions at once: of one user, of two, and more than fit."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from tests.lab import Lab
+from tests.lab.browser import desktop
+from tests.lab.test_session import BLUE
+from tests.lab.vd import opened, sessions, start, vizdash, wait_state
+
+
+def test_three_sessions_of_two_users_on_one_node(lab: Lab) -> None:
+    size = ("--cpus", "1", "--memory", "1G", "--node", "viz-node002")
+    first = start(lab, "desktop", *size)
+    second = start(lab, "desktop", *size)
+    third = start(lab, "desktop", *size, user="bob")
+    for session, user in ((first, "alice"), (second, "alice"), (third, "bob")):
+        with opened(lab, session["id"], user) as url, desktop(url, lab.login) as seen:
+            seen.wait_share(BLUE)
+    vizdash(lab, "stop", first["id"])
+    wait_state(lab, first["id"], "ended")
+    # One ended beside them does not touch the others.
+    with opened(lab, second["id"]) as url, desktop(url, lab.login) as seen:
+        seen.wait_share(BLUE)
+
+
+def test_twenty_at_once(lab: Lab) -> None:
+    """1 core and 1 GiB each on 4+8+8 cores and 3.5+16+16 GiB: 3 + 8 + 8 = 19 fit."""
+    fits = 3 + 8 + 8
+    script = "for i in $(seq 20); do vizdash start desktop --cpus 1 --memory 1G --json & done; wait"
+    said = lab.login.run(script, user="alice", timeout=120).stdout
+    ids = {json.loads(line)["session"]["id"] for line in said.splitlines()}
+    assert len(ids) == 20
+    deadline = time.monotonic() + 120
+    while True:
+        now = [s for s in sessions(lab) if s["id"] in ids]
+        ready = [s for s in now if s["state"] == "ready"]
+        if len(ready) == fits:
+            break
+        assert not [s for s in now if s["state"] == "ended"], now
+        assert time.monotonic() < deadline, [s["state"] for s in now]
+        time.sleep(0.5)
+    pending = [s for s in now if s["state"] == "pending"]
+    assert len(pending) == 20 - fits
+    assert all(s["reason"] for s in pending), pending
+    for session in (ready[0], ready[9], ready[18]):
+        with opened(lab, session["id"]) as url:
+            page = url.partition("#")[0]
+            assert "noVNC" in lab.login.run(["curl", "-s", page], user="alice").stdout
+    vizdash(lab, "stop", ready[0]["id"])
+    wait_state(lab, pending[0]["id"], "ready")
+    vizdash(lab, "stop", *(ids - {ready[0]["id"]}), timeout=120)

@@ -37,8 +37,6 @@ _PARTITIONS_S = 60.0
 _OTHERS_S = 30.0
 #: A snapshot waits this long for the nodes' image folders.
 _PATIENCE_S = 1.5
-#: A browser has read its page by then.
-_PAGE_S = 20.0
 
 
 @dataclass(slots=True)
@@ -63,7 +61,7 @@ class Service:
         self._runner = runner
         self._forwarder = forwarder
         self._kept = _Kept()
-        self._pages: set[asyncio.Task[None]] = set()
+        self._pages: list[browser.RedirectFile] = []
 
     # ------------------------------------------------------------------ reading
 
@@ -226,29 +224,19 @@ class Service:
         connection = await asyncio.to_thread(folder.read_connection, session.id)
         return await routes.open_route(connection, self._forwarder)
 
-    def open_browser(self, route: routes.Route) -> bool:
+    async def open_browser(self, route: routes.Route) -> bool:
         """Start the user's browser; False when there's none here: then show the address."""
         if not browser.have_browser():
             return False
         page = browser.RedirectFile(route.url)
-        started = browser.start_browser(page)
-
-        async def clean() -> None:
-            try:
-                await asyncio.sleep(_PAGE_S if started else 0)
-            finally:
-                page.remove()
-
-        task = asyncio.get_running_loop().create_task(clean())
-        self._pages.add(task)
-        task.add_done_callback(self._pages.discard)
-        return started
+        if route.kind != "direct":
+            self._pages.append(page)
+        return await browser.start_browser(page)
 
     async def close(self) -> None:
-        """Take away what opening left behind."""
-        for task in tuple(self._pages):
-            task.cancel()
-        await asyncio.gather(*self._pages, return_exceptions=True)
+        """Take away what opening left behind; a page leads nowhere without its tunnel."""
+        for page in self._pages:
+            page.remove()
         await self.images.close()
 
     # ------------------------------------------------------------------ the last choice

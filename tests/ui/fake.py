@@ -265,7 +265,7 @@ class FakeService:
         self.routes.append(FakeRoute("tunnel", url, "127.0.0.1", 40123))
         return self.routes[-1]
 
-    def open_browser(self, route: Route) -> bool:
+    async def open_browser(self, route: Route) -> bool:
         self.browsed += self.browser
         return self.browser
 

@@ -107,7 +107,7 @@ async def _hold(service: Service, session: Session, *, print_only: bool) -> None
     """Open the way, tell the address, and keep it until Ctrl-C or the session's end."""
     route = await service.open_route(session)
     try:
-        if print_only or not service.open_browser(route):
+        if print_only or not await service.open_browser(route):
             if not print_only:
                 output.talk("no browser here: open this address (it holds the password)")
             output.write(route.url)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import html
 import json
 import os
+import shutil
 import sys
 import tempfile
 import webbrowser
@@ -15,6 +17,32 @@ from pathlib import Path
 _PAGE = """<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">
 <title>vizdash</title><p><a id="a" href="{href}">Open the desktop</a>
 <script>location.replace({script})</script>
+"""
+
+
+#: Seconds until the page goes: a browser may have to be loaded from a slow home first.
+PAGE_S = 60
+#: Seconds after which a browser that is still being started counts as started.
+_START_S = 5
+
+# A browser may stay in the foreground until it is closed, and write to the terminal; the page has
+# to outlive a vizdash that ends at once. So a process of its own starts it, and another removes the
+# page, while this one tells by its exit code how it went. argv: page, folder, two times.
+_HELPER = """
+import os, select, shutil, sys, time, webbrowser
+page, folder, page_s, start_s = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+said, say = os.pipe()
+if os.fork():
+    os.close(say)
+    told = select.select([said], [], [], start_s)[0]
+    os._exit(0 if not told or os.read(said, 1) == b"1" else 1)
+os.setsid()
+if not os.fork():
+    os.close(say)
+    time.sleep(page_s)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
+os.write(say, b"1" if webbrowser.open(page) else b"0")
 """
 
 
@@ -33,7 +61,7 @@ class RedirectFile:
     """A 0600 page that sends the browser on: the browser's argv names the file alone."""
 
     def __init__(self, url: str) -> None:
-        script = json.dumps(url).replace("</", "<\\/")
+        script = json.dumps(url).replace("<", "\\u003c")
         page = _PAGE.format(href=html.escape(url, quote=True), script=script)
         self._folder = Path(tempfile.mkdtemp(prefix="vizdash-"))
         self.path = self._folder / "open.html"
@@ -41,16 +69,36 @@ class RedirectFile:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(page)
 
+    @property
+    def folder(self) -> str:
+        """The page's own folder."""
+        return str(self._folder)
+
     def remove(self) -> None:
-        """Remove the page (the browser has read it by then)."""
-        self.path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self._folder.rmdir()
+        """Remove the page before its time."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def start_browser(page: RedirectFile) -> bool:
-    """Start the user's browser on the page; False when none would start."""
+async def start_browser(page: RedirectFile) -> bool:
+    """Start the user's browser on the page, which goes by itself PAGE_S seconds later; False, and
+    the page is gone, when none would start.
+    """
+    words = (page.path.as_uri(), page.folder, str(PAGE_S), str(_START_S))
+    nothing = asyncio.subprocess.DEVNULL
     try:
-        return webbrowser.open(page.path.as_uri())
-    except webbrowser.Error:
-        return False
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-c",
+            _HELPER,
+            *words,
+            stdin=nothing,
+            stdout=nothing,
+            stderr=nothing,
+        )
+        started = await process.wait() == 0
+    except OSError:
+        started = False
+    if not started:
+        page.remove()
+    return started

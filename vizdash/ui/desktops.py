@@ -49,7 +49,7 @@ class Desktops:
             if route is None:
                 route = await self._service.open_route(session)
                 self._routes[session.job_id] = route
-            return Opened(session, route, self._service.open_browser(route), new)
+            return Opened(session, route, await self._service.open_browser(route), new)
         finally:
             self._opening.discard(session.job_id)
 

@@ -9,6 +9,7 @@ import click
 
 from vizdash import output
 from vizdash.actions import REGISTRY
+from vizdash.cli.build import show_log
 from vizdash.cli.common import DURATION, MEMORY, cli, common, geometry_of, options_of, run
 from vizdash.errors import VizdashError
 from vizdash.model import Session, SessionState
@@ -147,14 +148,21 @@ def stop(ctx: click.Context, /, sessions: tuple[str, ...], as_json: bool, **valu
     run(options_of(ctx, values), work)
 
 
-@cli.command(help=REGISTRY.by_verb("logs").help)
+@cli.command(help=REGISTRY.by_verb("logs").help + " With --build, that of an app's latest build.")
 @common
 @click.argument("session")
+@click.option("--build", "of_build", is_flag=True, help="SESSION is an app: show its build's log.")
+@click.option("--version", default="", help="With --build: of this version.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until it ends.")
 @click.option("-n", "--lines", type=click.IntRange(1), default=200, help="How many of the last.")
 @click.pass_context
 def logs(ctx: click.Context, /, session: str, follow: bool, lines: int, **values: Any) -> None:
+    of_build, version = values.pop("of_build"), values.pop("version")
+
     async def work(service: Service) -> None:
+        if of_build:
+            await show_log(service, session, version, lines=lines, follow=follow)
+            return
         found = await service.find(session)
         shown: list[str] = []
         while True:

@@ -29,11 +29,11 @@ _TAIL_BYTES = 8 << 20
 class Event:
     """One thing that was done, or tried, to one image on one node (or on the image host).
 
-    ``action`` is build, deploy, rollback, prune or verify; ``outcome`` ok, failed, cancelled or
-    refused, with ``detail`` saying why in one line. ``run`` is the same for all events of one
-    command. ``user`` is the person, ``account`` what they acted as, ``host`` where; ``at``
-    epoch seconds. ``trusted`` is false for events of a log that its own subject could write; it
-    is not stored.
+    ``action`` is build, deploy, rollback, prune or verify; ``outcome`` ok, failed, cancelled,
+    refused or interrupted (vizdash was killed), with ``detail`` saying why in one line. ``run``
+    is the same for all events of one command. ``user`` is the person, ``account`` what they
+    acted as, ``host`` where; ``at`` epoch seconds. ``trusted`` is false for events of a log that
+    its own subject could write; it is not stored.
     """
 
     action: str

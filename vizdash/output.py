@@ -6,6 +6,7 @@ key names, keys are added and never renamed within a schema.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -162,6 +163,12 @@ def note(session: Session) -> str:
     if session.idle_since is not None:
         return f"idle for {duration_words(max(0, int(time.time()) - session.idle_since))}"
     return f"step {session.step}" if session.state == "starting" and session.step else ""
+
+
+def prepare() -> None:
+    """A character that the terminal's encoding lacks is written as an escape."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def quiet_stdout() -> None:

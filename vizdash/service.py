@@ -102,13 +102,15 @@ class Service:
         return await asyncio.to_thread(listing.sessions_of, jobs, info.user)
 
     async def find(self, word: str) -> Session:
-        """The session called ``word``: its id, its start, or its job's id. One's own first.
+        """The session called ``word``: its id, its start, or its job's id. One's own first; an
+        admin's word may mean anybody's.
 
         Raises NotFound, or UsageError when it could be several.
         """
         sessions = await self.sessions()
-        hits = [s for s in sessions if word in {s.id, s.job_id}]
-        hits = hits or [s for s in sessions if len(word) >= 3 and s.id.startswith(word)]
+        hits = _called(word, sessions)
+        if not hits and (await self.engine.info()).admin:
+            hits = _called(word, await self.sessions(all_users=True))
         if not hits:
             live = ", ".join(s.id for s in sessions if s.live) or "none"
             raise NotFound(f"session {word}", "there is no such session of yours", f"live: {live}")
@@ -316,6 +318,11 @@ class Service:
         members = tuple(n for n in nodes if partition is None or partition.name in n.partitions)
         found = await self.images.matrix(members)
         return found.without(submit.image_path(app, self.config.cluster, request.image))
+
+
+def _called(word: str, sessions: tuple[Session, ...]) -> list[Session]:
+    exact = [s for s in sessions if word in {s.id, s.job_id}]
+    return exact or [s for s in sessions if len(word) >= 3 and s.id.startswith(word)]
 
 
 def _remove(place: Path) -> None:

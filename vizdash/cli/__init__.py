@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 
 import click
@@ -16,7 +17,11 @@ __all__ = ["build", "cli", "cluster", "images", "main", "sessions"]
 
 
 def main() -> None:
-    """The console script: errors are one line on stderr; exit codes are 0, 1 and 2."""
+    """The console script: errors are one line on stderr; exit codes are 0, 1 and 2.
+
+    VIZDASH_DEBUG lets a fault of vizdash's own through, with where it happened.
+    """
+    output.prepare()
     try:
         cli.main(standalone_mode=False)
     except VizdashError as e:
@@ -24,15 +29,29 @@ def main() -> None:
         sys.exit(e.exit_code)
     except click.exceptions.Exit as e:
         sys.exit(e.exit_code)
-    except click.UsageError as e:
-        where = f" {e.ctx.info_name}" if e.ctx and e.ctx.parent else ""
-        output.talk(f"{e.format_message().rstrip('.')} (see vizdash{where} --help)")
-        sys.exit(2)
     except click.ClickException as e:
-        output.talk(e.format_message())
+        output.talk(_click_words(e))
         sys.exit(2)
     except BrokenPipeError:
         output.quiet_stdout()
         sys.exit(1)
     except (KeyboardInterrupt, asyncio.CancelledError, click.Abort):
         sys.exit(130)
+    except OSError as e:
+        output.talk(f"{e.filename or 'output'}: {e.strerror or e}")
+        output.quiet_stdout()
+        sys.exit(1)
+    except Exception as e:
+        if os.environ.get("VIZDASH_DEBUG"):
+            raise
+        words = " ".join(f"{type(e).__name__}: {e}".split())
+        output.talk(f"a fault of vizdash's own: {words} (VIZDASH_DEBUG=1 shows where)")
+        sys.exit(1)
+
+
+def _click_words(e: click.ClickException) -> str:
+    words = " ".join(e.format_message().split()).rstrip(".")
+    if not isinstance(e, click.UsageError):
+        return words
+    where = f" {e.ctx.info_name}" if e.ctx and e.ctx.parent else ""
+    return f"{words} (see vizdash{where} --help)"

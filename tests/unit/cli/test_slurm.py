@@ -1,0 +1,68 @@
+"""The verbs on what real Slurm said, other people's hostile texts included."""
+
+from __future__ import annotations
+
+import unicodedata
+from importlib import import_module
+
+import pytest
+
+from tests.unit.cli.vd import Vizdash
+from tests.unit.engines.recorded import VERSIONS, Recording, Replay
+from vizdash.config import Config
+from vizdash.engines.slurm import SlurmEngine
+from vizdash.service import Service
+from vizdash.transport.forward import SshForwarder
+
+
+@pytest.fixture(params=VERSIONS)
+def recording(request: pytest.FixtureRequest) -> Recording:
+    return Recording(request.param)
+
+
+def on(monkeypatch: pytest.MonkeyPatch, runner: Replay, user: str = "alice") -> None:
+    async def connect(config: Config, *_: object) -> Service:
+        return Service(config, SlurmEngine(runner, user=user), runner, SshForwarder())
+
+    monkeypatch.setattr(import_module("vizdash.cli.common"), "connect", connect)
+
+
+def test_nodes(vizdash: Vizdash, recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, Replay(recording))
+    rows = {row["name"]: row for row in vizdash("nodes", "--json").json["nodes"]}
+    assert rows["viz-node003"]["state"] in {"drained", "draining"}
+    assert rows["viz-node003"]["usable"] is False
+    assert rows["viz-node003"]["reason"]
+    assert len(vizdash("nodes").out.splitlines()) == len(rows) + 1
+
+
+def test_everybodys_sessions_are_shown_and_the_screen_stays_clean(
+    vizdash: Vizdash, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(monkeypatch, Replay(recording))
+    rows = vizdash("sessions", "--all", "--json").json["sessions"]
+    assert recording.job("session") in {row["job_id"] for row in rows}
+    said = vizdash("sessions", "--all")
+    assert len(said.out.splitlines()) == len(rows) + 1
+    assert all(unicodedata.category(c) != "Cc" for c in said.out.replace("\n", ""))
+
+
+def test_a_cluster_that_is_down_is_one_line(
+    vizdash: Vizdash, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(monkeypatch, Replay(recording, "-down"))
+    for words in (["nodes"], ["sessions"], ["start", "desktop"], ["stop", "3f9a01bc"]):
+        said = vizdash(*words)
+        assert (said.code, said.out) == (1, "")
+        assert said.line
+
+
+def test_an_admin_finds_anybodys_session_and_others_their_own(
+    vizdash: Vizdash, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = recording.job("session")
+    on(monkeypatch, Replay(recording, instead={"scancel": "scancel-ok"}), user="root")
+    rows = vizdash("sessions", "--all", "--json").json["sessions"]
+    (row,) = [row for row in rows if row["job_id"] == job]
+    assert row["mine"] is False
+    assert f"only {row['user']} can read it" in vizdash("logs", row["id"]).line

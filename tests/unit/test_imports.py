@@ -1,0 +1,62 @@
+"""A verb imports what it uses and no more; what lies below the faces knows no terminal library."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vizdash
+
+#: Each costs a quarter of a second or so.
+HEAVY = {"textual", "asyncssh", "rich", "ClusterShell", "cryptography"}
+FACES = {"ui", "cli"}
+_LOADED = (
+    "import sys, json; {}; print(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+)
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules that are there after ``code`` ran in a Python of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED.format(code)], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def verb(*words: str) -> str:
+    return (
+        f"import contextlib; sys.argv = {['vizdash', *words]!r}\n"
+        "from vizdash.cli import main\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+    ).replace("\n", "\nimport sys\n", 1)
+
+
+@pytest.mark.parametrize(
+    "words", [("--version",), ("nodes", "--help"), ("start", "--help"), ("apps",), ("config",)]
+)
+def test_a_verb_loads_no_terminal_and_no_ssh_library(words: tuple[str, ...]) -> None:
+    loaded = loaded_by("exec(" + repr(verb(*words)) + ")")
+    assert "click" in loaded, "the verb did not run"
+    assert not loaded & HEAVY
+
+
+def modules() -> list[str]:
+    root = Path(vizdash.__file__).parent
+    names = []
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        if parts[0] not in FACES and parts[-1] != "__main__":
+            names.append(".".join(("vizdash", *parts)).removesuffix(".__init__"))
+    return names
+
+
+def test_below_the_faces_nobody_knows_a_terminal_library() -> None:
+    names = modules()
+    assert len(names) > 40
+    loaded = loaded_by(f"import importlib; [importlib.import_module(m) for m in {names!r}]")
+    assert "vizdash" in loaded
+    assert not loaded & {"textual", "rich", "click"}

@@ -1,0 +1,95 @@
+"""The wheel holds all that vizdash ships, and runs from a place of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from vizdash import resources
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built without a network by the backend that pyproject.toml names."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (built,) = folder.glob("vizdash-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """vizdash alone in a folder; what it depends on comes from this environment."""
+    target = tmp_path_factory.mktemp("target")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install"]
+    subprocess.run(
+        [*pip, "--no-index", "--no-deps", "--target", str(target), str(wheel)],
+        check=True,
+        capture_output=True,
+    )
+    return target
+
+
+def run(installed: Path, tmp_path: Path, *words: str) -> str:
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        [str(installed / "bin/vizdash"), *words],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_every_asset_is_in_the_wheel_as_it_is_here(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        for path in (p for p in (ROOT / "assets").rglob("*") if p.is_file()):
+            name = f"vizdash/assets/{path.relative_to(ROOT / 'assets')}"
+            assert archive.read(name) == path.read_bytes(), name
+    assert {"vizdash/config/defaults.yaml", "vizdash/ui/vizdash.tcss"} <= names
+    assert not [name for name in names if name.startswith(("tests/", "bench/"))]
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_installed_program_runs(installed: Path, tmp_path: Path) -> None:
+    assert "version 0.1.0" in run(installed, tmp_path, "--version")
+    found = json.loads(run(installed, tmp_path, "apps", "--json"))
+    assert {app["name"] for app in found["apps"]} >= {"desktop", "gedit", "paraview"}
+
+
+def test_the_installed_program_finds_its_assets(installed: Path, tmp_path: Path) -> None:
+    code = "from vizdash.resources import assets, job_script; print(assets(), job_script('vnc.sh'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [
+        f"{installed}/vizdash/assets",
+        f"{installed}/vizdash/assets/jobs/vnc.sh",
+    ]
+
+
+def test_a_checkout_finds_its_assets() -> None:
+    assert resources.assets() == ROOT / "assets"
+    assert (resources.assets() / "defs/desktop.def").is_file()

@@ -21,7 +21,7 @@ _LOCAL = (
     ("websockify", "the browser's way to it", "websockify"),
     ("openbox", "the window manager", "openbox"),
     ("xterm", "the terminal", "xterm"),
-    ("dbus-run-session", "a bus for each session", "dbus-daemon"),
+    ("dbus-daemon", "a bus for each session", "dbus-daemon"),
 )
 _SLURM = (
     ("sbatch", "to start sessions", "slurm-client"),

@@ -24,6 +24,8 @@ inner() {
   trap 'exit 143' TERM
   for pair in "${VIZDASH_ENV[@]}"; do export "${pair?}"; done
   export XDG_RUNTIME_DIR=$R/run XAUTHORITY=$R/xauth PATH=$PATH:/usr/local/bin:/usr/bin:/bin
+  # Temporary files go with the session; an image has a /tmp of its own that does.
+  if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ]; then export TMPDIR=$R/work/tmp; fi
   echo 'step xvnc' >&9
   inner_xvnc
   echo 'step websockify' >&9
@@ -168,7 +170,7 @@ PY
 
 inner_app() {
   local run=()
-  command -v dbus-run-session >/dev/null && run=(dbus-run-session --)
+  inner_bus
   if [ -n "$GPU" ] && command -v vglrun >/dev/null; then run+=(vglrun -d egl); fi
   local command=$VIZDASH_COMMAND
   if [ -z "$command" ]; then command=/.singularity.d/runscript; fi
@@ -178,6 +180,18 @@ inner_app() {
     exec "${run[@]}" bash -c "$command"
   ) 9>&- </dev/null > >(tee "$R/app.log" 9>&-) 2>&1 &
   app=$!
+}
+
+# A bus of the session's own, its socket in R: dbus-run-session(1) would put it into /tmp, where
+# it stays when the bus is killed. A desktop without a bus is still one.
+inner_bus() {
+  command -v dbus-daemon >/dev/null || return 0
+  dbus-daemon --session --nofork --nopidfile --address="unix:path=$R/run/bus" 9>&- \
+    </dev/null >"$R/bus.log" 2>&1 &
+  local bus=$!
+  bus_up() { [ -S "$R/run/bus" ] || ! kill -0 "$bus" 2>/dev/null; }
+  wait_for 5 bus_up
+  if [ -S "$R/run/bus" ]; then export DBUS_SESSION_BUS_ADDRESS=unix:path=$R/run/bus; fi
 }
 
 # Ready when a browser would get a desktop: noVNC's page, and through a WebSocket (RFC 6455) the

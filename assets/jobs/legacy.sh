@@ -98,7 +98,7 @@ wait_ready() {
 main() {
   trap on_term TERM
   trap 'say "ends in $((VIZDASH_WARN_SECONDS / 60)) minutes"' USR1
-  trap '' HUP INT
+  trap : HUP INT
   own_folder
   say "session $SESSION_ID of app $VIZDASH_APP: job $job_id on $node"
   status starting runtime

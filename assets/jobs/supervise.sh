@@ -8,14 +8,17 @@
 # stat) and the boot's id, so that a reused PID is never taken for this session.
 # USR1 goes to the script WARN_SECONDS before the limit, TERM at the limit, KILL after a grace.
 # TERM sent to us is a cancel. Whatever way the script ends, SWEEP (sweep.sh) then ends what it
-# left behind.
+# left behind: vizdash starts us as a subreaper (prctl(2)), so also what has daemonised is below us.
 set -u
 umask 077
 
+# The mark by which we and our timers are found, should we be killed; nobody else is to carry it.
+unset VIZDASH_SUPERVISOR_OF
 folder=$1 id=$2 limit=$3 warn=$4 sweep=$5
 grace=20
 
-VIZDASH_END_TIME=$(($(date +%s) + limit))
+printf -v begins '%(%s)T' -1
+VIZDASH_END_TIME=$((begins + limit))
 export VIZDASH_END_TIME
 
 # The executable's name in field 2 of stat may hold blanks and brackets: cut to the last bracket.
@@ -25,45 +28,62 @@ printf '%s %s %s\n' "$$" "${fields[19]}" "$(cat /proc/sys/kernel/random/boot_id)
   >"$folder/.supervisor.$$"
 mv -f "$folder/.supervisor.$$" "$folder/supervisor"
 
-# A timer that can be ended at once: its sleep is a child that it remembers.
+# A timer that can be ended at once: its sleep is a child that it remembers. It looks at the clock
+# again and again, since a machine that was suspended has not slept on; and should we be killed,
+# it signals nobody, for the PID may be another's by then.
 timers=()
-timer() { # SECONDS SIGNAL PID
+timer() { # AT SIGNAL PID
   (
     trap 'kill "$!" 2>/dev/null; exit 0' TERM
-    sleep "$1" &
-    wait "$!"
-    kill -s "$2" "$3" 2>/dev/null
+    me=$BASHPID
+    while printf -v now '%(%s)T' -1 && [ "$now" -lt "$1" ]; do
+      sleep "$(($1 - now < 30 ? $1 - now : 30))" &
+      wait "$!"
+    done
+    read -r _ parent < <(grep '^PPid:' "/proc/$me/status")
+    if [ "$parent" = "$$" ]; then kill -s "$2" "$3" 2>/dev/null; fi
   ) >/dev/null 2>&1 &
   timers+=("$!")
 }
 
-job=''
+job='' result=''
 ask_end() {
-  [ -z "$job" ] || kill -TERM "$job" 2>/dev/null
-  timer "$grace" KILL "$job"
+  local now
+  printf -v now '%(%s)T' -1
+  if [ -z "$result" ]; then
+    if [ "$now" -ge "$VIZDASH_END_TIME" ]; then result=timed-out; else result=cancelled; fi
+  fi
+  [ -n "$job" ] || return 0
+  kill -TERM "$job" 2>/dev/null
+  timer "$((now + grace))" KILL "$job"
 }
 trap ask_end TERM
-trap '' HUP INT
+# Caught, not ignored: what the session starts would ignore them too.
+trap : HUP INT
 
 VIZDASH_SESSION_ID=$id setsid bash "$folder/script" </dev/null &
 job=$!
+[ -z "$result" ] || ask_end
 
-if [ "$limit" -gt "$warn" ]; then timer $((limit - warn)) USR1 "$job"; fi
-timer "$limit" TERM "$$"
+if [ "$limit" -gt "$warn" ]; then timer $((VIZDASH_END_TIME - warn)) USR1 "$job"; fi
+timer "$VIZDASH_END_TIME" TERM "$$"
 
 while kill -0 "$job" 2>/dev/null; do
   wait "$job"
 done
+trap : TERM
 kill "${timers[@]}" 2>/dev/null
 
-bash "$sweep" "$id"
+bash "$sweep" "$id" "$$"
 
 # A script that was killed could not write its own end.
 if ! grep -qs '^STATE=ended$' "$folder/status"; then
   step=$(sed -n 's/^STEP=//p' "$folder/status" 2>/dev/null)
+  error=''
+  [ -n "$result" ] || error='the job script was killed'
   {
-    printf 'STATE=ended\nSTEP=%s\n' "$step"
-    printf 'ERROR=the job script was killed\nRESULT=failed\nUPDATED=%s\n' "$(date +%s)"
+    printf 'STATE=ended\nSTEP=%s\nERROR=%s\n' "$step" "$error"
+    printf 'RESULT=%s\nUPDATED=%(%s)T\n' "${result:-failed}" -1
     printf 'NODE=%s\nJOB_ID=%s\n' "$(uname -n)" "$id"
   } >"$folder/.status.$$"
   mv -f "$folder/.status.$$" "$folder/status"

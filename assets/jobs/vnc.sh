@@ -112,7 +112,7 @@ write_inner() { # INSIDE
     for name in CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES; do
       if [ -n "${!name:-}" ]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
     done
-    declare -f inner inner_fail inner_xvnc start_xvnc inner_websockify inner_app inner_ready \
+    declare -f inner inner_fail inner_xvnc start_xvnc inner_websockify inner_app inner_bus inner_ready \
       inner_viewers count_sockets inner_warner wait_for websockify_launcher last_line
     printf 'set -u -o pipefail\numask 077\ninner\n'
   } >"$R/inner.sh"
@@ -196,7 +196,7 @@ report() {
 main() {
   trap on_term TERM
   trap on_warn USR1
-  trap '' HUP INT
+  trap : HUP INT # caught, not ignored: what we start would ignore them too
   own_folder
   cd / || exit 1
   say "session $SESSION_ID of app $VIZDASH_APP: job $job_id on $node"

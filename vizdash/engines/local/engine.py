@@ -10,6 +10,7 @@ import os
 import platform
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,13 @@ _REMEMBER_S = 3600
 _HATCH_S = 5.0
 #: Seconds from a cancel to the supervisor's own end: its grace and some.
 _CANCEL_S = 30.0
+#: Becomes bash as the subreaper of what it starts (prctl(2), PR_SET_CHILD_SUBREAPER, kept over
+#: exec but not over fork): a daemon's orphans stay below the supervisor, which ends them.
+_ADOPT = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+os.execvp("bash", ["bash", *sys.argv[1:]])
+"""
 _RESULTS = {
     "finished": JobState.COMPLETED,
     "cancelled": JobState.CANCELLED,
@@ -153,9 +161,9 @@ class LocalEngine:
             records.write(folder, request)
             write_whole(folder / "script", request.script)
             jobs = assets() / "jobs"
-            argv = ["setsid", "--fork", "bash", str(jobs / "supervise.sh"), str(folder)]
-            argv += [request.session_id, str(request.resources.time_s), str(_WARN_S)]
-            argv += [str(jobs / "sweep.sh")]
+            argv = ["setsid", "--fork", sys.executable, "-I", "-S", "-c", _ADOPT]
+            argv += [str(jobs / "supervise.sh"), str(folder), request.session_id]
+            argv += [str(request.resources.time_s), str(_WARN_S), str(jobs / "sweep.sh")]
             with open(request.output, "ab") as log:
                 subprocess.run(
                     argv,
@@ -164,7 +172,7 @@ class LocalEngine:
                     stdout=log,
                     stderr=log,
                     cwd=Path.home(),
-                    env=_environment(),
+                    env={**_environment(), "VIZDASH_SUPERVISOR_OF": request.session_id},
                 )
 
     def _check(self, request: JobRequest) -> None:

@@ -1,0 +1,288 @@
+"""From the command to a real desktop on this machine, and away again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+
+from tests.integration.machine import Machine, wait_until
+from tests.lab.browser import Desktop, desktop
+
+#: The built-in desktop's background, #31516f.
+BLUE = (0x31, 0x51, 0x6F)
+#: A desktop whose app leaves what is hard to find again: a daemon in a session of its own, one
+#: that has dropped its environment too, and files where temporary ones go.
+DAEMONS = """\
+apps:
+  daemons:
+    runtime: host
+    host_command: >-
+      setsid -f sleep 98765; setsid -f env -i sleep 98766; (trap '' TERM HUP; sleep 98767) &
+      touch "$(mktemp)"; exec openbox
+    resources: {cores: 1, memory: 256M, time: 1h}
+  dies:
+    runtime: host
+    host_command: "echo no licence server >&2; exit 3"
+    resources: {cores: 1, memory: 256M, time: 1h}
+"""
+
+
+def configure(machine: Machine, text: str) -> None:
+    """The user's own config file."""
+    machine.run(["mkdir", "-p", ".config/vizdash"])
+    path = machine.outside("~/.config/vizdash/config.yaml")
+    path.write_text(text)
+    path.chmod(0o644)
+
+
+def type_into(machine: Machine, seen: Desktop, word: str) -> None:
+    """A command typed in Chromium, whose effect is a file. Clicks again where a first click was
+    lost, as a person would: on a busy machine the page is there before the window manager is.
+    """
+    seen.wait_share(BLUE)
+    typed = machine.outside("~/typed")
+
+    def done() -> bool:
+        return typed.exists() and word in typed.read_text()
+
+    for _ in range(10):
+        seen.click(300, 200)
+        seen.page.wait_for_timeout(300)
+        seen.type(f"echo {word} > ~/typed\n")
+        with contextlib.suppress(AssertionError):
+            wait_until(done, "typed text", 3)
+            return
+    raise AssertionError(f"nothing was typed: see {seen.save('typed')}")
+
+
+def test_start_open_type_and_stop(machine: Machine) -> None:
+    done = machine.vizdash(
+        "start", "desktop", "--cpus", "1", "--memory", "256M", "--wait", "--json"
+    )
+    said = json.loads(done.stdout)
+    session = said["session"]
+    assert said["schema"] == 1
+    assert (session["state"], session["user"], session["app"]) == ("ready", machine.user, "desktop")
+    assert (session["cores"], session["memory_mib"]) == (1, 256)
+    with machine.opened(session["id"]) as url:
+        assert url.startswith("http://127.0.0.1:")
+        with desktop(url, machine) as seen:
+            type_into(machine, seen, "From-the-browser")
+            seen.save("desktop-on-this-machine")
+    # vizdash has gone; another one finds the session, and its text.
+    assert [s["state"] for s in machine.sessions()] == ["ready"]
+    with machine.opened(session["id"]) as url, desktop(url, machine) as seen:
+        type_into(machine, seen, "From-another-browser")
+    machine.vizdash("stop", session["id"])
+    assert machine.leftovers() == []
+    (ended,) = machine.sessions()
+    assert (ended["state"], ended["result"]) == ("ended", "cancelled")
+    folder = machine.outside(f"~/.local/state/vizdash/sessions/{session['id']}")
+    assert {p.name for p in folder.iterdir()} == {"job.json", "job.log", "status", "supervisor"}
+
+
+def test_no_secret_is_to_be_seen(machine: Machine) -> None:
+    session = machine.start()
+    folder = machine.outside(f"~/.local/state/vizdash/sessions/{session['id']}")
+    pairs = (line.split("=", 1) for line in (folder / "connection").read_text().splitlines())
+    values = dict(pairs)
+    secrets = {values["PASSWORD"], values["VIEW_PASSWORD"]}
+    assert all(len(secret) == 8 for secret in secrets)
+    shown = [
+        *machine.processes(),
+        (folder / "job.log").read_text(),
+        (folder / "job.json").read_text(),
+    ]
+    shown += [machine.vizdash("sessions", "--json").stdout]
+    shown += [machine.run("cat /proc/[0-9]*/environ 2>/dev/null; true", root=True).stdout]
+    assert not [text for text in shown for secret in secrets if secret in text]
+    for place in (folder, machine.outside(values["RUNTIME_DIR"])):
+        assert place.stat().st_mode & 0o077 == 0, place
+    # No TCP port at all: others on the machine have none to try.
+    assert machine.run(["ss", "-tlH"], root=True).stdout == ""
+
+
+def test_two_sessions_at_once(machine: Machine) -> None:
+    first, second = machine.start(), machine.start()
+    for session in (first, second):
+        with machine.opened(session["id"]) as url, desktop(url, machine) as seen:
+            type_into(machine, seen, f"In-{session['id']}")
+    machine.vizdash("stop", first["id"])
+    assert machine.wait_state(first["id"], "ended")["result"] == "cancelled"
+    assert not [line for line in machine.leftovers() if first["id"] in line]
+    with machine.opened(second["id"]) as url, desktop(url, machine) as seen:
+        type_into(machine, seen, "Still-there")
+    machine.vizdash("stop", second["id"])
+    assert machine.leftovers() == []
+
+
+def test_starts_at_once_take_no_room_twice(machine: Machine) -> None:
+    """Eight starts at the same moment: as many as there are cores, and each other one refused."""
+    cores = len(os.sched_getaffinity(0))
+    script = (
+        f"for i in $(seq {cores + 3}); do vizdash start desktop --cpus 1 --memory 64M --json 2>&1 &"
+        " done; wait"
+    )
+    lines = machine.run(script).stdout.splitlines()
+    refused = [line for line in lines if "no room on this machine" in line]
+    assert len(refused) == 3, lines
+    ids = [json.loads(line)["session"]["id"] for line in lines if line.startswith("{")]
+    assert len(set(ids)) == cores
+    machine.vizdash("stop", *ids)
+    assert machine.leftovers() == []
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers(machine: Machine) -> None:
+    cores = len(os.sched_getaffinity(0))
+    done = machine.vizdash("start", "desktop", "--cpus", str(cores + 1), check=False)
+    assert done.returncode == 1
+    assert f"{cores + 1} cores" in done.stderr and str(cores) in done.stderr
+    done = machine.vizdash("start", "desktop", "--cpus", "1", "--memory", "90T", check=False)
+    assert done.returncode == 1
+    assert "94371840 MiB" in done.stderr or "90" in done.stderr
+    session = machine.start("desktop", "--cpus", str(cores))
+    done = machine.vizdash("start", "desktop", "--cpus", "1", "--memory", "64M", check=False)
+    assert done.returncode == 1
+    assert f"1 cores asked, 0 of {cores} free" in done.stderr
+    assert [s["id"] for s in machine.sessions()] == [session["id"]]
+    assert len(list(machine.outside("~/.local/state/vizdash/sessions").glob("[0-9a-f]*"))) == 1
+
+
+def test_daemons_are_found_again(machine: Machine) -> None:
+    configure(machine, DAEMONS)
+    session = machine.start("daemons")
+    seen = "\n".join(machine.processes())
+    assert all(f"sleep {n}" in seen for n in (98765, 98766, 98767)), seen
+    machine.vizdash("stop", session["id"])
+    assert machine.leftovers() == []
+
+
+def test_an_app_that_fails_says_so(machine: Machine) -> None:
+    configure(machine, DAEMONS)
+    done = machine.vizdash("start", "dies", "--wait", check=False)
+    assert done.returncode == 1
+    assert "failed at step app: " in done.stderr
+    assert "code 3: no licence server" in done.stderr
+    (session,) = machine.sessions()
+    assert (session["state"], session["result"], session["step"]) == ("ended", "failed", "app")
+    assert "no licence server" in session["error"]
+    assert "no licence server" in machine.vizdash("logs", session["id"]).stdout
+    assert machine.leftovers() == []
+
+
+def test_a_logout_leaves_it_running(machine: Machine) -> None:
+    """The terminal that it was started from goes, with a hang-up to all that belongs to it."""
+    tmux = ["tmux", "-S", str(machine.home / "tmux"), "-f", "/dev/null"]
+    command = "vizdash start desktop --cpus 1 --memory 256M --wait >started; sleep 1000"
+    machine.run([*tmux, "new-session", "-d", command])
+    started = machine.outside("~/started")
+    wait_until(lambda: started.exists() and bool(started.read_text()), "session", 60)
+    session_id = started.read_text().strip()
+    machine.run([*tmux, "kill-server"])
+    wait_until(lambda: "sleep 1000" not in "\n".join(machine.processes()), "logout")
+    with machine.opened(session_id) as url, desktop(url, machine) as seen:
+        type_into(machine, seen, "After-the-logout")
+    supervisor = int(machine.outside(_supervisor(session_id)).read_text().split()[0])
+    # A session (setsid(2)) of its own, without a terminal.
+    said = machine.run(["ps", "-o", "sid=,tty=", "-p", str(supervisor)], root=True).stdout.split()
+    assert said == [str(supervisor), "?"]
+    machine.vizdash("stop", session_id)
+
+
+def _supervisor(session_id: str) -> str:
+    return f"~/.local/state/vizdash/sessions/{session_id}/supervisor"
+
+
+def test_the_time_limit_is_kept(machine: Machine) -> None:
+    configure(machine, DAEMONS)
+    session = machine.start("daemons", "--time", "5s")
+    ended = machine.wait_state(session["id"], "ended", 40)
+    assert ended["result"] == "timed out"
+    assert machine.leftovers() == []
+
+
+def test_the_warning_shows_and_ends_nothing(machine: Machine) -> None:
+    session = machine.start("desktop", "--time", "306s")
+    with machine.opened(session["id"]) as url, desktop(url, machine) as seen:
+        seen.wait_share(BLUE)
+        wait_until(
+            lambda: any("save your work" in line for line in machine.processes()), "warning", 40
+        )
+        wait_until(lambda: seen.share((255, 255, 255)) > 0.01, "warning on the desktop")
+        seen.save("warning-on-this-machine")
+    assert machine.sessions()[0]["state"] == "ready"
+    machine.vizdash("stop", session["id"])
+    assert machine.leftovers() == []
+
+
+def test_a_killed_supervisor_is_buried(machine: Machine) -> None:
+    session = machine.start()
+    pid = machine.outside(_supervisor(session["id"])).read_text().split()[0]
+    machine.run(["kill", "-KILL", pid])
+    ended = machine.wait_state(session["id"], "ended")
+    assert ended["result"] == "failed"
+    assert "supervisor was killed" in ended["error"]
+    wait_until(
+        lambda: machine.leftovers() == [], "clean machine", 20, lambda: str(machine.leftovers())
+    )
+
+
+def test_when_everything_is_killed_nothing_is_left(machine: Machine) -> None:
+    session = machine.start()
+    machine.run(f"pkill -KILL -u {machine.user}; true", root=True)
+    ended = machine.wait_state(session["id"], "ended")
+    assert "supervisor was killed" in ended["error"]
+    assert machine.leftovers() == []
+
+
+#: Runs a program under the PID that is given: the kernel counts on from ns_last_pid (proc(5)).
+_REUSE = """\
+import os, sys
+wanted, user = int(sys.argv[1]), int(sys.argv[2])
+while True:
+    with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+        file.write(str(wanted - 1))
+    pid = os.fork()
+    if pid == 0:
+        if os.getpid() != wanted:
+            os._exit(0)
+        os.setsid()
+        for descriptor in (0, 1, 2):
+            os.dup2(os.open("/dev/null", os.O_RDWR), descriptor)
+        os.setuid(user)
+        os.execvp("sleep", ["sleep", "5432"])
+    if pid == wanted:
+        sys.exit()
+    os.waitpid(pid, 0)
+"""
+
+
+def test_a_reused_pid_is_no_session(machine: Machine) -> None:
+    session = machine.start()
+    pid = machine.outside(_supervisor(session["id"])).read_text().split()[0]
+    # All of it, since a number that is a session's too (setsid(2)) is not given again.
+    machine.run(f"pkill -KILL -u {machine.user}; true", root=True)
+    owner = str(machine.outside("~/").stat().st_uid)
+    machine.run([sys.executable, "-c", _REUSE, pid, owner], root=True)
+    assert f"{pid} sleep 5432" in machine.processes()
+    ended = machine.wait_state(session["id"], "ended")
+    assert ended["result"] == "failed"
+    machine.vizdash("stop", session["id"])
+    assert machine.leftovers() == [f"{pid} sleep 5432"]
+
+
+def test_programs_that_are_missing_are_named(machine: Machine) -> None:
+    machine.hide("Xvnc")
+    done = machine.vizdash("doctor", check=False)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if "Xvnc" in line]
+    assert "MISSING" in line
+    assert "apt-get install tigervnc-standalone-server" in line
+    assert done.stderr.splitlines()[-1].startswith("vizdash: doctor: missing: Xvnc")
+    size = ("--cpus", "1", "--memory", "64M")
+    done = machine.vizdash("start", "desktop", *size, "--wait", check=False)
+    assert done.returncode == 1
+    assert "failed at step xvnc: Xvnc is not installed" in done.stderr
+    assert machine.leftovers() == []

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Callable
+from pathlib import Path
 
-from vizdash.config import Config
+import platformdirs
+
+from vizdash.config import Cluster, Config
 from vizdash.engines import Engine
 from vizdash.engines.local import LocalEngine
 from vizdash.engines.slurm import SlurmEngine
 from vizdash.errors import VizdashError
+from vizdash.files import read_own, write_whole
 from vizdash.service import Service
 from vizdash.sessions.folder import sessions_root
-from vizdash.transport.base import Command, CommandRunner
+from vizdash.sessions.store import RemoteStore
+from vizdash.transport.base import Command, CommandRunner, PortForwarder, Prompter
 from vizdash.transport.forward import HereForwarder, SshForwarder
 from vizdash.transport.local import LocalRunner
+from vizdash.transport.ways import AutoForwarder
 
 #: Words of sinfo on a cluster whose controller does not answer: still a cluster.
 _DOWN = ("contact slurm controller", "connection refused", "timed out", "no route")
 
 
-async def connect(config: Config, runner: CommandRunner | None = None) -> Service:
-    """The service for the chosen cluster, with Slurm where its ``sinfo`` answers, else local."""
+async def connect(
+    config: Config, prompter: Prompter, runner: CommandRunner | None = None
+) -> Service:
+    """The service for the chosen cluster, with Slurm where its ``sinfo`` answers, else local.
+
+    A cluster with a ``host`` is reached by SSH, when something is first asked of it; ``prompter``
+    asks a person what the login wants to know.
+    """
+    if config.cluster.host and config.cluster.engine != "local":
+        return _remote(config, prompter)
     commands = runner or LocalRunner()
     wanted = config.cluster.engine
     if wanted == "auto":
@@ -29,7 +44,48 @@ async def connect(config: Config, runner: CommandRunner | None = None) -> Servic
         engine: Engine = LocalEngine(sessions_root())
         return Service(config, engine, commands, HereForwarder())
     engine = SlurmEngine(commands, user=getpass.getuser())
-    return Service(config, engine, commands, SshForwarder())
+    ways: dict[str, PortForwarder] = {"ssh": SshForwarder()}
+    return Service(config, engine, commands, _ways(config.cluster, ways))
+
+
+def _remote(config: Config, prompter: Prompter) -> Service:
+    from vizdash.transport.ssh.link import SshLink
+    from vizdash.transport.ssh.runner import SshRunner
+    from vizdash.transport.ssh.ways import HopForwarder, LoginSshForwarder, SshRemote
+
+    runner = SshRunner(SshLink(config.cluster.host, prompter))
+    ways: dict[str, PortForwarder] = {
+        "ssh": LoginSshForwarder(runner),
+        "hop": HopForwarder(runner),
+    }
+    return Service(
+        config,
+        SlurmEngine(runner, user=""),
+        runner,
+        _ways(config.cluster, ways),
+        store=RemoteStore(runner),
+        remote=SshRemote(runner),
+    )
+
+
+def _ways(cluster: Cluster, ways: dict[str, PortForwarder]) -> AutoForwarder:
+    """The ways that this cluster may take, beginning with the one that worked last."""
+    only = "" if cluster.tunnel == "auto" or cluster.tunnel not in ways else cluster.tunnel
+    memory = Path(platformdirs.user_cache_dir("vizdash")) / f"tunnel-{cluster.name}"
+    return AutoForwarder(
+        ways, only=only, first=(read_own(memory) or "").strip(), remember=_writer(memory)
+    )
+
+
+def _writer(memory: Path) -> Callable[[str], None]:
+    def write(way: str) -> None:
+        try:
+            memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_whole(memory, f"{way}\n")
+        except OSError:
+            return  # a convenience: it is found again by trying
+
+    return write
 
 
 async def slurm_answers(runner: CommandRunner) -> bool:

@@ -47,9 +47,13 @@ async def examine(service: Service) -> tuple[Finding, ...]:
     runner = LocalRunner()
     findings = [await _engine(service)]
     local = service.engine.name == "local"
+    if service.remote is not None and not findings[0].ok:
+        return tuple(findings)
     for program, purpose, package in _LOCAL if local else _SLURM:
-        there = runner.has(program)
+        there = service.has(program)
         mend = f"apt-get install {package} (or: make system)"
+        if service.remote is not None:
+            mend = f"it is not on your PATH on {service.remote.link.host}: load its module there"
         findings.append(Finding(program, there, purpose, mend))
     if local:
         page = Path("/usr/share/novnc/vnc.html")
@@ -57,7 +61,8 @@ async def examine(service: Service) -> tuple[Finding, ...]:
             Finding("noVNC", page.is_file(), str(page), "apt-get install novnc (or: make system)")
         )
         findings.append(await _version(runner, "apptainer", "optional: sessions from images"))
-    findings.append(await asyncio.to_thread(_state_folder))
+    if service.remote is None:
+        findings.append(await asyncio.to_thread(_state_folder))
     browser = have_browser()
     words = "here" if browser else "none here: vizdash shows the address to open instead"
     findings.append(Finding("browser", True, words))
@@ -69,7 +74,8 @@ async def _engine(service: Service) -> Finding:
         info = await service.info()
         nodes = await service.engine.nodes()
     except VizdashError as e:
-        return Finding("engine", False, e.line, "is the cluster up, and this machine a part of it?")
+        mend = "is the cluster up, and this machine a part of it?"
+        return Finding("engine", False, e.line, e.mend or mend)
     words = f"{info.name} {info.version} on {info.cluster}, {len(nodes)} nodes, you are {info.user}"
     return Finding("engine", True, words)
 

@@ -63,6 +63,10 @@ class Unreachable(VizdashError):
     """The engine, a host or a socket did not answer."""
 
 
+class ConnectionLost(Unreachable):
+    """The connection broke while a command ran: it may have done its work, or not."""
+
+
 class TimedOut(VizdashError):
     """Something took longer than it was given."""
 

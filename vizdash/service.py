@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -28,9 +28,12 @@ from vizdash.model import (
     Snapshot,
 )
 from vizdash.model.image import version_of
-from vizdash.sessions import browser, folder, listing, routes, submit
+from vizdash.sessions import browser, listing, routes, submit
 from vizdash.sessions.fit import Fit, fit
-from vizdash.transport.base import CommandRunner, PortForwarder
+from vizdash.sessions.folder import Status
+from vizdash.sessions.handin import hand_in
+from vizdash.sessions.store import LocalStore, SessionStore
+from vizdash.transport.base import CommandRunner, PortForwarder, Remote
 
 #: Seconds that what is known of partitions, and of other people's jobs, stays good.
 _PARTITIONS_S = 60.0
@@ -53,13 +56,22 @@ class Service:
     """Everything a face of vizdash may do with one cluster. Methods raise VizdashError."""
 
     def __init__(
-        self, config: Config, engine: Engine, runner: CommandRunner, forwarder: PortForwarder
+        self,
+        config: Config,
+        engine: Engine,
+        runner: CommandRunner,
+        forwarder: PortForwarder,
+        *,
+        store: SessionStore | None = None,
+        remote: Remote | None = None,
     ) -> None:
         self.config = config
         self.engine = engine
         self.images = ImageWatch(runner, config.cluster, here=engine.name == "local")
+        self.remote = remote
         self._runner = runner
         self._forwarder = forwarder
+        self._store = store or LocalStore()
         self._kept = _Kept()
         self._pages: list[browser.RedirectFile] = []
 
@@ -68,6 +80,10 @@ class Service:
     async def info(self) -> EngineInfo:
         """Who and what the engine is."""
         return await self.engine.info()
+
+    def has(self, program: str) -> bool:
+        """Whether the machine that the engine's commands run on has ``program``."""
+        return self._runner.has(program)
 
     async def snapshot(self, *, all_users: bool = True, images: bool = True) -> Snapshot:
         """Ask for everything once. The user's own jobs are asked for every time, those of
@@ -80,7 +96,7 @@ class Service:
         partition = self._partition(partitions)
         members = tuple(n for n in nodes if partition is None or partition.name in n.partitions)
         found = await self.images.matrix(members, _PATIENCE_S) if images else self.images.now
-        sessions = await asyncio.to_thread(listing.sessions_of, (*mine, *others), info.user)
+        sessions = await self._listed((*mine, *others), info.user)
         return Snapshot(
             cluster=info.cluster,
             engine=f"{info.name} {info.version}",
@@ -99,7 +115,7 @@ class Service:
         """The user's own sessions, or everybody's."""
         info = await self.engine.info()
         jobs = await self.engine.jobs(user=None if all_users else info.user)
-        return await asyncio.to_thread(listing.sessions_of, jobs, info.user)
+        return await self._listed(jobs, info.user)
 
     async def find(self, word: str) -> Session:
         """The session called ``word``: its id, its start, or its job's id. One's own first; an
@@ -168,20 +184,9 @@ class Service:
             raise Refused(f"{app.name} was not started", verdict.refusal, mend)
         version = request.image or version_of(self.images.now.images, image)
         prepared = submit.Prepared(submit.new_id(), app, runtime, image, version)
-        job = submit.job_request(
-            request,
-            prepared,
-            self.config.cluster,
-            engine=self.engine.name,
-            output=folder.folder_of(prepared.session_id),
-            exclude=without,
+        job_id = await hand_in(
+            self.engine, self._store, self.config.cluster, request, prepared, exclude=without
         )
-        place = await asyncio.to_thread(folder.make_folder, prepared.session_id)
-        try:
-            job_id = await self.engine.submit(job)
-        except Refused:
-            await asyncio.to_thread(_remove, place)
-            raise
         await asyncio.to_thread(self._remember, request)
         return Session(
             id=prepared.session_id,
@@ -189,7 +194,7 @@ class Service:
             app=app.name,
             user=info.user,
             state=SessionState.PENDING,
-            partition=job.partition,
+            partition=request.partition or self.config.cluster.partition,
             reason="" if verdict.now else verdict.words,
             resources=request.resources,
             image_version=version,
@@ -208,10 +213,9 @@ class Service:
         if not session.mine:
             raise Refused(f"log of {session.id}", f"only {session.user} can read it")
         try:
-            path = folder.folder_of(session.id) / "job.log"
-            return await asyncio.to_thread(folder.tail, path, lines)
-        except (OSError, ValueError) as e:
-            why = "the job has not begun" if not session.node else str(e)
+            return await self._store.tail(session.id, lines)
+        except NotFound as e:
+            why = "the job has not begun" if not session.node else e.why
             raise NotFound(f"log of {session.id}", why) from e
 
     # ------------------------------------------------------------------ opening
@@ -223,8 +227,11 @@ class Service:
         if session.state is not SessionState.READY:
             why = f"it is {session.state}" + (f": {session.reason}" if session.reason else "")
             raise Refused(f"session {session.id} can't be opened", why)
-        connection = await asyncio.to_thread(folder.read_connection, session.id)
-        return await routes.open_route(connection, self._forwarder)
+        connection = await self._store.connection(session.id)
+        ports = None
+        if self.remote is not None and self.config.cluster.route != "direct":
+            ports = self.remote.open_port
+        return await routes.open_route(connection, self._forwarder, ports)
 
     async def open_browser(self, route: routes.Route) -> bool:
         """Start the user's browser; False when there's none here: then show the address."""
@@ -240,6 +247,8 @@ class Service:
         for page in self._pages:
             page.remove()
         await self.images.close()
+        if self.remote is not None:
+            await self.remote.close()
 
     # ------------------------------------------------------------------ the last choice
 
@@ -283,6 +292,11 @@ class Service:
         here = self._runner.has("apptainer") and image.exists()
         return "apptainer" if here or request.image else "host"
 
+    async def _listed(self, jobs: Collection[Job], user: str) -> tuple[Session, ...]:
+        """Sessions of jobs, with what they left in their folders."""
+        told = await self._store.statuses(listing.need_status(jobs, user))
+        return listing.sessions_of(jobs, user, status_of=lambda id: told.get(id, Status()))
+
     async def _own_jobs(self) -> tuple[Job, ...]:
         return await self.engine.jobs(user=(await self.engine.info()).user)
 
@@ -323,13 +337,6 @@ class Service:
 def _called(word: str, sessions: tuple[Session, ...]) -> list[Session]:
     exact = [s for s in sessions if word in {s.id, s.job_id}]
     return exact or [s for s in sessions if len(word) >= 3 and s.id.startswith(word)]
-
-
-def _remove(place: Path) -> None:
-    """Take back a folder that no job will use."""
-    for left in place.iterdir():
-        left.unlink(missing_ok=True)
-    place.rmdir()
 
 
 def request_for(app: App, choices: Mapping[str, object], preset: str = "") -> SessionRequest:

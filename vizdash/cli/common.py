@@ -14,6 +14,7 @@ import click
 
 from vizdash import __version__
 from vizdash.actions import REGISTRY
+from vizdash.cli.prompt import Terminal
 from vizdash.config import Config, Explained, load
 from vizdash.config.fields import GEOMETRY
 from vizdash.connect import connect
@@ -27,12 +28,15 @@ class Options:
     """The options that every verb takes."""
 
     cluster: str = ""
+    host: str = ""
     config: str = ""
     read_only: bool = False
 
     def load(self) -> tuple[Config, tuple[Explained, ...]]:
         """The configuration with these flags on top."""
-        return load(path=self.config, cluster=self.cluster, read_only=self.read_only)
+        return load(
+            path=self.config, cluster=self.cluster, host=self.host, read_only=self.read_only
+        )
 
 
 class _Parsed(click.ParamType[int]):
@@ -62,9 +66,10 @@ def geometry_of(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 
 def common(f: Callable[..., None]) -> Callable[..., None]:
-    """--cluster, --config and --read-only may stand before or after the verb."""
+    """--cluster, --host, --config and --read-only may stand before or after the verb."""
     for option in (
         click.option("--cluster", default="", help="A cluster of the config."),
+        click.option("--host", default="", help="Its login host, [user@]host[:port], by SSH."),
         click.option("--config", "config_path", default="", help="Another config file."),
         click.option("--read-only", is_flag=True, help="Change nothing."),
     ):
@@ -76,6 +81,7 @@ def options_of(ctx: click.Context, values: dict[str, Any]) -> Options:
     above: Options = ctx.obj or Options()
     return Options(
         cluster=values.pop("cluster") or above.cluster,
+        host=values.pop("host") or above.host,
         config=values.pop("config_path") or above.config,
         read_only=values.pop("read_only") or above.read_only,
     )
@@ -89,7 +95,7 @@ def run(options: Options, work: Callable[[Service], Coroutine[Any, Any, None]]) 
         task = asyncio.current_task()
         assert task is not None
         _on_signals(task.cancel)
-        service = await connect(config)
+        service = await connect(config, Terminal())
         try:
             await work(service)
         finally:
@@ -131,10 +137,13 @@ def _dashboard(options: Options) -> None:
         raise UsageError("the dashboard needs a terminal", "", "scripts use the verbs: see --help")
     config, _ = options.load()
     from vizdash.ui.app import VizdashApp
+    from vizdash.ui.screens.prompt import Asker
 
     async def whole() -> None:
-        service = await connect(config)
+        asker = Asker()
+        service = await connect(config, asker)
         app = VizdashApp(service)
+        asker.app = app
         _on_signals(app.exit)
         try:
             await app.run_async()

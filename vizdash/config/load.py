@@ -32,6 +32,7 @@ def load(
     *,
     path: str = "",
     cluster: str = "",
+    host: str = "",
     read_only: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> tuple[Config, tuple[Explained, ...]]:
@@ -47,7 +48,11 @@ def load(
     over: dict[str, tuple[str, str]] = {}
     if wanted := cluster or environ.get("VIZDASH_CLUSTER", ""):
         over["default_cluster"] = (wanted, "--cluster" if cluster else "VIZDASH_CLUSTER")
-    config = schema.config(merged, wanted)
+    login = host or environ.get("VIZDASH_HOST", "")
+    config = schema.config(merged, wanted, login)
+    if login:
+        name = config.cluster.name
+        over[f"clusters.{name}.host"] = (login, "--host" if host else "VIZDASH_HOST")
     if read_only or environ.get("VIZDASH_READ_ONLY", "") not in {"", "0"}:
         over["read_only"] = ("true", "--read-only" if read_only else "VIZDASH_READ_ONLY")
         config = replace(config, read_only=True)

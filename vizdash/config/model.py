@@ -90,10 +90,16 @@ class Cluster:
     Slurm's default one. ``ports`` is the inclusive range of the direct route. Built images wait
     for their deploy in ``image_store`` (empty: a folder of the user's own data); ``audit_log``
     is the file that tells who did what to the images.
+
+    ``host`` (``[user@]host[:port]``) is the login host of a cluster that this machine is no part
+    of, reached by SSH. ``tunnel`` is the way to a node: ``ssh`` (the login host's own), ``srun``
+    (a step of the session's job), ``hop`` (this machine's keys), or ``auto``: found by trying.
     """
 
     name: str
     engine: str = "auto"
+    host: str = ""
+    tunnel: str = "auto"
     partition: str = ""
     account: str = ""
     qos: str = ""

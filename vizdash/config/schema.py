@@ -112,8 +112,22 @@ def _deploy(item: Item) -> Deploy:
     return Deploy(**f.mapping(item, _DEPLOY))
 
 
+def _host(item: Item) -> str:
+    """A login host. One that begins with a dash would be an option somewhere."""
+    value = f.text(item)
+    if not HOST.fullmatch(value):
+        raise item.error(f"{value!r} is no host", "write e.g. me@login.example.org")
+    return value
+
+
+HOST = re.compile(
+    r"(?:[^\s@:/-][^\s@:/]*@)?(?:[^\s@:/\[-][^\s@:/]*|\[[0-9a-fA-F:.%]+\])(?::\d{1,5})?"
+)
+
 _CLUSTER: dict[str, Reader] = {
     "engine": f.choice("auto", "slurm", "local"),
+    "host": _host,
+    "tunnel": f.choice("auto", "ssh", "srun", "hop"),
     "partition": f.text,
     "account": f.text,
     "qos": f.text,
@@ -222,14 +236,38 @@ def key_paths(below: Mapping[str, Any] = _TOP, path: str = "") -> Iterator[str]:
             yield here
 
 
-def config(item: Item, cluster: str = "") -> Config:
-    """The typed configuration, with ``cluster`` (or the default one) chosen.
+def _reached(
+    clusters: dict[str, Cluster], cluster: str, default: str, host: str
+) -> tuple[dict[str, Cluster], str]:
+    """The clusters and the chosen one for ``--host``: the named one, one of this host, the
+    default one if it's this machine's, or a new one.
+    """
+    if not HOST.fullmatch(host):
+        raise UsageError(f"host {host!r}", "that is no host", "write e.g. me@login.example.org")
+    same = (name for name, one in clusters.items() if one.host == host)
+    name = cluster or next(same, "")
+    if not name and default in clusters and default != HERE and not clusters[default].host:
+        name = default
+    if not name:
+        name = host.rpartition("@")[2].strip("[]")
+        clusters = {**clusters, name: Cluster(name)}
+    if name in clusters:
+        clusters = {**clusters, name: replace(clusters[name], host=host)}
+    return clusters, name
+
+
+def config(item: Item, cluster: str = "", host: str = "") -> Config:
+    """The typed configuration, with ``cluster`` (or the default one) chosen, reached by SSH at
+    ``host`` when that's given.
 
     Raises ConfigError for a bad value and UsageError for a cluster that isn't there.
     """
     values: dict[str, Any] = f.mapping(item, _TOP)
     clusters: dict[str, Cluster] = values.get("clusters") or {HERE: Cluster(HERE)}
-    wanted = cluster or values.get("default_cluster", "") or next(iter(clusters))
+    default = values.get("default_cluster", "") or next(iter(clusters))
+    if host:
+        clusters, cluster = _reached(clusters, cluster, default, host)
+    wanted = cluster or default
     if wanted not in clusters:
         why, hint = f"cluster {wanted!r}", f.nearest(wanted, tuple(clusters))
         if not cluster:

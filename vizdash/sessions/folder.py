@@ -69,7 +69,11 @@ class Status:
 
 def read_connection(session_id: str) -> Connection:
     """The connection file. Raises NotFound when there's none (yet, or any more)."""
-    values = read_pairs(folder_of(session_id) / "connection")
+    return connection_of(session_id, read_pairs(folder_of(session_id) / "connection"))
+
+
+def connection_of(session_id: str, values: Mapping[str, str] | None) -> Connection:
+    """What a connection file says. Raises NotFound when it is not there, or another's."""
     if values is None or values.get("SESSION_ID") != session_id:
         raise NotFound(f"session {session_id}", "it has no connection file", "is it ready?")
     port = values.get("VNC_PORT", "")
@@ -90,7 +94,12 @@ def read_connection(session_id: str) -> Connection:
 
 def read_status(session_id: str) -> Status:
     """The status file; an empty Status when the job has not written one."""
-    values: Mapping[str, str] = read_pairs(folder_of(session_id) / "status") or {}
+    return status_of(read_pairs(folder_of(session_id) / "status"))
+
+
+def status_of(values: Mapping[str, str] | None) -> Status:
+    """What a status file says."""
+    values = values or {}
     return Status(
         state=values.get("STATE", ""),
         step=values.get("STEP", ""),
@@ -102,7 +111,11 @@ def read_status(session_id: str) -> Status:
 
 def read_pairs(path: Path) -> dict[str, str] | None:
     """``KEY=VALUE`` lines of a file that is ours; None when it isn't there or isn't ours."""
-    text = read_own(path)
+    return pairs_of(read_own(path))
+
+
+def pairs_of(text: str | None) -> dict[str, str] | None:
+    """``KEY=VALUE`` lines of a text; None for none."""
     if text is None:
         return None
     pairs = (line.partition("=") for line in text.split("\n") if "=" in line)

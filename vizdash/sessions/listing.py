@@ -8,7 +8,7 @@ from vizdash.engines.slurm.reasons import reason_words
 from vizdash.model import Job, JobState, Resources, Session, SessionState
 from vizdash.model.gres import gpu_count
 from vizdash.sessions.comment import Claim, decode
-from vizdash.sessions.folder import Status, read_status
+from vizdash.sessions.folder import Status
 
 _RESULTS = {
     JobState.COMPLETED: "finished",
@@ -29,17 +29,21 @@ _CAUSES = {
 }
 
 
+#: States in which the job's own folder says more.
+_TELLING = {SessionState.ENDED, SessionState.ENDING, SessionState.STARTING}
+
+
 def sessions_of(
     jobs: Iterable[Job],
     user: str,
     *,
-    status_of: Callable[[str], Status] = read_status,
+    status_of: Callable[[str], Status] = lambda session_id: Status(),
 ) -> tuple[Session, ...]:
     """The sessions among ``jobs``, live ones first, newest first.
 
-    ``status_of`` reads what the job wrote into its folder: asked for ``user``'s own only, since
-    nobody else's folder can be read. A comment is a claim, so a second job with the id of a
-    first one of the same user does not hide it: rows are told apart by their job.
+    ``status_of`` tells what the jobs named by ``need_status`` wrote into their folders. A comment
+    is a claim, so a second job with the id of a first one of the same user does not hide it: rows
+    are told apart by their job.
     """
     found = []
     for job in jobs:
@@ -50,6 +54,14 @@ def sessions_of(
     return tuple(found)
 
 
+def need_status(jobs: Iterable[Job], user: str) -> tuple[str, ...]:
+    """The session ids whose folders say more than the jobs do: ``user``'s own only, since nobody
+    else's folder can be read, and only those on their way up or down.
+    """
+    claims = ((job, decode(job.comment)) for job in jobs if job.user == user)
+    return tuple(c.id for job, c in claims if c and _state(job.state, c.state) in _TELLING)
+
+
 def _order(job_id: str) -> tuple[int, str]:
     head = job_id.partition("_")[0]
     return (int(head), job_id) if head.isdigit() else (0, job_id)
@@ -58,7 +70,7 @@ def _order(job_id: str) -> tuple[int, str]:
 def _session(job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], Status]) -> Session:
     state = _state(job.state, claim.state)
     status = Status()
-    if mine and state in {SessionState.ENDED, SessionState.ENDING, SessionState.STARTING}:
+    if mine and state in _TELLING:
         status = status_of(claim.id)
     ready = state is SessionState.READY
     result, step, error = _end(job, claim, status) if state is SessionState.ENDED else ("", "", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -51,20 +52,32 @@ def novnc_url(host: str, port: int, password: str) -> str:
     return f"http://{shown}:{port}/vnc.html#{settings}"
 
 
-async def open_route(connection: Connection, forwarder: PortForwarder) -> Route:
-    """Make the way: to a Unix socket a tunnel, to a port the direct address.
+async def open_route(
+    connection: Connection,
+    forwarder: PortForwarder,
+    ports: Callable[[str, int], Awaitable[Forward]] | None = None,
+) -> Route:
+    """Make the way: to a Unix socket a tunnel, to a port the direct address, or with ``ports`` a
+    tunnel too.
 
     Raises Unreachable when the node can't be reached, NotFound when the connection file names
     no way at all.
     """
+    if connection.port and ports is not None:
+        forward = await ports(connection.node_ip or connection.node, connection.port)
+        return await _tunnel(connection, forward)
     if connection.port:
         host = connection.node_ip or connection.node
         url = novnc_url(host, connection.port, connection.password)
         return Route("direct", url, host, connection.port)
     if not connection.web_socket:
         raise NotFound("the connection file", "it names neither a socket nor a port")
-    forward = await forwarder.open(connection.node, connection.web_socket)
-    listener = Listener(forward.path)
+    forward = await forwarder.open(connection.node, connection.web_socket, job_id=connection.job_id)
+    return await _tunnel(connection, forward)
+
+
+async def _tunnel(connection: Connection, forward: Forward) -> Route:
+    listener = Listener(forward.dial)
     try:
         await listener.start()
     except BaseException:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from vizdash.config import App, Cluster
 from vizdash.config.fields import GEOMETRY
@@ -55,7 +54,7 @@ def job_request(
     cluster: Cluster,
     *,
     engine: str,
-    output: Path,
+    output: str,
     exclude: tuple[str, ...] = (),
 ) -> JobRequest:
     """The job for ``request``. Raises NotFound for a missing job script, Refused for one that
@@ -79,7 +78,7 @@ def job_request(
         session_id=prepared.session_id,
         app=app.name,
         comment=comment.encode(claim),
-        output=str(output / "job.log"),
+        output=f"{output}/job.log",
         resources=request.resources,
         node=request.node,
         account=request.account or cluster.account,

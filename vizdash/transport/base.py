@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from vizdash.errors import CommandFailed
+from vizdash.model.link import Link, Prompt
 
 #: Characters of a followed command's output that are kept.
 KEPT = 64 * 1024
@@ -80,12 +81,84 @@ async def follow(
     return result
 
 
+class Reader(Protocol):
+    """The reading end of a byte stream."""
+
+    async def read(self, n: int = -1, /) -> bytes:
+        """At most ``n`` bytes, as soon as there are any; none at the end. Raises OSError."""
+        ...
+
+
+class Writer(Protocol):
+    """The writing end of a byte stream."""
+
+    def write(self, data: bytes, /) -> None:
+        """Take ``data``."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until there's room for more. Raises OSError."""
+        ...
+
+    def can_write_eof(self) -> bool:
+        """Whether the end can be told alone."""
+        ...
+
+    def write_eof(self) -> None:
+        """Tell the end; reading goes on."""
+        ...
+
+    def close(self) -> None:
+        """End both directions."""
+        ...
+
+
+class Pipe(Protocol):
+    """A running command whose input and output are byte streams."""
+
+    @property
+    def reader(self) -> Reader:
+        """Its standard output."""
+        ...
+
+    @property
+    def writer(self) -> Writer:
+        """Its standard input."""
+        ...
+
+    async def wait(self) -> str:
+        """Return, with its last word on stderr, once it has ended."""
+        ...
+
+    async def close(self) -> None:
+        """End it."""
+        ...
+
+
+class PipeRunner(CommandRunner, Protocol):
+    """A CommandRunner that can leave a command running."""
+
+    async def pipe(self, argv: Sequence[str]) -> Pipe:
+        """Start it. Raises Unreachable when it can't be started."""
+        ...
+
+
+class Prompter(Protocol):
+    """Asks a person."""
+
+    async def ask(self, prompt: Prompt) -> tuple[str, ...] | None:
+        """What was typed into each field (nothing, for a question); None: no, or never mind.
+
+        There's no time limit. Raises Unreachable where there's nobody to ask.
+        """
+        ...
+
+
 class Forward(Protocol):
     """A live way to a socket; close it to end it."""
 
-    @property
-    def path(self) -> str:
-        """A Unix socket on this machine that leads to the far one."""
+    async def dial(self) -> tuple[Reader, Writer]:
+        """A new connection to the far socket. Raises OSError or Unreachable."""
         ...
 
     async def wait_lost(self) -> str:
@@ -100,11 +173,36 @@ class Forward(Protocol):
 class PortForwarder(Protocol):
     """Makes a Unix socket of a node reachable on this machine."""
 
-    async def open(self, node: str, socket: str) -> Forward:
-        """Lead a local Unix socket to ``socket`` on ``node``.
+    async def open(self, node: str, socket: str, *, job_id: str = "") -> Forward:
+        """A way to ``socket`` on ``node``, made by job ``job_id``.
 
         Raises Unreachable, with ssh's own words, when the node can't be reached.
         """
+        ...
+
+
+class Remote(Protocol):
+    """The connection to a cluster that this machine is not a part of."""
+
+    @property
+    def link(self) -> Link:
+        """How it stands."""
+        ...
+
+    def watch(self, watcher: Callable[[Link], None]) -> None:
+        """Call ``watcher`` at every change of it."""
+        ...
+
+    async def log_in(self) -> None:
+        """Try to come back now, asking a person what has to be asked. Raises VizdashError."""
+        ...
+
+    async def open_port(self, host: str, port: int) -> Forward:
+        """A way to a TCP port that the login host reaches."""
+        ...
+
+    async def close(self) -> None:
+        """End it."""
         ...
 
 

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vizdash.errors import Unreachable, last_line
+from vizdash.transport.base import Reader, Writer
 
 #: Options that a tunnel needs whatever ~/.ssh/config says; host keys are always checked.
-_SSH_OPTIONS = (
+SSH_OPTIONS = (
     "BatchMode=yes",
     "ConnectTimeout=10",
     "ControlMaster=no",
@@ -40,6 +41,10 @@ class HereForward:
         """The socket itself."""
         return self._path
 
+    async def dial(self) -> tuple[Reader, Writer]:
+        """See Forward.dial."""
+        return await asyncio.open_unix_connection(self._path)
+
     async def wait_lost(self) -> str:
         """Return once the socket is gone (looked at every second)."""
         while await asyncio.to_thread(Path(self._path).exists):
@@ -53,7 +58,7 @@ class HereForward:
 class HereForwarder:
     """For sessions of this machine."""
 
-    async def open(self, node: str, socket: str) -> HereForward:
+    async def open(self, node: str, socket: str, *, job_id: str = "") -> HereForward:
         """Raises Unreachable when there's no such socket."""
         if not await asyncio.to_thread(Path(socket).is_socket):
             raise Unreachable(f"session on {node}", "its socket is gone: it may have ended")
@@ -74,6 +79,10 @@ class SshForward:
     def path(self) -> str:
         """The near socket."""
         return str(self._folder / "s")
+
+    async def dial(self) -> tuple[Reader, Writer]:
+        """See Forward.dial."""
+        return await asyncio.open_unix_connection(self.path)
 
     @property
     def words(self) -> str:
@@ -132,10 +141,10 @@ class SshForwarder:
     def __init__(self, ssh: Sequence[str] = ("ssh",)) -> None:
         self._ssh = tuple(ssh)
 
-    async def open(self, node: str, socket: str) -> SshForward:
+    async def open(self, node: str, socket: str, *, job_id: str = "") -> SshForward:
         """See PortForwarder.open."""
         folder = Path(tempfile.mkdtemp(prefix="vizdash-"))
-        options = [word for option in _SSH_OPTIONS for word in ("-o", option)]
+        options = [word for option in SSH_OPTIONS for word in ("-o", option)]
         argv = [*self._ssh, "-T", *options, "-L", f"{folder}/s:{socket}", node, "exec cat"]
         try:
             process = await asyncio.create_subprocess_exec(

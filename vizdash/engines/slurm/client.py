@@ -17,7 +17,9 @@ _ENDED = ("already completing or completed", "already finished")
 
 
 class SlurmEngine:
-    """Slurm on the machine that ``runner`` reaches, as the user named ``user`` there."""
+    """Slurm on the machine that ``runner`` reaches, as the user named ``user`` there (empty:
+    asked for there).
+    """
 
     name = "slurm"
 
@@ -30,6 +32,7 @@ class SlurmEngine:
     async def info(self) -> EngineInfo:
         """Name and version of the cluster. root and SlurmUser may act on everyone's jobs."""
         if self._info is None:
+            self._user = self._user or (await self._ask(commands.whoami())).stdout.strip()
             told = parse.config((await self._ask(commands.show_config())).stdout)
             self._info = EngineInfo(
                 name=self.name,

@@ -251,6 +251,11 @@ def show_config() -> Command:
     return _scontrol("show", "config")
 
 
+def whoami() -> Command:
+    """Ask for the name that jobs will carry."""
+    return Command(("id", "-un"), timeout_s=QUERY_TIMEOUT_S)
+
+
 def _scontrol(*arguments: str) -> Command:
     return Command((*_env(_SCONTROL), "scontrol", *arguments), timeout_s=QUERY_TIMEOUT_S)
 

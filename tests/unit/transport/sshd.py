@@ -1,0 +1,284 @@
+"""An SSH server of this process that runs real commands, and a wire that can be cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+
+@dataclass
+class Behaviour:
+    """How the server treats its clients; the counters are what it saw."""
+
+    keys: list[asyncssh.SSHKey] = field(default_factory=list)
+    password: str = ""
+    #: Rounds of keyboard-interactive: each (instructions, ((prompt, echo), ...), answers).
+    rounds: list[tuple[str, tuple[tuple[str, bool], ...], tuple[str, ...]]] = field(
+        default_factory=list
+    )
+    both: bool = False
+    banner: str = ""
+    shell: Sequence[str] = ("/bin/sh", "-c")
+    noise: str = ""
+    max_sessions: int = 10
+    grace_s: float = 0
+    sockets: bool = True
+    open_now: int = 0
+    most_open: int = 0
+    logins: int = 0
+    tried: list[str] = field(default_factory=list)
+    ran: list[str] = field(default_factory=list)
+
+
+class Server(asyncssh.SSHServer):
+    def __init__(self, how: Behaviour) -> None:
+        self.how = how
+        self.round = 0
+        self.partial = False
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self.conn = conn
+        if self.how.grace_s:
+            asyncio.get_running_loop().call_later(self.how.grace_s, self._hang_up)
+
+    def _hang_up(self) -> None:
+        if not self.conn.get_extra_info("username") or not getattr(self, "inside", False):
+            self.conn.abort()
+
+    def begin_auth(self, username: str) -> bool:
+        self.user = username
+        if self.how.banner:
+            self.conn.send_auth_banner(self.how.banner)
+        return True
+
+    def auth_completed(self) -> None:
+        self.inside = True
+        self.how.logins += 1
+
+    def public_key_auth_supported(self) -> bool:
+        return bool(self.how.keys)
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return key.public_data in {k.public_data for k in self.how.keys}
+
+    def password_auth_supported(self) -> bool:
+        return bool(self.how.password)
+
+    def validate_password(self, username: str, password: str) -> bool:
+        self.how.tried.append(password)
+        return password == self.how.password
+
+    def kbdint_auth_supported(self) -> bool:
+        return bool(self.how.rounds)
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
+        self.round = 0
+        return self._challenge()
+
+    def _challenge(self) -> Any:
+        instructions, prompts, _ = self.how.rounds[self.round]
+        return "", instructions, "", list(prompts)
+
+    def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> Any:
+        self.how.tried.extend(responses)
+        if tuple(responses) != self.how.rounds[self.round][2]:
+            return False
+        self.round += 1
+        return True if self.round == len(self.how.rounds) else self._challenge()
+
+    def session_requested(self) -> Any:
+        how = self.how
+        if how.open_now >= how.max_sessions:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "open failed")
+        how.open_now += 1
+        how.most_open = max(how.most_open, how.open_now)
+        return asyncssh.SSHServerProcess(self._run, None, 3, False)
+
+    def unix_connection_requested(self, dest_path: str) -> Any:
+        return self.how.sockets
+
+    def connection_requested(self, *place: Any) -> Any:
+        return True
+
+    async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        """As sshd does: the command line goes to the user's login shell."""
+        how = self.how
+        line = process.command or ""
+        how.ran.append(line)
+        try:
+            if how.noise:
+                process.stdout.write(how.noise.encode())
+                process.stderr.write(how.noise.encode())
+            child = await asyncio.create_subprocess_exec(
+                *how.shell,
+                line,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+            feeding = asyncio.create_task(_copy(process.stdin, child.stdin, end=True))
+            pumps = [
+                asyncio.create_task(_copy(child.stdout, process.stdout)),
+                asyncio.create_task(_copy(child.stderr, process.stderr)),
+            ]
+            closed = asyncio.create_task(process.wait_closed())
+            ended = asyncio.create_task(child.wait())
+            both: set[asyncio.Task[Any]] = {closed, ended}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, 15)
+            code = await ended
+            await asyncio.gather(*pumps)
+            feeding.cancel()
+            with contextlib.suppress(asyncssh.Error, OSError):
+                process.exit(code if code >= 0 else 128 - code)
+        finally:
+            how.open_now -= 1
+        with contextlib.suppress(asyncssh.Error, OSError):
+            await closed
+
+
+async def _copy(source: Any, sink: Any, *, end: bool = False) -> None:
+    with contextlib.suppress(asyncssh.Error, OSError):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+    if end:
+        sink.close()
+
+
+@dataclass
+class Sshd:
+    how: Behaviour
+    port: int
+    host_key: asyncssh.SSHKey
+    server: asyncssh.SSHAcceptor
+
+    def known(
+        self, home: Path, name: str = "127.0.0.1", key: asyncssh.SSHKey | None = None
+    ) -> None:
+        """Put the host key into known_hosts."""
+        text = (key or self.host_key).export_public_key("openssh").decode().split()
+        file = home / ".ssh/known_hosts"
+        old = file.read_text() if file.exists() else ""
+        file.write_text(f"{old}[{name}]:{self.port} {text[0]} {text[1]}\n")
+
+
+@contextlib.asynccontextmanager
+async def sshd(
+    how: Behaviour, key: asyncssh.SSHKey | None = None, port: int = 0
+) -> AsyncIterator[Sshd]:
+    host_key = key or asyncssh.generate_private_key("ssh-ed25519")
+    server = await asyncssh.create_server(
+        lambda: Server(how), "127.0.0.1", port, server_host_keys=[host_key], encoding=None
+    )
+    try:
+        yield Sshd(how, server.get_port(), host_key, server)
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+class Wire:
+    """A TCP relay that can swallow everything, or reset its connections."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.dark = asyncio.Event()
+        self.light = asyncio.Event()
+        self.light.set()
+        self.made = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._socks: set[socket.socket] = set()
+
+    async def __aenter__(self) -> Wire:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        self._spawn(self._accept())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for sock in self._socks:
+            sock.close()
+
+    def cut(self) -> None:
+        """From now on nothing gets through, in neither direction, and nobody is told."""
+        self.light.clear()
+
+    def mend(self) -> None:
+        self.light.set()
+
+    def reset(self) -> None:
+        """A RST to both ends of every connection."""
+        for sock in tuple(self._socks):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._socks.discard(sock)
+            sock.close()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            near, _ = await loop.sock_accept(self._listener)
+            self.made += 1
+            near.setblocking(False)
+            self._spawn(self._serve(near))
+
+    async def _serve(self, near: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._socks.add(near)
+        await self.light.wait()
+        far = socket.socket()
+        far.setblocking(False)
+        self._socks.add(far)
+        with contextlib.suppress(OSError):
+            await loop.sock_connect(far, ("127.0.0.1", self.target))
+            await asyncio.gather(self._pump(near, far), self._pump(far, near))
+        for sock in (near, far):
+            self._socks.discard(sock)
+            sock.close()
+
+    async def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while data := await loop.sock_recv(source, 65536):
+            await self.light.wait()
+            await loop.sock_sendall(sink, data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+
+@dataclass
+class Person:
+    """Answers from a list, remembers what was asked; without an answer left, it never answers."""
+
+    answers: list[tuple[str, ...] | None] = field(default_factory=list)
+    asked: list[Any] = field(default_factory=list)
+    delay_s: float = 0
+
+    async def ask(self, prompt: Any) -> tuple[str, ...] | None:
+        self.asked.append(prompt)
+        await asyncio.sleep(self.delay_s)
+        if not self.answers:
+            await asyncio.Event().wait()
+        return self.answers.pop(0)

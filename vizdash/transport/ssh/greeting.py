@@ -1,0 +1,77 @@
+"""Who we are on the login host, and what it has: asked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: Programs that vizdash may want there.
+PROGRAMS = (
+    "sinfo", "squeue", "scontrol", "sbatch", "scancel", "srun", "ssh", "rsync", "apptainer",
+    "sacct", "clush", "python3",
+)  # fmt: skip
+
+#: Where Slurm comes from a profile or a module, a login shell knows its way; bash reads what
+#: sites write there.
+_SCRIPT = """
+mark=$1
+say() { printf '%s=%s\\n' "$1" "$2"; }
+if ! command -v squeue >/dev/null 2>&1 && command -v bash >/dev/null 2>&1; then
+  told=$(bash -lc 'printf "%s%s%s%s" "$1" "$PATH" "$1" "${SLURM_CONF:-}"' - "$mark" \\
+    2>/dev/null </dev/null)
+  case $told in
+    *"$mark"*"$mark"*)
+      told=${told#*"$mark"}
+      PATH=${told%"$mark"*}; export PATH
+      say path "$PATH"
+      say slurm_conf "${told##*"$mark"}"
+      ;;
+  esac
+fi
+say user "$(id -un)"
+say home "$HOME"
+say host "$(uname -n)"
+say runtime "${XDG_RUNTIME_DIR:-}"
+for name in PROGRAMS; do
+  if command -v "$name" >/dev/null 2>&1; then say has "$name"; fi
+done
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """``environ`` is what commands need on top of what a login shell's command gets."""
+
+    user: str
+    home: str
+    host: str
+    runtime_dir: str
+    programs: frozenset[str]
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+def argv(mark: str) -> tuple[str, ...]:
+    """The command that asks; ``mark`` is random."""
+    return ("sh", "-c", _SCRIPT.replace("PROGRAMS", " ".join(PROGRAMS)), "-", mark)
+
+
+def parse(text: str) -> Greeting:
+    """Its answer."""
+    values: dict[str, str] = {}
+    programs = set()
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        if key == "has":
+            programs.add(value)
+        else:
+            values.setdefault(key, value)
+    names = {"path": "PATH", "slurm_conf": "SLURM_CONF"}
+    environ = {name: values[key] for key, name in names.items() if values.get(key)}
+    return Greeting(
+        user=values.get("user", ""),
+        home=values.get("home", ""),
+        host=values.get("host", ""),
+        runtime_dir=values.get("runtime", ""),
+        programs=frozenset(programs),
+        environ=environ,
+    )

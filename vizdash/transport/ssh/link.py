@@ -1,0 +1,177 @@
+"""The one connection: made when first needed, watched, and made again when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import asyncssh
+
+from vizdash.errors import Refused, TimedOut, Unreachable, VizdashError
+from vizdash.model.link import Link, LinkState
+from vizdash.transport.base import Prompter
+from vizdash.transport.ssh.login import AsksPerson, Login, Secrets
+from vizdash.transport.ssh.settings import Target
+from vizdash.transport.ssh.words import lost_words
+
+#: Seconds between attempts to come back.
+_PAUSES = (0.5, 1, 2, 4, 8, 15, 30, 60)
+
+
+class SshLink:
+    """Holds one connection to ``host`` (``[user@]host[:port]``).
+
+    A lost connection is made again without asking anybody anything, with growing pauses. Where
+    that needs a secret, or is refused, nothing more is tried until a person wants it (``log_in``):
+    a password is never asked for in a loop, and a failed login never repeated by itself.
+    """
+
+    def __init__(self, host: str, prompter: Prompter) -> None:
+        self.host = host
+        self._target = Target.parse(host)
+        self._prompter = prompter
+        self._secrets = Secrets()
+        self._conn: asyncssh.SSHClientConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._typed = False
+        self._error: VizdashError | None = None
+        self.watchers: list[Callable[[Link], None]] = []
+        self.link = Link(self._target.host, LinkState.IDLE)
+
+    async def connection(self, wait_s: float) -> asyncssh.SSHClientConnection:
+        """The connection, made now if there was none yet, or once it is back.
+
+        Raises Unreachable, in words, when it isn't there after ``wait_s`` seconds (those of a
+        first login, in which a person may have to type, don't count).
+        """
+        if self.link.state is LinkState.IDLE:
+            self._start(self._first())
+        deadline = time.monotonic() + wait_s
+        tried = False
+        while True:
+            if self._conn is not None:
+                return self._conn
+            state = self.link.state
+            if tried or state in {LinkState.ASKS, LinkState.REFUSED, LinkState.CLOSED}:
+                raise self._why()
+            changed = self._changed
+            if state in {LinkState.IDLE, LinkState.CONNECTING}:
+                await changed.wait()
+                tried = self.link.state is not LinkState.CONNECTING
+                continue
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self._why()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), left)
+
+    async def log_in(self) -> None:
+        """Try now, asking a person what has to be asked. Raises VizdashError."""
+        if self.link.state in {LinkState.UP, LinkState.CONNECTING, LinkState.CLOSED}:
+            return
+        self._start(self._first())
+        await self.connection(0)
+
+    async def hop(self, host: str) -> asyncssh.SSHClientConnection:
+        """A connection to a host behind this one, by keys alone. Raises VizdashError."""
+        login = Login(self._prompter, self._secrets, quiet=True)
+        return await login.open(Target.parse(host), lambda exc: None, await self.connection(10))
+
+    async def close(self) -> None:
+        """End it for good."""
+        conn, self._conn = self._conn, None
+        self._set(LinkState.CLOSED)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if conn is not None:
+            conn.close()
+            with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
+                await asyncio.wait_for(conn.wait_closed(), 2)
+
+    # ------------------------------------------------------------------ attempts
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._task = asyncio.get_running_loop().create_task(work)
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """An attempt that failed for a reason nobody thought of leaves nobody waiting."""
+        if task is self._task and not task.cancelled() and (error := task.exception()):
+            self._error = Unreachable(self._target.host, f"{type(error).__name__}: {error}")
+            self._set(LinkState.REFUSED, self._error.why)
+
+    async def _first(self) -> None:
+        """A login at which a person may be asked."""
+        self._set(LinkState.CONNECTING)
+        try:
+            await self._attempt(quiet=False)
+        except (TimedOut, Unreachable) as e:
+            self._error = e
+            await self._mend(e.why)
+        except VizdashError as e:
+            self._error = e
+            self._set(LinkState.REFUSED, e.why or e.what)
+
+    async def _mend(self, cause: str) -> None:
+        """Come back by keys alone, for as long as it takes."""
+        if self._typed:
+            self._set(LinkState.ASKS, cause)
+            return
+        for attempt in range(1 << 30):
+            pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
+            self._set(LinkState.LOST, cause, retry_at=time.time() + pause)
+            await asyncio.sleep(pause)
+            self._set(LinkState.LOST, cause)
+            try:
+                await self._attempt(quiet=True)
+                return
+            except AsksPerson:
+                self._set(LinkState.ASKS, cause)
+                return
+            except (TimedOut, Unreachable) as e:
+                cause = e.why or cause
+            except VizdashError as e:
+                self._error = e
+                self._set(LinkState.REFUSED, e.why or e.what)
+                return
+
+    async def _attempt(self, *, quiet: bool) -> None:
+        login = Login(self._prompter, self._secrets, quiet=quiet)
+        conn: asyncssh.SSHClientConnection | None = None
+        conn = await login.open(self._target, lambda exc: self._lost(conn, exc))
+        self._conn = conn
+        self._typed = login.typed
+        self._error = None
+        self._set(LinkState.UP)
+
+    def _lost(self, conn: asyncssh.SSHClientConnection | None, exc: Exception | None) -> None:
+        if conn is None or conn is not self._conn or self.link.state is LinkState.CLOSED:
+            return
+        self._conn = None
+        cause = lost_words(exc)
+        self._error = Unreachable(self._target.host, f"the connection is lost: {cause}")
+        self._start(self._mend(cause))
+
+    def _set(self, state: LinkState, cause: str = "", retry_at: float | None = None) -> None:
+        self.link = Link(self._target.host, state, cause, retry_at)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        for watcher in self.watchers:
+            watcher(self.link)
+
+    def _why(self) -> VizdashError:
+        """Why there's no connection."""
+        link = self.link
+        if link.state is LinkState.ASKS:
+            why = f"the connection is lost ({link.cause}), and it asks you to log in again"
+            return AsksPerson(link.host, why)
+        if link.state is LinkState.CLOSED:
+            return Unreachable(link.host, "the connection was closed")
+        return self._error or Refused(link.host, link.cause)

@@ -1,0 +1,102 @@
+"""What the login to a cluster asks of a person: passwords, codes, and whether a host is known."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from vizdash.model.link import Prompt
+from vizdash.ui.format import escape_control
+from vizdash.ui.screens.confirm import Answer
+from vizdash.ui.theme import Span, line, lines
+
+
+class PromptScreen(ModalScreen[tuple[str, ...] | None]):
+    """What was typed into each field; () for yes; None for no. It waits as long as it takes."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Cancel", show=False),
+    ]
+
+    def __init__(self, prompt: Prompt) -> None:
+        super().__init__()
+        self._prompt = prompt
+
+    def compose(self) -> ComposeResult:
+        """What is said, then what is asked."""
+        prompt = self._prompt
+        with Vertical(classes="dialog", id="prompt") as dialog:
+            dialog.border_title = escape_control(prompt.title)
+            if prompt.lines:
+                with VerticalScroll(id="prompt-said", can_focus=False):
+                    yield Static(lines([line(escape_control(text)) for text in prompt.lines]))
+            for field in prompt.fields:
+                yield Static(lines([line(Span(escape_control(field.label), "muted"))]))
+                yield Input(password=not field.shown)
+            if prompt.fields:
+                hint = line(Span("Enter sends it, Escape gives up.", "muted"))
+                yield Static(lines([hint]))
+            else:
+                with Horizontal(classes="answers"):
+                    yield Answer("No", id="no")
+                    yield Answer(escape_control(prompt.yes.capitalize() or "Yes"), id="yes")
+
+    def on_mount(self) -> None:
+        """The first field, or no, has the focus."""
+        self.query(Input if self._prompt.fields else Answer).first().focus()
+
+    @on(Input.Submitted)
+    def _entered(self, event: Input.Submitted) -> None:
+        """The next field, or done."""
+        fields = list(self.query(Input))
+        at = fields.index(event.input)
+        if at + 1 < len(fields):
+            fields[at + 1].focus()
+        else:
+            self.dismiss(tuple(field.value for field in fields))
+
+    @on(Answer.Given)
+    def _answered(self, event: Answer.Given) -> None:
+        self.dismiss(() if event.answer.id == "yes" else None)
+
+    def action_cancel(self) -> None:
+        """Never mind."""
+        self.dismiss(None)
+
+
+class Asker:
+    """See Prompter: asks on the dashboard's screen. ``app`` is set once there is one."""
+
+    def __init__(self) -> None:
+        self.app: App[Any] | None = None
+
+    async def ask(self, prompt: Prompt) -> tuple[str, ...] | None:
+        """See Prompter.ask."""
+        assert self.app is not None
+        app, screen = self.app, PromptScreen(prompt)
+        got: asyncio.Future[tuple[str, ...] | None] = asyncio.get_running_loop().create_future()
+
+        def answered(answer: tuple[str, ...] | None) -> None:
+            if not got.done():
+                got.set_result(answer)
+
+        # The call comes from the connection's own tasks, so the app does it in its own time.
+        app.call_later(app.push_screen, screen, answered)
+        try:
+            return await got
+        finally:
+            if not got.done() or got.cancelled():
+                app.call_later(_withdraw, screen)
+
+
+def _withdraw(screen: PromptScreen) -> None:
+    """Take a question away that nobody waits for any more."""
+    if screen.is_attached and screen.is_current:
+        screen.dismiss(None)

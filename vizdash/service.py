@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 
 import platformdirs
@@ -261,7 +261,7 @@ class Service:
             request = SessionRequest(resources=resources, extra=extra, **values)
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
-        return request if request.app in self.config.apps else None
+        return request if _sound(request) and request.app in self.config.apps else None
 
     def _remember(self, request: SessionRequest) -> None:
         path = self._memory()
@@ -337,6 +337,14 @@ class Service:
 def _called(word: str, sessions: tuple[Session, ...]) -> list[Session]:
     exact = [s for s in sessions if word in {s.id, s.job_id}]
     return exact or [s for s in sessions if len(word) >= 3 and s.id.startswith(word)]
+
+
+def _sound(request: SessionRequest) -> bool:
+    """Whether what a file said has the right types: it may be another version's, or damaged."""
+    amounts, texts = astuple(request.resources), [*request.extra]
+    texts += [getattr(request, f.name) for f in fields(request) if f.type == "str"]
+    whole = all(type(amount) is int and amount >= 0 for amount in amounts)
+    return whole and all(amounts[:2]) and all(isinstance(text, str) for text in texts)
 
 
 def request_for(app: App, choices: Mapping[str, object], preset: str = "") -> SessionRequest:

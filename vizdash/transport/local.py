@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 
 from vizdash.errors import TimedOut, Unreachable
@@ -100,12 +101,22 @@ async def _follow(stream: asyncio.StreamReader, tell: Callable[[str], None]) -> 
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """End a process group: TERM, then KILL."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
+    """End a process group, its leader or not: TERM, then KILL for whoever is left."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # sudo(8) runs as root
+            os.killpg(process.pid, number)
+        deadline = time.monotonic() + _GRACE_S
+        while process.returncode is None or _lives(process.pid):
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.02)
+
+
+def _lives(group: int) -> bool:
     try:
-        await asyncio.wait_for(process.wait(), _GRACE_S)
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

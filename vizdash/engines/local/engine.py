@@ -8,6 +8,7 @@ import fcntl
 import getpass
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -105,14 +106,14 @@ class LocalEngine:
     def _jobs(self) -> Iterator[Job]:
         now = int(time.time())
         for folder, record in records.read_all(self._root):
-            status = _status(folder)
             alive = records.supervisor(folder) is not None
+            status = _status(folder)  # read last: it says how it ended before it goes
             if not alive and status.get("STATE") != "ended":
                 if records.age_s(folder) < _HATCH_S:
                     alive = True
                 else:
                     status = self._bury(folder, record)
-            if not alive and now - int(status.get("UPDATED") or 0) > _REMEMBER_S:
+            if not alive and now - _number(status.get("UPDATED", "")) > _REMEMBER_S:
                 continue
             yield _job(record, status, alive=alive, now=now)
 
@@ -210,6 +211,10 @@ def _ended(folder: Path) -> bool:
 def _status(folder: Path) -> dict[str, str]:
     text = read_own(folder / "status") or ""
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def _number(text: str) -> int:
+    return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else 0
 
 
 def _job(record: records.Record, status: dict[str, str], *, alive: bool, now: int) -> Job:

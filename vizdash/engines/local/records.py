@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from vizdash.engines.local.machine import boot_id, start_ticks
@@ -61,12 +62,19 @@ def read_all(root: Path) -> Iterator[tuple[Path, Record]]:
         text = read_own(folder / _RECORD)
         if text is None:
             continue
-        try:
-            record = Record(**json.loads(text))
-        except (ValueError, TypeError):
-            continue
-        if record.id == folder.name:
+        record = _record(text)
+        if record is not None and record.id == folder.name:
             yield folder, record
+
+
+def _record(text: str) -> Record | None:
+    """A record, if every value has its type: the file may be another version's, or damaged."""
+    try:
+        record = Record(**json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    right = all(type(getattr(record, f.name)).__name__ == f.type for f in fields(record))
+    return record if right else None
 
 
 def supervisor(folder: Path) -> int | None:
@@ -75,7 +83,7 @@ def supervisor(folder: Path) -> int | None:
     The start time and the boot's id are compared too, so a reused PID is never taken for it.
     """
     words = (read_own(folder / "supervisor") or "").split()
-    if len(words) != 3 or not (words[0].isdigit() and words[1].isdigit()):
+    if len(words) != 3 or not all(re.fullmatch(r"[0-9]{1,18}", word) for word in words[:2]):
         return None
     pid, ticks, boot = int(words[0]), int(words[1]), words[2]
     if boot != boot_id() or start_ticks(pid) != ticks:
@@ -84,5 +92,8 @@ def supervisor(folder: Path) -> int | None:
 
 
 def age_s(folder: Path) -> float:
-    """Seconds since the record was written."""
-    return time.time() - os.stat(folder / _RECORD).st_mtime
+    """Seconds since the record was written; without end when it has gone meanwhile."""
+    try:
+        return time.time() - os.stat(folder / _RECORD).st_mtime
+    except OSError:
+        return float("inf")

@@ -1,0 +1,192 @@
+"""The local engine's memory: a reused PID is no session, a damaged record is none either."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vizdash.engines.local import LocalEngine, machine, records
+from vizdash.model import JobRequest, JobState, Resources
+
+ID = "3f9a01bc"
+
+
+def request() -> JobRequest:
+    return JobRequest(
+        name="vizdash-desktop",
+        script="true",
+        session_id=ID,
+        app="desktop",
+        output="/dev/null",
+        resources=Resources(1, 64, 0, 3600),
+        comment=f"vizdash/1 id={ID} app=desktop image=- state=pending step=-",
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "sessions" / ID
+    made.mkdir(parents=True)
+    records.write(made, request())
+    return made
+
+
+@pytest.fixture
+def sleeper() -> Iterator[int]:
+    process = subprocess.Popen(["sleep", "1000"])
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+def mark(folder: Path, pid: int, ticks: int | None, boot: str) -> None:
+    (folder / "supervisor").write_text(f"{pid} {ticks} {boot}\n")
+
+
+def long_ago(folder: Path) -> None:
+    os.utime(folder / "job.json", (time.time() - 100, time.time() - 100))
+
+
+def test_the_supervisor_is_who_says_so(folder: Path, sleeper: int) -> None:
+    mark(folder, sleeper, machine.start_ticks(sleeper), machine.boot_id())
+    assert records.supervisor(folder) == sleeper
+
+
+def test_a_reused_pid_is_never_taken_for_a_session(folder: Path, sleeper: int) -> None:
+    ticks = machine.start_ticks(sleeper)
+    assert ticks is not None
+    mark(folder, sleeper, ticks - 1, machine.boot_id())
+    assert records.supervisor(folder) is None
+    mark(folder, sleeper, ticks, "another-boot")
+    assert records.supervisor(folder) is None
+
+
+def test_a_zombie_and_a_dead_process_are_none(folder: Path) -> None:
+    process = subprocess.Popen(["sleep", "1000"])
+    mark(folder, process.pid, machine.start_ticks(process.pid), machine.boot_id())
+    assert records.supervisor(folder) == process.pid
+    process.kill()
+    deadline = time.monotonic() + 60
+    while records.supervisor(folder) is not None:  # not waited for yet: a zombie
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.wait()
+    assert records.supervisor(folder) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "1 2", "a b c", "1 2 3 4", "-1 2 x", "² ² x", "9" * 30 + " 1 x", "\0"]
+)
+def test_a_damaged_mark_is_none(folder: Path, text: str) -> None:
+    (folder / "supervisor").write_text(text)
+    assert records.supervisor(folder) is None
+
+
+def test_start_ticks_of_a_program_with_a_hostile_name(tmp_path: Path) -> None:
+    program = tmp_path / "a) S 1 (b"
+    program.symlink_to("/bin/sleep")
+    process = subprocess.Popen([str(program), "1000"])
+    try:
+        expected = machine.start_ticks(os.getpid())
+        found = machine.start_ticks(process.pid)
+        assert found is not None
+        assert expected is not None
+        assert found >= expected
+    finally:
+        process.kill()
+        process.wait()
+    assert machine.start_ticks(2**31 - 1) is None
+
+
+def test_what_was_written_is_read(folder: Path) -> None:
+    ((found, record),) = records.read_all(folder.parent)
+    assert (found, record.id, record.resources) == (folder, ID, Resources(1, 64, 0, 3600))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", "null", "{", "[" * 100_000, '{"id": 1}'],
+    ids=["empty", "list", "no-keys", "null", "cut", "deep", "types"],
+)
+def test_a_damaged_record_is_passed_over(folder: Path, text: str) -> None:
+    (folder / "job.json").write_text(text)
+    assert list(records.read_all(folder.parent)) == []
+
+
+def test_a_record_with_wrong_types_or_of_another_session_is_passed_over(folder: Path) -> None:
+    whole = json.loads((folder / "job.json").read_text())
+    for change in ({"cores": "2"}, {"comment": None}, {"id": "00000000"}, {"more": 1}):
+        (folder / "job.json").write_text(json.dumps(whole | change))
+        assert list(records.read_all(folder.parent)) == []
+
+
+def test_a_root_with_other_things_in_it(folder: Path) -> None:
+    root = folder.parent
+    (root / ".lock").touch()
+    (root / "notes.txt").write_text("x")
+    (root / "link").symlink_to(folder)
+    assert [f for f, _ in records.read_all(root)] == [folder]
+    assert list(records.read_all(root / "nosuch")) == []
+
+
+async def test_a_killed_supervisor_is_told_with_its_step(folder: Path) -> None:
+    long_ago(folder)
+    (folder / "status").write_text("STATE=starting\nSTEP=xvnc\nUPDATED=1\n")
+    (folder / "connection").write_text("PASSWORD=x\n")
+    (job,) = await LocalEngine(folder.parent).jobs()
+    assert job.state is JobState.FAILED
+    assert "state=ended step=xvnc" in job.comment
+    status = (folder / "status").read_text()
+    assert "RESULT=failed" in status
+    assert "killed, or the machine restarted" in status
+    assert not (folder / "connection").exists()
+
+
+async def test_last_words_that_come_with_the_end_are_heard(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor writes how it ended, and goes, while we look."""
+    long_ago(folder)
+    (folder / "status").write_text("STATE=ready\n")
+
+    def goes_now(_: Path) -> None:
+        (folder / "status").write_text(
+            f"STATE=ended\nRESULT=finished\nUPDATED={int(time.time())}\n"
+        )
+
+    monkeypatch.setattr(records, "supervisor", goes_now)
+    (job,) = await LocalEngine(folder.parent).jobs()
+    assert job.state is JobState.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("status", "listed"),
+    [
+        ("STATE=ended\nRESULT=finished\nUPDATED={now}\n", JobState.COMPLETED),
+        ("STATE=ended\nRESULT=cancelled\nUPDATED={now}\n", JobState.CANCELLED),
+        ("STATE=ended\nRESULT=timed-out\nUPDATED={now}\n", JobState.TIMEOUT),
+        ("STATE=ended\nRESULT=failed\nUPDATED={now}\n", JobState.FAILED),
+        ("STATE=ended\nRESULT=nonsense\nUPDATED={now}\n", JobState.FAILED),
+        ("STATE=ended\nRESULT=finished\nUPDATED=1\n", None),  # long ago
+        ("STATE=ended\nRESULT=finished\nUPDATED=x\n", None),
+        ("STATE=ended\n", None),
+    ],
+)
+async def test_how_it_ended(folder: Path, status: str, listed: JobState | None) -> None:
+    long_ago(folder)
+    (folder / "status").write_text(status.replace("{now}", str(int(time.time()))))
+    found = await LocalEngine(folder.parent).jobs()
+    assert [job.state for job in found] == ([listed] if listed else [])
+
+
+async def test_a_new_session_whose_supervisor_is_not_there_yet_runs(folder: Path) -> None:
+    (job,) = await LocalEngine(folder.parent).jobs()
+    assert job.state is JobState.RUNNING
+    (node,) = await LocalEngine(folder.parent).nodes()
+    assert node.cores_alloc == 1

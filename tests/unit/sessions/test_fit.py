@@ -1,0 +1,148 @@
+"""What fits now, and what never will: the numbers, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vizdash.model import Gres, Node, Partition, Resources
+from vizdash.sessions.fit import Fit, fit
+
+G = 1024
+#: The lab's cluster: the legacy node, and two larger ones, one of them with GPUs.
+SMALL = Node("viz-node001", "IDLE", cores=4, memory_mib=3584, partitions=("viz",))
+LARGE = Node("viz-node002", "IDLE", cores=8, memory_mib=16 * G, partitions=("viz",))
+GPUS = replace(LARGE, name="viz-node003", gres=(Gres("gpu", "a100", 2),))
+OTHER = replace(LARGE, name="cpu001", cores=64, partitions=("batch",))
+NODES = (SMALL, LARGE, GPUS, OTHER)
+VIZ = Partition("viz", default=True)
+
+
+def judged(
+    wanted: Resources, *nodes: Node, partition: Partition = VIZ, node: str = "", account: str = ""
+) -> Fit:
+    return fit(wanted, nodes or NODES, partition, node=node, account=account)
+
+
+def test_how_many_fit_now_and_where() -> None:
+    found = judged(Resources(2, 2 * G))
+    assert found.now == (("viz-node001", 1), ("viz-node002", 4), ("viz-node003", 4))
+    assert found.words == ("9 sessions of this size fit now: viz-node001, viz-node002, viz-node003")
+    one = judged(Resources(8, 16 * G, 2))
+    assert one.words == "1 session of this size fits now: viz-node003"
+
+
+def test_four_gib_on_the_legacy_node_is_refused_with_the_numbers() -> None:
+    found = judged(Resources(2, 4 * G), node="viz-node001")
+    assert found.refusal == (
+        "4096 MiB asked, but viz-node001 has 3584 MiB; viz-node002, viz-node003 would fit"
+    )
+    assert found.mend == "ask for less, or leave the node open"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (Resources(9, G), "9 cores asked, but viz-node003 has 8, and no node"),
+        (Resources(1, 17 * G), "17408 MiB asked, but viz-node003 has 16384 MiB, and no node"),
+        (Resources(1, G, 3), "3 GPUs asked, but viz-node003 has 2, and no node"),
+        (Resources(9, 17 * G), "17408 MiB asked, but viz-node003 has 16384 MiB; 9 cores asked"),
+    ],
+)
+def test_what_no_node_has(wanted: Resources, words: str) -> None:
+    assert words in judged(wanted).refusal
+
+
+def test_full_nodes_are_waited_for() -> None:
+    full = replace(LARGE, state="ALLOCATED", cores_alloc=8)
+    found = judged(Resources(2, 4 * G), SMALL, full)
+    assert (found.now, found.refusal) == ((), "")
+    assert found.words == "nothing free now: it waits for viz-node002"
+
+
+def test_a_drained_node_is_named_with_its_reason() -> None:
+    drained = replace(LARGE, flags=("DRAIN",), reason="fan [root@2025-10-01T10:00:00]")
+    found = judged(Resources(2, 4 * G), drained)
+    assert found.words == (
+        "nothing free now: it waits for viz-node002 (viz-node002 is drained: fan)"
+    )
+
+
+def test_a_partition_that_is_down_is_named() -> None:
+    found = judged(Resources(1, G), partition=replace(VIZ, state="DOWN"))
+    assert found.now == ()
+    assert "(partition viz is down)" in found.words
+
+
+@pytest.mark.parametrize(
+    ("limits", "wanted", "words"),
+    [
+        ({"max_time_s": 3600}, Resources(1, G, 0, 7200), "2 h asked, but partition viz allows 1 h"),
+        ({"max_memory_per_node_mib": 512}, Resources(1, G), "allows 512 MiB a node at most"),
+        ({"max_cores_per_node": 1}, Resources(2, G), "allows 1 a node at most"),
+    ],
+)
+def test_the_partitions_limits(limits: dict[str, int], wanted: Resources, words: str) -> None:
+    found = judged(wanted, partition=replace(VIZ, **limits))  # type: ignore[arg-type]
+    assert words in found.refusal
+    assert found.mend
+
+
+def test_accounts_and_nodes_that_are_not_for_this_partition() -> None:
+    closed = replace(VIZ, allow_accounts=("physics",))
+    assert "is for account physics, not for art" in (
+        judged(Resources(1, G), partition=closed, account="art").refusal
+    )
+    assert judged(Resources(1, G), partition=closed, account="physics").refusal == ""
+    assert "node cpu001 is not in partition viz, which has viz-node001" in (
+        judged(Resources(1, G), node="cpu001").refusal
+    )
+
+
+def test_nodes_without_the_image() -> None:
+    without = frozenset({"viz-node002", "viz-node003"})
+    found = fit(Resources(2, 4 * G), NODES, VIZ, without=without)
+    assert (found.mend, "has the image" in found.refusal) == ("image", True)
+    one = fit(Resources(1, G), NODES, VIZ, node="viz-node002", without=without)
+    assert one.refusal == "node viz-node002 has no such image"
+    assert fit(Resources(1, G), NODES, VIZ, without=without).ever == ("viz-node001",)
+
+
+def test_a_partition_without_nodes_and_many_names() -> None:
+    assert "has no nodes" in judged(Resources(), OTHER).refusal
+    many = [replace(LARGE, name=f"n{i:02}") for i in range(9)]
+    assert judged(Resources(8, G), *many).words.endswith("n05 and 3 more")
+
+
+NODE = st.builds(
+    Node,
+    name=st.sampled_from(["a", "b", "c"]),
+    state=st.sampled_from(["IDLE", "MIXED", "DOWN"]),
+    cores=st.integers(0, 64),
+    cores_alloc=st.integers(0, 64),
+    memory_mib=st.integers(0, 10**6),
+    memory_alloc_mib=st.integers(0, 10**6),
+    partitions=st.just(("viz",)),
+)
+WANTED = st.builds(
+    Resources, cores=st.integers(1, 64), memory_mib=st.integers(1, 10**6), gpus=st.integers(0, 2)
+)
+
+
+@given(WANTED, st.lists(NODE, max_size=4, unique_by=lambda n: n.name))
+def test_what_is_said_to_fit_does(wanted: Resources, nodes: list[Node]) -> None:
+    found = fit(wanted, nodes, VIZ)
+    by_name = {n.name: n for n in nodes}
+    for name, count in found.now:
+        node = by_name[name]
+        assert node.usable
+        assert count >= 1
+        assert count * wanted.cores <= node.cores_free
+        assert count * wanted.memory_mib <= node.memory_free_mib
+    assert bool(found.refusal) == (not found.ever)
+    assert set(dict(found.now)) <= set(found.ever)
+    assert found.words
+    assert "\n" not in found.words

@@ -1,0 +1,93 @@
+"""Commands of this machine: what they say, and that nothing of one that is ended stays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from vizdash.errors import CommandFailed, TimedOut, Unreachable
+from vizdash.transport.base import Command
+from vizdash.transport.local import LocalRunner
+
+
+def sh(script: str, *, seconds: float = 60, text: str | None = None) -> Command:
+    return Command(("bash", "-c", script), input=text, timeout_s=seconds)
+
+
+async def until_there(path: Path) -> str:
+    deadline = time.monotonic() + 60
+    while not path.exists() or not path.read_text():
+        assert time.monotonic() < deadline, f"{path} never came"
+        await asyncio.sleep(0.01)
+    return path.read_text()
+
+
+def gone(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    return True
+
+
+async def test_output_code_and_input() -> None:
+    result = await LocalRunner().run(sh("cat; echo err >&2; exit 3", text="grüße\n"))
+    assert (result.code, result.stdout, result.stderr) == (3, "grüße\n", "err\n")
+    with pytest.raises(CommandFailed, match="prog: err"):
+        result.check("prog")
+
+
+async def test_no_input_is_the_end_of_input_and_words_are_not_split() -> None:
+    result = await LocalRunner().run(Command(("bash", "-c", 'cat; printf %s "$1"', "-", "a  $b;c")))
+    assert result.stdout == "a  $b;c"
+
+
+async def test_bytes_that_are_no_text_come_back_as_they_were() -> None:
+    result = await LocalRunner().run(sh(r"printf '\377'"))
+    assert os.fsencode(result.stdout) == b"\xff"
+    again = await LocalRunner().run(sh("cat", text=result.stdout))
+    assert again.stdout == result.stdout
+
+
+async def test_a_program_that_reads_nothing_of_much_input_is_no_error() -> None:
+    assert (await LocalRunner().run(sh("exit 0", text="x" * 1_000_000))).code == 0
+
+
+async def test_a_signal_is_no_success() -> None:
+    assert (await LocalRunner().run(sh("kill -9 $$"))).code != 0
+
+
+@pytest.mark.parametrize("program", ["/nonexistent/program", "/etc/passwd", "/"])
+async def test_what_cannot_be_started(program: str) -> None:
+    with pytest.raises(Unreachable) as error:
+        await LocalRunner().run(Command((program,)))
+    assert error.value.line.startswith(f"{program}: ")
+
+
+async def test_the_input_is_in_no_repr() -> None:
+    assert "s3cret" not in repr(Command(("x",), input="s3cret"))
+
+
+async def test_a_timeout_ends_the_whole_group_also_who_will_not_go(tmp_path: Path) -> None:
+    """The leader goes at TERM; its child ignores it and holds the pipe."""
+    script = f"(trap '' TERM; echo $BASHPID >{tmp_path}/pid; while :; do sleep 0.1; done) & wait"
+    with pytest.raises(TimedOut, match="no answer in 4 s"):
+        await LocalRunner().run(sh(script, seconds=4))
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+async def test_a_cancelled_call_ends_its_command_first(tmp_path: Path) -> None:
+    task = asyncio.create_task(LocalRunner().run(sh(f"echo $$ >{tmp_path}/pid; sleep 1000")))
+    pid = int(await until_there(tmp_path / "pid"))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert gone(pid)
+
+
+def test_has() -> None:
+    assert LocalRunner().has("bash")
+    assert not LocalRunner().has("no-such-program-here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +82,7 @@ def connection_of(session_id: str, values: Mapping[str, str] | None) -> Connecti
         job_id=values.get("JOB_ID", ""),
         node=values.get("NODE", ""),
         node_ip=values.get("NODE_IP", ""),
-        port=int(port) if port.isdigit() and values.get("WEB_SOCKET", "") == "" else 0,
+        port=_number(port) if values.get("WEB_SOCKET", "") == "" else 0,
         web_socket=values.get("WEB_SOCKET", ""),
         password=values.get("PASSWORD", ""),
         view_password=values.get("VIEW_PASSWORD", ""),
@@ -133,4 +134,4 @@ def tail(path: Path, lines: int) -> str:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
+    return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else 0

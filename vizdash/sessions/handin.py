@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 from vizdash.config import Cluster
@@ -38,9 +39,9 @@ async def hand_in(
 ) -> str:
     """Make the session's folder, submit its job, and return the job's id.
 
-    Raises Refused, NotFound or UsageError, leaving nothing behind. A request that got no answer
-    is never sent again, since it may have arrived: the queue is asked for the session's id, and
-    TimedOut says so when it isn't there.
+    Raises Refused, NotFound, UsageError or Unreachable, leaving nothing behind. A request that
+    got no answer is never sent again, since it may have arrived: the queue is asked for the
+    session's id, and TimedOut says so when it isn't there.
     """
     place = await store.make(prepared.session_id)
     try:
@@ -48,13 +49,15 @@ async def hand_in(
             request, prepared, cluster, engine=engine.name, output=place, exclude=exclude
         )
         return await engine.submit(job)
-    except (Refused, NotFound, UsageError):
-        await store.remove(prepared.session_id)
-        raise
     except (ConnectionLost, TimedOut) as e:
         if engine.name == "local":
             raise
         return await _found_again(engine, prepared, e)
+    except (Refused, NotFound, UsageError, Unreachable):
+        # The first error is the one to tell: what can't be reached can't be tidied either.
+        with contextlib.suppress(VizdashError, OSError):
+            await store.remove(prepared.session_id)
+        raise
 
 
 async def _found_again(engine: Engine, prepared: submit.Prepared, error: VizdashError) -> str:

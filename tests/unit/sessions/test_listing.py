@@ -1,0 +1,164 @@
+"""Jobs -> sessions: the job's state rules, a claim only refines it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vizdash.model import Job, JobState, SessionState
+from vizdash.sessions.comment import Claim, encode
+from vizdash.sessions.folder import Status
+from vizdash.sessions.listing import need_status, sessions_of
+
+ID = "3f9a01bc"
+
+
+def job(state: JobState = JobState.RUNNING, claimed: str = "ready", **changes: object) -> Job:
+    claim = Claim(ID, "desktop", "1.0", claimed, changes.pop("step", ""))  # type: ignore[arg-type]
+    made = Job("7", "alice", "x", state, comment=encode(claim), cores=2, memory_mib=2048)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("state", "claimed", "expected"),
+    [
+        (JobState.PENDING, "ready", SessionState.PENDING),  # a forged claim of readiness
+        (JobState.PENDING, "pending", SessionState.PENDING),
+        (JobState.CONFIGURING, "pending", SessionState.STARTING),
+        (JobState.RUNNING, "pending", SessionState.STARTING),
+        (JobState.RUNNING, "starting", SessionState.STARTING),
+        (JobState.RUNNING, "ready", SessionState.READY),
+        (JobState.RUNNING, "failed", SessionState.ENDING),
+        (JobState.RUNNING, "ended", SessionState.ENDING),
+        (JobState.RUNNING, "nonsense", SessionState.STARTING),
+        (JobState.SUSPENDED, "ready", SessionState.READY),
+        (JobState.COMPLETING, "ready", SessionState.ENDING),
+        (JobState.COMPLETED, "ready", SessionState.ENDED),
+        (JobState.FAILED, "ready", SessionState.ENDED),
+        (JobState.UNKNOWN, "ready", SessionState.UNKNOWN),
+    ],
+)
+def test_states(state: JobState, claimed: str, expected: SessionState) -> None:
+    (session,) = sessions_of([job(state, claimed)], "alice")
+    assert session.state is expected
+
+
+def test_other_jobs_are_no_sessions() -> None:
+    jobs = [replace(job(), comment=text) for text in ("", "mine", "vizdash/1 id=x app=y")]
+    assert sessions_of(jobs, "alice") == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "expected"),
+    [
+        (JobState.COMPLETED, Status("ended", result="finished"), ("finished", "", "")),
+        (JobState.CANCELLED, Status("ended", result="cancelled"), ("cancelled", "", "")),
+        (JobState.TIMEOUT, Status(), ("timed out", "", "")),
+        (JobState.TIMEOUT, Status("ended", result="timed out"), ("timed out", "", "")),
+        (
+            JobState.FAILED,
+            Status("ended", "xvnc", "no display", "failed"),
+            ("failed", "xvnc", "no display"),
+        ),
+        (JobState.FAILED, Status(), ("failed", "app", "the job ended without saying why")),
+        (
+            JobState.OUT_OF_MEMORY,
+            Status("ready"),
+            ("failed", "app", "ran out of the memory it was given"),
+        ),
+        (JobState.NODE_FAIL, Status(), ("failed", "app", "its node failed")),
+        (JobState.PREEMPTED, Status(), ("cancelled", "app", "preempted by another job")),
+    ],
+)
+def test_how_it_ended(state: JobState, status: Status, expected: tuple[str, str, str]) -> None:
+    (session,) = sessions_of([job(state, step="app")], "alice", status_of=lambda _: status)
+    assert (session.result, session.step, session.error) == expected
+
+
+def test_a_job_that_slurm_calls_completed_may_have_failed() -> None:
+    (session,) = sessions_of([job(JobState.COMPLETED, "failed", step="image")], "alice")
+    assert (session.result, session.step) == ("failed", "image")
+
+
+def test_only_ones_own_folder_is_read_and_only_where_it_says_more() -> None:
+    jobs = [
+        job(JobState.RUNNING, "starting"),
+        job(JobState.RUNNING, "starting", id="8", user="bob"),
+        job(JobState.RUNNING, "ready", id="9"),
+        job(JobState.PENDING, "pending", id="10"),
+        replace(job(), id="11", comment="other"),
+    ]
+    assert need_status(jobs, "alice") == (ID,)
+    asked: list[str] = []
+
+    def status_of(session_id: str) -> Status:
+        asked.append(session_id)
+        return Status(step="xvnc")
+
+    found = {s.job_id: s for s in sessions_of(jobs, "alice", status_of=status_of)}
+    assert asked == [ID]
+    assert found["7"].step == "xvnc"
+    assert found["8"].step == ""
+    assert (found["8"].mine, found["7"].mine) == (False, True)
+
+
+def test_a_second_job_with_the_same_id_hides_nothing() -> None:
+    jobs = [job(), job(id="8", user="mallory")]
+    assert {s.job_id for s in sessions_of(jobs, "alice")} == {"7", "8"}
+
+
+def test_live_ones_come_first_then_ones_own_then_the_newest() -> None:
+    jobs = [
+        job(id="9"),
+        job(id="10"),
+        job(id="100", user="bob"),
+        job(JobState.COMPLETED, id="101"),
+        job(id="10_2"),
+    ]
+    order = [s.job_id for s in sessions_of(jobs, "alice")]
+    assert order == ["10_2", "10", "9", "100", "101"]
+
+
+def test_what_a_row_tells() -> None:
+    pending = job(
+        JobState.PENDING, "pending", reason="Resources", start_at=1800000000, time_limit_s=7200
+    )
+    (session,) = sessions_of([pending], "alice")
+    assert session.reason
+    assert session.reason != "Resources"  # in words
+    assert (session.expected_start_at, session.started_at) == (1800000000, None)
+    running = job(start_at=1800000000, time_left_s=60, gres="gpu:a100:2", node="n1")
+    (session,) = sessions_of([running], "alice")
+    assert (session.expected_start_at, session.started_at) == (None, 1800000000)
+    assert (session.resources.gpus, session.node, session.reason) == (2, "n1", "")
+    assert session.image_version == "1.0"
+
+
+def test_a_legacy_session_is_known_by_its_claim() -> None:
+    (session,) = sessions_of([job(step="legacy")], "alice")
+    assert session.legacy
+
+
+JOB = st.builds(
+    Job,
+    id=st.text(max_size=8),
+    user=st.sampled_from(["alice", "bob"]),
+    name=st.text(max_size=8),
+    state=st.sampled_from(JobState),
+    reason=st.text(max_size=20),
+    gres=st.text(max_size=20),
+    comment=st.one_of(
+        st.text(max_size=40), st.just(job().comment), st.text().map(lambda t: job().comment + t)
+    ),
+)
+
+
+@given(st.lists(JOB, max_size=6))
+def test_nothing_that_others_submit_breaks_the_listing(jobs: list[Job]) -> None:
+    honest = job(id="4711")
+    found = sessions_of([*jobs, honest], "alice")
+    assert "4711" in {s.job_id for s in found}
+    assert all(not s.mine for s in found if s.user == "bob")

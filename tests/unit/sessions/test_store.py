@@ -1,0 +1,138 @@
+"""Session folders, on this machine's disk and by a shell that could be anywhere: one contract."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vizdash.errors import NotFound, Refused
+from vizdash.sessions.folder import Status, folder_of
+from vizdash.sessions.store import LocalStore, RemoteStore, SessionStore
+from vizdash.transport.local import LocalRunner
+
+ID, OTHER = "3f9a01bc", "00000000"
+CONNECTION = f"""\
+JOB_ID=7
+NODE=viz-node001
+VNC_PORT=
+SESSION_ID={ID}
+STATUS=running
+START_TIME=1800000000
+NODE_IP=10.0.0.1
+WEB_SOCKET=/tmp/v/web
+PASSWORD=a=b c$d
+VIEW_PASSWORD=view
+IMAGE_DIGEST=sha256:00
+"""
+
+
+@pytest.fixture(params=["here", "by a shell"])
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> SessionStore:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return LocalStore() if request.param == "here" else RemoteStore(LocalRunner())
+
+
+def put(name: str, text: str, session_id: str = ID) -> Path:
+    folder = folder_of(session_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return folder / name
+
+
+async def test_a_folder_is_made_for_its_owner_alone_and_taken_back(store: SessionStore) -> None:
+    old = os.umask(0)
+    try:
+        path = Path(await store.make(ID))
+    finally:
+        os.umask(old)
+    assert path == folder_of(ID)
+    assert path.stat().st_mode & 0o777 == 0o700
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    (path / "job.log").write_text("x")
+    await store.remove(ID)
+    assert not path.exists()
+
+
+async def test_a_folder_that_cannot_be_made_is_refused(store: SessionStore, tmp_path: Path) -> None:
+    await store.make(ID)
+    with pytest.raises(Refused):
+        await store.make(ID)
+    (tmp_path / ".local").rename(tmp_path / "away")
+    (tmp_path / ".local").write_text("a file where a folder should be")
+    with pytest.raises(Refused, match="check your home"):
+        await store.make(OTHER)
+
+
+async def test_the_connection(store: SessionStore) -> None:
+    put("connection", CONNECTION)
+    found = await store.connection(ID)
+    assert (found.job_id, found.node, found.node_ip) == ("7", "viz-node001", "10.0.0.1")
+    assert (found.web_socket, found.port) == ("/tmp/v/web", 0)
+    assert (found.password, found.view_password) == ("a=b c$d", "view")
+    assert found.started_at == 1800000000
+    assert "a=b" not in repr(found)
+    assert "view'" not in repr(found)
+
+
+async def test_a_direct_one_has_a_port(store: SessionStore) -> None:
+    put("connection", CONNECTION.replace("/tmp/v/web", "").replace("VNC_PORT=", "VNC_PORT=6085"))
+    assert (await store.connection(ID)).port == 6085
+    put("connection", CONNECTION.replace("/tmp/v/web", "").replace("VNC_PORT=", "VNC_PORT=²"))
+    assert (await store.connection(ID)).port == 0
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "\0\0", f"SESSION_ID={OTHER}\nNODE=x\n"])
+async def test_what_is_no_connection_of_this_session(store: SessionStore, text: str) -> None:
+    put("connection", text)
+    with pytest.raises(NotFound, match="is it ready"):
+        await store.connection(ID)
+    with pytest.raises(NotFound):
+        await store.connection(OTHER)
+
+
+async def test_planted_files_do_not_count(store: SessionStore, tmp_path: Path) -> None:
+    """A link, or a file of somebody else's."""
+    elsewhere = tmp_path / "planted"
+    elsewhere.write_text(CONNECTION)
+    path = put("connection", "")
+    path.unlink()
+    path.symlink_to(elsewhere)
+    with pytest.raises(NotFound):
+        await store.connection(ID)
+    if os.geteuid() == 0:
+        path.unlink()
+        path.write_text(CONNECTION)
+        os.chown(path, 12345, 12345)
+        with pytest.raises(NotFound):
+            await store.connection(ID)
+
+
+async def test_statuses(store: SessionStore) -> None:
+    put("status", "STATE=ended\nSTEP=app\nERROR=no GL = no picture\nRESULT=timed-out\nUPDATED=9\n")
+    put("status", "STATE=starting\nSTEP=image\n", OTHER)
+    found = await store.statuses([ID, OTHER, "11111111"])
+    assert found[ID] == Status("ended", "app", "no GL = no picture", "timed out", 9)
+    assert found[OTHER] == Status("starting", "image")
+    assert found.get("11111111", Status()) == Status()
+    # Asked again, also by who keeps what has ended.
+    assert (await store.statuses([ID]))[ID].result == "timed out"
+
+
+async def test_the_end_of_a_log(store: SessionStore) -> None:
+    put("job.log", "".join(f"line {n}\n" for n in range(50_000)) + "bad \xff byte")
+    text = await store.tail(ID, 3)
+    assert text.splitlines() == ["line 49998", "line 49999", "bad \xff byte"]
+    many = (await store.tail(ID, 200)).splitlines()
+    assert len(many) == 200
+    with pytest.raises(NotFound):
+        await store.tail(OTHER, 3)
+
+
+@pytest.mark.parametrize("bad", ["", "..", "../../etc", "3F9A01BC", "3f9a01bc\n", "$(id)", "-rf"])
+def test_only_an_id_names_a_folder(bad: str) -> None:
+    with pytest.raises(ValueError, match="no session id"):
+        folder_of(bad)

@@ -1,0 +1,165 @@
+"""The service on what real Slurm said: starting, finding, remembering."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.engines.recorded import VERSIONS, Recording, Replay, from_program
+from vizdash.config import App, Cluster, Config
+from vizdash.engines.slurm import SlurmEngine
+from vizdash.errors import NotFound, Refused, Unreachable, UsageError
+from vizdash.model import Resources, SessionRequest, SessionState
+from vizdash.service import Service, request_for
+from vizdash.sessions.folder import sessions_root
+from vizdash.transport.forward import SshForwarder
+
+APP = App(
+    "plain",
+    runtime="host",
+    host_command="exec openbox",
+    resources=Resources(1, 128, 0, 7200),
+    presets={"big": Resources(4, 1024, 0, 7200)},
+)
+REQUEST = SessionRequest("plain", APP.resources)
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def service(*, read_only: bool = False, user: str = "alice", **instead: str) -> Service:
+    runner = Replay(Recording(VERSIONS[-1]), instead=instead)
+    cluster = Cluster("viz")
+    config = Config(cluster, {"viz": cluster}, {"plain": APP}, read_only=read_only)
+    return Service(config, SlurmEngine(runner, user=user), runner, SshForwarder())
+
+
+def sent(made: Service) -> list[str]:
+    runner = made._runner
+    assert isinstance(runner, Replay)
+    return [from_program(command)[0] for command in runner.commands]
+
+
+def folders() -> list[Path]:
+    return list(sessions_root().glob("*")) if sessions_root().exists() else []
+
+
+async def test_a_start_leaves_a_folder_and_is_remembered() -> None:
+    made = service(sbatch="sbatch-ok")
+    session = await made.start(REQUEST)
+    assert session.state is SessionState.PENDING
+    assert session.job_id.isdigit()
+    assert [f.name for f in folders()] == [session.id]
+    assert made.last_request() == REQUEST
+
+
+@pytest.mark.parametrize("answer", ["sbatch-account", "sbatch-down", "sbatch-not-installed"])
+async def test_a_start_that_slurm_will_not_have_leaves_nothing(answer: str) -> None:
+    made = service(sbatch=answer)
+    with pytest.raises((Refused, Unreachable)):
+        await made.start(REQUEST)
+    assert "sbatch" in sent(made)
+    assert folders() == []
+    assert made.last_request() is None
+
+
+async def test_what_cannot_fit_is_refused_before_sbatch() -> None:
+    made = service(sbatch="sbatch-ok")
+    with pytest.raises(Refused, match="cores asked, but"):
+        await made.start(replace(REQUEST, resources=Resources(5000, 128, 0, 7200)))
+    assert "sbatch" not in sent(made)
+    assert folders() == []
+
+
+async def test_read_only_changes_nothing() -> None:
+    made = service(read_only=True)
+    (session, *_) = await made.sessions(all_users=True)
+    with pytest.raises(Refused, match="changes nothing"):
+        await made.start(REQUEST)
+    with pytest.raises(Refused, match="changes nothing"):
+        await made.stop(session)
+    assert not {"sbatch", "scancel"} & set(sent(made))
+
+
+async def test_somebody_elses_session_can_be_neither_stopped_nor_read_nor_opened() -> None:
+    made = service(user="nobody-of-these")
+    (session, *_) = await made.sessions(all_users=True)
+    assert not session.mine
+    for attempt in (made.stop(session), made.logs(session), made.open_route(session)):
+        with pytest.raises(Refused, match=session.user):
+            await attempt
+    assert "scancel" not in sent(made)
+
+
+async def test_a_session_is_found_by_its_id_its_start_and_its_job() -> None:
+    made = service()
+    sessions = await made.sessions()
+    ids = [s.id for s in sessions]
+    one = next(s for s in sessions if ids.count(s.id) == 1)
+    for word in (one.id, one.id[:5], one.job_id):
+        if sum(i.startswith(word) for i in ids) <= 1:
+            assert await made.find(word) == one
+    for word in ("ffffffff", one.id[:2], ""):
+        with pytest.raises(NotFound, match="no such session of yours"):
+            await made.find(word)
+
+
+async def test_a_word_that_could_mean_several_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = service()
+    (one, *_) = await made.sessions()
+
+    async def several(**_: object) -> tuple[object, ...]:
+        return (one, replace(one, job_id="4711"))
+
+    monkeypatch.setattr(made, "sessions", several)
+    with pytest.raises(UsageError, match="name the job id"):
+        await made.find(one.id)
+    assert (await made.find("4711")).job_id == "4711"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resources": {"cores": "2", "memory_mib": 128, "gpus": 0, "time_s": 60}},
+        {"resources": {"cores": 0, "memory_mib": 128, "gpus": 0, "time_s": 60}},
+        {"resources": {"cores": 1}, "more": 1},
+        {"resources": None},
+        {"app": "gone"},
+        {"app": ["plain"]},
+        {"node": 7},
+        {"extra": [1]},
+    ],
+)
+async def test_a_damaged_memory_of_the_last_choice_is_none(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    made = service(sbatch="sbatch-ok")
+    await made.start(REQUEST)
+    (path,) = (tmp_path / "state/vizdash").glob("last-*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert made.last_request() is None
+    for text in ("", "[]", "null", "{", "\0"):
+        path.write_text(text)
+        assert made.last_request() is None
+
+
+async def test_a_home_that_is_full_does_not_spoil_a_start(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no folder")
+    made = service(sbatch="sbatch-ok")
+    assert (await made.start(REQUEST)).job_id
+    assert made.last_request() is None
+
+
+def test_choices_lie_over_the_apps_defaults_and_presets() -> None:
+    assert request_for(APP, {}).resources == APP.resources
+    chosen = request_for(APP, {"cores": 2, "time_s": None, "node": "n1"}, "big")
+    assert chosen.resources == Resources(2, 1024, 0, 7200)
+    assert chosen.node == "n1"
+    with pytest.raises(UsageError, match="did you mean 'big'"):
+        request_for(APP, {}, "bigg")

@@ -237,6 +237,8 @@ class _Build:
             elif word == "built":
                 digest, size, path = rest.split(" ", 2)
                 return digest, int(size), path
+            elif word == "ended":  # what follows is ssh's or srun's talk
+                return None
             elif word == "failed":
                 self._log(f"FATAL:   {rest}")
             elif word == "left":

@@ -1,0 +1,261 @@
+"""Images are built by an ordinary user, wherever it is told, and never half."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Host, Lab, recipe
+from tests.lab.vd import vizdash
+from vizdash.images import sif
+
+NODE = "viz-node002"
+PLACES = ("here", NODE, "job")
+#: A root file system of one megabyte, so that a build takes a second.
+TREE = """
+mkdir -p tree/bin tree/etc tree/lib64 tree/lib/x86_64-linux-gnu defs
+cp -L /bin/true /bin/sh /bin/echo /bin/cat /bin/sleep /usr/bin/setsid tree/bin/
+cp -L /lib/x86_64-linux-gnu/libc.so.6 tree/lib/x86_64-linux-gnu/
+cp -L /lib64/ld-linux-x86-64.so.2 tree/lib64/
+apptainer build base.sif tree
+"""
+CONFIG = """
+clusters:
+  lab:
+    engine: {engine}
+    image_store: /home/alice/work/store
+    build:
+      definitions: /home/alice/work/defs
+      arguments: {{bootstrap: localimage, base: {base}}}
+      options: [--mksquashfs-args, "-comp gzip -Xcompression-level 1"]
+      resources: {{cores: 1, memory: 500M, time: 10m}}
+"""
+DEFINITION = """Bootstrap: {{ bootstrap }}
+From: {{ base }}
+
+%arguments
+    bootstrap=docker
+    base=debian:13-slim
+    version=1.0
+
+%labels
+    Version {{ version }}
+
+%post
+    echo hello from post
+"""
+LINGER = "    setsid sleep 7301 &\n    (sleep 7302 &)\n    echo it waits\n    sleep 7303\n"
+
+
+def configure(host: Host, *, engine: str, base: str, script: str) -> None:
+    host.run(f"rm -rf work && mkdir work && cd work && mkdir defs && {{ {script} }}", user="alice")
+    host.run("mkdir -p ~/.config/vizdash && cat >~/.config/vizdash/config.yaml", user="alice",
+             input=CONFIG.format(engine=engine, base=base))  # fmt: skip
+
+
+@pytest.fixture
+def workshop(lab: Lab) -> Iterator[Lab]:
+    """alice's folder on the shared home: a tiny base, and a definition file for gedit."""
+    configure(lab.login, engine="slurm", base="/home/alice/work/base.sif", script=TREE)
+    define(lab)
+    yield lab
+    home = "work .config/vizdash .local/state/vizdash/builds .local/state/vizdash/images.jsonl"
+    lab.login.run(f"rm -rf {home}", user="alice")
+
+
+def define(lab: Lab, post: str = "") -> None:
+    lab.login.run(["tee", "/home/alice/work/defs/gedit.def"], user="alice", input=DEFINITION + post)
+
+
+def store(host: Host) -> list[str]:
+    """All that lies in the store, hidden folders too."""
+    done = host.run("cd work/store/gedit && find . -mindepth 1 | sort", user="alice", check=False)
+    return done.stdout.split()
+
+
+def wait_clean(lab: Lab) -> None:
+    """Nothing of a build is left on any host: no process, no file, no job."""
+    left = (
+        "pgrep -u alice -a 'sleep|apptainer|starter' | grep -v ' 3600$'; ls -A /tmp | grep vizdash"
+    )
+    deadline = time.monotonic() + 40
+    while True:
+        found = {h.name: h.run(f"{left}; true").stdout for h in (lab.login, *lab.nodes)}
+        jobs = lab.login.run(["squeue", "-h", "-n", "vizdash-build-gedit"]).stdout
+        if not any(found.values()) and not jobs:
+            return
+        assert time.monotonic() < deadline, (found, jobs)
+        time.sleep(0.3)
+
+
+def begin(lab: Lab, where: str) -> subprocess.Popen[str]:
+    """A build that has come to the middle of its %post."""
+    words = ["vizdash", "build", "gedit", "--version", "2.0", "--where", where]
+    process = lab.login.popen(words, user="alice")
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if line.startswith("+ sleep 7303"):
+            return process
+    raise AssertionError("".join(said))
+
+
+def send(lab: Lab, signal: str) -> None:
+    """Signal the program itself: what we hold is nsenter."""
+    pids = lab.login.run("pgrep -u alice -f '[/]vizdash build'", user="alice").stdout.split()
+    assert len(pids) == 1, pids
+    lab.login.run(["kill", f"-{signal}", *pids], user="alice")
+
+
+def close(process: subprocess.Popen[str]) -> str:
+    _, said = process.communicate(timeout=60)
+    return said
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_an_ordinary_user_builds(workshop: Lab, where: str) -> None:
+    done = vizdash(workshop, "build", "gedit", "--version", "1.1", "--where", where, "--json")
+    built = json.loads(done.stdout)["image"]
+    assert built["path"] == "/home/alice/work/store/gedit/gedit-1.1.sif"
+    assert (built["version"], built["built_by"], built["arch"]) == ("1.1", "alice", "amd64")
+    on = {"here": "login", NODE: NODE}.get(where)
+    assert built["built_on"] == on or (where == "job" and built["built_on"] in recipe.NODES)
+    assert "hello from post" in done.stderr
+    path = built["path"]
+    info = sif.read(workshop.login.root / path[1:])
+    said = workshop.login.run(["sha256sum", path]).stdout.split()[0]
+    assert built["digest"] == said == sif.digest(workshop.login.root / path[1:])
+    text = (workshop.login.root / "home/alice/work/defs/gedit.def").read_bytes()
+    assert info.labels["vizdash.definition.sha256"] == sha256(text)
+    assert info.labels["vizdash.built-by"] == "alice"
+    seen = workshop.login.run(["apptainer", "inspect", "--json", path], user="alice").stdout
+    assert json.loads(seen)["data"]["attributes"]["labels"] == info.labels
+    ran = workshop.login.run(["apptainer", "-q", "exec", path, "/bin/echo", "works"], user="alice")
+    assert ran.stdout.strip() == "works"
+    assert store(workshop.login) == ["./gedit-1.1.json", "./gedit-1.1.sif"]
+    again = vizdash(workshop, "build", "gedit", "--version", "1.1", check=False)
+    assert again.returncode == 1 and "--version 1.2, or --replace" in again.stderr
+    log = vizdash(workshop, "logs", "--build", "gedit").stdout
+    assert "+ echo hello from post\nhello from post\n" in log
+    wait_clean(workshop)
+
+
+def sha256(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_a_failing_post_names_its_command(workshop: Lab, where: str) -> None:
+    define(workshop, "    cat /no/such/licence\n    echo never\n")
+    done = vizdash(workshop, "build", "gedit", "--where", where, check=False)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(
+        "vizdash: gedit 1.0 was not built: %post failed at: cat /no/such/licence "
+        "(cat: /no/such/licence: No such file or directory)"
+    )
+    assert store(workshop.login) == []
+    log = vizdash(workshop, "logs", "--build", "gedit")
+    assert "cat: /no/such/licence: No such file or directory" in log.stdout
+    assert "failed" in log.stderr
+    wait_clean(workshop)
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_cancelling_ends_all_of_it(workshop: Lab, where: str) -> None:
+    define(workshop, LINGER)
+    process = begin(workshop, where)
+    send(workshop, "INT")
+    said = close(process)
+    assert process.returncode == 130, said
+    assert "everything that the build had started has been ended" in said
+    assert store(workshop.login) == []
+    wait_clean(workshop)
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_a_killed_vizdash_leaves_no_image(workshop: Lab, where: str) -> None:
+    define(workshop, LINGER)
+    process = begin(workshop, where)
+    send(workshop, "KILL")
+    close(process)
+    assert not any(name.endswith(".sif") and "/." not in name for name in store(workshop.login))
+    wait_clean(workshop)
+    log = vizdash(workshop, "logs", "--build", "gedit")
+    assert "interrupted" in log.stderr and "it waits" in log.stdout
+    define(workshop)
+    vizdash(workshop, "build", "gedit", "--version", "2.0", "--where", where)
+    assert store(workshop.login) == ["./gedit-2.0.json", "./gedit-2.0.sif"]
+    events = workshop.login.run(
+        ["cat", ".local/state/vizdash/images.jsonl"], user="alice"
+    ).stdout.splitlines()
+    assert [json.loads(line)["outcome"] for line in events][-2:] == ["interrupted", "ok"]
+
+
+def test_a_build_that_cant_begin_says_why(workshop: Lab) -> None:
+    done = vizdash(workshop, "build", "gedit", "--where", "nowhere.example", check=False)
+    assert done.returncode == 1
+    assert "check the host's name" in done.stderr
+    done = vizdash(workshop, "build", "gedit", "--arg", "base=/no/such.sif", check=False)
+    assert done.returncode == 2
+    assert "no such file" in done.stderr
+    done = vizdash(workshop, "build", "gedit", "--arg", "colour=red", check=False)
+    assert done.returncode == 1
+    assert "the definition file asks for no such argument" in done.stderr
+
+
+@pytest.fixture
+def builder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A host that reaches the package mirror, with vizdash on it and the lab's base."""
+    run = Path(recipe.CACHE) / "run" / f"builder-{lab.run.name}"
+    shutil.rmtree(run, ignore_errors=True)
+    run.mkdir()
+    run.chmod(0o777)
+    root, _ = Lab.build()
+    subprocess.run(["cp", "-a", str(root / "home.template"), str(run / "home")], check=True)
+    (run / "base.sif").hardlink_to(recipe.CACHE / f"base-{recipe.base_key()}.sif")
+    host = Host("builder", run, str(root), "bare")
+    try:
+        host.wait_up()
+        shutil.copy("/etc/resolv.conf", host.root / "etc/resolv.conf")
+        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(run)]
+        subprocess.run(build, check=True, capture_output=True, cwd=recipe.CHECKOUT)
+        wheel = next(run.glob("*.whl")).name
+        pip = ["/opt/vizdash/bin/pip", "install", "-q", "--no-index", "--no-deps"]
+        host.run([*pip, f"/mnt/run/{wheel}"], timeout=120)
+        host.run(["ln", "-sf", "/opt/vizdash/bin/vizdash", "/usr/local/bin/vizdash"])
+        yield host
+    finally:
+        host.power_off()
+        shutil.rmtree(run, ignore_errors=True)
+
+
+@pytest.mark.timeout(900)
+def test_gedit_from_its_own_definition(builder: Host) -> None:
+    configure(builder, engine="local", base="/mnt/run/base.sif", script="true")
+    # The lab's /tmp is small; a site's need not be.
+    builder.run(["mkdir", "-m", "1777", "/mnt/run/tmp"])
+    words = ["vizdash", "build", "gedit", "--version", "1.1", "--json"]
+    done = builder.run(words, user="alice", timeout=800, env={"TMPDIR": "/mnt/run/tmp"})
+    built = json.loads(done.stdout)["image"]
+    assert built["definition"].endswith("assets/defs/gedit.def")
+    info = sif.read(builder.root / built["path"][1:])
+    assert (info.version, info.labels["App"]) == ("1.1", "gedit")
+    ran = builder.run(
+        ["apptainer", "-q", "exec", built["path"], "gedit", "--version"], user="alice"
+    )
+    assert ran.stdout.startswith("gedit - Version")
+    assert builder.run(["ls", "-A", "/mnt/run/tmp"]).stdout == ""
+    phases = ["bootstrap", "post", "squashfs", "check"]
+    told = [line for line in done.stderr.splitlines() if line.startswith("vizdash: [")]
+    assert [p for p in phases if any(line.split("] ")[1].startswith(p) for line in told)] == phases

@@ -144,5 +144,6 @@ def desktop(url: str, host: Network | None = None) -> Iterator[Desktop]:
         page.wait_for_selector("canvas")
         yield Desktop(page)
         # The password is in the fragment, which no request carries.
-        password = url.rpartition("password=")[2]
+        password = page.url.rpartition("password=")[2]
+        assert len(password) >= 8
         assert not any(password in one.partition("#")[0] for one in requests)

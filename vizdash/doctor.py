@@ -9,8 +9,8 @@ from pathlib import Path
 
 from vizdash.errors import VizdashError
 from vizdash.service import Service
-from vizdash.sessions.browser import have_browser
 from vizdash.sessions.folder import sessions_root
+from vizdash.sessions.viewer import have_browser
 from vizdash.transport.base import Command
 from vizdash.transport.local import LocalRunner
 

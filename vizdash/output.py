@@ -6,9 +6,11 @@ key names, keys are added and never renamed within a schema.
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
+import select
 import sys
 import time
 import unicodedata
@@ -40,6 +42,33 @@ def talk(text: str) -> None:
 def write(text: str) -> None:
     """Data, on stdout."""
     print(text, flush=True)
+
+
+def write_link(url: str) -> None:
+    """An address, on stdout; on a terminal as a link (OSC 8), whole however it is wrapped."""
+    shown = printable(url)
+    write(f"\x1b]8;;{shown}\x1b\\{shown}\x1b]8;;\x1b\\" if sys.stdout.isatty() else shown)
+
+
+def line_to_copy(text: str) -> None:
+    """A line for a person's other terminal, on stderr, and in their clipboard if the terminal lets
+    programs write there (OSC 52).
+    """
+    shown = printable(text)
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\x1b]52;c;{base64.b64encode(shown.encode()).decode()}\x07")
+    print(f"  {shown}", file=sys.stderr, flush=True)
+
+
+def abandoned() -> bool:
+    """Whether nobody is left to read either of stdout and stderr: sshd closes both when a login
+    without a terminal ends, and sends no signal (poll(2), POLLERR and POLLHUP).
+    """
+    ends = select.poll()
+    for number in (1, 2):
+        ends.register(number, 0)
+    gone = select.POLLERR | select.POLLHUP | select.POLLNVAL
+    return sum(bool(event & gone) for _, event in ends.poll(0)) == 2
 
 
 def write_json(

@@ -28,11 +28,12 @@ from vizdash.model import (
     Snapshot,
 )
 from vizdash.model.image import version_of
-from vizdash.sessions import browser, listing, routes, submit
+from vizdash.sessions import listing, opening, routes, submit
 from vizdash.sessions.fit import Fit, fit
 from vizdash.sessions.folder import Status
 from vizdash.sessions.handin import hand_in
 from vizdash.sessions.store import LocalStore, SessionStore
+from vizdash.sessions.viewer import have_browser
 from vizdash.transport.base import CommandRunner, PortForwarder, Remote
 
 #: Seconds that what is known of partitions, and of other people's jobs, stays good.
@@ -73,7 +74,7 @@ class Service:
         self._forwarder = forwarder
         self._store = store or LocalStore()
         self._kept = _Kept()
-        self._pages: list[browser.RedirectFile] = []
+        self._showing = opening.Showing()
 
     # ------------------------------------------------------------------ reading
 
@@ -220,7 +221,7 @@ class Service:
 
     # ------------------------------------------------------------------ opening
 
-    async def open_route(self, session: Session) -> routes.Route:
+    async def open_route(self, session: Session, *, handoff: bool = False) -> routes.Route:
         """Make the way to a ready session. Raises NotFound, Refused or Unreachable."""
         if not session.mine:
             raise Refused(f"session {session.id}", f"only {session.user} can open it")
@@ -231,21 +232,39 @@ class Service:
         ports = None
         if self.remote is not None and self.config.cluster.route != "direct":
             ports = self.remote.open_port
-        return await routes.open_route(connection, self._forwarder, ports)
+        return await routes.open_route(connection, self._forwarder, ports, handoff=handoff)
 
-    async def open_browser(self, route: routes.Route) -> bool:
-        """Start the user's browser; False when there's none here: then show the address."""
-        if not browser.have_browser():
-            return False
-        page = browser.RedirectFile(route.url)
-        if route.kind != "direct":
-            self._pages.append(page)
-        return await browser.start_browser(page)
+    async def open_desktop(
+        self, session: Session, *, handoff: bool = False
+    ) -> tuple[routes.Route, bool]:
+        """Make the way and start the person's browser on it. Where there's none (and whenever
+        ``handoff`` says so) it is a way for ``hand_off``, and the second value is False.
+
+        Raises NotFound, Refused or Unreachable.
+        """
+        handoff = handoff or not have_browser()
+        route = await self.open_route(session, handoff=handoff)
+        if await self.show(route):
+            return route, True
+        if route.kind == "tunnel":
+            await route.close()
+            route = await self.open_route(session, handoff=True)
+        return route, False
+
+    async def show(self, route: routes.Route) -> bool:
+        """Start the person's browser on a route; False when there's none to be had."""
+        return await self._showing.show(route)
+
+    async def hand_off(
+        self, route: routes.Route, session: Session, attempt: int = 0
+    ) -> opening.Handoff:
+        """What to run on one's own computer; ``attempt`` counts ports that were taken there."""
+        host = await opening.host_name(self.config.cluster)
+        return opening.hand_off(route, session.id, host, attempt)
 
     async def close(self) -> None:
-        """Take away what opening left behind; a page leads nowhere without its tunnel."""
-        for page in self._pages:
-            page.remove()
+        """Take away what opening left behind."""
+        self._showing.close()
         await self.images.close()
         if self.remote is not None:
             await self.remote.close()

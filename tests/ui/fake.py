@@ -21,6 +21,7 @@ from vizdash.model import (
     Snapshot,
 )
 from vizdash.service import Fit, Service
+from vizdash.sessions.opening import Handoff
 from vizdash.sessions.routes import Route
 from vizdash.ui.app import VizdashApp
 
@@ -256,18 +257,25 @@ class FakeService:
             raise self.log_refusal
         return self.log
 
-    async def open_route(self, session: Session) -> Route:
+    async def open_desktop(self, session: Session) -> tuple[Route, bool]:
         if self.gate is not None:
             await self.gate.wait()
         if self.open_refusal is not None:
             raise self.open_refusal
         url = "http://127.0.0.1:40123/vnc.html#autoconnect=1&resize=remote&password=Xk29fQpa"
-        self.routes.append(FakeRoute("tunnel", url, "127.0.0.1", 40123))
-        return self.routes[-1]
+        kind = "tunnel" if self.browser else "handoff"
+        self.routes.append(FakeRoute(kind, url, "127.0.0.1", 40123, "/tmp/vizdash-x7k2m9qd/s"))
+        return self.routes[-1], await self.show(self.routes[-1])
 
-    async def open_browser(self, route: Route) -> bool:
+    async def show(self, route: Route) -> bool:
         self.browsed += self.browser
         return self.browser
+
+    async def hand_off(self, route: Route, session: Session, attempt: int = 0) -> Handoff:
+        port = 21345 + attempt
+        route.at("127.0.0.1", port)
+        command = f"ssh -N -L {port}:{route.socket} anna@login2.hpc.example.org"
+        return Handoff(command, "login2.hpc.example.org", port)
 
 
 def app_on(

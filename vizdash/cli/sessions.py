@@ -14,6 +14,7 @@ from vizdash.cli.common import DURATION, MEMORY, cli, common, geometry_of, optio
 from vizdash.errors import VizdashError
 from vizdash.model import Session, SessionState
 from vizdash.service import Service, request_for
+from vizdash.sessions.routes import Route
 from vizdash.waiting import wait_ended, wait_ready
 
 
@@ -80,7 +81,7 @@ def start(ctx: click.Context, /, app: str, **values: Any) -> None:
         elif not and_open:
             output.write(session.id)
         if and_open:
-            await _hold(service, session, print_only=False)
+            await _hold(service, session)
 
     run(options, work)
 
@@ -90,32 +91,40 @@ def start(ctx: click.Context, /, app: str, **values: Any) -> None:
 @click.argument("session")
 @click.option("--print", "print_only", is_flag=True, help="Print the address, start no browser.")
 @click.option("--no-browser", "print_only", is_flag=True, hidden=True)
+@click.option("--handoff", is_flag=True, help="For the browser of another computer.")
 @click.option("--timeout", type=DURATION, help="Give up waiting for it after this long.")
 @click.pass_context
-def open_(ctx: click.Context, /, session: str, print_only: bool, **values: Any) -> None:
+def open_(
+    ctx: click.Context, /, session: str, print_only: bool, handoff: bool, **values: Any
+) -> None:
     options = options_of(ctx, values)
     timeout = values.pop("timeout")
 
     async def work(service: Service) -> None:
         found = await service.find(session)
         found = await wait_ready(service, found, output.talk, timeout_s=timeout)
-        await _hold(service, found, print_only=print_only)
+        await _hold(service, found, print_only=print_only, handoff=handoff)
 
     run(options, work)
 
 
-async def _hold(service: Service, session: Session, *, print_only: bool) -> None:
+async def _hold(
+    service: Service, session: Session, *, print_only: bool = False, handoff: bool = False
+) -> None:
     """Open the way, tell the address, and keep it until Ctrl-C or the session's end."""
-    route = await service.open_route(session)
+    if print_only:
+        route, shown = await service.open_route(session), False
+    else:
+        route, shown = await service.open_desktop(session, handoff=handoff)
     try:
-        if print_only or not await service.open_browser(route):
-            if not print_only:
-                output.talk("no browser here: open this address (it holds the password)")
-            output.write(route.url)
+        if not shown:
+            await _tell_address(service, session, route, print_only=print_only)
         if route.kind == "direct":
             return
         output.talk("this holds the tunnel: Ctrl-C ends it, the session goes on")
-        cause = await route.wait_lost()
+        cause = await _lost(route)
+        if cause is None:
+            return
         try:
             now = await service.find(session.job_id)
         except VizdashError:
@@ -126,6 +135,33 @@ async def _hold(service: Service, session: Session, *, print_only: bool) -> None
         raise VizdashError(f"the tunnel to {session.node} is gone", cause, "open it again")
     finally:
         await route.close()
+
+
+async def _lost(route: Route) -> str | None:
+    """Wait until the route is gone, and say why; None when whoever called us is gone first."""
+    waiting = asyncio.create_task(route.wait_lost())
+    try:
+        while not waiting.done():
+            if output.abandoned():
+                return None
+            await asyncio.wait({waiting}, timeout=1)
+        return waiting.result()
+    finally:
+        waiting.cancel()
+
+
+async def _tell_address(
+    service: Service, session: Session, route: Route, *, print_only: bool
+) -> None:
+    """The address on stdout, and on stderr what to do before it works."""
+    if route.kind == "handoff":
+        offer = await service.hand_off(route, session)
+        output.talk(f"there is no browser on {offer.host}. On your own computer, run:")
+        output.line_to_copy(offer.command)
+        output.talk("it asks you to log in, says nothing more, and stays. Then open this there:")
+    elif not print_only:
+        output.talk("no browser here: open this address (it holds the password)")
+    output.write_link(route.url)
 
 
 @cli.command(help=REGISTRY.by_verb("stop").help)

@@ -89,7 +89,8 @@ class Cluster:
     """One cluster. ``engine`` is ``auto``, ``slurm`` or ``local``; an empty ``partition`` is
     Slurm's default one. ``ports`` is the inclusive range of the direct route. Built images wait
     for their deploy in ``image_store`` (empty: a folder of the user's own data); ``audit_log``
-    is the file that tells who did what to the images.
+    is the file that tells who did what to the images. ``handoff_host`` is this host as a person's
+    own computer calls it, with ``{host}`` for its short name (empty: its own full name).
 
     ``host`` (``[user@]host[:port]``) is the login host of a cluster that this machine is no part
     of, reached by SSH. ``tunnel`` is the way to a node: ``ssh`` (the login host's own), ``srun``
@@ -104,6 +105,7 @@ class Cluster:
     account: str = ""
     qos: str = ""
     route: str = "tunnel"
+    handoff_host: str = ""
     ports: tuple[int, int] = DEFAULT_PORTS
     image_root: str = DEFAULT_IMAGE_ROOT
     image_store: str = ""

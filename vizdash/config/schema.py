@@ -132,6 +132,7 @@ _CLUSTER: dict[str, Reader] = {
     "account": f.text,
     "qos": f.text,
     "route": f.choice("tunnel", "direct"),
+    "handoff_host": f.text,
     "ports": f.ports,
     "image_root": f.text,
     "image_store": f.text,

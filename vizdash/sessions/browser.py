@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import html
 import json
 import os
 import shutil
 import sys
 import tempfile
-import webbrowser
-from collections.abc import Mapping
 from pathlib import Path
 
 _PAGE = """<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">
@@ -46,28 +43,21 @@ os.write(say, b"1" if webbrowser.open(page) else b"0")
 """
 
 
-def have_browser(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether a graphical browser of the user's could be started from here."""
-    if environ.get("BROWSER"):
-        return True
-    if sys.platform != "darwin" and not (environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):
-        return False
-    with contextlib.suppress(webbrowser.Error):
-        return webbrowser.get() is not None
-    return False
+def page_to(url: str) -> str:
+    """A page that sends the browser on to ``url``."""
+    script = json.dumps(url).replace("<", "\\u003c")
+    return _PAGE.format(href=html.escape(url, quote=True), script=script)
 
 
 class RedirectFile:
     """A 0600 page that sends the browser on: the browser's argv names the file alone."""
 
     def __init__(self, url: str) -> None:
-        script = json.dumps(url).replace("<", "\\u003c")
-        page = _PAGE.format(href=html.escape(url, quote=True), script=script)
         self._folder = Path(tempfile.mkdtemp(prefix="vizdash-"))
         self.path = self._folder / "open.html"
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
+            file.write(page_to(url))
 
     @property
     def folder(self) -> str:

@@ -1,10 +1,13 @@
-"""A TCP listener on 127.0.0.1 that leads every connection to a far socket."""
+"""Listeners that lead every connection to a far socket."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from vizdash.errors import VizdashError
 from vizdash.transport.base import Reader, Writer
@@ -48,16 +51,44 @@ class Listener:
         ends: list[Writer] = [writer]
         # A cancelled relay ends quietly: the server would report it as an error otherwise.
         with contextlib.suppress(asyncio.CancelledError, OSError, VizdashError):
-            far_reader, far_writer = await self._far()
-            ends.append(far_writer)
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+            first = await self._first(reader, writer)
+            if first is not None:
+                far_reader, far_writer = await self._far()
+                ends.append(far_writer)
+                far_writer.write(first)
+                await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
         for end in ends:
             end.close()
+
+    async def _first(self, reader: Reader, writer: asyncio.StreamWriter) -> bytes | None:
+        """What was read already and is to be passed on; None when it was answered here."""
+        return b""
 
     async def _far(self) -> tuple[Reader, Writer]:
         if isinstance(self._dial, str):
             return await asyncio.open_unix_connection(self._dial)
         return await self._dial()
+
+
+class SocketListener(Listener):
+    """The same on a Unix socket (``path``) in a folder of its own that only we can enter: on a
+    host that others share, a port of 127.0.0.1 would be theirs to connect to as well.
+    """
+
+    def __init__(self, dial: Dial | str) -> None:
+        super().__init__(dial)
+        self._folder = Path(tempfile.mkdtemp(prefix="vizdash-"))
+        self.path = str(self._folder / "s")
+
+    async def start(self) -> None:
+        """Begin to listen. Raises OSError."""
+        self._server = await asyncio.start_unix_server(self._serve, self.path)
+        Path(self.path).chmod(0o600)
+
+    async def close(self) -> None:
+        """Stop, end every connection, and remove the folder."""
+        await super().close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 async def _pump(reader: Reader, writer: Writer) -> None:

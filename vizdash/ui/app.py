@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 from textual import on
@@ -186,10 +187,18 @@ class VizdashApp(App[None]):
         if opened.shown:
             self.news(f"{session.app} is open in your browser; keep vizdash running")
         else:
-            user = session.user
-            self.push_screen(AddressScreen(opened.route, session, user=user))
+            await self._show_address(opened)
         if opened.new and opened.route.kind != "direct":
             await self._watch(opened)
+
+    async def _show_address(self, opened: Opened) -> None:
+        """There's no browser here: say what to do at the person's own computer."""
+        session, route = opened.session, opened.route
+        if route.kind != "handoff":
+            self.push_screen(AddressScreen(route, session))
+            return
+        hand_off = partial(self._service.hand_off, route, session)
+        self.push_screen(AddressScreen(route, session, await hand_off(), hand_off))
 
     async def _watch(self, opened: Opened) -> None:
         """Tell when a tunnel is gone although its session is not."""

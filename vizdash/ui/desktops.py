@@ -47,9 +47,11 @@ class Desktops:
             route = self._routes.get(session.job_id)
             new = route is None
             if route is None:
-                route = await self._service.open_route(session)
+                route, shown = await self._service.open_desktop(session)
                 self._routes[session.job_id] = route
-            return Opened(session, route, await self._service.open_browser(route), new)
+            else:
+                shown = await self._service.show(route)
+            return Opened(session, route, shown, new)
         finally:
             self._opening.discard(session.job_id)
 

@@ -109,11 +109,6 @@ async def test_a_browser_that_does_not_start_is_told_and_leaves_nothing(
     assert not page.path.parent.exists()
 
 
-def test_where_a_browser_could_be_started() -> None:
-    assert browser.have_browser({"BROWSER": "firefox"})
-    assert not browser.have_browser({})
-
-
 def test_hostile_addresses_stay_inside_the_page() -> None:
     page = browser.RedirectFile("http://x/#\"</script><script>alert(1)//'><img>")
     text = page.path.read_text()

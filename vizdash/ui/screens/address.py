@@ -1,8 +1,8 @@
-"""Where there's no browser: the address, and how to reach it from elsewhere."""
+"""Where there's no browser: what to do at the person's own computer to see the desktop."""
 
 from __future__ import annotations
 
-import platform
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -14,53 +14,102 @@ from textual.style import Style
 from textual.widgets import Static
 
 from vizdash.model import Session
+from vizdash.sessions.opening import Handoff
 from vizdash.sessions.routes import Route
 from vizdash.ui.format import escape_control
 from vizdash.ui.theme import Line, Span, line, lines
 
+_SECRET = line(Span("It holds the password: give it to nobody.", "warn"))
+
 
 class AddressScreen(ModalScreen[None]):
-    """Shows a route's address as a link (OSC 8); ``c`` copies it (OSC 52). Never logged."""
+    """An address as a link (OSC 8), and for a handoff the line that makes it work; both can be
+    copied (OSC 52). Never logged. ``other_port`` gives the handoff with another port.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("c", "copy", "Copy", show=False),
+        Binding("c", "copy_line", "Copy the line", show=False),
+        Binding("l", "copy_link", "Copy the link", show=False),
+        Binding("p", "port", "Another port", show=False),
         Binding("escape,enter,q,o", "dismiss", "Close", show=False),
     ]
 
-    def __init__(self, route: Route, session: Session, *, user: str, host: str = "") -> None:
+    def __init__(
+        self,
+        route: Route,
+        session: Session,
+        handoff: Handoff | None = None,
+        other_port: Callable[[int], Awaitable[Handoff]] | None = None,
+    ) -> None:
         super().__init__()
         self._route = route
         self._session = session
-        self._user = user
-        self._host = host or platform.node()
+        self._handoff = handoff
+        self._other_port = other_port
+        self._attempt = 0
 
     def compose(self) -> ComposeResult:
-        """Address first, then what it needs."""
-        url = self._route.url
+        """What to do, in the order in which it is done."""
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = "Open this address"
-            dialog.border_subtitle = "c copies it · esc closes"
-            name = f"{self._session.app} on {self._session.node} is ready, but there is no"
-            yield Static(lines([line(f"{name} browser here.")]))
-            link = Content.styled(escape_control(url), Style(link=url, underline=True))
-            yield Static(link, id="address")
-            yield Static(lines(self._hints()))
+            dialog.border_title = "Open in your own browser"
+            keys = "l copies it" if self._handoff is None else "c copies the line · l the link"
+            more = "" if self._handoff is None else " · p other port"
+            dialog.border_subtitle = f"{keys}{more} · esc closes"
+            yield Static(id="before")
+            yield Static(id="address")
+            yield Static(id="after")
 
-    def _hints(self) -> list[Line]:
-        secret = line(Span("It holds the password: give it to nobody.", "warn"))
-        if self._route.kind == "direct":
-            return [secret]
-        port = self._route.port
-        forward = f"ssh -L {port}:127.0.0.1:{port} {self._user}@{self._host}"
+    def on_mount(self) -> None:
+        """Fill it in."""
+        self._show()
+
+    def _show(self) -> None:
+        before, after = self._words()
+        self.query_one("#before", Static).update(lines(before))
+        url = self._route.url
+        link = Content.styled(escape_control(url), Style(link=url, underline=True))
+        self.query_one("#address", Static).update(link)
+        self.query_one("#after", Static).update(lines(after))
+
+    def _words(self) -> tuple[list[Line], list[Line]]:
+        name = f"{self._session.app} on {self._session.node} is ready, but there is no browser"
+        if self._handoff is None:
+            return [line(f"{name} here. Open this address:")], [_SECRET]
         return [
-            secret,
-            line("Keep vizdash open: it holds the tunnel to the node."),
+            line(f"{name} on {self._handoff.host}."),
             (),
-            line(Span("From your own computer, first run this there:", "muted")),
-            line(Span(forward, "accent")),
+            line(
+                Span("1", "accent", bold=True),
+                "  On your own computer, run (it logs in, says nothing, stays):",
+            ),
+            line(Span(self._handoff.command, "accent")),
+            (),
+            line(Span("2", "accent", bold=True), "  Then open there:"),
+        ], [
+            _SECRET,
+            (),
+            line(Span("Keep vizdash open meanwhile: it holds the way to the node.", "muted")),
         ]
 
-    def action_copy(self) -> None:
+    def action_copy_line(self) -> None:
         """Into the clipboard of the person's own terminal."""
-        self.app.copy_to_clipboard(self._route.url)
-        self.notify("the address is copied, if your terminal allows it", markup=False)
+        if self._handoff is None:
+            self.action_copy_link()
+        else:
+            self._copy(self._handoff.command, "line")
+
+    def action_copy_link(self) -> None:
+        """The address, into the clipboard."""
+        self._copy(self._route.url, "link")
+
+    def _copy(self, text: str, what: str) -> None:
+        self.app.copy_to_clipboard(text)
+        self.notify(f"the {what} is copied, if your terminal allows it", markup=False)
+
+    async def action_port(self) -> None:
+        """The port is taken on the person's computer: another one."""
+        if self._other_port is None or self._handoff is None:
+            return
+        self._attempt += 1
+        self._handoff = await self._other_port(self._attempt)
+        self._show()

@@ -1,0 +1,235 @@
+"""vizdash on a login node, the browser on a laptop: the line that is handed over, as printed."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import shlex
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Host, Lab
+from tests.lab.browser import Desktop, desktop
+from tests.lab.campus import ALIAS, PERSON, STRANGER, Campus, campus, second_login
+from tests.lab.terminal import terminal
+from tests.lab.test_session import BLUE
+from tests.lab.vd import start
+
+#: As a person logs in and calls it.
+OPEN = "ssh -o BatchMode=yes {host} vizdash open {id}"
+
+
+@pytest.fixture(scope="module")
+def outside(running_lab: Lab) -> Iterator[Campus]:
+    with campus(running_lab) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def handed(outside: Campus, host: str, session_id: str) -> Iterator[tuple[str, str]]:
+    """The line and the address that ``vizdash open`` gives over a login, while it holds."""
+    command = shlex.split(OPEN.format(host=host, id=session_id))
+    process = outside.laptop.popen(command, user=PERSON)
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        url = process.stdout.readline().strip()
+        said = [process.stderr.readline() for _ in range(3)]
+        yield said[1].strip(), url
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+@contextlib.contextmanager
+def pasted(laptop: Host, line: str) -> Iterator[None]:
+    """The line, run in a shell of the laptop as it stands."""
+    process = laptop.popen(["sh", "-c", f"exec {line}"], user=PERSON)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+@contextlib.contextmanager
+def seen_on(laptop: Host, line: str, url: str) -> Iterator[Desktop]:
+    """The desktop in the laptop's browser."""
+    with pasted(laptop, line):
+        _wait_port(laptop, url)
+        with desktop(url, laptop) as seen:
+            seen.wait_share(BLUE)
+            yield seen
+
+
+def _wait_port(host: Host, url: str) -> None:
+    page = url.partition("#")[0]
+    deadline = time.monotonic() + 20
+    while host.run(["curl", "-sf", "-o", "/dev/null", page], check=False).returncode != 0:
+        assert time.monotonic() < deadline, f"nothing answers at {page}"
+        time.sleep(0.2)
+
+
+def typed(lab: Lab, seen: Desktop, text: str) -> None:
+    """Type into the desktop's terminal; the text must arrive on the cluster."""
+    lab.login.run("rm -f ~/typed", user="alice")
+    seen.click(300, 200)
+    seen.page.wait_for_timeout(300)
+    seen.type(f"echo {text} > ~/typed\n")
+    deadline = time.monotonic() + 15
+    while text not in lab.login.run("cat ~/typed; true", user="alice").stdout:
+        assert time.monotonic() < deadline, f"nothing was typed: {seen.save('typed')}"
+        time.sleep(0.2)
+
+
+def test_the_line_as_printed_opens_the_desktop(lab: Lab, outside: Campus) -> None:
+    session = start(lab, "desktop")
+    with handed(outside, "alice@login", session["id"]) as (line, url):
+        assert re.fullmatch(r"ssh -N -L \d+:/tmp/vizdash-\w+/s alice@login", line)
+        with seen_on(outside.laptop, line, url) as seen:
+            typed(lab, seen, "From-the-laptop")
+        _nobody_elses(lab, outside, line, url)
+    # The login has ended, and nothing of it is left.
+    deadline = time.monotonic() + 20
+    while left := lab.login.run("find /tmp -user alice; pgrep -u alice -a; true").stdout:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+
+
+def _nobody_elses(lab: Lab, outside: Campus, line: str, url: str) -> None:
+    """Other users of either host do not reach the socket, and find no password."""
+    socket = line.partition(":")[2].partition(" ")[0]
+    ask = f"curl -s --max-time 5 --unix-socket {socket} http://x/vnc.html"
+    assert lab.login.run(ask, user="alice").stdout
+    assert lab.login.run(ask, user="bob", check=False).returncode == 7
+    assert lab.login.run("ss -tlnH | grep 127.0.0.1; true").stdout == ""
+    password = url.rpartition("password=")[2]
+    assert len(password) >= 8
+    everything = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null; true"
+    for host, user in ((lab.login, "root"), (outside.laptop, "root"), (outside.laptop, STRANGER)):
+        said = host.run(everything, user=user).stdout
+        assert said
+        assert password not in said
+
+
+def test_the_dashboard_hands_over_the_same_line(lab: Lab, outside: Campus) -> None:
+    session = start(lab, "desktop")
+    login = ["ssh", "-t", "alice@login", "vizdash"]
+    with terminal(outside.laptop, login, user=PERSON, size=(80, 24)) as screen:
+        screen.wait("viz-node001")
+        screen.keys("2")
+        screen.wait(session["id"][:6], session["job_id"])
+        screen.keys("o")
+        shown = screen.wait("ssh -N -L")
+        line, url = _read(shown)
+        with seen_on(outside.laptop, line, url):
+            pass
+        # The port is taken on the laptop: the next one.
+        screen.keys("p")
+        screen.until(lambda text: _read(text)[0] != line, "the same port")
+        with seen_on(outside.laptop, *_read(screen.text())):
+            pass
+        screen.keys("Escape")
+        screen.wait("Open in your own browser", gone=True)
+        screen.keys("q")
+        screen.wait("Quit vizdash?")
+        screen.keys("y")
+        screen.wait_ended()
+        assert screen.code() == 0
+
+
+def _read(shown: str) -> tuple[str, str]:
+    """The line and the address in a dialog, whose borders and wraps are taken away."""
+    rows = [row.partition("│")[2].rpartition("│")[0].strip() for row in shown.splitlines()]
+    text = "\n".join(rows)
+    line = re.search(r"ssh -N (?:.|\n)*?alice@\S+", text)
+    url = re.search(r"http://127(?:.|\n)*?password=\S+", text)
+    assert line is not None and url is not None, shown
+    return " ".join(line[0].split()), "".join(url[0].split())
+
+
+def test_with_two_login_hosts_the_line_names_the_one_that_holds_it(
+    lab: Lab, outside: Campus
+) -> None:
+    session = start(lab, "desktop")
+    with second_login(outside):
+        outside.know("login", "login2", ALIAS)
+        # The alias leads to the other host first: a line that named it would find no socket.
+        for host, other in (("login2", "login"), ("login", "login2")):
+            _alias(outside, other, host)
+            with handed(outside, f"alice@{host}", session["id"]) as (line, url):
+                assert line.endswith(f"alice@{host}")
+                with seen_on(outside.laptop, line, url):
+                    pass
+                wrong = line.replace(f"@{host}", f"@{ALIAS}")
+                with pasted(outside.laptop, wrong), pytest.raises(AssertionError):
+                    _wait_port(outside.laptop, url)
+        outside.know("login")
+
+
+def _alias(outside: Campus, first: str, second: str) -> None:
+    names = outside.laptop.root / "etc/hosts"
+    kept = [row for row in names.read_text().splitlines() if not row.endswith(f"\t{ALIAS}")]
+    addresses = {row.split()[1]: row.split()[0] for row in kept}
+    more = [f"{addresses[name]}\t{ALIAS}" for name in (first, second)]
+    names.write_text("\n".join([*kept, *more]) + "\n")
+
+
+def test_the_sites_own_name_for_the_login_host(lab: Lab, outside: Campus) -> None:
+    session = start(lab, "desktop")
+    place = lab.login.root / "etc/vizdash"
+    place.mkdir()
+    text = "clusters:\n  lab:\n    handoff_host: '{host}.hpc.example.org'\n"
+    (place / "config.yaml").write_text(text)
+    try:
+        with handed(outside, "alice@login", session["id"]) as (line, _):
+            assert line.endswith(" alice@login.hpc.example.org")
+    finally:
+        (place / "config.yaml").unlink()
+        place.rmdir()
+
+
+def test_a_helper_of_the_users_opens_it_and_sees_no_password(lab: Lab, outside: Campus) -> None:
+    """As in an editor's terminal: $BROWSER names a script that opens addresses elsewhere, and the
+    port is led there.
+    """
+    session = start(lab, "desktop")
+    helper = "#!/bin/sh\nprintf '%s\\n' \"$@\" > ~/asked\n"
+    lab.login.run("cat > ~/helper; chmod +x ~/helper; rm -f ~/asked", user="alice", input=helper)
+    command = f"BROWSER=~/helper vizdash open {session['id']}"
+    process = outside.laptop.popen(["ssh", "alice@login", command], user=PERSON)
+    try:
+        deadline = time.monotonic() + 20
+        while not (asked := lab.login.run("cat ~/asked; true", user="alice").stdout.split()):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        (address,) = asked
+        assert "password" not in address
+        port = address.removeprefix("http://127.0.0.1:").partition("/")[0]
+        # Another user of login may see the address in a list of processes: it is not for them.
+        theirs = lab.login.run(["curl", "-s", address], user="bob").stdout
+        assert "works once" in theirs
+        # An editor leads the port to the laptop, perhaps under another number.
+        line = f"ssh -N -L 24680:127.0.0.1:{port} alice@login"
+        with pasted(outside.laptop, line):
+            _wait_port(outside.laptop, "http://127.0.0.1:24680/vnc.html")
+            with desktop(address.replace(f":{port}/", ":24680/"), outside.laptop) as seen:
+                seen.wait_share(BLUE)
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+def test_the_link_is_a_link_and_the_line_is_copied(lab: Lab) -> None:
+    """On a terminal: OSC 8 around the address, OSC 52 with the line in base64."""
+    session = start(lab, "desktop")
+    command = f"timeout -s INT 5 script -qec 'vizdash open {session['id']}' /dev/null; true"
+    said = lab.login.run(command, user="alice").stdout
+    line = re.search(r"ssh -N -L \S+ \S+", said)
+    url = re.search(r"\x1b\]8;;(http://127[^\x1b]+)\x1b\\([^\x1b]+)\x1b\]8;;\x1b\\", said)
+    copied = re.search(r"\x1b\]52;c;([A-Za-z0-9+/=]+)\x07", said)
+    assert line is not None and url is not None and copied is not None, said
+    assert url[1] == url[2]
+    assert base64.b64decode(copied[1]).decode() == line[0].strip()

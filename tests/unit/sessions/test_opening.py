@@ -1,0 +1,186 @@
+"""Where a person's browser is, and how it is asked without telling anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vizdash.sessions import browser, viewer
+from vizdash.sessions.folder import Connection
+from vizdash.sessions.opening import Showing
+from vizdash.sessions.routes import Route, open_route
+from vizdash.sessions.viewer import Viewer
+from vizdash.transport.forward import HereForwarder
+from vizdash.transport.pages import owner_of
+
+_REMOTE = {"SSH_CONNECTION": "10.0.0.9 51234 10.0.0.1 22"}
+
+
+@pytest.fixture
+def helper(tmp_path: Path) -> Path:
+    """A script of the user's that notes what it is called with."""
+    path = tmp_path / "open-elsewhere"
+    path.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {tmp_path}/called\necho noise\n')
+    path.chmod(0o755)
+    return path
+
+
+class Editor(threading.Thread):
+    """What VS Code's server listens with: HTTP on a Unix socket, one JSON message a request."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.asked: list[tuple[str, list[str]]] = []
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(str(path))
+        self.server.listen(5)
+
+    def run(self) -> None:
+        while True:
+            try:
+                peer, _ = self.server.accept()
+            except OSError:
+                return
+            with peer, peer.makefile("rwb") as file:
+                head = b""
+                while (line := file.readline()) not in {b"\r\n", b""}:
+                    head += line
+                if found := re.search(rb"Content-Length: (\d+)", head):
+                    asked = json.loads(file.read(int(found[1])))
+                    self.asked.append((asked["type"], asked["uris"]))
+                    file.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+
+
+@pytest.fixture
+def editor(tmp_path: Path) -> Iterator[Editor]:
+    made = Editor(tmp_path / "ipc.sock")
+    made.start()
+    yield made
+    made.server.shutdown(socket.SHUT_RDWR)
+    made.server.close()
+    made.join(timeout=5)
+
+
+def test_where_the_browser_is(helper: Path, tmp_path: Path) -> None:
+    chosen = {"BROWSER": str(helper)}
+    assert viewer.viewer({}) is Viewer.NONE
+    assert viewer.viewer(_REMOTE) is Viewer.NONE
+    assert viewer.viewer(chosen) is Viewer.HERE
+    assert viewer.viewer(chosen | _REMOTE) is Viewer.HELPER
+    assert viewer.viewer(chosen | _REMOTE | {"DISPLAY": "localhost:10.0"}) is Viewer.HERE
+    assert viewer.viewer({"BROWSER": "lynx"} | _REMOTE) is Viewer.NONE
+    assert viewer.viewer({"BROWSER": "/nosuch/browser.sh"} | _REMOTE) is Viewer.NONE
+    # The name of an editor's socket outlives the editor in tmux's environment.
+    gone = tmp_path / "gone.sock"
+    assert viewer.viewer({"VSCODE_IPC_HOOK_CLI": str(gone)} | _REMOTE) is Viewer.NONE
+
+
+def test_an_editor_is_asked_before_all_else(editor: Editor, tmp_path: Path) -> None:
+    there = {"VSCODE_IPC_HOOK_CLI": str(tmp_path / "ipc.sock")}
+    assert viewer.viewer(there | _REMOTE) is Viewer.HELPER
+
+
+async def test_the_editor_opens_a_page_that_works_once(
+    editor: Editor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VSCODE_IPC_HOOK_CLI", str(tmp_path / "ipc.sock"))
+    server, route = await _route(tmp_path)
+    showing = Showing()
+    assert await showing.show(route)
+    ((kind, (address,)),) = editor.asked
+    assert kind == "openExternal"
+    assert "Xk29fQpa" not in address
+    assert address.startswith(f"http://127.0.0.1:{route.port}/open/")
+    page = await asyncio.to_thread(_get, address)
+    assert page.startswith("HTTP/1.1 200")
+    # Without a host: the editor may lead the port to another one.
+    assert 'location.replace("/vnc.html#autoconnect=1' in page
+    assert "password=Xk29fQpa" in page
+    again = await asyncio.to_thread(_get, address)
+    assert again.startswith("HTTP/1.1 410")
+    assert "Xk29fQpa" not in again
+    # Everything else goes to the session.
+    assert (await asyncio.to_thread(_get, route.url.partition("#")[0])).endswith("GET /vnc.html")
+    await route.close()
+    server.close()
+
+
+async def test_a_users_helper_is_given_no_password(
+    helper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("VSCODE_IPC_HOOK_CLI", raising=False)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSH_CONNECTION", _REMOTE["SSH_CONNECTION"])
+    monkeypatch.setenv("BROWSER", f"{helper} --new %s")
+    server, route = await _route(tmp_path)
+    assert await Showing().show(route)
+    option, address = (tmp_path / "called").read_text().split()
+    assert option == "--new"
+    assert address.startswith(f"http://127.0.0.1:{route.port}/open/")
+    # It can't spoil the dashboard.
+    assert capfd.readouterr() == ("", "")
+    await route.close()
+    server.close()
+
+
+async def test_a_helper_that_fails_is_no_browser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VSCODE_IPC_HOOK_CLI", raising=False)
+    assert not await viewer.ask_helper("http://127.0.0.1:1/", {"BROWSER": "false"})
+    assert not await viewer.ask_helper("http://127.0.0.1:1/", {})
+
+
+async def test_a_page_is_not_for_other_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, route = await _route(tmp_path)
+    address = route.offer(browser.page_to)
+    monkeypatch.setattr("vizdash.transport.pages.owner_of", lambda port: os.getuid() + 1)
+    assert (await asyncio.to_thread(_get, address)).startswith("HTTP/1.1 410")
+    monkeypatch.undo()
+    assert (await asyncio.to_thread(_get, address)).startswith("HTTP/1.1 200")
+    await route.close()
+    server.close()
+
+
+def test_whose_a_connection_is() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as peer,
+    ):
+        assert owner_of(peer.getsockname()[1]) == os.getuid()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        assert owner_of(unused.getsockname()[1]) is None
+
+
+async def _route(folder: Path) -> tuple[asyncio.Server, Route]:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        line = (await reader.readline()).rsplit(b" ", 1)[0]
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + line)
+        writer.close()
+
+    session = Connection("7", "node1", "", 0, str(folder / "web"), "Xk29fQpa")
+    server = await asyncio.start_unix_server(echo, session.web_socket)
+    return server, await open_route(session, HereForwarder())
+
+
+def _get(address: str) -> str:
+    host, _, path = address.removeprefix("http://").partition("/")
+    name, _, port = host.partition(":")
+    with socket.create_connection((name, int(port)), timeout=10) as peer:
+        peer.sendall(f"GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        text = b""
+        while data := peer.recv(65536):
+            text += data
+        return text.decode()

@@ -112,18 +112,12 @@ def prepare(request: BuildRequest, cluster: Cluster, store: Store, *, slurm: boo
         base = found.path.parent / arguments.get("base", "")
         if not base.exists():
             raise UsageError(f"base {base}", "no such file", "see build.arguments in the config")
-    labels = {
-        "Version": version,
-        "vizdash.definition": found.path.name,
-        "vizdash.definition.sha256": found.digest,
-        "vizdash.built-by": person(),
-    }
     return Plan(
         app=request.app,
         version=version,
         place=place,
         definition=found,
-        text=found.with_labels(labels),
+        text=found.with_labels(_labels(found, version)),
         arguments=arguments,
         options=build.options,
         tmpdir=build.tmpdir,
@@ -131,6 +125,15 @@ def prepare(request: BuildRequest, cluster: Cluster, store: Store, *, slurm: boo
         replace=request.replace,
         last=runs.last_good(request.app),
     )
+
+
+def _labels(found: definition.Definition, version: str) -> dict[str, str]:
+    return {
+        "Version": version,
+        "vizdash.definition": found.path.name,
+        "vizdash.definition.sha256": found.digest,
+        "vizdash.built-by": person(),
+    }
 
 
 def _next(version: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from vizdash.errors import VizdashError
 from vizdash.images import sif
+from vizdash.images.source import Chunks, MissingBytes
 from vizdash.model import Image, Place, Stray
 
 _DIGEST = re.compile(r"([0-9a-f]{64})  ")
@@ -153,8 +154,8 @@ def _head(file: _File, text: str) -> tuple[str, str]:
     """The version that an image's beginning tells, and why it's none."""
     try:
         data = zlib.decompressobj(wbits=31).decompress(base64.b64decode(text), _MOST)
-        return sif.parse(sif.Chunks(file.name, file.size, data)).version, ""
-    except sif.MissingBytes:
+        return sif.parse(Chunks(file.name, file.size, data)).version, ""
+    except MissingBytes:
         return "", ""  # a long definition file: nothing to tell here
     except sif.SifError as e:
         return "", e.why

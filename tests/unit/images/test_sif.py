@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.unit.images.recorded import SIZES, head, image
 from vizdash.errors import VizdashError
 from vizdash.images import sif
+from vizdash.images.source import Chunks, MissingBytes
 
 DESCRIPTORS = 4096
 ENTRY = 585
@@ -47,8 +48,8 @@ def test_reads_what_apptainer_wrote(tmp_path: Path) -> None:
 def test_reads_a_large_image_from_its_head_alone(tmp_path: Path) -> None:
     info = sif.read(image(tmp_path, "gedit"))
     assert (info.version, info.labels["App"]) == ("1.0", "gedit")
-    source = sif.Chunks("gedit.sif", SIZES["gedit"], head("gedit")[: sif.HEAD_BYTES])
-    with pytest.raises(sif.MissingBytes) as missing:
+    source = Chunks("gedit.sif", SIZES["gedit"], head("gedit")[: sif.HEAD_BYTES])
+    with pytest.raises(MissingBytes) as missing:
         sif.parse(source)
     at, length = missing.value.offset, missing.value.length
     source.add(at, head("gedit")[at : at + length])

@@ -37,6 +37,7 @@ class Behaviour:
     logins: int = 0
     tried: list[str] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
+    conns: list[asyncssh.SSHServerConnection] = field(default_factory=list)
 
 
 class Server(asyncssh.SSHServer):
@@ -47,6 +48,7 @@ class Server(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self.conn = conn
+        self.how.conns.append(conn)
         if self.how.grace_s:
             asyncio.get_running_loop().call_later(self.how.grace_s, self._hang_up)
 
@@ -187,6 +189,8 @@ async def sshd(
         yield Sshd(how, server.get_port(), host_key, server)
     finally:
         server.close()
+        for conn in how.conns:
+            conn.abort()
         await server.wait_closed()
 
 
@@ -200,6 +204,7 @@ class Wire:
         self.light.set()
         self.made = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._socks: set[socket.socket] = set()
 
     async def __aenter__(self) -> Wire:
@@ -226,16 +231,16 @@ class Wire:
 
     def reset(self) -> None:
         """A RST to both ends of every connection."""
-        for sock in tuple(self._socks):
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._socks.discard(sock)
-            sock.close()
+        for sock in self._socks:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for task in tuple(self._serving):
+            task.cancel()
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
@@ -243,21 +248,24 @@ class Wire:
             near, _ = await loop.sock_accept(self._listener)
             self.made += 1
             near.setblocking(False)
-            self._spawn(self._serve(near))
+            task = self._spawn(self._serve(near))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
 
     async def _serve(self, near: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        self._socks.add(near)
-        await self.light.wait()
         far = socket.socket()
         far.setblocking(False)
-        self._socks.add(far)
-        with contextlib.suppress(OSError):
-            await loop.sock_connect(far, ("127.0.0.1", self.target))
-            await asyncio.gather(self._pump(near, far), self._pump(far, near))
-        for sock in (near, far):
-            self._socks.discard(sock)
-            sock.close()
+        self._socks |= {near, far}
+        try:
+            await self.light.wait()
+            with contextlib.suppress(OSError):
+                await loop.sock_connect(far, ("127.0.0.1", self.target))
+                await asyncio.gather(self._pump(near, far), self._pump(far, near))
+        finally:
+            self._socks -= {near, far}
+            near.close()
+            far.close()
 
     async def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         loop = asyncio.get_running_loop()

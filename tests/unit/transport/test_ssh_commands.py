@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from vizdash.errors import TimedOut, Unreachable
 from vizdash.transport.base import Command
 from vizdash.transport.ssh.link import SshLink
 from vizdash.transport.ssh.runner import SshRunner
+from vizdash.transport.ssh.shell import framed
 
 #: What shells, quoting and framing may stumble over.
 HARD = (
@@ -88,6 +90,19 @@ async def test_input_is_not_in_the_command_line(home: Path, key: asyncssh.SSHKey
     async with runner_on(how, home) as runner:
         assert (await runner.run(Command(("cat",), input="s3cret"))).stdout == "s3cret"
         assert not any("s3cret" in line for line in how.ran)
+
+
+def test_a_program_that_arrives_in_part_is_not_run(tmp_path: Path) -> None:
+    """The connection breaks: a job script cut in half must not be submitted."""
+    took = tmp_path / "took"
+    frame = framed(("sh", "-c", f"cat > {took}"), "#!/bin/bash\necho one\necho two\n")
+    for size in range(len(frame.program)):
+        part = frame.program[:size]
+        done = subprocess.run(["/bin/sh", "-c", frame.line], check=False, input=part)
+        assert done.returncode == 125, size
+        assert not took.exists(), size
+    subprocess.run(["/bin/sh", "-c", frame.line], input=frame.program, check=True)
+    assert took.read_text().endswith("echo two\n")
 
 
 @pytest.mark.parametrize("limit", [1, 2, 10])

@@ -49,6 +49,7 @@ class SshLink:
         first login, in which a person may have to type, don't count).
         """
         if self.link.state is LinkState.IDLE:
+            self._set(LinkState.CONNECTING)
             self._start(self._first())
         deadline = time.monotonic() + wait_s
         tried = False
@@ -73,6 +74,7 @@ class SshLink:
         """Try now, asking a person what has to be asked. Raises VizdashError."""
         if self.link.state in {LinkState.UP, LinkState.CONNECTING, LinkState.CLOSED}:
             return
+        self._set(LinkState.CONNECTING)
         self._start(self._first())
         await self.connection(0)
 
@@ -109,7 +111,6 @@ class SshLink:
 
     async def _first(self) -> None:
         """A login at which a person may be asked."""
-        self._set(LinkState.CONNECTING)
         try:
             await self._attempt(quiet=False)
         except (TimedOut, Unreachable) as e:

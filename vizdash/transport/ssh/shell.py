@@ -16,7 +16,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-_WHOLE = "exec /bin/sh -c 's=$(cat); case $s in (*{mark}) eval \"$s\";; (*) exit 125;; esac'"
+_WHOLE = "exec /bin/sh -c 's=$(cat); case $s in (*end{mark}) eval \"$s\";; (*) exit 125;; esac'"
 _STREAM = "exec /bin/sh -c 'eval \"$(dd bs=1 count={size} 2>/dev/null)\"'"
 
 
@@ -36,7 +36,7 @@ def framed(
     mark = secrets.token_hex(12)
     run = shlex.join(argv)
     body = f"exec {run} </dev/null" if data is None else f"printf %s {shlex.quote(data)} | {run}"
-    program = f"{_head(mark, environ or {})}{body}\n#{mark}"
+    program = f"{_head(mark, environ or {})}{body}\n#end{mark}"
     return Framed(_WHOLE.format(mark=mark), os.fsencode(program), mark.encode())
 
 

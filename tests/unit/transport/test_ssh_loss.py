@@ -1,0 +1,245 @@
+"""A lost connection: noticed, told, mended, and nothing done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from tests.unit.transport.sshd import Behaviour, Person, Wire, sshd
+from vizdash.errors import ConnectionLost, Unreachable
+from vizdash.model.link import Link, LinkState
+from vizdash.transport.base import Command
+from vizdash.transport.listener import Listener
+from vizdash.transport.ssh.link import SshLink
+from vizdash.transport.ssh.runner import SshRunner
+from vizdash.transport.ssh.streams import unix_stream
+from vizdash.transport.ssh.ways import LinkForward
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vizdash.transport.ssh.login.KEEPALIVE_S", 0.3)
+    monkeypatch.setattr("vizdash.transport.ssh.link._PAUSES", (0.1, 0.3))
+
+
+class Rig:
+    """A runner, and the wire that it hangs on."""
+
+    def __init__(self, how: Behaviour, wire: Wire, link: SshLink, person: Person) -> None:
+        self.how, self.wire, self.link, self.person = how, wire, link, person
+        self.runner = SshRunner(link)
+        self.seen: list[Link] = []
+        link.watchers.append(self.seen.append)
+
+    async def until(self, state: LinkState) -> None:
+        await until(lambda: self.link.link.state is state)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def rig(how: Behaviour, home: Path, *answers: tuple[str, ...]) -> AsyncIterator[Rig]:
+    person = Person(list(answers))
+    async with sshd(how) as server, Wire(server.port) as wire:
+        known = server.host_key.export_public_key("openssh").decode().split()
+        (home / ".ssh/known_hosts").write_text(f"[127.0.0.1]:{wire.port} {' '.join(known[:2])}\n")
+        link = SshLink(f"lena@127.0.0.1:{wire.port}", person)
+        try:
+            yield Rig(how, wire, link, person)
+        finally:
+            await link.close()
+
+
+async def echo(runner: SshRunner, word: str) -> str:
+    return (await runner.run(Command(("echo", word)))).stdout.strip()
+
+
+async def test_a_reset_is_seen_at_once_and_mended(home: Path, key: asyncssh.SSHKey) -> None:
+    async with rig(Behaviour(keys=[key]), home) as r:
+        assert await echo(r.runner, "one") == "one"
+        r.wire.reset()
+        await r.until(LinkState.LOST)
+        assert await echo(r.runner, "two") == "two"
+        assert r.how.logins == 2
+        states = [link.state for link in r.seen]
+        assert states[:2] == [LinkState.CONNECTING, LinkState.UP]
+        assert states[-1] is LinkState.UP
+        lost = next(link for link in r.seen if link.state is LinkState.LOST)
+        assert lost.retry_at is not None
+        assert lost.words(lost.retry_at - 3).endswith("trying again in 3 s")
+
+
+async def test_a_black_hole_is_seen_and_mended(
+    home: Path, key: asyncssh.SSHKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vizdash.transport.ssh.login._PATIENCE_S", 2.0)
+    async with rig(Behaviour(keys=[key]), home) as r:
+        assert await echo(r.runner, "one") == "one"
+        r.wire.cut()
+        await r.until(LinkState.LOST)
+        assert r.link.link.cause == "it does not answer any more"
+        # Attempts in the dark fail and are repeated.
+        made = r.wire.made
+        await until(lambda: r.wire.made > made)
+        r.wire.mend()
+        assert await echo(r.runner, "two") == "two"
+
+
+async def test_a_command_that_was_under_way_is_told_and_not_repeated(
+    home: Path, key: asyncssh.SSHKey, tmp_path: Path
+) -> None:
+    mark = tmp_path / "runs"
+    script = f"echo x >> {mark}; sleep 30"
+    async with rig(Behaviour(keys=[key]), home) as r:
+        await echo(r.runner, "one")
+        task = asyncio.create_task(r.runner.run(Command(("sh", "-c", script))))
+        await until(mark.exists)
+        r.wire.reset()
+        with pytest.raises(ConnectionLost, match="broke while it ran"):
+            await task
+        assert await echo(r.runner, "two") == "two"
+        assert mark.read_text() == "x\n"
+
+
+async def test_commands_wait_for_the_connection_in_their_time(
+    home: Path, key: asyncssh.SSHKey
+) -> None:
+    async with rig(Behaviour(keys=[key]), home) as r:
+        await echo(r.runner, "one")
+        r.wire.cut()
+        await r.until(LinkState.LOST)
+        with pytest.raises(Unreachable, match="the connection is lost: it does not answer"):
+            await r.runner.run(Command(("true",), timeout_s=0.2))
+        r.wire.mend()
+        await r.until(LinkState.UP)
+
+
+async def test_a_secret_is_not_asked_for_until_a_person_wants_it(home: Path) -> None:
+    how = Behaviour(password="right")
+    async with rig(how, home, ("right",), ("right",)) as r:
+        await echo(r.runner, "one")
+        r.wire.reset()
+        await r.until(LinkState.ASKS)
+        for _ in range(3):
+            with pytest.raises(Unreachable, match="asks you to log in again"):
+                await r.runner.run(Command(("true",), timeout_s=0.1))
+        assert (how.tried, len(r.person.asked)) == (["right"], 1)
+        await r.link.log_in()
+        assert await echo(r.runner, "two") == "two"
+        assert (how.tried, len(r.person.asked)) == (["right", "right"], 2)
+
+
+async def test_a_key_that_is_no_longer_taken_stops_the_attempts(
+    home: Path, key: asyncssh.SSHKey
+) -> None:
+    async with rig(Behaviour(keys=[key]), home) as r:
+        await echo(r.runner, "one")
+        r.how.keys = [asyncssh.generate_private_key("ssh-ed25519")]
+        r.wire.reset()
+        await r.until(LinkState.REFUSED)
+        made = r.wire.made
+        await asyncio.sleep(1)
+        assert r.wire.made == made
+
+
+async def test_a_passphrase_is_not_asked_for_again(home: Path) -> None:
+    made = asyncssh.generate_private_key("ssh-ed25519")
+    made.write_private_key(str(home / ".ssh/id_ed25519"), passphrase="sesame")
+    async with rig(Behaviour(keys=[made]), home, ("sesame",)) as r:
+        await echo(r.runner, "one")
+        r.wire.reset()
+        await r.until(LinkState.LOST)
+        assert await echo(r.runner, "two") == "two"
+        assert len(r.person.asked) == 1
+
+
+async def test_a_host_key_that_changes_meanwhile_is_refused(
+    home: Path, key: asyncssh.SSHKey
+) -> None:
+    async with rig(Behaviour(keys=[key]), home) as r:
+        await echo(r.runner, "one")
+        async with sshd(Behaviour(keys=[key])) as other:
+            r.wire.target = other.port
+            r.wire.reset()
+            await r.until(LinkState.REFUSED)
+            assert other.how.logins == 0
+        assert "known_hosts:1" in r.link.link.cause
+        assert r.person.asked == []
+
+
+async def test_a_tunnel_comes_back_at_the_same_port(
+    home: Path, key: asyncssh.SSHKey, tmp_path: Path
+) -> None:
+    socket = str(tmp_path / "web")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1000):
+            writer.write(data.upper())
+            await writer.drain()
+        writer.close()
+
+    async def ask(port: int, word: bytes) -> tuple[bytes, asyncio.StreamReader]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writers.append(writer)
+        writer.write(word)
+        return await reader.read(1000), reader
+
+    async def nothing() -> None:
+        return
+
+    writers: list[asyncio.StreamWriter] = []
+    async with (
+        rig(Behaviour(keys=[key]), home) as r,
+        await asyncio.start_unix_server(serve, socket),
+    ):
+        forward = LinkForward(r.runner, lambda conn: unix_stream(conn, socket), nothing)
+        listener = Listener(forward.dial)
+        await listener.start()
+        answer, reader = await ask(listener.port, b"one")
+        assert answer == b"ONE"
+        for harm in (r.wire.reset, r.wire.cut):
+            harm()
+            # The tab's connection ends, so that it knows that it has to come back ...
+            async with asyncio.timeout(30):
+                assert await reader.read() == b""
+            # ... and its next one waits until there's a way again.
+            again = asyncio.create_task(ask(listener.port, b"two"))
+            r.wire.mend()
+            answer, reader = await again
+            assert answer == b"TWO"
+        for writer in writers:
+            writer.close()
+        await listener.close()
+        await forward.close()
+
+
+async def test_a_closed_link_stays_closed(home: Path, key: asyncssh.SSHKey) -> None:
+    async with rig(Behaviour(keys=[key]), home) as r:
+        await echo(r.runner, "one")
+        await r.link.close()
+        with pytest.raises(Unreachable, match="was closed"):
+            await echo(r.runner, "two")
+        assert r.link.link.state is LinkState.CLOSED
+
+
+async def test_nothing_is_left_of_a_cancelled_login(home: Path) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    async with sshd(Behaviour(password="right")) as server:
+        server.known(home)
+        person = Person()
+        link = SshLink(f"lena@127.0.0.1:{server.port}", person)
+        waiting = asyncio.create_task(link.connection(0))
+        await until(lambda: bool(person.asked))
+        waiting.cancel()
+        await link.close()
+    await until(lambda: len(set(os.listdir("/proc/self/fd")) - before) <= 1)

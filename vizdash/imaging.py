@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from vizdash import nodesets
+from vizdash.errors import Refused, UsageError, VizdashError
+from vizdash.images import audit, change, inventory, origin
+from vizdash.images.change import Old
+from vizdash.images.deploy import Deployment, Site, reach
+from vizdash.images.matrix import collect
+from vizdash.images.progress import NodeProgress, Phase, Progress
+from vizdash.images.store import default_store
+from vizdash.images.travel import Cargo, travel
 from vizdash.images.verify import Verdict, verify
 from vizdash.model import Image, Matrix, Node, Session
+from vizdash.model.drift import wanted_versions
 from vizdash.service import Service
+from vizdash.smoke import smoke
+from vizdash.transport.base import Command
+
+Tell = Callable[[NodeProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +35,57 @@ class View:
     sessions: tuple[Session, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A deploy that may begin: what goes where. ``all_nodes`` says that no node is left out."""
+
+    cargo: Cargo
+    nodes: tuple[str, ...]
+    all_nodes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """What a prune takes away, and what it leaves although it is old, with the reason."""
+
+    app: str
+    going: tuple[Old, ...]
+    staying: tuple[tuple[Old, str], ...] = ()
+
+
 class Imaging:
     """Images of one cluster. Methods raise VizdashError."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, talk: Callable[[str], None] = lambda text: None) -> None:
         self.service = service
         self.config = service.config
         self.shell = service.images.shell
         self.root = service.config.cluster.image_root
+        self._talk = talk
+
+    @property
+    def site(self) -> Site:
+        """Where images go."""
+        return Site(self.shell, self.root, travel(self.shell, self.root))
+
+    # ------------------------------------------------------------------ seeing
 
     async def nodes(self, nodeset: str = "") -> tuple[Node, ...]:
         """The nodes of the partition that ``nodeset`` names; all for an empty one."""
         snapshot = await self.service.snapshot(all_users=False, images=False)
         wanted = set(nodesets.chosen(nodeset, (n.name for n in snapshot.nodes)))
         return tuple(n for n in snapshot.nodes if n.name in wanted)
+
+    async def places(self, nodeset: str = "") -> tuple[str, ...]:
+        """Where an image must be brought for these nodes to have it. One place, with an empty
+        name, where a file system is shared.
+        """
+        names = tuple(n.name for n in await self.nodes(nodeset))
+        if self.config.cluster.deploy.method == "shared":
+            if nodeset:
+                raise UsageError("--node", "the image root is shared: one copy is for all nodes")
+            return ("",)
+        return names
 
     async def view(self, nodeset: str = "") -> View:
         """All there is to see now, what processes have open included."""
@@ -47,11 +98,190 @@ class Imaging:
     async def verify(
         self, matrix: Matrix, images: Iterable[Image], tell: Callable[[str], None]
     ) -> tuple[Verdict, ...]:
-        """Read these images whole, with the caller's rights (by sudo(8) where that is set)."""
-        always = self.config.cluster.deploy.sudo == "always"
+        """Read these images whole, by sudo(8) where that is needed and given: what is found is
+        recorded there, so that it stays told.
+        """
+        needing = [p.node for p in matrix.places if not p.failure and not p.writable]
+        may = not needing or not await self.rights(matrix)
+        by_sudo = set(needing) if may else set()
+        return await verify(
+            self.shell, images, self.root, sudo=lambda node: node in by_sudo, tell=tell
+        )
 
-        def by_sudo(node: str) -> bool:
-            place = matrix.place(node)
-            return always and place is not None and not place.writable
+    # ------------------------------------------------------------------ rights
 
-        return await verify(self.shell, images, self.root, sudo=by_sudo, tell=tell)
+    async def rights(self, matrix: Matrix, *, asked: bool = False) -> str:
+        """Why the caller can't change images; empty when they can. Unless they have ``asked``
+        for a change, sudo(8) is only tried for those whom the configuration names: it reports
+        everybody else.
+        """
+        deploy, places = self.config.cluster.deploy, [p for p in matrix.places if not p.failure]
+        if self.config.read_only:
+            return "this vizdash is read-only"
+        if self.service.remote is not None:
+            return f"images are changed on the image host: ssh {self.config.cluster.host} vizdash"
+        if not places:
+            cause = next((p.failure for p in matrix.places), "there are no nodes")
+            return f"no node can be reached: {cause}"
+        if any(place.writable for place in places):
+            return ""
+        user, groups = await self._who()
+        reason = f"{places[0].user or user} may not write {self.root} on the nodes"
+        named = {user, *(f"@{group}" for group in groups)} & set(deploy.admins)
+        if deploy.sudo == "never" or not (asked or named or deploy.user):
+            return f"{reason}; that is for root and the deploy account"
+        try:
+            await reach(self.site, places[0].node)
+        except VizdashError as e:
+            return e.why or e.line
+        return ""
+
+    async def may_change(self, nodeset: str = "") -> None:
+        """Raises Refused when the caller has no rights to the image root, before anything is
+        tried.
+        """
+        matrix = await self.service.images.look(await self.nodes(nodeset))
+        if reason := await self.rights(matrix, asked=True):
+            raise Refused("images", reason, "ask who deploys images here")
+
+    async def _who(self) -> tuple[str, list[str]]:
+        words = ("sh", "-c", "id -un; id -Gn")
+        result = await self.shell.runner.run(Command(words))
+        user, _, groups = result.stdout.partition("\n")
+        return user.strip(), groups.split()
+
+    def _writable(self) -> None:
+        if self.config.read_only:
+            raise Refused("read-only", "this vizdash changes nothing", "start it without it")
+        if self.service.remote is not None:
+            host = self.config.cluster.host
+            raise Refused("images", "they are changed on the image host", f"ssh {host} vizdash …")
+
+    # ------------------------------------------------------------------ deploying
+
+    async def plan(self, app: str, *, version: str = "", file: str = "", nodeset: str = "") -> Plan:
+        """Find the image, read it whole once, and choose the nodes. Raises NotFound, Refused or
+        UsageError before anything is changed.
+        """
+        self._writable()
+        self.service.app(app)
+        nodes = await self.places(nodeset)
+        await self.may_change(nodeset)
+        if file:
+            image = await origin.of_file(self.shell, app, file, version)
+        else:
+            image = await origin.find(self.shell, app, version, (self._store(), self.root))
+        cargo = await origin.cargo_of(self.shell, image, signed=self.config.cluster.deploy.signed)
+        return Plan(cargo, nodes, all_nodes=not nodeset)
+
+    def _store(self) -> str:
+        wanted = self.config.cluster.image_store
+        return str(Path(wanted).expanduser() if wanted else default_store())
+
+    async def deploy(
+        self, plan: Plan, *, canary: str = "", smoke_test: bool = False, tell: Tell
+    ) -> Progress:
+        """Bring it there. How each node ended is in what is returned (and told on the way)."""
+        self._writable()
+        if canary and canary not in plan.nodes:
+            raise UsageError(f"canary {canary}", "it is not among the nodes", "see --node")
+        cargo = plan.cargo
+        if smoke_test and self.service.app(cargo.app).kind == "legacy":
+            raise UsageError("--smoke", f"{cargo.app} is started by a script of the legacy kind")
+
+        async def trying(node: str) -> str:
+            return await smoke(self.service, cargo.app, cargo.version, node, self._talk)
+
+        progress = Progress(plan.nodes, tell, cargo.size_bytes)
+        deployment = Deployment(self.site, cargo, progress, smoke=trying if smoke_test else None)
+        wanted = {cargo.app: cargo.version} if plan.all_nodes else {}
+        about = audit.Event("deploy", cargo.app, cargo.version, cargo.digest)
+        try:
+            await deployment.run(plan.nodes, canary)
+        finally:
+            await asyncio.shield(self._after(about, progress, wanted))
+        return progress
+
+    # ------------------------------------------------------------------ rolling back, pruning
+
+    async def rollback_version(self, app: str, matrix: Matrix, version: str = "") -> str:
+        """The version that a rollback goes to. Raises NotFound."""
+        self.service.app(app)
+        if version:
+            return version
+        current = wanted_versions(matrix).get(app, "")
+        return change.before(matrix, app, current)
+
+    async def rollback(self, app: str, version: str, nodeset: str, tell: Tell) -> Progress:
+        """Make an older version the current one. Running sessions keep what they run from."""
+        self._writable()
+        await self.may_change(nodeset)
+        progress = Progress(await self.places(nodeset), tell)
+        wanted = {} if nodeset else {app: version}
+        try:
+            await change.switch(self.site, progress, app, version)
+        finally:
+            about = audit.Event("rollback", app, version)
+            await asyncio.shield(self._after(about, progress, wanted))
+        return progress
+
+    async def prunable(self, app: str, keep: int, nodeset: str = "") -> Pruning:
+        """What a prune would take away; nothing is changed."""
+        self.service.app(app)
+        view = await self.view(nodeset)
+        return Pruning(app, *change.prunable(view.matrix, app, keep, view.sessions))
+
+    async def prune(self, pruning: Pruning, tell: Tell) -> Progress:
+        """Take it away. Each node looks once more whether something runs from it."""
+        self._writable()
+        await self.may_change()
+        going: dict[str, list[Old]] = {}
+        for old in pruning.going:
+            going.setdefault(old.node, []).append(old)
+        if self.config.cluster.deploy.method == "shared":
+            going = {"": [replace(old, node="") for old in next(iter(going.values()), [])]}
+        progress = Progress(going, tell)
+        try:
+            await change.prune(self.site, progress, going)
+        finally:
+            versions = ",".join(sorted({old.version for old in pruning.going}))
+            about = audit.Event("prune", pruning.app, versions)
+            await asyncio.shield(self._after(about, progress, {}))
+        return progress
+
+    # ------------------------------------------------------------------ afterwards
+
+    async def _after(
+        self, about: audit.Event, progress: Progress, wanted: Mapping[str, str]
+    ) -> None:
+        """Note what was done, and leave the inventory. What was done is not undone when that
+        fails: it is said.
+        """
+        self.service.images.forget()
+        run = audit.new_run()
+        events = [
+            replace(about, node=row.node, run=run, outcome=_outcome(row), detail=row.note)
+            for row in progress.nodes.values()
+        ]
+        try:
+            await asyncio.to_thread(audit.record, events, self.config.cluster.audit_log)
+        except OSError as e:
+            self._talk(f"the audit log can't be written: {e.strerror or e}")
+        done = [row.node for row in progress.of(Phase.DONE)]
+        try:
+            await self._save_inventory(tuple(progress.nodes), wanted if done else {})
+        except VizdashError as e:
+            self._talk(f"the inventory for people without SSH was not written: {e.line}")
+
+    async def _save_inventory(self, nodes: Sequence[str], wanted: Mapping[str, str]) -> None:
+        path = inventory.path_of(self.config.cluster)
+        known = await inventory.read(self.shell, path)
+        names = nodes if nodes != ("",) else [n.name for n in await self.nodes()]
+        matrix = await collect(self.shell, names, self.root)
+        seen = [(place, matrix.on(place.node)) for place in matrix.places]
+        await inventory.save(self.shell, path, known.updated(seen, wanted))
+
+
+def _outcome(row: NodeProgress) -> str:
+    outcomes = {Phase.DONE: "ok", Phase.CANCELLED: "cancelled", Phase.SKIPPED: "refused"}
+    return outcomes.get(row.phase, "failed" if row.error else "cancelled")

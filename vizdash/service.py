@@ -70,6 +70,7 @@ class Service:
         self.engine = engine
         self.images = ImageWatch(runner, config.cluster, here=engine.name == "local")
         self.remote = remote
+        self.remembers = True
         self._runner = runner
         self._forwarder = forwarder
         self._store = store or LocalStore()
@@ -146,6 +147,13 @@ class Service:
             raise NotFound(f"app {name!r}", "not in the catalogue", hint)
         return self.config.apps[name]
 
+    def with_app(self, app: App) -> Service:
+        """The same cluster with one entry of the catalogue changed; it remembers no choice."""
+        config = replace(self.config, apps={**self.config.apps, app.name: app})
+        changed = Service(config, self.engine, self._runner, self._forwarder, store=self._store)
+        changed.images, changed.remembers = self.images, False
+        return changed
+
     async def fit(self, request: SessionRequest) -> Fit:
         """What fits now and ever, from fresh figures of the nodes."""
         nodes, partitions = await asyncio.gather(self.engine.nodes(), self._partitions())
@@ -188,7 +196,8 @@ class Service:
         job_id = await hand_in(
             self.engine, self._store, self.config.cluster, request, prepared, exclude=without
         )
-        await asyncio.to_thread(self._remember, request)
+        if self.remembers:
+            await asyncio.to_thread(self._remember, request)
         return Session(
             id=prepared.session_id,
             job_id=job_id,

@@ -123,9 +123,190 @@ verify() {
   answer end
 }
 
+# ---------------------------------------------------------------- bringing one in
+
+# enter ROOT APP: into the app's folder, alone. The lock is ours alone to open: whoever can open a
+# file can lock it.
+enter() {
+  [ -d "$1/$2" ] || mkdir -p "$1/$2" || die "can't make $1/$2"
+  cd "$1/$2" || die "can't enter $1/$2"
+  [ -e .lock ] || (umask 077 && : >.lock) || die "can't write in $1/$2"
+  exec 9<.lock || die "can't lock $1/$2"
+  flock -w 15 9 || die "another deploy is writing in $1/$2 (wait until it is done)"
+}
+
+size_of() { [ -f "$1" ] && stat -c %s "$1" || echo 0; }
+
+# state_of NAME DIGEST: absent, have, damaged (it was brought as DIGEST and is not that any more)
+# or other.
+state_of() {
+  local now was
+  [ -e "$1" ] || { echo absent; return; }
+  now=$(sha256 "$1")
+  was=$(recorded "$1")
+  if [ "$now" = "$2" ]; then
+    record "$1" "$2"
+    echo have
+  elif [ "$was" = "$2" ]; then
+    record "$1" "$2" "$now"
+    echo damaged
+  else
+    echo "other $now"
+  fi
+}
+
+# prepare ROOT APP VERSION DIGEST SIZE: says what is there, takes away what killed runs left, and
+# lays a basis beside the file to come: what rsync takes from there need not travel.
+prepare() {
+  local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 part basis old
+  part=.$name.${digest:0:12}.part basis=.$name.${digest:0:12}.basis
+  enter "$root" "$app"
+  shopt -s nullglob
+  for old in .*.part .*.basis ".$app.sif.new."* *.sif.sha256.new.*; do
+    [ "$old" = "$part" ] || [ "$old" = "$basis" ] || rm -rf -- "$old"
+  done
+  local state
+  state=$(state_of "$name" "$digest")
+  case $state in
+    have | other*)
+      rm -rf -- "$part" "$basis"
+      answer "$state" '' 0 "$(readlink "$app.sif")" end
+      return
+      ;;
+  esac
+  local model=''
+  for old in "$app"-*.sif; do
+    [ -s "$old" ] && { [ -z "$model" ] || [ "$old" -nt "$model" ]; } && model=$old
+  done
+  [ -s "$app.sif" ] && model=$app.sif
+  [ -s "$name" ] && model=$name
+  lay "$model"
+  answer "$state" "$model" "$(size_of "$part")" "$(readlink "$app.sif")" end
+}
+
+# lay MODEL: what arrived of this very image before it was broken off, and an image like it.
+lay() {
+  local model=$1 arrived kept=0 like=0 free block
+  arrived=$(size_of "$part")
+  [ -n "$model" ] && like=$(stat -L -c %s "$model")
+  [ -f "$basis/$part" ] && kept=$(($(size_of "$basis/$part") - like))
+  read -r free block < <(stat -f -c '%a %S' .)
+  free=$((free * block))
+  if [ "$kept" -gt 0 ] && [ "$kept" -ge "$arrived" ] && [ -n "$model" ]; then
+    # More arrived at the try before the last.
+    rm -f -- "$part"
+    room "$size"
+  elif [ -n "$model" ] && [ "$arrived" -gt 0 ] && [ "$free" -gt $((size + like)) ]; then
+    rm -rf -- "$basis"
+    mkdir -m 700 "$basis" && mv -fT "$part" "$basis/$part" && cat "$model" >>"$basis/$part"
+  elif [ "$arrived" -gt 0 ]; then
+    rm -rf -- "$basis"
+    room $((size - arrived))
+  else
+    rm -rf -- "$basis"
+    room "$size"
+    [ -z "$model" ] || { mkdir -m 700 "$basis" && like "$model" "$basis/$part"; }
+  fi
+}
+
+like() { ln -L "$1" "$2" 2>/dev/null || cp --reflink=auto "$1" "$2"; }
+
+room() {
+  [ "$free" -gt "$1" ] ||
+    die "no room: it needs $(($1 >> 20)) MiB, $root has $((free >> 20)) MiB free (see vizdash prune)"
+}
+
+# sizes ROOT APP PART: how much of it is here.
+sizes() { answer "$(size_of "$1/$2/$3")" end; }
+
+# place ROOT APP VERSION DIGEST SIZE OWNER MODE: gives what came its real name, if it is what was
+# sent.
+place() {
+  local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 owner=$6 mode=$7 part found
+  part=.$name.${digest:0:12}.part
+  enter "$root" "$app"
+  [ -f "$part" ] || die "nothing arrived as $root/$app/$part"
+  [ "$(size_of "$part")" = "$size" ] ||
+    die "$(size_of "$part") of $size bytes arrived (deploy again: it goes on from there)"
+  found=$(sha256 "$part") || die "what arrived can't be read"
+  if [ "$found" != "$digest" ]; then
+    rm -f -- "$part"
+    die "what arrived has digest ${found:0:12}, not ${digest:0:12}: it was thrown away (deploy again)"
+  fi
+  case $(state_of "$name" "$digest") in
+    other*) die "there is another $name (versions are never overwritten: build it as a new one)" ;;
+  esac
+  [ "$(id -u)" != 0 ] || chown "$owner" "$part" || die "no owner $owner on this node"
+  chmod "$mode" "$part" && sync "$part" && mv -fT "$part" "$name" || die "can't name it $name"
+  record "$name" "$digest"
+  rm -rf -- ".$name.${digest:0:12}.basis"
+  sync .
+  answer placed end
+}
+
+# switch ROOT APP VERSION LEGACY: makes it the one that starts. An image that has no other name
+# than APP.sif is kept under the version LEGACY.
+switch() {
+  local root=$1 app=$2 name=$2-$3.sif legacy=$4 was
+  enter "$root" "$app"
+  [ -f "$name" ] || die "it has no $name (vizdash deploy $app --version $3)"
+  was=$(readlink "$app.sif")
+  if [ -f "$app.sif" ] && [ -z "$was" ]; then
+    if [ -z "$(find . -maxdepth 1 -samefile "$app.sif" -name "$app-*.sif")" ]; then
+      [ -e "$app-$legacy.sif" ] && legacy=$legacy-$(stat -c %Y "$app.sif")
+      ln "$app.sif" "$app-$legacy.sif" || die "can't keep the $app.sif that is there"
+    fi
+    was=$app-$legacy.sif
+  fi
+  if [ "$was" != "$name" ]; then
+    ln -s "$name" ".$app.sif.new.$$" && mv -fT ".$app.sif.new.$$" "$app.sif" ||
+      die "can't make it the current one"
+    sync .
+  fi
+  answer "$was" end
+}
+
+# remove ROOT APP NAMES...: images that are neither current nor in use, and what is left of copies
+# that were broken off.
+remove() {
+  local root=$1 app=$2 name busy id
+  shift 2
+  enter "$root" "$app"
+  busy=$(used | tr '\0' '\n')
+  for name in "$@"; do
+    id=$(stat -c '%d:%i' "$name" 2>/dev/null) || { answer "$name" gone; continue; }
+    if [ "$name" -ef "$app.sif" ]; then
+      answer "$name" 'it is the current one'
+    elif grep -qx "$id" <<<"$busy"; then
+      answer "$name" 'a process runs from it'
+    elif rm -rf -- "$name" && rm -f -- "$name.sha256"; then
+      answer "$name" removed
+    else
+      answer "$name" 'it could not be removed'
+    fi
+  done
+  sync .
+  answer end
+}
+
+# save FILE BYTES: keeps the rest of the standard input as FILE, whole or not at all.
+save() {
+  local file=$1 new=$1.new.$$
+  mkdir -p "$(dirname "$file")" && cat >"$new" || die "can't write $file"
+  if [ "$(size_of "$new")" != "$2" ]; then
+    rm -f -- "$new"
+    die "what came for $file broke off"
+  fi
+  chmod 644 "$new" && sync "$new" && mv -fT "$new" "$file" || die "can't write $file"
+  answer end
+}
+
+# head FILE: its beginning, where an image's metadata are.
+head_of() { answer "$(stat -L -c %s "$1")" "$(head -c 49152 "$1" | gzip -c | base64 -w0)" end; }
+
 verb=$1
 shift
 case $verb in
-  look | verify) "$verb" "$@" ;;
+  look | verify | prepare | sizes | place | switch | remove | save | head_of) "$verb" "$@" ;;
   *) die "no verb $verb" ;;
-esac
+esac; exit # what follows is data

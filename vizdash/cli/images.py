@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,9 +12,11 @@ import click
 
 from vizdash import nodesets, output
 from vizdash.cli.common import cli, common, options_of, run
-from vizdash.errors import NotFound, VizdashError
+from vizdash.cli.live import Live, mib
+from vizdash.errors import NotFound, Refused, VizdashError
+from vizdash.images.progress import Progress
 from vizdash.images.verify import Verdict
-from vizdash.imaging import Imaging, View
+from vizdash.imaging import Imaging, Pruning, View
 from vizdash.model.drift import Finding, judge, sessions_of
 from vizdash.service import Service
 from vizdash.units import duration_words
@@ -85,11 +89,18 @@ def _tell_bad(verdicts: tuple[Verdict, ...]) -> None:
 
 def _write_tables(view: View, findings: tuple[Finding, ...]) -> None:
     """Images that are the same on several nodes are one row."""
-    rows: dict[tuple[str, ...], list[str]] = {}
+    rows: dict[tuple[str, ...], list[Finding]] = {}
     for finding in findings:
-        rows.setdefault(_key(view, finding), []).append(finding.node)
+        rows.setdefault(_key(view, finding), []).append(finding)
     table = [
-        (*key[:3], nodesets.fold(nodes) or "this machine", *key[3:]) for key, nodes in rows.items()
+        (
+            *key[:3],
+            nodesets.fold(f.node for f in same) or "this machine",
+            key[3],
+            _age(same),
+            *key[4:],
+        )
+        for key, same in rows.items()
     ]
     if table:
         output.write(output.table(_HEADERS, table) + "\n")
@@ -100,11 +111,16 @@ def _key(view: View, finding: Finding) -> tuple[str, ...]:
     image, stray = finding.image, finding.stray
     thing = image or stray
     size = f"{thing.size_bytes / 2**20:.1f}" if thing else ""
-    age = duration_words(max(0, int(time.time()) - thing.modified_at)) if thing else ""
     note = f"{stray.path}: {finding.note}" if stray else finding.note
     version = "" if stray else finding.version or "unversioned"
     digest = image.digest[:12] if image else ""
-    return finding.app, version, str(finding.state), size, age, digest, _users(view, finding), note
+    return finding.app, version, str(finding.state), size, digest, _users(view, finding), note
+
+
+def _age(same: Sequence[Finding]) -> str:
+    """How long ago the oldest of them came."""
+    times = [thing.modified_at for f in same if (thing := f.image or f.stray)]
+    return duration_words(max(0, int(time.time()) - min(times))) if times else ""
 
 
 def _users(view: View, finding: Finding) -> str:
@@ -158,3 +174,155 @@ def _write_json(view: View, findings: tuple[Finding, ...], verdicts: tuple[Verdi
         del values["strays"]
         places.append(values)
     output.write_json("images", rows, view.cluster, places=places)
+
+
+# ---------------------------------------------------------------- changing
+
+
+@cli.command()
+@common
+@click.argument("app")
+@click.option("--version", "version", default="", help="This one of the store's; else the newest.")
+@click.option("--from", "file", default="", help="An image file on this machine.")
+@click.option("--node", "nodeset", default="", help="Nodes, e.g. viz-node[001-016].")
+@click.option("--canary", default="", help="This node first; the others only if it goes well.")
+@click.option("--smoke", "smoke_test", is_flag=True, help="Try a session before switching.")
+@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.pass_context
+def deploy(ctx: click.Context, /, app: str, **values: Any) -> None:
+    """Bring an image to the nodes, check it there, and make it the current one."""
+    options = options_of(ctx, values)
+    canary, smoke_test = values.pop("canary"), values.pop("smoke_test")
+    as_json = values.pop("as_json")
+
+    async def work(service: Service) -> None:
+        with Live() as live:
+            imaging = Imaging(service, live.say)
+            plan = await imaging.plan(app, **values)
+            cargo = plan.cargo
+            live.say(
+                f"{app} {cargo.version} ({mib(cargo.size_bytes)} MiB, {cargo.digest[:12]}) from "
+                f"{cargo.path} to {_count(plan.nodes)}"
+            )
+            progress = await imaging.deploy(
+                plan, canary=canary, smoke_test=smoke_test, tell=live.tell
+            )
+        about = {"app": app, "version": cargo.version, "digest": cargo.digest}
+        await _report(service, progress, as_json, "deploy", about)
+
+    run(options, work)
+
+
+@cli.command()
+@common
+@click.argument("app")
+@click.option("--to", "version", default="", help="This version; else the one before.")
+@click.option("--node", "nodeset", default="", help="Nodes, e.g. viz-node[001-016].")
+@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.pass_context
+def rollback(
+    ctx: click.Context, /, app: str, version: str, nodeset: str, as_json: bool, **values: Any
+) -> None:
+    """Make the version before the current one again; running sessions keep theirs."""
+
+    async def work(service: Service) -> None:
+        with Live() as live:
+            imaging = Imaging(service, live.say)
+            view = await imaging.view(nodeset)
+            target = await imaging.rollback_version(app, view.matrix, version)
+            live.say(f"{app} goes back to {target}; running sessions keep what they have")
+            progress = await imaging.rollback(app, target, nodeset, live.tell)
+        about = {"app": app, "version": target}
+        await _report(
+            service, progress, as_json, "rollback", about, again=f"rollback {app} --to {target}"
+        )
+
+    run(options_of(ctx, values), work)
+
+
+@cli.command()
+@common
+@click.argument("app")
+@click.option("--keep", type=click.IntRange(1), required=True, help="How many of the newest stay.")
+@click.option("--node", "nodeset", default="", help="Nodes, e.g. viz-node[001-016].")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.pass_context
+def prune(ctx: click.Context, /, app: str, keep: int, nodeset: str, **values: Any) -> None:
+    """Remove all but the newest images of an app; what a session runs from stays."""
+    options = options_of(ctx, values)
+    yes, as_json = values.pop("yes"), values.pop("as_json")
+
+    async def work(service: Service) -> None:
+        with Live() as live:
+            imaging = Imaging(service, live.say)
+            pruning = await imaging.prunable(app, keep, nodeset)
+            _tell_pruning(pruning, live)
+            if pruning.going and not yes and not _sure():
+                raise Refused("nothing was removed", "", "" if sys.stdin.isatty() else "--yes")
+            progress = await imaging.prune(pruning, live.tell)
+        await _report(service, progress, as_json, "prune", {"app": app})
+
+    run(options, work)
+
+
+def _tell_pruning(pruning: Pruning, live: Live) -> None:
+    rows: dict[str, list[str]] = {}
+    for old in pruning.going:
+        rows.setdefault(f"{old.app} {old.version} is removed from", []).append(old.node)
+    for old, why in pruning.staying:
+        rows.setdefault(f"{old.app} {old.version} stays ({why}) on", []).append(old.node)
+    for words, nodes in rows.items():
+        live.say(f"{words} {nodesets.fold(nodes) or 'this machine'}")
+    if not pruning.going:
+        live.say(f"there is nothing of {pruning.app} to remove")
+
+
+def _sure() -> bool:
+    return sys.stdin.isatty() and click.confirm("Remove them?", err=True)
+
+
+def _count(nodes: Sequence[str]) -> str:
+    if nodes == ("",):
+        return "the shared image root"
+    return nodesets.fold(nodes) if len(nodes) < 4 else f"{len(nodes)} nodes"
+
+
+async def _report(
+    service: Service,
+    progress: Progress,
+    as_json: bool,
+    verb: str,
+    about: dict[str, str],
+    *,
+    again: str = "",
+) -> None:
+    """Say how each node ended. Raises VizdashError when any did not get there, naming the
+    command that finishes it (empty: the same one).
+    """
+    rows = progress.nodes.values()
+    if as_json:
+        found = [
+            {
+                "node": row.node,
+                "outcome": str(row.phase),
+                "bytes_sent": row.bytes_sent,
+                "bytes_total": row.bytes_total if row.copied else 0,
+                "copied": row.copied,
+                "switched": row.switched,
+                "note": row.note,
+            }
+            for row in rows
+        ]
+        output.write_json(verb, {**about, "nodes": found}, (await service.info()).cluster)
+    elif progress.nodes:
+        table = [
+            (row.node or "shared", str(row.phase), mib(row.bytes_sent), row.note) for row in rows
+        ]
+        output.write(output.table(("NODE", "OUTCOME", "SENT MIB", "NOTE"), table))
+    if progress.failed:
+        failed = nodesets.fold(row.node for row in progress.failed) or "the shared image root"
+        what = f"{verb} of {about['app']}"
+        why = f"{len(progress.failed)} of {len(progress.nodes)} nodes failed: {failed}"
+        mend = f"vizdash {again}" if again else "the same command again"
+        raise VizdashError(what, why, f"{mend} finishes them")

@@ -124,6 +124,14 @@ def ports(item: Item) -> tuple[int, int]:
     return low, high
 
 
+def folder(item: Item) -> str:
+    """An absolute path that every shell and every rsync on the way takes as it stands."""
+    value = text(item)
+    if not re.fullmatch(r"/[A-Za-z0-9._+@/-]+", value) or ".." in value:
+        raise item.error(f"{value!r} is no plain absolute path", "e.g. /opt/apptainers/apps")
+    return value
+
+
 def texts(item: Item) -> tuple[str, ...]:
     """A list of texts."""
     if not isinstance(item.value, list):

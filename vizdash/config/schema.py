@@ -134,7 +134,7 @@ _CLUSTER: dict[str, Reader] = {
     "route": f.choice("tunnel", "direct"),
     "handoff_host": f.text,
     "ports": f.ports,
-    "image_root": f.text,
+    "image_root": f.folder,
     "image_store": f.text,
     "audit_log": f.text,
     "build": _build,

@@ -10,10 +10,22 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from vizdash.errors import TimedOut, Unreachable
 from vizdash.transport.base import KEPT, Command, Result
 
+#: Runs a command until its own end, or that of the pipe on stdin, whose other end is ours.
+_GUARD = """
+exec 3<&0
+"$@" </dev/null 3<&- &
+command=$!
+{ read -r _ <&3; kill "$command" 2>/dev/null; } >/dev/null 2>&1 &
+wait "$command"
+code=$?
+kill $! 2>/dev/null
+exit $code
+"""
 #: Seconds a command gets to end after SIGTERM before SIGKILL.
 _GRACE_S = 2.0
 
@@ -36,8 +48,13 @@ class LocalRunner:
         return Result(process.returncode or 0, os.fsdecode(out), os.fsdecode(err))
 
     async def follow(self, command: Command, on_output: Callable[[str], None]) -> Result:
-        """See Follower.follow. A cancelled call ends its command first."""
-        process = await _start(command)
+        """See Follower.follow. A cancelled call ends its command first, and so does our own end,
+        whatever it is: a command that takes long must not go on behind a vizdash that was killed.
+        """
+        if not self.has(command.argv[0]):
+            raise Unreachable(command.argv[0], "no such program on this machine")
+        guarded = replace(command, argv=("bash", "-c", _GUARD, "vizdash", *command.argv))
+        process = await _start(guarded if command.input is None else command, hold=True)
         assert process.stdout is not None
         assert process.stderr is not None
         try:
@@ -63,13 +80,14 @@ class LocalRunner:
         return shutil.which(program) is not None
 
 
-async def _start(command: Command) -> asyncio.subprocess.Process:
+async def _start(command: Command, *, hold: bool = False) -> asyncio.subprocess.Process:
+    """Start it, with a stdin for its input; ``hold`` makes one that says when we are gone."""
     program = command.argv[0]
     pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     try:
         return await asyncio.create_subprocess_exec(
             *command.argv,
-            stdin=nothing if command.input is None else pipe,
+            stdin=nothing if command.input is None and not hold else pipe,
             stdout=pipe,
             stderr=pipe,
             start_new_session=True,
@@ -82,7 +100,7 @@ async def _start(command: Command) -> asyncio.subprocess.Process:
 
 async def _feed(process: asyncio.subprocess.Process, text: str | None) -> None:
     if process.stdin is None or text is None:
-        return
+        return  # held open
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(os.fsencode(text))
         await process.stdin.drain()

@@ -1,6 +1,7 @@
 """Following a command of this machine: its words come while it runs."""
 
 import asyncio
+import sys
 
 import pytest
 
@@ -62,3 +63,23 @@ async def test_cancelling_ends_the_command() -> None:
 async def test_a_command_that_takes_too_long_is_ended() -> None:
     with pytest.raises(TimedOut, match="not done after"):
         await LocalRunner().follow(Command(("sleep", "1000"), timeout_s=0.2), lambda text: None)
+
+
+async def test_a_followed_command_ends_with_a_vizdash_that_is_killed() -> None:
+    script = (
+        "import asyncio\n"
+        "from vizdash.transport.base import Command\n"
+        "from vizdash.transport.local import LocalRunner\n"
+        "command = Command(('sh', '-c', 'echo $$; exec sleep 1000'))\n"
+        "asyncio.run(LocalRunner().follow(command, lambda text: print(text, end='', flush=True)))\n"
+    )
+    argv = (sys.executable, "-c", script)
+    process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    pid = (await process.stdout.readline()).decode().strip()
+    process.kill()
+    await process.wait()
+    deadline = asyncio.get_running_loop().time() + 20
+    while (await LocalRunner().run(Command(("kill", "-0", pid)))).code == 0:
+        assert asyncio.get_running_loop().time() < deadline, "it goes on"
+        await asyncio.sleep(0.05)

@@ -1,0 +1,153 @@
+"""Changes on nodes that bring nothing new: another current version, or fewer old ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from vizdash.errors import NotFound, Refused, VizdashError
+from vizdash.images.deploy import Site, legacy_version, reach, version_in
+from vizdash.images.progress import Phase, Progress
+from vizdash.model import Image, Matrix, Session
+from vizdash.model.drift import version_key
+
+_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """An image that may go."""
+
+    node: str
+    app: str
+    name: str
+    version: str
+    size_bytes: int
+
+
+async def everywhere(site: Site, progress: Progress, work: Callable[[str], Awaitable[str]]) -> None:
+    """Do ``work`` on every node of ``progress``, several at once. What it says is the note of a
+    node that is done; what it raises is that node's end.
+    """
+    gate = asyncio.Semaphore(site.deploy.at_once)
+
+    async def one(node: str) -> None:
+        async with gate:
+            try:
+                progress.enter(node, Phase.SWITCHING)
+                progress.enter(node, Phase.DONE, await work(node))
+            except VizdashError as e:
+                progress.fail(node, e)
+
+    async with asyncio.TaskGroup() as group:
+        for node in progress.nodes:
+            group.create_task(one(node))
+
+
+async def switch(site: Site, progress: Progress, app: str, version: str) -> None:
+    """Make ``version`` the current one on the nodes of ``progress``. Sessions that run from
+    another one keep it.
+    """
+
+    async def work(node: str) -> str:
+        reached = await reach(site, node)
+        path = f"{site.root.rstrip('/')}/{app}/{app}-{version}.sif"
+        image = next((i for i in reached.images if i.path == path), None)
+        if image is None:
+            mend = f"vizdash deploy {app} --version {version} --node {node}"
+            raise NotFound(node, f"it has no {app} {version}", mend)
+        if image.problem:
+            mend = f"vizdash deploy {app} --version {version} --node {node} mends it"
+            raise Refused(node, image.problem, mend)
+        words = (site.root, app, version, legacy_version(reached.images, app))
+        answer = await site.shell.ask(
+            node, "switch", *words, sudo=reached.sudo, timeout_s=_TIMEOUT_S
+        )
+        was = version_in(answer[0], app)
+        if was == version:
+            return "it was the current one"
+        progress.nodes[node].switched = True
+        return f"{version}, before: {was or 'none'}"
+
+    await everywhere(site, progress, work)
+
+
+def before(matrix: Matrix, app: str, current: str) -> str:
+    """The version to go back to: the newest that is older than ``current`` and on some node.
+
+    Raises NotFound when there's none.
+    """
+    versions = {i.version for i in matrix.images if i.app == app and i.version}
+    older = [v for v in versions if version_key(v) < version_key(current)]
+    if not older:
+        has = ", ".join(sorted(versions, key=version_key)) or "none"
+        raise NotFound(f"version before {app} {current}", "it is on no node", f"there are: {has}")
+    return max(older, key=version_key)
+
+
+def prunable(
+    matrix: Matrix, app: str, keep: int, sessions: Iterable[Session]
+) -> tuple[tuple[Old, ...], tuple[tuple[Old, str], ...]]:
+    """What may go so that each node keeps its ``keep`` newest images of ``app``, and what stays
+    although it is older, with the reason.
+
+    The current one and whatever a process or a session has in use stay; so do those that a
+    session waits for.
+    """
+    claimed = {(s.node, s.image_version) for s in sessions if s.live and s.app == app}
+    going: list[Old] = []
+    staying: list[tuple[Old, str]] = []
+    for place in matrix.places:
+        mine = [i for i in matrix.on(place.node) if i.app == app and _named(i)]
+        mine.sort(key=lambda i: version_key(i.version), reverse=True)
+        for image in mine[keep:]:
+            name = image.path.rpartition("/")[2]
+            old = Old(place.node, app, name, image.version, image.size_bytes)
+            reason = _held(image, claimed)
+            if reason:
+                staying.append((old, reason))
+            else:
+                going.append(old)
+    return tuple(going), tuple(staying)
+
+
+def _named(image: Image) -> bool:
+    return image.path.endswith(f"/{image.app}-{image.version}.sif")
+
+
+def _held(image: Image, claimed: set[tuple[str, str]]) -> str:
+    if image.current:
+        return "it is the current one"
+    if image.open:
+        return "a process runs from it"
+    if claimed & {(image.node, image.version), ("", image.version)}:
+        return "a session runs from it or waits for it"
+    return ""
+
+
+async def prune(site: Site, progress: Progress, going: Mapping[str, Sequence[Old]]) -> None:
+    """Remove images from nodes. Each node looks once more whether one is in use."""
+
+    async def work(node: str) -> str:
+        reached = await reach(site, node)
+        wanted = going[node]
+        names = [old.name for old in wanted]
+        answer = await site.shell.ask(
+            node,
+            "remove",
+            site.root,
+            wanted[0].app,
+            *names,
+            sudo=reached.sudo,
+            timeout_s=_TIMEOUT_S,
+        )
+        said = dict(zip(answer[::2], answer[1::2], strict=False))
+        kept = [f"{name}: {said.get(name, 'no answer')}" for name in names]
+        kept = [line for line in kept if not line.endswith((": removed", ": gone"))]
+        if kept:
+            raise Refused(node, "; ".join(kept))
+        freed = sum(old.size_bytes for old in wanted)
+        return f"removed {', '.join(old.version for old in wanted)}: {freed >> 20} MiB"
+
+    await everywhere(site, progress, work)

@@ -1,0 +1,112 @@
+"""The image that a deploy takes, from the store of the image host or a file there."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import shlex
+import zlib
+
+from vizdash.errors import NotFound, Refused, UsageError, VizdashError
+from vizdash.images import sif
+from vizdash.images.matrix import look_at
+from vizdash.images.shell import NodeShell
+from vizdash.images.source import Chunks, MissingBytes
+from vizdash.images.travel import Cargo
+from vizdash.model import Image
+from vizdash.model.drift import version_key
+from vizdash.transport.base import Command
+
+#: Seconds to read an image whole, for its digest.
+_READ_S = 3600.0
+_VERIFY_S = 600.0
+
+
+async def find(shell: NodeShell, app: str, version: str, stores: tuple[str, ...]) -> Image:
+    """The image of ``app`` in the first store that has it: of this version, or the newest.
+
+    Raises NotFound, naming what there is.
+    """
+    there: list[str] = []
+    for store in stores:
+        _, images = await look_at(shell, "", store, timeout_s=30)
+        mine = [i for i in images if i.app == app and i.version and i.path.endswith(
+            f"/{app}-{i.version}.sif"
+        )]  # fmt: skip
+        fitting = [i for i in mine if version in {"", i.version}]
+        if fitting:
+            return max(fitting, key=lambda i: version_key(i.version))
+        there += [i.version for i in mine]
+    what = f"{app} {version}".strip()
+    has = f"there are {', '.join(sorted(there, key=version_key))}" if there else "none was built"
+    raise NotFound(f"image of {what}", f"not in {' or '.join(stores)}", f"{has}: vizdash build")
+
+
+async def of_file(shell: NodeShell, app: str, path: str, version: str) -> Image:
+    """A file of the image host, with the version in its labels or its name unless one is given.
+
+    Raises UsageError when it tells none.
+    """
+    name = path.rpartition("/")[2].removesuffix(".sif")
+    named = name.removeprefix(f"{app}-") if name.startswith(f"{app}-") else ""
+    image = Image(app, path, version or named)
+    info = await _metadata(shell, image)
+    chosen = version or info.version or named
+    if not chosen:
+        raise UsageError(path, "it tells no version", "give one with --version")
+    return Image(app, path, chosen, info.size_bytes)
+
+
+async def cargo_of(shell: NodeShell, image: Image, *, signed: bool) -> Cargo:
+    """The image as it will travel: read whole once, and known to be one that can run.
+
+    Raises Refused for a file that is no image, or has no signature that verifies where one is
+    demanded.
+    """
+    if not sif.VERSION.fullmatch(image.version):
+        raise UsageError(f"version {image.version!r}", "letters, digits and ._+- are expected")
+    info = await _metadata(shell, image)
+    if info.problem:
+        raise Refused(image.path, info.problem, "build it again")
+    if signed:
+        await _verify_signature(shell, image.path)
+    digest = image.digest or await _digest(shell, image.path)
+    return Cargo(image.app, image.version, digest, image.size_bytes, image.path, info.arch)
+
+
+async def _metadata(shell: NodeShell, image: Image) -> sif.SifInfo:
+    size, text = await shell.ask("", "head_of", image.path)
+    try:
+        data = zlib.decompressobj(wbits=31).decompress(base64.b64decode(text), 1 << 20)
+        chunks = Chunks(image.path, int(size), data)
+        return await _parsed(shell, chunks, image.path)
+    except (binascii.Error, zlib.error, ValueError) as e:
+        raise VizdashError(image.path, "its beginning can't be read") from e
+
+
+async def _parsed(shell: NodeShell, chunks: Chunks, path: str) -> sif.SifInfo:
+    for _ in range(4):
+        try:
+            return sif.parse(chunks)
+        except MissingBytes as missing:
+            script = f"tail -c +{missing.offset + 1} {shlex.quote(path)} | head -c {missing.length}"
+            words = ("sh", "-c", f"{script} | base64 -w0")
+            result = await shell.runner.run(Command(words))
+            chunks.add(missing.offset, base64.b64decode(result.check("head").stdout))
+    raise VizdashError(path, "its metadata lie in too many places")
+
+
+async def _digest(shell: NodeShell, path: str) -> str:
+    command = Command(("sha256sum", "-b", "--", path), timeout_s=_READ_S)
+    result = await shell.runner.run(command)
+    return result.check("sha256sum").stdout.lstrip("\\")[:64]
+
+
+async def _verify_signature(shell: NodeShell, path: str) -> None:
+    """Apptainer's own check, against the keys that the caller's keyring trusts."""
+    command = Command(("apptainer", "verify", path), timeout_s=_VERIFY_S)
+    result = await shell.runner.run(command)
+    if result.code != 0:
+        said = [line for line in result.stderr.splitlines() if "FATAL" in line]
+        why = said[-1].partition("FATAL:")[2].strip() if said else "apptainer verify refused it"
+        raise Refused(path, f"its signature does not verify: {why}", "apptainer sign it")

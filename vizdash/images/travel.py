@@ -1,0 +1,231 @@
+"""How an image travels from the image host to nodes: rsync(1), or from node to node."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from vizdash.errors import VizdashError, last_line
+from vizdash.images.shell import NodeShell
+from vizdash.transport.base import Command, Result, follow
+
+#: Seconds that a copy may take, and seconds without a byte after which it is given up.
+_LONGEST_S = 24 * 3600.0
+_STALL_S = 300
+#: What rsync's --info=progress2 says of a file: bytes done (read or found at the far end).
+_PROGRESS = re.compile(r"^\s*(\d+)\s+\d+%")
+_SENT = re.compile(r"^vizdash-sent (\d+)$")
+#: What dd's status=progress says.
+_DD = re.compile(r"^(\d+) bytes")
+#: Lines of rsync's that tell less than the ones beside them.
+_HOLLOW = ("rsync error:", "rsync: connection unexpectedly closed", "rsync: [sender] write error")
+#: A chain longer than this is cut: one broken link harms those behind it.
+_CHAIN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Cargo:
+    """An image on the image host. ``arch`` is Go's name of the architecture (empty: any)."""
+
+    app: str
+    version: str
+    digest: str
+    size_bytes: int
+    path: str
+    arch: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's name on a node."""
+        return f"{self.app}-{self.version}.sif"
+
+    @property
+    def part(self) -> str:
+        """Its name on a node while it is on its way (see images.sh)."""
+        return f".{self.name}.{self.digest[:12]}.part"
+
+    @property
+    def basis(self) -> str:
+        """The folder on a node that holds an image like it."""
+        return f".{self.name}.{self.digest[:12]}.basis"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A node to bring an image to. ``like`` is the image there that it is compared with (empty:
+    none), ``arrived`` the bytes that an earlier try left.
+    """
+
+    node: str
+    sudo: bool = False
+    like: str = ""
+    arrived: int = 0
+
+
+class Travel(Protocol):
+    """Brings a cargo's bytes into the part file of a node, which a verb has prepared."""
+
+    @property
+    def together(self) -> bool:
+        """Whether ``prime`` wants to know all nodes before the first goes on."""
+        ...
+
+    async def prime(
+        self, cargo: Cargo, stops: Sequence[Stop], tell: Callable[[str, int], None]
+    ) -> None:
+        """Bring what can be brought to several nodes together. What does not arrive is left to
+        ``send``. ``tell`` gets a node and the bytes done.
+        """
+        ...
+
+    async def send(self, cargo: Cargo, stop: Stop, tell: Callable[[int], None]) -> int:
+        """Bring all that is missing at one node. Returns the bytes that travelled.
+
+        Raises VizdashError naming the cause; what arrived stays for the next try.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rsync:
+    """From the image host to each node, by what differs from an image that it has."""
+
+    shell: NodeShell
+    root: str
+
+    @property
+    def together(self) -> bool:
+        """See Travel.together."""
+        return False
+
+    async def prime(
+        self, cargo: Cargo, stops: Sequence[Stop], tell: Callable[[str, int], None]
+    ) -> None:
+        """See Travel.prime: nothing."""
+
+    async def send(self, cargo: Cargo, stop: Stop, tell: Callable[[int], None]) -> int:
+        """See Travel.send."""
+        sent = 0
+
+        def line(text: str) -> None:
+            nonlocal sent
+            if found := _SENT.match(text):
+                sent = int(found[1])
+            elif found := _PROGRESS.match(text):
+                tell(int(found[1]))
+
+        command = Command(self._argv(cargo, stop), timeout_s=_LONGEST_S)
+        result = await follow(self.shell.runner, command, Lines(line))
+        if result.code != 0:
+            raise VizdashError(stop.node or "rsync", why(result), "deploy again: it goes on there")
+        return sent
+
+    def _argv(self, cargo: Cargo, stop: Stop) -> tuple[str, ...]:
+        """The command line. The far rsync holds the folder's lock, so that nobody gives the file
+        its name while it is written. --ignore-times: same size and time prove nothing.
+        """
+        folder = f"{self.root.rstrip('/')}/{cargo.app}"
+        become = ("sudo", "-n") if stop.sudo else ()
+        locked = (*become, "flock", "-n", f"{folder}/.lock", "rsync")
+        words = [
+            *("--inplace", "--no-whole-file", "--ignore-times"),
+            *("--info=progress2", "--no-human-readable", "--out-format=vizdash-sent %b"),
+            f"--timeout={_STALL_S}",
+        ]
+        if stop.like:
+            words.append(f"--copy-dest={folder}/{cargo.basis}")
+        target = f"{folder}/{cargo.part}"
+        if self.shell.is_here(stop.node):
+            return (*locked, *words, "--", cargo.path, target)
+        ways = (f"--rsh={shlex.join(self.shell.ssh())}", f"--rsync-path={shlex.join(locked)}")
+        return ("rsync", *words, *ways, "--", cargo.path, f"{stop.node}:{target}")
+
+
+@dataclass(frozen=True, slots=True)
+class Chain(Rsync):
+    """A first copy goes through all nodes, each passing on what it gets, so that the image
+    host's link carries it once. Nodes must be able to reach each other by ssh(1). Everything
+    else, and every node that the chain left without, is rsync's.
+    """
+
+    @property
+    def together(self) -> bool:
+        """See Travel.together."""
+        return True
+
+    async def prime(
+        self, cargo: Cargo, stops: Sequence[Stop], tell: Callable[[str, int], None]
+    ) -> None:
+        """See Travel.prime."""
+        first = [s for s in stops if not s.like and not s.arrived]
+        if len(first) < 2 or self.shell.is_here(first[0].node):
+            return
+        for at in range(0, len(first), _CHAIN):
+            links = first[at : at + _CHAIN]
+
+            def line(text: str, links: Sequence[Stop] = links) -> None:
+                if found := _DD.match(text):
+                    for stop in links:
+                        tell(stop.node, int(found[1]))
+
+            read = shlex.join(("dd", f"if={cargo.path}", "bs=1M", "status=progress"))
+            command = Command(
+                ("sh", "-c", f"{read} | {self._link(cargo, links)}"), timeout_s=_LONGEST_S
+            )
+            await follow(self.shell.runner, command, Lines(line))
+
+    def _link(self, cargo: Cargo, stops: Sequence[Stop]) -> str:
+        """The shell command that feeds the first node, which feeds the next. tee's -p: a broken
+        link behind a node, or a full disk on it, keeps nobody else from getting it all.
+        """
+        folder = f"{self.root.rstrip('/')}/{cargo.app}"
+        stop, *rest = stops
+        become = ("sudo", "-n") if stop.sudo else ()
+        here = shlex.join(
+            (*become, "flock", "-n", f"{folder}/.lock", "tee", "-p", f"{folder}/{cargo.part}")
+        )
+        far = f"{here} | {self._link(cargo, rest)}" if rest else f"{here} >/dev/null"
+        # The login shell of a deploy account may be any: sh runs it.
+        return shlex.join((*self.shell.ssh(), stop.node, shlex.join(("sh", "-c", far))))
+
+
+class Lines:
+    """Cuts text that comes in pieces into lines, which a carriage return ends too."""
+
+    def __init__(self, line: Callable[[str], None]) -> None:
+        self._line = line
+        self._rest = ""
+
+    def __call__(self, text: str) -> None:
+        """Take the next piece."""
+        *whole, self._rest = re.split(r"[\r\n]", self._rest + text)
+        for line in whole:
+            if line:
+                self._line(line)
+
+
+def why(result: Result) -> str:
+    """The cause in what rsync said: the first line that names one."""
+    lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_HOLLOW)]
+    if telling:
+        cause = telling[0].removeprefix("rsync: ")
+        return re.sub(r"^\[\w+\] ", "", cause).removeprefix("sudo: ")
+    if any("unexpectedly closed" in line for line in lines):
+        return "the node closed the connection, or another deploy is writing there"
+    return last_line(result.stderr) or f"rsync ended with {result.code}"
+
+
+async def arrived(shell: NodeShell, root: str, cargo: Cargo, stop: Stop) -> int:
+    """How many bytes of the part file are on the node. Raises VizdashError."""
+    words = (root, cargo.app, cargo.part)
+    answer = await shell.ask(stop.node, "sizes", *words, sudo=stop.sudo)
+    return int(answer[0])
+
+
+def travel(shell: NodeShell, root: str) -> Travel:
+    """The way that the configuration names."""
+    return Chain(shell, root) if shell.deploy.method == "chain" else Rsync(shell, root)

@@ -20,6 +20,7 @@ class Context:
     node: Node | None = None
     read_only: bool = False
     admin: bool = False
+    node_admin: bool = False
 
 
 def _always(context: Context) -> str:
@@ -49,6 +50,8 @@ class Action:
             return "this vizdash is read-only"
         if self.on == "session" and context.session is None:
             return "no session is chosen"
+        if self.on == "node" and context.node is None:
+            return "no node is chosen"
         return self.disabled_reason(context)
 
 
@@ -107,6 +110,43 @@ def _may_stop(context: Context) -> str:
     return ""
 
 
+def _may_extend(context: Context) -> str:
+    session = context.session
+    if session is None:
+        return "no session is chosen"
+    if session.state is SessionState.ENDED:
+        return "it has ended"
+    if not session.resources.time_s:
+        return "it has no time limit"
+    return "" if session.mine or context.admin else f"it belongs to {session.user}"
+
+
+def _may_message(context: Context) -> str:
+    session = context.session
+    if session is None:
+        return "no session is chosen"
+    if session.state is not SessionState.READY:
+        return f"it is {session.state}"
+    if session.legacy:
+        return "a job script of the older kind shows no messages"
+    return "" if session.mine or context.admin else f"it belongs to {session.user}"
+
+
+def _may_drain(context: Context) -> str:
+    if not context.node_admin:
+        return "only Slurm's administrators may"
+    node = context.node
+    return "it is drained already" if node is not None and "DRAIN" in node.flags else ""
+
+
+def _may_resume(context: Context) -> str:
+    if not context.node_admin:
+        return "only Slurm's administrators may"
+    node = context.node
+    away = node is not None and ("DRAIN" in node.flags or node.state == "DOWN")
+    return "" if away else "it is neither drained nor down"
+
+
 def _may_read(context: Context) -> str:
     session = context.session
     if session is None:
@@ -151,6 +191,46 @@ REGISTRY = ActionRegistry(
             verb="logs",
             on="session",
             disabled_reason=_may_read,
+        ),
+        Action(
+            "extend",
+            "Extend",
+            "Give the chosen session more time (Slurm's operators may).",
+            ("e",),
+            verb="extend",
+            on="session",
+            writes=True,
+            disabled_reason=_may_extend,
+        ),
+        Action(
+            "message",
+            "Message",
+            "Show a message on the chosen session's desktop.",
+            ("m",),
+            verb="message",
+            on="session",
+            writes=True,
+            disabled_reason=_may_message,
+        ),
+        Action(
+            "drain",
+            "Drain",
+            "Let no new job onto the chosen node; those that run go on.",
+            ("D",),
+            verb="drain",
+            on="node",
+            dangerous=True,
+            disabled_reason=_may_drain,
+        ),
+        Action(
+            "resume",
+            "Resume",
+            "Let jobs onto the chosen node again.",
+            ("U",),
+            verb="resume",
+            on="node",
+            dangerous=True,
+            disabled_reason=_may_resume,
         ),
         Action("refresh", "Refresh", "Ask the cluster again now.", ("R",)),
         Action("focus_nodes", "Nodes", "Go to the nodes.", ("1",)),

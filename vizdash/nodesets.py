@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from vizdash.errors import UsageError
 
@@ -26,6 +27,21 @@ def chosen(text: str, known: Iterable[str]) -> tuple[str, ...]:
     if not wanted:
         raise UsageError(f"nodes {text!r}", "that is no node at all")
     return tuple(name for name in names if name in wanted)
+
+
+@lru_cache(maxsize=4096)
+def expand(text: str) -> tuple[str, ...]:
+    """The names in a text that Slurm wrote; one that is no node set is taken as one name."""
+    if not text:
+        return ()
+    if "[" not in text and "," not in text:
+        return (text,)
+    from ClusterShell.NodeSet import NodeSet, NodeSetException
+
+    try:
+        return tuple(NodeSet(text, resolver=None))
+    except (NodeSetException, ValueError):
+        return (text,)
 
 
 def fold(names: Iterable[str]) -> str:

@@ -153,6 +153,7 @@ def node_row(node: Node) -> tuple[str, ...]:
 
 
 NODE_HEADERS = ("NODE", "STATE", "CORES", "MEMORY MIB", "GRES", "LOAD", "REASON")
+ENDED_HEADERS = ("SESSION", "JOB", "APP", "USER", "NODE", "ENDED", "SIZE", "NOTE")
 SESSION_HEADERS = ("SESSION", "JOB", "APP", "USER", "STATE", "NODE", "LEFT", "SIZE", "NOTE")
 
 
@@ -175,12 +176,20 @@ def session_row(session: Session) -> tuple[str, ...]:
     )
 
 
+def ended_row(session: Session) -> tuple[str, ...]:
+    """An ended session in a table of such."""
+    id_, job, app, user, _, node, _, size, words = session_row(session)
+    at = session.ended_at
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if at else ""
+    return (id_, job, app, user, node, when, size, words)
+
+
 def note(session: Session) -> str:
     """What there is to say of a session: why it waits, who looks, how it ended."""
     if session.state == "ended":
         if session.result == "failed":
             return f"failed at {session.step or 'start'}: {session.error}"
-        return session.result
+        return f"{session.result}: {session.note}" if session.note else session.result
     if session.reason:
         note = session.reason
         if session.expected_start_at:

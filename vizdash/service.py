@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import platformdirs
 
 from vizdash.config import App, Config
 from vizdash.config.fields import nearest
 from vizdash.engines import Engine, EngineInfo
 from vizdash.errors import NotFound, Refused, UsageError, VizdashError
-from vizdash.files import read_own, write_whole
 from vizdash.images.watch import ImageWatch
 from vizdash.model import (
     Job,
     Node,
     Partition,
-    Resources,
     Session,
     SessionRequest,
     SessionState,
     Snapshot,
 )
 from vizdash.model.image import version_of
-from vizdash.sessions import listing, opening, routes, submit
+from vizdash.operations import Operations
+from vizdash.sessions import choice, listing, opening, routes, submit
 from vizdash.sessions.fit import Fit, fit
 from vizdash.sessions.folder import Status
 from vizdash.sessions.handin import hand_in
+from vizdash.sessions.past import Past
+from vizdash.sessions.preview import Picture, of_session
 from vizdash.sessions.store import LocalStore, SessionStore
 from vizdash.sessions.viewer import have_browser
 from vizdash.transport.base import CommandRunner, PortForwarder, Remote
@@ -76,6 +74,8 @@ class Service:
         self._store = store or LocalStore()
         self._kept = _Kept()
         self._showing = opening.Showing()
+        self.past = Past(engine, self._store, self._listed)
+        self.operations = Operations(engine, read_only=config.read_only)
 
     # ------------------------------------------------------------------ reading
 
@@ -98,7 +98,8 @@ class Service:
         partition = self._partition(partitions)
         members = tuple(n for n in nodes if partition is None or partition.name in n.partitions)
         found = await self.images.matrix(members, _PATIENCE_S) if images else self.images.now
-        sessions = await self._listed((*mine, *others), info.user)
+        jobs = self.past.under((*mine, *others), info.user)
+        sessions = await self._listed(jobs, info.user)
         return Snapshot(
             cluster=info.cluster,
             engine=f"{info.name} {info.version}",
@@ -108,6 +109,8 @@ class Service:
             partitions=partitions,
             sessions=sessions,
             images=found.images,
+            jobs=_on_nodes(jobs, members),
+            past_note=self.past.note,
             places=found.places,
             wanted_images=found.wanted,
             taken_at=time.time(),
@@ -197,7 +200,7 @@ class Service:
             self.engine, self._store, self.config.cluster, request, prepared, exclude=without
         )
         if self.remembers:
-            await asyncio.to_thread(self._remember, request)
+            await asyncio.to_thread(choice.save, self.config.cluster.name, request)
         return Session(
             id=prepared.session_id,
             job_id=job_id,
@@ -211,11 +214,13 @@ class Service:
             legacy=app.kind == "legacy",
         )
 
-    async def stop(self, session: Session) -> None:
-        """End a session. Raises Refused for someone else's."""
+    async def stop(self, session: Session, note: str = "") -> None:
+        """End a session; its row says ``note`` afterwards. Raises Refused for someone else's."""
         self._writable()
         if not session.mine and not (await self.engine.info()).admin:
             raise Refused(f"session {session.id}", f"it belongs to {session.user}")
+        if note:
+            await self.operations.note(session, note)
         await self.engine.cancel(session.job_id)
 
     async def logs(self, session: Session, *, lines: int = 200) -> str:
@@ -271,37 +276,24 @@ class Service:
         host = await opening.host_name(self.config.cluster)
         return opening.hand_off(route, session.id, host, attempt)
 
+    def preview(
+        self, session: Session, size: Callable[[], tuple[int, int]]
+    ) -> AsyncGenerator[Picture, None]:
+        """Pictures of a ready session's desktop until it is closed; see ``preview.of_session``."""
+        return of_session(session, self._store, self._forwarder, size)
+
     async def close(self) -> None:
         """Take away what opening left behind."""
+        await self.past.close()
         self._showing.close()
         await self.images.close()
         if self.remote is not None:
             await self.remote.close()
 
-    # ------------------------------------------------------------------ the last choice
-
     def last_request(self) -> SessionRequest | None:
         """What was asked for last, if its app is still in the catalogue."""
-        try:
-            values = json.loads(read_own(self._memory()) or "")
-            resources = Resources(**values.pop("resources"))
-            extra = tuple(values.pop("extra", ()))
-            request = SessionRequest(resources=resources, extra=extra, **values)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return None
-        return request if _sound(request) and request.app in self.config.apps else None
-
-    def _remember(self, request: SessionRequest) -> None:
-        path = self._memory()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_whole(path, json.dumps(asdict(request)))
-        except OSError:
-            return  # a convenience: a full home must not spoil a start
-
-    def _memory(self) -> Path:
-        name = f"last-{self.config.cluster.name}.json"
-        return Path(platformdirs.user_state_dir("vizdash")) / name
+        request = choice.load(self.config.cluster.name)
+        return request if request and request.app in self.config.apps else None
 
     # ------------------------------------------------------------------ helpers
 
@@ -362,17 +354,16 @@ class Service:
         return found.without(submit.image_path(app, self.config.cluster, request.image))
 
 
+def _on_nodes(jobs: Iterable[Job], nodes: Iterable[Node]) -> tuple[Job, ...]:
+    """The jobs that run on one of ``nodes``."""
+    names = {node.name for node in nodes}
+    live = (job for job in jobs if job.node and not job.state.ended)
+    return tuple(job for job in live if not names.isdisjoint(job.nodes))
+
+
 def _called(word: str, sessions: tuple[Session, ...]) -> list[Session]:
     exact = [s for s in sessions if word in {s.id, s.job_id}]
     return exact or [s for s in sessions if len(word) >= 3 and s.id.startswith(word)]
-
-
-def _sound(request: SessionRequest) -> bool:
-    """Whether what a file said has the right types: it may be another version's, or damaged."""
-    amounts, texts = astuple(request.resources), [*request.extra]
-    texts += [getattr(request, f.name) for f in fields(request) if f.type == "str"]
-    whole = all(type(amount) is int and amount >= 0 for amount in amounts)
-    return whole and all(amounts[:2]) and all(isinstance(text, str) for text in texts)
 
 
 def request_for(app: App, choices: Mapping[str, object], preset: str = "") -> SessionRequest:

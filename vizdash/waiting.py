@@ -65,7 +65,7 @@ async def wait_ended(
     left = tuple(sessions)
     while left and time.monotonic() < deadline:
         with contextlib.suppress(TimedOut, Unreachable):
-            found = await service.sessions()
+            found = await service.sessions(all_users=not all(s.mine for s in sessions))
             left = tuple(
                 s for s in found if s.job_id in wanted and s.state is not SessionState.ENDED
             )

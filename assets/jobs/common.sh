@@ -4,7 +4,7 @@
 # the hooks `before_end` and `after_end`.
 
 F=$HOME/.local/state/vizdash/sessions/$SESSION_ID
-R='' leader='' ending='' viewers='' since=''
+R='' leader='' ending='' viewers='' since='' note=''
 job_id=${SLURM_JOB_ID:-${VIZDASH_JOB_ID:-$SESSION_ID}}
 node=${SLURMD_NODENAME:-$(uname -n)}
 # Everything that the session starts is found again by this mark in /proc/PID/environ.
@@ -40,8 +40,21 @@ comment() {
   local image=${VIZDASH_IMAGE_VERSION:--}
   timeout 10 scontrol update JobId="$job_id" Comment="vizdash/1 id=$SESSION_ID app=$VIZDASH_APP \
 image=${image//[^A-Za-z0-9._:+@\/-]/_} state=$1 step=$2\
-${viewers:+ viewers=$viewers since=$since}" >/dev/null 2>&1
+${viewers:+ viewers=$viewers since=$since}${note:+ note=$note}" >/dev/null 2>&1
   return 0
+}
+
+# read_note: into `note`, percent-encoded, what an operator (or the owner) has put into the job's
+# comment for whoever sits at the desktop: shown while it runs, kept when it ends.
+read_note() {
+  local said
+  note=''
+  [ "${VIZDASH_ENGINE:-}" = slurm ] || return 0
+  said=$(timeout 5 squeue -h -t all -j "$job_id" -o %k 2>/dev/null) || return 0
+  case $said in 'vizdash/1 '*' note='*) said=${said##* note=} ;; *) return 0 ;; esac
+  said=${said%% *}
+  case $said in *[!A-Za-z0-9._~%-]*) return 0 ;; esac
+  note=$said
 }
 
 # count_viewers N: how many look at the desktop, and since when anybody or nobody has.
@@ -110,6 +123,7 @@ finish() { # RESULT [ERROR]: nothing of the session outlives this
   rm -f -- "$F/connection"
   say "ended: $1 ${2:-}"
   status ended "$step" "$1" "${2:-}"
+  read_note
   if [ "$1" = failed ]; then
     comment failed "$step"
     exit 1

@@ -42,11 +42,25 @@ after_end() {
   if [ "$1" = failed ]; then tail -n 30 "$R"/*.log 2>/dev/null; fi
 }
 
-# The text goes through a pipe that `inner` listens at; nobody may be there yet.
+# The reporter knows the state: it is asked to warn, through its own pipe.
 on_warn() {
+  if [ -n "$R" ] && [ -p "$R/events" ]; then
+    (timeout 5 bash -c 'echo warn >"$1"' - "$R/events" &) >/dev/null 2>&1
+  fi
+}
+
+# What the desktop is to show: an operator's note if there is one, else that its time is nearly up.
+show_warning() {
   local text="This session ends in $((${VIZDASH_WARN_SECONDS:-300} / 60)) minutes: save your work."
-  say "warning shown: $text"
+  read_note
+  if [ -n "$note" ]; then
+    text="Message: $(one_line "$(printf '%b' "${note//%/\\x}")")"
+    note=''
+    if [ -e "$F/connection" ]; then comment ready ready; fi
+  fi
+  say "shown on the desktop: $text"
   if [ -p "$R/warn" ]; then
+    # Nobody may be listening there yet.
     (timeout 5 bash -c 'printf "%s\n" "$1" >"$2"' - "$text" "$R/warn" &) >/dev/null 2>&1
   fi
 }
@@ -179,6 +193,7 @@ report() {
         say "ready on $node, display $first"
         comment ready ready
         ;;
+      warn) show_warning ;;
       viewers)
         count_viewers "$first"
         # Before the desktop is ready there is nobody to tell of.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -74,6 +75,19 @@ def settle(lab: Lab) -> None:
 @pytest.fixture
 def site(lab: Lab) -> Iterator[None]:
     """A site's configuration and job folder, for one test."""
+    with site_files(lab):
+        yield
+
+
+@pytest.fixture
+def accounts_site(accounts: Lab) -> Iterator[None]:
+    """The same, where there is accounting."""
+    with site_files(accounts):
+        yield
+
+
+@contextlib.contextmanager
+def site_files(lab: Lab) -> Iterator[None]:
     place = lab.login.root / "etc/vizdash"
     (place / "jobs").mkdir(parents=True)
     shutil.copy(recipe.FILES / "site.yaml", place / "config.yaml")

@@ -26,10 +26,15 @@ def begin(lab: Lab, *words: str, user: str = "alice") -> dict[str, Any]:
     return session
 
 
+def one(lab: Lab, session_id: str) -> dict[str, Any]:
+    (found,) = (s for s in sessions(lab) if s["id"] == session_id)
+    return found
+
+
 def wait_reason(lab: Lab, session_id: str, words: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while True:
-        (found,) = (s for s in sessions(lab) if s["id"] == session_id)
+        found = one(lab, session_id)
         if words in found["reason"]:
             return
         assert time.monotonic() < deadline, found
@@ -59,3 +64,113 @@ def test_a_limit_of_the_user_makes_one_wait_and_says_so(accounts: Lab) -> None:
     second = begin(accounts, "--qos", "single", "--cpus", "1", *SMALL)
     wait_reason(accounts, second["id"], "more than the QOS allows a user: running jobs")
     vizdash(accounts, "stop", first["id"], second["id"])
+
+
+def test_an_operator_extends_what_its_owner_may_not(accounts: Lab) -> None:
+    session = start(accounts, "desktop", "--time", "30m", *SMALL)
+    denied = vizdash(accounts, "extend", session["id"], "1h", check=False)
+    assert denied.returncode == 1
+    assert f"scontrol update JobId={session['job_id']} TimeLimit=90" in denied.stderr
+    assert "only Slurm's operators may" in denied.stderr
+    other = vizdash(accounts, "extend", session["id"], "1h", user="bob", check=False)
+    assert "there is no such session of yours" in other.stderr
+    vizdash(accounts, "extend", session["id"], "1h", user="vizadmin")
+    assert one(accounts, session["id"])["time_limit_s"] == 90 * 60
+
+
+def test_an_operators_message_shows_on_the_desktop(accounts: Lab) -> None:
+    session = start(accounts, "desktop", *SMALL)
+    words = "100% full: save -- now & 저장 'please' \\x41 $(id)"
+    vizdash(accounts, "message", session["id"], words, user="vizadmin")
+    node = accounts.hosts[session["node"]]
+    deadline = time.monotonic() + 15
+    while f"Message: {words}" not in node.run("pgrep -u alice -a xmessage; true").stdout:
+        assert time.monotonic() < deadline, "the message is not shown"
+        time.sleep(0.2)
+    now = one(accounts, session["id"])
+    assert (now["state"], now["note"], now["viewers"]) == ("ready", "", 0)
+    denied = vizdash(accounts, "message", session["id"], "hello", user="bob", check=False)
+    assert denied.returncode == 1
+
+
+def test_stopped_with_a_note_that_its_owner_reads(accounts: Lab) -> None:
+    session = start(accounts, "desktop", *SMALL)
+    note = "node goes down for repair at 18:00"
+    vizdash(accounts, "stop", session["id"], "--note", note, user="vizadmin")
+    ended = wait_state(accounts, session["id"], "ended")
+    assert (ended["result"], ended["note"]) == ("cancelled", note)
+    assert note in vizdash(accounts, "sessions").stdout
+
+
+def test_who_may_drain(accounts: Lab) -> None:
+    for user, who in (("alice", "you may not"), ("vizadmin", "an operator may not")):
+        denied = vizdash(accounts, "drain", "viz-node003", "--reason", "x", user=user, check=False)
+        assert denied.returncode == 1
+        assert who in denied.stderr
+        # Slurm says the same.
+        asked = "scontrol update NodeName=viz-node003 State=DRAIN Reason=x"
+        assert accounts.login.run(asked, user=user, check=False).returncode != 0
+    reason = "fan 2 failed; 교체 | on Thursday"
+    vizdash(accounts, "drain", "viz-node003", "--reason", reason, user="root")
+    nodes = json.loads(vizdash(accounts, "nodes", "--json").stdout)["nodes"]
+    (drained,) = (n for n in nodes if n["name"] == "viz-node003")
+    assert drained["state"] == "drained"
+    assert drained["reason"].startswith(reason)
+    vizdash(accounts, "resume", "viz-node003", user="root")
+    again = vizdash(accounts, "resume", "viz-node003", user="root", check=False)
+    assert "the node's state does not allow it" in again.stderr
+
+
+def test_what_ended_is_known_when_slurmctld_has_forgotten(
+    accounts: Lab, accounts_site: None
+) -> None:
+    done = start(accounts, "desktop", *SMALL)
+    vizdash(accounts, "stop", done["id"], "--note", "enough")
+    failed = vizdash(accounts, "start", "broken", "--wait", check=False)
+    assert failed.returncode == 1
+    conf = accounts.login.root / "etc/slurm/slurm.conf"
+    whole = conf.read_text()
+    # slurmctld forgets at once from here on.
+    conf.write_text(whole.replace("MinJobAge=300", "MinJobAge=2"))
+    accounts.login.run(["scontrol", "reconfigure"])
+    try:
+        deadline = time.monotonic() + 120
+        while accounts.login.run(["squeue", "-h", "-t", "all"]).stdout:
+            assert time.monotonic() < deadline, "slurmctld does not forget"
+            time.sleep(1)
+        assert sessions(accounts) == []
+        found = ended(accounts)
+        (stopped,) = (s for s in found if s["id"] == done["id"])
+        assert (stopped["state"], stopped["result"]) == ("ended", "cancelled")
+        assert (stopped["note"], stopped["node"]) == ("enough", done["node"])
+        assert stopped["started_at"] <= stopped["ended_at"] <= time.time() + 5
+        latest = found[0]
+        assert (latest["app"], latest["result"], latest["step"]) == ("broken", "failed", "app")
+        assert "no licence server" in latest["error"]
+        # bob sees his own only, and has none.
+        assert ended(accounts, "bob") == []
+    finally:
+        conf.write_text(whole)
+        accounts.login.run(["scontrol", "reconfigure"])
+
+
+def ended(lab: Lab, user: str = "alice") -> list[dict[str, Any]]:
+    done = vizdash(lab, "sessions", "--ended", "--json", user=user)
+    assert done.stderr == ""
+    found: list[dict[str, Any]] = json.loads(done.stdout)["sessions"]
+    return found
+
+
+def test_without_accounting_it_says_what_is_not_known(lab: Lab) -> None:
+    session = start(lab, "desktop", *SMALL)
+    vizdash(lab, "stop", session["id"])
+    wait_state(lab, session["id"], "ended")
+    done = vizdash(lab, "sessions", "--ended", "--json")
+    assert "known for 5 min: cluster lab keeps no accounting" in done.stderr
+    assert session["id"] in {s["id"] for s in json.loads(done.stdout)["sessions"]}
+    nobody = vizdash(lab, "extend", session["id"], "1h", check=False)
+    assert "it has ended" in nobody.stderr
+    # root is an operator without any accounting.
+    running = start(lab, "desktop", "--time", "30m", *SMALL)
+    vizdash(lab, "extend", running["id"], "30m", user="root")
+    assert one(lab, running["id"])["time_limit_s"] == 3600

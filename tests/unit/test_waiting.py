@@ -47,7 +47,7 @@ class Looks:
         self.looks = list(looks)
         self.asked = 0
 
-    async def sessions(self) -> tuple[Session, ...]:
+    async def sessions(self, *, all_users: bool = False) -> tuple[Session, ...]:
         self.asked += 1
         look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
         if isinstance(look, VizdashError):

@@ -9,11 +9,11 @@ import sys
 import click
 
 from vizdash import output
-from vizdash.cli import build, cluster, images, sessions
+from vizdash.cli import build, cluster, images, operators, sessions
 from vizdash.cli.common import cli
 from vizdash.errors import VizdashError
 
-__all__ = ["build", "cli", "cluster", "images", "main", "sessions"]
+__all__ = ["build", "cli", "cluster", "images", "main", "operators", "sessions"]
 
 
 def main() -> None:

@@ -15,24 +15,40 @@ from vizdash.errors import VizdashError
 from vizdash.model import Session, SessionState
 from vizdash.service import Service, request_for
 from vizdash.sessions.routes import Route
+from vizdash.units import duration_words
 from vizdash.waiting import wait_ended, wait_ready
 
 
 @cli.command()
 @common
 @click.option("--all", "everyone", is_flag=True, help="Everybody's, not only your own.")
+@click.option("--ended", is_flag=True, help="Those that ended, the latest first.")
+@click.option(
+    "--since", type=DURATION, default="1d", show_default=True, help="With --ended: how far back."
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
 @click.pass_context
-def sessions(ctx: click.Context, /, everyone: bool, as_json: bool, **values: Any) -> None:
+def sessions(
+    ctx: click.Context, /, everyone: bool, ended: bool, since: int, as_json: bool, **values: Any
+) -> None:
     """Your sessions: state, node, time left, and why one waits or how it ended."""
 
     async def work(service: Service) -> None:
-        found = await service.sessions(all_users=everyone)
+        if ended:
+            found, note = await service.past.ended(since_s=since, all_users=everyone)
+            if note:
+                output.talk(note)
+        else:
+            found = await service.sessions(all_users=everyone)
         if as_json:
             cluster = (await service.info()).cluster
             output.write_json("sessions", [output.session_json(s) for s in found], cluster)
+        elif found and ended:
+            output.write(output.table(output.ENDED_HEADERS, map(output.ended_row, found)))
         elif found:
             output.write(output.table(output.SESSION_HEADERS, map(output.session_row, found)))
+        elif ended:
+            output.talk(f"no session ended in the last {duration_words(since)}")
         else:
             output.talk("no sessions (vizdash start APP; vizdash apps lists what there is)")
 
@@ -167,12 +183,15 @@ async def _tell_address(
 @cli.command(help=REGISTRY.by_verb("stop").help)
 @common
 @click.argument("sessions", nargs=-1, required=True)
+@click.option("--note", default="", help="Why, for its owner to read afterwards.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
 @click.pass_context
-def stop(ctx: click.Context, /, sessions: tuple[str, ...], as_json: bool, **values: Any) -> None:
+def stop(
+    ctx: click.Context, /, sessions: tuple[str, ...], note: str, as_json: bool, **values: Any
+) -> None:
     async def work(service: Service) -> None:
         chosen = [await service.find(word) for word in sessions]
-        await asyncio.gather(*(service.stop(s) for s in chosen))
+        await asyncio.gather(*(service.stop(s, note) for s in chosen))
         late = {s.job_id for s in await wait_ended(service, chosen)}
         for session in chosen:
             words = "is told to end, but has not yet" if session.job_id in late else "has ended"

@@ -12,7 +12,8 @@ from vizdash.model import Job, JobRequest, Node, Partition
 class EngineInfo:
     """Who and what the engine is: ``cluster`` its name, ``version`` of its software,
     ``user`` the name that its jobs will carry, ``admin`` whether that user may act on
-    everyone's jobs.
+    everyone's jobs, ``node_admin`` whether on nodes. ``accounting`` is whether what has ended is
+    kept for good, ``memory_s`` how many seconds it is kept else (0: untold).
     """
 
     name: str
@@ -20,6 +21,9 @@ class EngineInfo:
     version: str
     user: str
     admin: bool = False
+    node_admin: bool = False
+    accounting: bool = False
+    memory_s: int = 0
 
 
 class Engine(Protocol):
@@ -60,5 +64,41 @@ class Engine(Protocol):
         """End a job, its TERM trap included. A job that has already ended is no error.
 
         Raises Refused when the job is someone else's, NotFound when there's no such job.
+        """
+        ...
+
+    async def history(self, *, since_s: int, user: str | None = None) -> tuple[Job, ...]:
+        """Jobs that ended in the last ``since_s`` seconds; of ``user``, or of all one may see.
+
+        Raises Refused, saying why, where nothing keeps them.
+        """
+        ...
+
+    async def drain(self, node: str, reason: str) -> None:
+        """Let no new job onto a node; ``reason`` tells others why.
+
+        Raises Refused when this user may not, or the engine has no such node.
+        """
+        ...
+
+    async def resume(self, node: str) -> None:
+        """Undo ``drain``. Raises Refused when this user may not, or the node is not drained."""
+        ...
+
+    async def set_time_limit(self, job_id: str, time_s: int) -> None:
+        """Give a job another time limit, in seconds from its start.
+
+        Raises Refused when this user may not, or it is too long.
+        """
+        ...
+
+    async def annotate(self, job_id: str, comment: str) -> None:
+        """Write a job's comment. Raises Refused when this user may not."""
+        ...
+
+    async def tell(self, job_id: str, text: str, comment: str) -> None:
+        """Have a running session show ``text``; ``comment`` is its job's comment with the text.
+
+        Raises Refused when this user may not, or nothing there shows it.
         """
         ...

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vizdash.nodesets import expand
+
 
 class JobState(StrEnum):
     """Slurm's base job states (squeue(1), "JOB STATE CODES"); UNKNOWN for one newer than us."""
@@ -59,8 +61,9 @@ class Job:
     """One job. Texts are as the submitter wrote them: escape before showing.
 
     Times are seconds; ``start_at`` and ``submit_at`` are seconds since the epoch, ``start_at``
-    being the expected start of a pending job where Slurm has one. ``time_left_s`` is None
-    when the job has no limit, and negative values never occur.
+    being the expected start of a pending job where Slurm has one, and ``end_at`` is set for an
+    ended one. ``time_left_s`` is None when the job has no limit, and negative values never occur.
+    ``node`` is as Slurm writes it, ``viz-node[001-002]`` for a job on several.
     """
 
     id: str
@@ -77,6 +80,12 @@ class Job:
     time_left_s: int | None = None
     start_at: int | None = None
     submit_at: int | None = None
+    end_at: int | None = None
     account: str = ""
     qos: str = ""
     comment: str = ""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that it runs on, one by one."""
+        return expand(self.node)

@@ -29,8 +29,9 @@ class Session:
     seconds since the epoch, ``time_left_s`` seconds (None: no limit). ``mine`` is whether it
     belongs to the person asking. ``viewers`` is how many browsers look at a ready desktop, and
     ``idle_since`` (seconds since the epoch) since when nobody has; both are None when the job does
-    not tell, and ``idle_since`` while somebody looks. ``claim`` texts come from the job's comment,
-    which anyone can forge: they are shown, never trusted.
+    not tell, and ``idle_since`` while somebody looks. ``note`` is what an operator wrote to it,
+    such as why it was stopped; ``ended_at`` (seconds since the epoch) is when it did. ``claim``
+    texts come from the job's comment, which anyone can forge: they are shown, never trusted.
     """
 
     id: str
@@ -52,6 +53,8 @@ class Session:
     time_left_s: int | None = None
     viewers: int | None = None
     idle_since: int | None = None
+    note: str = ""
+    ended_at: int | None = None
     legacy: bool = False
 
     @property

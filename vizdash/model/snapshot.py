@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from vizdash.model.image import Image, Matrix, Place
+from vizdash.model.job import Job
 from vizdash.model.node import Node, Partition
 from vizdash.model.session import Session
 
@@ -38,7 +39,11 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One poll. ``taken_at`` (seconds since the epoch) is outside equality."""
+    """One poll. ``taken_at`` (seconds since the epoch) is outside equality.
+
+    ``jobs`` are those that run on the nodes, other people's too (as of a while ago), ``past_note``
+    says in words why ended sessions are known for a short time only (empty: they are kept).
+    """
 
     cluster: str
     engine: str
@@ -48,6 +53,8 @@ class Snapshot:
     partitions: tuple[Partition, ...] = ()
     sessions: tuple[Session, ...] = ()
     images: tuple[Image, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    past_note: str = ""
     places: tuple[Place, ...] = ()
     wanted_images: tuple[tuple[str, str], ...] = ()
     taken_at: float = field(default=0.0, compare=False)
@@ -56,6 +63,11 @@ class Snapshot:
     def capacity(self) -> Capacity:
         """Sums over the usable nodes."""
         return Capacity.of(self.nodes)
+
+    def jobs_on(self, node: str) -> tuple[Job, ...]:
+        """What runs on a node, the largest first; a session is found by its job's id."""
+        found = [job for job in self.jobs if node in job.nodes]
+        return tuple(sorted(found, key=lambda j: (-j.cores, -j.memory_mib, j.id)))
 
     @property
     def matrix(self) -> Matrix:

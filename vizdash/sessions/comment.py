@@ -6,19 +6,24 @@ and is taken as a claim: shown, never trusted with a path or a command. Form, ve
     vizdash/1 id=3f9a01bc app=desktop image=1.0 state=ready step=ready viewers=0 since=1767225600
 
 ``viewers`` says how many browsers look at the desktop, ``since`` (seconds since the epoch) when
-the first came or the last went; jobs that can't tell leave them out. Values are made of
+the first came or the last went; jobs that can't tell leave them out. ``note`` is a text that an
+operator (or the owner) has for who sits at the desktop, percent-encoded (RFC 3986) UTF-8: the job
+shows it and takes it out, or keeps it when it ends. Other values are made of
 ``[A-Za-z0-9._:+@/-]``; an empty one is written ``-``.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import quote, unquote
 
 SCHEMA = 1
 _MARK = f"vizdash/{SCHEMA} "
 _SAFE = re.compile(r"[^A-Za-z0-9._:+@/-]")
-_PAIR = re.compile(r"([a-z]+)=([A-Za-z0-9._:+@/-]{1,64})")
+_PAIR = re.compile(r"([a-z]+)=([A-Za-z0-9._:+@/-]{1,64})|note=([A-Za-z0-9._~%-]{1,900})")
+#: Bytes of a note, encoded: a comment is kept up to 1,024 (slurm.conf(5), "job_comment").
+NOTE_LIMIT = 700
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _ID = re.compile(r"[0-9a-f]{8}")
 
@@ -34,6 +39,7 @@ class Claim:
     step: str = ""
     viewers: int | None = None
     since: int | None = None
+    note: str = ""
 
 
 def encode(claim: Claim) -> str:
@@ -47,7 +53,18 @@ def encode(claim: Claim) -> str:
     ]
     if claim.viewers is not None and claim.since is not None:
         pairs += [("viewers", str(claim.viewers)), ("since", str(claim.since))]
-    return _MARK + " ".join(f"{key}={_SAFE.sub('_', value)[:64] or '-'}" for key, value in pairs)
+    text = _MARK + " ".join(f"{key}={_SAFE.sub('_', value)[:64] or '-'}" for key, value in pairs)
+    return f"{text} note={encode_note(claim.note)}" if claim.note else text
+
+
+def encode_note(text: str) -> str:
+    """A note as it stands in a comment."""
+    return quote(text, safe="")
+
+
+def with_note(claim: Claim, text: str) -> Claim:
+    """The same claim with a note."""
+    return replace(claim, note=text)
 
 
 def decode(comment: str) -> Claim | None:
@@ -59,7 +76,10 @@ def decode(comment: str) -> Claim | None:
         match = _PAIR.fullmatch(word)
         if not match:
             return None
-        pairs[match[1]] = "" if match[2] == "-" else match[2]
+        if match[3]:
+            pairs["note"] = unquote(match[3], errors="replace")
+        else:
+            pairs[match[1]] = "" if match[2] == "-" else match[2]
     if not is_id(pairs.get("id", "")) or not pairs.get("app"):
         return None
     return Claim(
@@ -70,6 +90,7 @@ def decode(comment: str) -> Claim | None:
         step=pairs.get("step", ""),
         viewers=_number(pairs.get("viewers", "")),
         since=_number(pairs.get("since", "")),
+        note=pairs.get("note", ""),
     )
 
 

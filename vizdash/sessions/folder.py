@@ -51,6 +51,7 @@ class Connection:
     web_socket: str
     password: str = field(repr=False)
     view_password: str = field(default="", repr=False)
+    vnc_socket: str = ""
     runtime_dir: str = ""
     display: str = ""
     image_digest: str = ""
@@ -84,6 +85,7 @@ def connection_of(session_id: str, values: Mapping[str, str] | None) -> Connecti
         node_ip=values.get("NODE_IP", ""),
         port=_number(port) if values.get("WEB_SOCKET", "") == "" else 0,
         web_socket=values.get("WEB_SOCKET", ""),
+        vnc_socket=values.get("VNC_SOCKET", ""),
         password=values.get("PASSWORD", ""),
         view_password=values.get("VIEW_PASSWORD", ""),
         runtime_dir=values.get("RUNTIME_DIR", ""),
@@ -108,6 +110,17 @@ def status_of(values: Mapping[str, str] | None) -> Status:
         result=values.get("RESULT", "").replace("-", " "),
         updated_at=_number(values.get("UPDATED", "")),
     )
+
+
+def by_job() -> dict[str, str]:
+    """The ids of one's own sessions by their jobs' ids, from what the jobs wrote."""
+    found = {}
+    root = sessions_root()
+    for place in root.iterdir() if root.is_dir() else ():
+        pairs = read_pairs(place / "status") if is_id(place.name) else None
+        if pairs and pairs.get("JOB_ID"):
+            found[pairs["JOB_ID"]] = place.name
+    return found
 
 
 def read_pairs(path: Path) -> dict[str, str] | None:

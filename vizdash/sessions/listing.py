@@ -19,6 +19,9 @@ _RESULTS = {
     JobState.PREEMPTED: "cancelled",
 }
 
+#: Ends that the engine itself made, so that it knows best.
+_TOLD = {JobState.CANCELLED, JobState.TIMEOUT}
+
 #: Causes of an end that the job itself could not write down.
 _CAUSES = {
     JobState.OUT_OF_MEMORY: "ran out of the memory it was given",
@@ -99,6 +102,8 @@ def _session(job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], S
         time_left_s=job.time_left_s,
         viewers=claim.viewers if ready else None,
         idle_since=claim.since if ready and claim.viewers == 0 else None,
+        note=claim.note,
+        ended_at=job.end_at,
         legacy=claim.step.startswith("legacy"),
     )
 
@@ -126,6 +131,8 @@ def _end(job: Job, claim: Claim, status: Status) -> tuple[str, str, str]:
     result = _RESULTS.get(job.state, "failed")
     if job.state in _CAUSES:
         return result, claim.step, _CAUSES[job.state]
+    if job.state in _TOLD:
+        return result, "", ""
     if status.state == "ended" and status.result:
         result = status.result
     elif job.state is JobState.COMPLETED and claim.state == "failed":

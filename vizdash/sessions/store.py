@@ -40,6 +40,10 @@ class SessionStore(Protocol):
         """What the jobs last said of themselves; those that said nothing are left out."""
         ...
 
+    async def by_job(self) -> Mapping[str, str]:
+        """Ids of sessions by their jobs' ids, from what the jobs wrote."""
+        ...
+
     async def tail(self, session_id: str, lines: int) -> str:
         """The end of its log. Raises NotFound while there's none."""
         ...
@@ -65,6 +69,10 @@ class LocalStore:
         wanted = tuple(session_ids)
         return await asyncio.to_thread(lambda: {id: folder.read_status(id) for id in wanted})
 
+    async def by_job(self) -> Mapping[str, str]:
+        """See SessionStore.by_job."""
+        return await asyncio.to_thread(folder.by_job)
+
     async def tail(self, session_id: str, lines: int) -> str:
         """See SessionStore.tail."""
         try:
@@ -87,6 +95,9 @@ for id; do
   tail -c LIMIT "$f"
   printf '\\n'
 done
+"""
+_BY_JOB = """
+cd "$HOME/.local/state/vizdash/sessions" 2>/dev/null && grep -s '^JOB_ID=' -- */status /dev/null
 """
 _MAKE = """
 umask 077
@@ -130,6 +141,12 @@ class RemoteStore:
         found = {id: folder.status_of(folder.pairs_of(text)) for id, text in shown.items()}
         self._final |= {id: status for id, status in found.items() if status.state == "ended"}
         return found | {id: self._final[id] for id in wanted if id in self._final}
+
+    async def by_job(self) -> Mapping[str, str]:
+        """See SessionStore.by_job."""
+        result = await self._runner.run(_sh(_BY_JOB))
+        pairs = (line.partition("/status:JOB_ID=") for line in result.stdout.splitlines())
+        return {job_id: id for id, mark, job_id in pairs if mark and is_id(id)}
 
     async def tail(self, session_id: str, lines: int) -> str:
         """See SessionStore.tail."""

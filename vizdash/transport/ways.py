@@ -61,7 +61,7 @@ class AutoForwarder:
 
 
 async def answers(forward: Forward, node: str) -> None:
-    """Raise Unreachable unless a web server answers through ``forward``.
+    """Raise Unreachable unless a web server, or a desktop itself, answers through ``forward``.
 
     A tunnel to a socket that isn't there looks well until something is sent.
     """
@@ -79,5 +79,5 @@ async def answers(forward: Forward, node: str) -> None:
         raise Unreachable(what, f"no answer in {_ANSWER_S:g} s") from e
     except OSError as e:
         raise Unreachable(what, e.strerror or str(e)) from e
-    if not answer.startswith(b"HTTP/"):
+    if not answer.startswith((b"HTTP/", b"RFB ")):
         raise Unreachable(what, "it does not answer", "has the session ended?")

@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "recorded"
 #: The generations of Slurm that were recorded: ``22.05``, ``24.11``, ...
 VERSIONS = sorted(path.parent.name for path in FOLDER.glob("*/commands.json"))
 
-_NONCE = re.compile(r"--format=%i<([0-9a-f]{24})>")
+_NONCE = re.compile(r"(?:--format=%i|--delimiter=)<([0-9a-f]{24})>")
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Recording:
             os.fsdecode(Path(f"{stem}.err").read_bytes()),
         )
 
-    def engine(self, tail: str = "", **instead: str) -> SlurmEngine:
+    def engine(self, tail: str = "", user: str = "alice", **instead: str) -> SlurmEngine:
         """An engine that is given these answers; see Replay."""
-        return SlurmEngine(Replay(self, tail, instead), user="alice")
+        return SlurmEngine(Replay(self, tail, instead), user=user)
 
 
 @dataclass
@@ -103,15 +103,19 @@ class Replay:
 
     def _name(self, words: list[str]) -> str:
         kinds = {"node": "nodes", "partition": "partitions", "config": "config"}
+        if words[-1] == "flags=users":
+            name = f"user-{words[-2].removeprefix('users=')}{self.tail}"
+            # eve is someone whom the accounting does not know.
+            return name if name in self.recording.names("user-") else f"user-eve{self.tail}"
         if words[0] == "scontrol":
             return kinds[words[-1]] + self.tail
         if any(word.startswith("--user=") for word in words):
-            return f"squeue-user{self.tail}"
+            return f"{words[0]}-user{self.tail}"
         return words[0] + self.tail
 
 
 def from_program(command: Command) -> list[str]:
     """The command without env(1)'s part."""
-    programs = {"squeue", "scontrol", "sbatch", "scancel"}
+    programs = {"squeue", "scontrol", "sbatch", "scancel", "sacct"}
     at = next(i for i, word in enumerate(command.argv) if word in programs)
     return list(command.argv[at:])

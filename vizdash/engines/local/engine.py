@@ -61,7 +61,7 @@ class LocalEngine:
             cluster=platform.node(),
             version=platform.release(),
             user=getpass.getuser(),
-            admin=False,
+            memory_s=_REMEMBER_S,
         )
 
     async def nodes(self) -> tuple[Node, ...]:
@@ -103,7 +103,41 @@ class LocalEngine:
                 raise TimedOut(f"session {job_id}", f"it did not end in {_CANCEL_S:g} s")
             await asyncio.sleep(0.05)
 
-    def _jobs(self) -> Iterator[Job]:
+    async def history(self, *, since_s: int, user: str | None = None) -> tuple[Job, ...]:
+        """What ended, as long as its folder is kept."""
+        found = await asyncio.to_thread(lambda: tuple(self._jobs(since_s)))
+        return tuple(job for job in found if job.state.ended)
+
+    async def drain(self, node: str, reason: str) -> None:
+        """Raises Refused: there is no scheduler to hold back."""
+        raise Refused(f"node {node} was not drained", "this machine has no Slurm")
+
+    async def resume(self, node: str) -> None:
+        """Raises Refused: it can't be drained either."""
+        raise Refused(f"node {node} was not resumed", "this machine has no Slurm")
+
+    async def set_time_limit(self, job_id: str, time_s: int) -> None:
+        """Raises Refused: the supervisor's timers are set once."""
+        why = "on this machine it is set at the start"
+        raise Refused(f"the time limit of session {job_id} was not changed", why)
+
+    async def annotate(self, job_id: str, comment: str) -> None:
+        """Raises Refused: only one's own sessions are here."""
+        raise Refused(f"no note for session {job_id}", "nobody else would read it here")
+
+    async def tell(self, job_id: str, text: str, comment: str) -> None:
+        """Show ``text`` through the pipe that the session listens at."""
+        folder = self._root / job_id
+        lines = (read_own(folder / "connection") or "").splitlines()
+        runtime = dict(line.split("=", 1) for line in lines if "=" in line).get("RUNTIME_DIR", "")
+        try:
+            handle = os.open(f"{runtime}/warn", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except OSError as e:
+            raise Refused(f"session {job_id} was not told", "it shows no messages") from e
+        with os.fdopen(handle, "w", encoding="utf-8") as pipe:
+            pipe.write(f"Message: {text}\n")
+
+    def _jobs(self, remember_s: int = _REMEMBER_S) -> Iterator[Job]:
         now = int(time.time())
         for folder, record in records.read_all(self._root):
             alive = records.supervisor(folder) is not None
@@ -113,7 +147,7 @@ class LocalEngine:
                     alive = True
                 else:
                     status = self._bury(folder, record)
-            if not alive and now - _number(status.get("UPDATED", "")) > _REMEMBER_S:
+            if not alive and now - _number(status.get("UPDATED", "")) > remember_s:
                 continue
             yield _job(record, status, alive=alive, now=now)
 
@@ -238,6 +272,7 @@ def _job(record: records.Record, status: dict[str, str], *, alive: bool, now: in
         time_left_s=max(0, record.started_at + record.time_s - now) if alive else 0,
         start_at=record.started_at,
         submit_at=record.started_at,
+        end_at=int(status.get("UPDATED") or 0) or None if state.ended else None,
         comment=comment,
     )
 

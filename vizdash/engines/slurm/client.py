@@ -9,6 +9,7 @@ from vizdash.engines.slurm import commands, parse, refusals
 from vizdash.errors import CommandFailed, NotFound, Refused, TimedOut, Unreachable
 from vizdash.model import Job, JobRequest, Node, Partition
 from vizdash.transport import Command, CommandRunner, Result
+from vizdash.units import duration_words
 
 _PARSABLE = re.compile(r"^([0-9]+)(?:;\S+)?$", re.MULTILINE)
 
@@ -30,18 +31,33 @@ class SlurmEngine:
         self._members: dict[str, list[str]] | None = None
 
     async def info(self) -> EngineInfo:
-        """Name and version of the cluster. root and SlurmUser may act on everyone's jobs."""
+        """Name and version of the cluster, and what this user may do there.
+
+        root, SlurmUser and the accounting's administrators may do all; its operators may act on
+        everyone's jobs, but not on nodes (sacctmgr(1), "AdminLevel").
+        """
         if self._info is None:
             self._user = self._user or (await self._ask(commands.whoami())).stdout.strip()
             told = parse.config((await self._ask(commands.show_config())).stdout)
+            level = await self._level() if told.accounting else ""
+            if self._user in {"root", told.slurm_user}:
+                level = "Administrator"
             self._info = EngineInfo(
                 name=self.name,
                 cluster=told.cluster,
                 version=told.version,
                 user=self._user,
-                admin=self._user in {"root", told.slurm_user},
+                admin=level != "",
+                node_admin=level == "Administrator",
+                accounting=told.accounting,
+                memory_s=told.memory_s,
             )
         return self._info
+
+    async def _level(self) -> str:
+        """The accounting's admin level; a cluster that will not tell gives none."""
+        result = await self._run(commands.show_user(self._user))
+        return parse.admin_level(result.stdout, self._user) if result.code == 0 else ""
 
     async def nodes(self) -> tuple[Node, ...]:
         """All nodes, as slurm.conf orders them."""
@@ -95,6 +111,46 @@ class SlurmEngine:
         elif result.code != 0 and not any(part in words for part in _ENDED):
             raise refusals.failure("scancel", result)
 
+    async def history(self, *, since_s: int, user: str | None = None) -> tuple[Job, ...]:
+        """What ended, from the accounting. Raises Refused where there is none."""
+        info = await self.info()
+        if not info.accounting:
+            kept = f"it knows what ended for {duration_words(info.memory_s)}"
+            raise Refused("history", f"cluster {info.cluster} keeps no accounting", kept)
+        nonce = commands.new_nonce()
+        result = await self._ask(commands.sacct(nonce, since_s=since_s, user=user))
+        return tuple(job for job in parse.history(result.stdout, nonce) if job.state.ended)
+
+    async def drain(self, node: str, reason: str) -> None:
+        """Drain by scontrol; jobs that run go on."""
+        what = f"node {node} was not drained"
+        await self._change(what, commands.drain_node(node, reason))
+
+    async def resume(self, node: str) -> None:
+        """Resume by scontrol."""
+        what = f"node {node} was not resumed"
+        await self._change(what, commands.resume_node(node))
+
+    async def set_time_limit(self, job_id: str, time_s: int) -> None:
+        """Change the limit by scontrol; only operators may make it longer."""
+        what = f"the time limit of job {job_id} was not changed"
+        await self._change(what, commands.set_time_limit(job_id, time_s))
+
+    async def annotate(self, job_id: str, comment: str) -> None:
+        """Write the comment by scontrol: one's own jobs', an operator everybody's."""
+        what = f"the comment of job {job_id} was not written"
+        await self._change(what, commands.set_comment(job_id, comment))
+
+    async def tell(self, job_id: str, text: str, comment: str) -> None:
+        """Put the text into the comment and wake the job, which shows it and takes it out."""
+        await self.annotate(job_id, comment)
+        await self._change(f"job {job_id} was not told", commands.warn(job_id))
+
+    async def _change(self, what: str, command: Command) -> None:
+        result = await self._run(command)
+        if result.code != 0:
+            raise refusals.change_refusal(what, result, _program(command))
+
     async def _check_existed(self, job_id: str) -> None:
         """Raise NotFound if Slurm does not know the job and has not given out its number yet.
 
@@ -129,5 +185,5 @@ class SlurmEngine:
 
 def _program(command: Command) -> str:
     """The program that env(1) is to run."""
-    known = {"squeue", "scontrol", "sbatch", "scancel"}
+    known = {"squeue", "scontrol", "sbatch", "scancel", "sacct"}
     return next((word for word in command.argv if word in known), command.argv[0])

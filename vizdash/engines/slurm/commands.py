@@ -34,7 +34,31 @@ JOB_FIELDS = (
     "V",  # submit time
     "a",  # account
     "q",  # QOS
+    "e",  # end, or the end that is expected
     "k",  # comment
+)
+
+#: sacct's fields in the order in which parse.py reads them (sacct(1), "--format"). What a person
+#: wrote stands between fields that Slurm makes, so that a newline in it is no record's end.
+HISTORY_FIELDS = (
+    "JobID",
+    "User",
+    "JobName",
+    "State",
+    "Partition",
+    "NodeList",
+    "AllocCPUS",
+    "ReqCPUS",
+    "ReqMem",
+    "ReqTRES",
+    "TimelimitRaw",
+    "Start",
+    "End",
+    "Submit",
+    "Account",
+    "QOS",
+    "Comment",
+    "ExitCode",
 )
 
 #: Seconds that a query may take before it counts as unanswered.
@@ -97,6 +121,13 @@ _SCANCEL = [
     "SCANCEL_USER",
     "SCANCEL_VERBOSE",
     "SCANCEL_WCKEY",
+]
+
+_SACCT = [
+    "SLURM_BITSTR_LEN",
+    "SACCT_FEDERATION",
+    "SACCT_FORMAT",
+    "SACCT_LOCAL",
 ]
 
 # The SLURM_* ones are set inside a job: vizdash may itself run in one.
@@ -196,6 +227,7 @@ _SBATCH = [
     "SLURM_TRES_PER_TASK",
 ]
 
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _JOB_ID = re.compile(r"[0-9]+(?:[_+][0-9\[\],%:-]+)?\Z")
 
 
@@ -256,8 +288,60 @@ def whoami() -> Command:
     return Command(("id", "-un"), timeout_s=QUERY_TIMEOUT_S)
 
 
+def show_user(user: str) -> Command:
+    """Ask slurmctld for what it holds of a user of the accounting: the admin level.
+
+    An ordinary user may ask it, and it answers while slurmdbd does not.
+    """
+    return _scontrol("--oneliner", "show", "assoc_mgr", f"users={user}", "flags=users")
+
+
 def _scontrol(*arguments: str) -> Command:
     return Command((*_env(_SCONTROL), "scontrol", *arguments), timeout_s=QUERY_TIMEOUT_S)
+
+
+def sacct(nonce: str, *, since_s: int, user: str | None = None) -> Command:
+    """Ask the accounting for the jobs (not their steps) that ran or ended in the last ``since_s``
+    seconds; of ``user``, or of everybody whom one may see.
+
+    Fields are told apart by ``nonce``; times come as seconds since the epoch, memory in MiB.
+    """
+    argv = [*_env(_SACCT, "SLURM_TIME_FORMAT=%s"), "sacct", "--noheader", "--parsable2"]
+    argv += [f"--delimiter={field_mark(nonce)}", "--allocations", "--noconvert"]
+    argv += [f"--starttime=now-{since_s}", "--endtime=now", f"--format={','.join(HISTORY_FIELDS)}"]
+    argv.append("--allusers" if user is None else f"--user={user}")
+    return Command(tuple(argv), timeout_s=QUERY_TIMEOUT_S)
+
+
+def drain_node(node: str, reason: str) -> Command:
+    """Let no new job onto a node; those that run go on (scontrol(1), "State")."""
+    return _update(f"NodeName={checked_node(node)}", "State=DRAIN", f"Reason={reason}")
+
+
+def resume_node(node: str) -> Command:
+    """Let jobs onto a drained, failing or down node again."""
+    return _update(f"NodeName={checked_node(node)}", "State=RESUME")
+
+
+def set_time_limit(job_id: str, time_s: int) -> Command:
+    """Give a job another time limit, in seconds from its start; rounded up to minutes."""
+    return _update(f"JobId={checked_id(job_id)}", f"TimeLimit={-(-time_s // 60)}")
+
+
+def set_comment(job_id: str, comment: str) -> Command:
+    """Write a job's comment."""
+    return _update(f"JobId={checked_id(job_id)}", f"Comment={comment}")
+
+
+def _update(*assignments: str) -> Command:
+    argv = (*_env(_SCONTROL), "scontrol", "update", *assignments)
+    return Command(argv, timeout_s=WRITE_TIMEOUT_S)
+
+
+def warn(job_id: str) -> Command:
+    """Send the batch shell what it gets before its time limit: SIGUSR1."""
+    argv = (*_env(_SCANCEL), "scancel", "--signal=USR1", "--batch", checked_id(job_id))
+    return Command(argv, timeout_s=WRITE_TIMEOUT_S)
 
 
 def sbatch(request: JobRequest) -> Command:
@@ -291,6 +375,13 @@ def scancel(job_id: str) -> Command:
     """End one job: SIGCONT and SIGTERM now, SIGKILL after the cluster's KillWait."""
     argv = (*_env(_SCANCEL), "scancel", checked_id(job_id))
     return Command(argv, timeout_s=WRITE_TIMEOUT_S)
+
+
+def checked_node(name: str) -> str:
+    """``name`` if it names one node, else NotFound: a list of hosts would name many."""
+    if not _NODE.match(name):
+        raise NotFound(f"node {name}", "that is no node's name")
+    return name
 
 
 def checked_id(job_id: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from vizdash.engines.slurm import values
-from vizdash.engines.slurm.commands import JOB_FIELDS, field_mark, record_mark
+from vizdash.engines.slurm.commands import HISTORY_FIELDS, JOB_FIELDS, field_mark, record_mark
 from vizdash.engines.slurm.reasons import reason_words
 from vizdash.errors import Unreachable
 from vizdash.model import Job, JobState, Node, Partition
@@ -91,11 +91,12 @@ def job(fields: list[str]) -> Job:
     """One job from its field values."""
     f = dict(zip(JOB_FIELDS, fields, strict=True))
     cores = values.number(f["C"])
+    state = _STATES.get(f["T"], JobState.UNKNOWN)
     return Job(
         id=f["i"],
         user=f["u"],
         name=f["j"],
-        state=_STATES.get(f["T"], JobState.UNKNOWN),
+        state=state,
         partition=f["P"],
         reason=reason_words(f["r"]),
         node=values.text(f["N"]),
@@ -106,10 +107,70 @@ def job(fields: list[str]) -> Job:
         time_left_s=values.seconds(f["L"]),
         start_at=values.epoch(f["S"]),
         submit_at=values.epoch(f["V"]),
+        end_at=values.epoch(f["e"]) if state.ended else None,
         account=values.text(f["a"]),
         qos=values.text(f["q"]),
         comment="" if f["k"] == "(null)" else f["k"],
     )
+
+
+def history(answer: str, nonce: str) -> tuple[Job, ...]:
+    """Sacct's answer as jobs. Raises Unreachable when it was cut short.
+
+    A record's last field and the next one's first share a line with nothing else, so their
+    newline is the only one that separates.
+    """
+    if not answer:
+        return ()
+    parts = answer.removesuffix("\n").split(field_mark(nonce))
+    width = len(HISTORY_FIELDS) - 1
+    if not answer.endswith("\n") or (len(parts) - 1) % width:
+        raise Unreachable("sacct", "its answer was cut short")
+    found = []
+    first = parts[0]
+    for at in range(1, len(parts), width):
+        last, _, following = parts[at + width - 1].partition("\n")
+        found.append(past_job([first, *parts[at : at + width - 1], last]))
+        first = following
+    return tuple(found)
+
+
+def past_job(fields: list[str]) -> Job:
+    """One job of sacct's answer; its state may be ``CANCELLED by 1001``."""
+    f = dict(zip(HISTORY_FIELDS, fields, strict=True))
+    state = _STATES.get(f["State"].partition(" ")[0], JobState.UNKNOWN)
+    cores = values.number(f["AllocCPUS"]) or values.number(f["ReqCPUS"])
+    minutes = values.limit(f["TimelimitRaw"])
+    return Job(
+        id=f["JobID"],
+        user=f["User"],
+        name=f["JobName"],
+        state=state,
+        partition=f["Partition"],
+        node="" if f["NodeList"] == "None assigned" else values.text(f["NodeList"]),
+        cores=cores,
+        memory_mib=values.mebibytes(f["ReqMem"], cores),
+        gres=tres_gres(f["ReqTRES"]),
+        time_limit_s=None if minutes is None else minutes * 60,
+        start_at=values.epoch(f["Start"]),
+        submit_at=values.epoch(f["Submit"]),
+        end_at=values.epoch(f["End"]) if state.ended else None,
+        account=values.text(f["Account"]),
+        qos=values.text(f["QOS"]),
+        comment=f["Comment"],
+    )
+
+
+def tres_gres(value: str) -> str:
+    """The GRES among a job's TRES: ``gpu:2`` of ``cpu=2,gres/gpu=2,mem=1G,node=1``.
+
+    Where the typed one is counted too (``gres/gpu:a100=2``), it is the same GPUs again.
+    """
+    found = [part for part in value.split(",") if part.startswith("gres/")]
+    typed = [part for part in found if ":" in part]
+    named = {part.partition(":")[0] for part in typed}
+    bare = [part for part in found if ":" not in part and part.partition("=")[0] not in named]
+    return job_gres(",".join([*typed, *bare]))
 
 
 def job_gres(value: str) -> str:
@@ -122,12 +183,18 @@ def job_gres(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ClusterConfig:
-    """What vizdash needs of ``scontrol show config``; ``next_job_id`` is 0 if untold."""
+    """What vizdash needs of ``scontrol show config``; ``next_job_id`` is 0 if untold.
+
+    ``accounting`` is whether a slurmdbd keeps what has ended, ``memory_s`` how long slurmctld
+    itself does (MinJobAge, seconds).
+    """
 
     cluster: str = ""
     version: str = ""
     slurm_user: str = ""
     next_job_id: int = 0
+    accounting: bool = False
+    memory_s: int = 0
 
 
 def config(answer: str) -> ClusterConfig:
@@ -142,7 +209,18 @@ def config(answer: str) -> ClusterConfig:
         version=found.get("SLURM_VERSION", ""),
         slurm_user=re.sub(r"\([0-9]+\)\Z", "", found.get("SlurmUser", "")),
         next_job_id=values.number(found.get("NEXT_JOB_ID", "")),
+        accounting=found.get("AccountingStorageType", "") == "accounting_storage/slurmdbd",
+        memory_s=values.number(found.get("MinJobAge", "").partition(" ")[0]),
     )
+
+
+def admin_level(answer: str, user: str) -> str:
+    """``Administrator``, ``Operator`` or empty, from ``scontrol show assoc_mgr flags=users``."""
+    for record in one_lines(answer, "UserName"):
+        if re.sub(r"\([0-9]+\)\Z", "", record["UserName"]) == user:
+            level = record.get("AdminLevel", "")
+            return level if level in {"Administrator", "Operator"} else ""
+    return ""
 
 
 def one_lines(answer: str, first_key: str) -> Iterator[dict[str, str]]:

@@ -183,12 +183,24 @@ _REFUSALS = (
     ("batch script is empty", "the script is empty", "give a job script"),
 )
 
+#: What scontrol and scancel say to a change, and what it means: (part of the message, why, mend).
+_CHANGES = (
+    ("invalid user id", "Slurm does not allow it to you", "ask one of its administrators"),
+    ("permission denied", "Slurm does not allow it to you", "ask one of its operators"),
+    ("invalid node name", "there is no such node", ""),
+    ("invalid node state", "the node's state does not allow it", "is it drained or down?"),
+    ("already finished", "it has ended", ""),
+    ("already completing or completed", "it has ended", ""),
+    ("invalid job id", "it has ended, or there is no such job", ""),
+    ("requested time limit is invalid", "it is more time than the partition allows", ""),
+)
+
 #: What to do after an sbatch that got no answer.
 MAYBE_STARTED = "it may still start: look before trying again"
 
 _PREFIX = re.compile(
-    r"^(?:(?:sbatch|scancel|squeue|scontrol): (?:(?:error|fatal|info|warning): )?"
-    r"|slurm_load_[a-z_]+ error: ?)",
+    r"^(?:(?:sbatch|scancel|squeue|scontrol|sacct): (?:(?:error|fatal|info|warning): )?"
+    r"|slurm_(?:load_[a-z_]+|update) error: ?)",
     re.IGNORECASE,
 )
 #: What says no more than that something is wrong.
@@ -243,3 +255,16 @@ def refusal(what: str, result: Result) -> VizdashError:
             return Refused(what, limits[0] if limits else why, mend)
     telling = [line for line in lines if line not in _IDLE_WORDS] or lines
     return Refused(what, "; ".join(telling) or f"sbatch ended with code {result.code}")
+
+
+def change_refusal(what: str, result: Result, program: str) -> VizdashError:
+    """The error for a change that scontrol or scancel did not make."""
+    words = result.stderr.lower()
+    if result.code not in {126, 127}:
+        for part, why, mend in _CHANGES:
+            if part in words:
+                return Refused(what, why, mend)
+    error = failure(program, result)
+    if isinstance(error, Unreachable):
+        return error
+    return Refused(what, "; ".join(said(result.stderr)) or f"{program}: code {result.code}")

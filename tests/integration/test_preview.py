@@ -1,0 +1,183 @@
+"""A real desktop's picture, from a real Xvnc."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from vizdash.errors import Unreachable
+from vizdash.sessions import preview, rfb
+from vizdash.sessions.folder import Connection
+from vizdash.sessions.preview import Picture, pictures
+from vizdash.sessions.rfb import Viewer
+from vizdash.transport.base import Reader, Writer
+from vizdash.transport.forward import HereForwarder
+
+FULL, VIEW = "fullpass", "viewonly"
+
+
+@dataclass
+class Desktop:
+    """A running Xvnc with nothing on it."""
+
+    folder: Path
+    display: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def connection(self) -> Connection:
+        socket = str(self.folder / "rfb")
+        return Connection("1", "here", "", 0, "", FULL, VIEW, socket)
+
+    async def dial(self) -> tuple[Reader, Writer]:
+        return await asyncio.open_unix_connection(self.folder / "rfb")
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"DISPLAY": self.display, "PATH": os.environ["PATH"], "HOME": str(self.folder)}
+
+    def run(self, *argv: str) -> None:
+        subprocess.run(argv, env=self.env, check=True, timeout=30, capture_output=True)
+
+
+@pytest.fixture
+def desktop(can_run: None, tmp_path: Path) -> Iterator[Desktop]:
+    words = f"{FULL}\n{VIEW}\n".encode()
+    packed = subprocess.run(["vncpasswd", "-f"], input=words, capture_output=True, check=True)
+    (tmp_path / "passwd").write_bytes(packed.stdout)
+    read, write = os.pipe()
+    argv = ["Xvnc", "-displayfd", str(write), "-rfbport", "-1", "-rfbunixpath"]
+    argv += [str(tmp_path / "rfb"), "-SecurityTypes", "VncAuth", "-PasswordFile"]
+    argv += [str(tmp_path / "passwd"), "-UseBlacklist=0", "-AlwaysShared", "-geometry", "640x360"]
+    process = subprocess.Popen(argv, pass_fds=[write], stderr=subprocess.DEVNULL)
+    os.close(write)
+    try:
+        with os.fdopen(read) as told:
+            display = told.readline().strip()
+        assert display, "Xvnc did not start"
+        yield Desktop(tmp_path, f":{display}", process)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def close(seen: tuple[int, int, int], wanted: tuple[int, int, int]) -> bool:
+    """The same but for what 5 or 6 bits can't tell."""
+    return all(abs(a - b) <= 8 for a, b in zip(seen, wanted, strict=True))
+
+
+def looking(desktop: Desktop) -> AsyncGenerator[Picture, None]:
+    return pictures(desktop.connection, HereForwarder(), lambda: (64, 40))
+
+
+async def test_the_picture_has_the_desktops_colour(desktop: Desktop) -> None:
+    desktop.run("xsetroot", "-solid", "#a03010")
+    async with asyncio.timeout(60), aclosing(looking(desktop)) as found:
+        picture = await anext(found)
+        assert (picture.width, picture.height) == (64, 36)
+        assert picture.desktop == (640, 360)
+        assert close(picture.at(1, 1), (0xA0, 0x30, 0x10))
+        assert close(picture.at(63, 35), (0xA0, 0x30, 0x10))
+        desktop.run("xsetroot", "-solid", "#2060c0")
+        while not close((await anext(found)).at(10, 10), (0x20, 0x60, 0xC0)):
+            pass
+
+
+async def test_it_follows_another_size(desktop: Desktop) -> None:
+    async with asyncio.timeout(60), aclosing(looking(desktop)) as found:
+        await anext(found)
+        desktop.run("xrandr", "--fb", "800x800")
+        while (picture := await anext(found)).desktop != (800, 800):
+            pass
+        assert (picture.width, picture.height) == (40, 40)
+
+
+async def test_packed_and_plain_pixels_are_the_same(
+    desktop: Desktop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ZRLE against Raw, on text and colours of many kinds."""
+    desktop.run("xsetroot", "-mod", "5", "9", "-fg", "#ff8000", "-bg", "#004080")
+    colours = "for i in $(seq 0 255); do printf '\\033[48;5;%dm %x' $i $i; done; sleep 60"
+    with subprocess.Popen(["xterm", "-e", "bash", "-c", colours], env=desktop.env) as xterm:
+        try:
+            zrle = await settled(desktop)
+            monkeypatch.setattr(rfb, "_ZRLE", rfb._RAW)
+            raw = await settled(desktop)
+        finally:
+            xterm.terminate()
+    assert len({zrle[i : i + 2] for i in range(0, len(zrle), 2)}) > 50, "too dull a desktop"
+    assert zrle == raw
+
+
+async def settled(desktop: Desktop) -> bytes:
+    """The desktop's pixels once they stay the same and are many."""
+    deadline = time.monotonic() + 60
+    before = b""
+    while True:
+        viewer = await Viewer.connect(desktop.dial, VIEW)
+        await viewer.ask(whole=True)
+        await viewer.update()
+        await viewer.close()
+        now = bytes(viewer.screen.pixels)
+        if now == before and len({now[i : i + 2] for i in range(0, len(now), 2)}) > 50:
+            return now
+        assert time.monotonic() < deadline, "the desktop does not settle"
+        before = now
+        await asyncio.sleep(0.5)
+
+
+async def test_an_idle_desktop_costs_nothing(desktop: Desktop) -> None:
+    viewer = await Viewer.connect(desktop.dial, VIEW)
+    await viewer.ask(whole=True)
+    await viewer.update()
+    whole = viewer.received
+    assert whole < 20_000, "a plain desktop is packed well"
+    await viewer.ask(whole=False)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await viewer.update()
+    assert viewer.received == whole
+    await viewer.close()
+
+
+async def test_large_updates_are_asked_for_more_seldom(
+    desktop: Desktop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(preview, "BYTES_PER_S", 1)
+    monkeypatch.setattr(preview, "_sleep", sleep)
+    async with asyncio.timeout(60), aclosing(looking(desktop)) as found:
+        await anext(found)
+        desktop.run("xsetroot", "-solid", "#2060c0")
+        await anext(found)
+    assert slept[0] > preview.EVERY_S
+
+
+async def test_a_wrong_password_is_told(desktop: Desktop) -> None:
+    with pytest.raises(Unreachable, match="it refuses: Authentication"):
+        await Viewer.connect(desktop.dial, "wrong")
+
+
+async def test_it_ends_with_the_desktop(desktop: Desktop) -> None:
+    async with asyncio.timeout(60), aclosing(looking(desktop)) as found:
+        await anext(found)
+        desktop.process.terminate()
+        with pytest.raises(Unreachable):
+            await to_the_end(found)
+
+
+async def to_the_end(found: AsyncGenerator[Picture, None]) -> None:
+    async for _ in found:
+        pass

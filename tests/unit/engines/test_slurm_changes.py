@@ -1,0 +1,224 @@
+"""What three generations of Slurm say to operators and to those who are none."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.unit.engines.recorded import VERSIONS, Recording, Replay, from_program
+from vizdash.engines.slurm import SlurmEngine, commands, parse
+from vizdash.errors import CommandFailed, NotFound, Refused, Unreachable
+from vizdash.model import Job, JobState
+
+
+@pytest.fixture(params=VERSIONS)
+def recording(request: pytest.FixtureRequest) -> Recording:
+    return Recording(request.param)
+
+
+@pytest.mark.parametrize(
+    ("user", "admin", "node_admin"),
+    [
+        ("alice", False, False),
+        ("eve", False, False),
+        ("olga", True, False),
+        ("adam", True, True),
+        ("root", True, True),
+    ],
+)
+async def test_roles(recording: Recording, user: str, admin: bool, node_admin: bool) -> None:
+    info = await recording.engine(user=user).info()
+    assert (info.admin, info.node_admin) == (admin, node_admin)
+    assert info.accounting
+    assert info.memory_s == 3600
+
+
+def test_a_role_is_told_while_slurmdbd_does_not_answer(recording: Recording) -> None:
+    answer = recording.answer("user-olga-dbd-down")
+    assert parse.admin_level(answer.stdout, "olga") == "Operator"
+
+
+def test_another_users_level_is_not_ones_own(recording: Recording) -> None:
+    answer = recording.answer("user-olga")
+    assert parse.admin_level(answer.stdout, "ol") == ""
+    assert parse.admin_level("", "olga") == ""
+
+
+async def test_without_accounting_nobody_is_asked() -> None:
+    replay = NoAccounting(Recording(VERSIONS[-1]))
+    info = await SlurmEngine(replay, user="olga").info()
+    assert (info.admin, info.accounting, info.memory_s) == (False, False, 300)
+    assert len(replay.commands) == 1
+    with pytest.raises(Refused, match="keeps no accounting") as caught:
+        await SlurmEngine(replay, user="olga").history(since_s=60)
+    assert "it knows what ended for 5 min" in caught.value.line
+
+
+class NoAccounting(Replay):
+    async def run(self, command):  # type: ignore[no-untyped-def]
+        self.commands.append(command)
+        text = "ClusterName = plain\nAccountingStorageType = (null)\nMinJobAge = 300 sec\n"
+        return type(self.recording.answer("config"))(0, text, "")
+
+
+Change = Callable[[SlurmEngine], Awaitable[None]]
+DRAIN: Change = lambda e: e.drain("viz-node008", "x")  # noqa: E731
+RESUME: Change = lambda e: e.resume("viz-node008")  # noqa: E731
+LIMIT: Change = lambda e: e.set_time_limit("1", 7200)  # noqa: E731
+COMMENT: Change = lambda e: e.annotate("1", "x")  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("drain-adam", DRAIN),
+        ("resume-adam", RESUME),
+        ("comment-olga", COMMENT),
+        ("comment-adam", COMMENT),
+        ("limit-olga", LIMIT),
+        ("limit-adam", LIMIT),
+        ("limit-shorter", LIMIT),
+    ],
+)
+async def test_who_may_does(recording: Recording, name: str, change: Change) -> None:
+    await change(recording.engine(scontrol=name))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "what", "why"),
+    [
+        ("drain-alice", DRAIN, "node viz-node008 was not drained", "does not allow it to you"),
+        ("drain-olga", DRAIN, "node viz-node008 was not drained", "does not allow it to you"),
+        ("resume-alice", RESUME, "node viz-node008 was not resumed", "does not allow it to you"),
+        ("drain-nosuch", DRAIN, "node viz-node008 was not drained", "there is no such node"),
+        ("resume-idle", RESUME, "node viz-node008 was not resumed", "state does not allow it"),
+        ("limit-alice", LIMIT, "the time limit of job 1 was not", "does not allow it to you"),
+        ("limit-longer", LIMIT, "the time limit of job 1 was not", "does not allow it to you"),
+        ("limit-ended", LIMIT, "the time limit of job 1 was not", "it has ended"),
+        ("limit-nosuch", LIMIT, "the time limit of job 1 was not", "no such job"),
+        ("comment-alice", COMMENT, "the comment of job 1 was not", "does not allow it to you"),
+        ("comment-ended", COMMENT, "the comment of job 1 was not", "it has ended"),
+        ("comment-nosuch", COMMENT, "the comment of job 1 was not", "no such job"),
+    ],
+)
+async def test_who_may_not_is_told(
+    recording: Recording, name: str, change: Change, what: str, why: str
+) -> None:
+    with pytest.raises(Refused) as caught:
+        await change(recording.engine(scontrol=name))
+    assert what in caught.value.what
+    assert why in caught.value.why
+    assert "error" not in caught.value.line.lower()
+
+
+@pytest.mark.parametrize("name", ["warn-alice", "warn-ended", "warn-nosuch"])
+async def test_a_job_that_is_not_woken(recording: Recording, name: str) -> None:
+    engine = recording.engine(scontrol="comment-olga", scancel=name)
+    with pytest.raises(Refused, match="job 1 was not told"):
+        await engine.tell("1", "hello", "comment")
+
+
+async def test_a_message_is_a_comment_and_a_signal(recording: Recording) -> None:
+    replay = Replay(recording, instead={"scontrol": "comment-olga", "scancel": "warn-olga"})
+    await SlurmEngine(replay, user="olga").tell("1", "hello", "vizdash/1 ... note=hello")
+    first, second = (from_program(command) for command in replay.commands)
+    assert first == ["scontrol", "update", "JobId=1", "Comment=vizdash/1 ... note=hello"]
+    assert second == ["scancel", "--signal=USR1", "--batch", "1"]
+
+
+@pytest.mark.parametrize("name", ["viz-node[001-003]", "a,b", "ALL x", "", "-x", "a=b"])
+def test_a_list_of_nodes_is_no_node(name: str) -> None:
+    with pytest.raises(NotFound):
+        commands.drain_node(name, "x")
+    with pytest.raises(NotFound):
+        commands.resume_node(name)
+
+
+@pytest.fixture
+async def past(recording: Recording) -> dict[str, Job]:
+    found = await recording.engine(user="olga").history(since_s=86400)
+    by_id = {job.id: job for job in found}
+    return {key: by_id[value] for key, value in recording.jobs.items() if value in by_id}
+
+
+def test_how_each_ended(past: dict[str, Job]) -> None:
+    states = {name: past[name].state for name in ("timeout", "done", "failed", "cancelled")}
+    assert states == {
+        "timeout": JobState.TIMEOUT,
+        "done": JobState.COMPLETED,
+        "failed": JobState.FAILED,
+        "cancelled": JobState.CANCELLED,
+    }
+
+
+def test_what_still_runs_is_not_over(past: dict[str, Job]) -> None:
+    assert "session" not in past
+    assert "resources" not in past
+
+
+def test_a_past_jobs_figures(past: dict[str, Job]) -> None:
+    job = past["timeout"]
+    assert (job.user, job.node, job.partition) == ("bob", "viz-node011", "spare")
+    assert (job.cores, job.memory_mib, job.time_limit_s) == (1, 128, 60)
+    assert job.account == "viz"
+    assert job.submit_at is not None
+    assert job.start_at is not None
+    assert job.end_at is not None
+    assert job.submit_at <= job.start_at < job.end_at
+
+
+def test_one_that_never_ran_has_no_node(past: dict[str, Job]) -> None:
+    assert past["priority"].node == ""
+    assert past["priority"].state is JobState.CANCELLED
+
+
+async def test_ones_own_history_is_ones_own(recording: Recording) -> None:
+    found = await recording.engine().history(since_s=86400, user="alice")
+    assert {job.user for job in found} == {"alice"}
+
+
+async def test_a_user_whom_the_host_does_not_know(recording: Recording) -> None:
+    with pytest.raises(CommandFailed, match="Invalid user id: nosuch"):
+        await recording.engine(sacct="sacct-nobody").history(since_s=60, user="nosuch")
+
+
+def test_nothing_ended() -> None:
+    assert parse.history("", "0123") == ()
+
+
+async def test_slurmdbd_does_not_answer(recording: Recording) -> None:
+    with pytest.raises(Unreachable):
+        await recording.engine(sacct="sacct-down").history(since_s=60, user="alice")
+
+
+def test_every_record_is_found_whatever_its_texts(recording: Recording) -> None:
+    """Hostile names and comments (newlines, bars, quotes) break no record."""
+    answer = recording.answer("sacct")
+    jobs = {job.id: job for job in parse.history(answer.stdout, recording.nonce)}
+    hostile = jobs[recording.job("hostile")]
+    assert hostile.user == "bob"
+    assert "\n" in hostile.name
+    began = ("session", "unlimited", "forged", "forged-record", "long-texts", "per-cpu", "whole")
+    assert {recording.job(name) for name in began} <= set(jobs)
+    assert all(job.user and job.state is not JobState.UNKNOWN for job in jobs.values())
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.97])
+def test_a_cut_answer_is_not_taken(recording: Recording, share: float) -> None:
+    text = recording.answer("sacct").stdout
+    with pytest.raises(Unreachable, match="cut short"):
+        parse.history(text[: int(len(text) * share)].rstrip("\n"), recording.nonce)
+
+
+@pytest.mark.parametrize(
+    ("tres", "gres"),
+    [
+        ("billing=2,cpu=2,mem=1G,node=1", ""),
+        ("cpu=2,gres/gpu=2,mem=1G", "gpu:2"),
+        ("cpu=2,gres/gpu:a100=2,gres/gpu=2", "gpu:a100:2"),
+        ("", ""),
+    ],
+)
+def test_gpus_of_a_past_job(tres: str, gres: str) -> None:
+    assert parse.tres_gres(tres) == gres

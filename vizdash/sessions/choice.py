@@ -1,0 +1,46 @@
+"""What a person asked for last, kept for the next time: the start form begins with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, astuple, fields
+from pathlib import Path
+
+import platformdirs
+
+from vizdash.files import read_own, write_whole
+from vizdash.model import Resources, SessionRequest
+
+
+def load(cluster: str) -> SessionRequest | None:
+    """The last request on this cluster; None when there's none that can be read."""
+    try:
+        values = json.loads(read_own(_path(cluster)) or "")
+        resources = Resources(**values.pop("resources"))
+        extra = tuple(values.pop("extra", ()))
+        request = SessionRequest(resources=resources, extra=extra, **values)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return request if _sound(request) else None
+
+
+def save(cluster: str, request: SessionRequest) -> None:
+    """Keep a request. A home that is full or can't be written spoils nothing."""
+    path = _path(cluster)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(path, json.dumps(asdict(request)))
+    except OSError:
+        return
+
+
+def _path(cluster: str) -> Path:
+    return Path(platformdirs.user_state_dir("vizdash")) / f"last-{cluster}.json"
+
+
+def _sound(request: SessionRequest) -> bool:
+    """Whether what a file said has the right types: it may be another version's, or damaged."""
+    amounts, texts = astuple(request.resources), [*request.extra]
+    texts += [getattr(request, f.name) for f in fields(request) if f.type == "str"]
+    whole = all(type(amount) is int and amount >= 0 for amount in amounts)
+    return whole and all(amounts[:2]) and all(isinstance(text, str) for text in texts)

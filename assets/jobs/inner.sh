@@ -52,7 +52,7 @@ inner() {
   kill -0 "$xvnc" 2>/dev/null || inner_fail xvnc "Xvnc died: $(last_line "$R/xvnc.log")"
   wait "$app"
   code=$?
-  [ "$code" = 0 ] || inner_fail app "the app ended with code $code: $(last_line "$R/app.log")"
+  [ "$code" = 0 ] || inner_fail app "the app ended with code $code: $(inner_app_said)"
 }
 
 # A cookie before the start, or any user of the node is let in. Its family is 0xffff
@@ -174,12 +174,24 @@ inner_app() {
   if [ -n "$GPU" ] && command -v vglrun >/dev/null; then run+=(vglrun -d egl); fi
   local command=$VIZDASH_COMMAND
   if [ -z "$command" ]; then command=/.singularity.d/runscript; fi
+  mkfifo "$R/app.pipe"
+  tee "$R/app.log" <"$R/app.pipe" 9>&- &
+  app_log=$!
   (
     cd "$HOME" || exit 1
     unset NOVNC GPU
     exec "${run[@]}" bash -c "$command"
-  ) 9>&- </dev/null > >(tee "$R/app.log" 9>&-) 2>&1 &
+  ) 9>&- </dev/null >"$R/app.pipe" 2>&1 &
   app=$!
+}
+
+# The app's last words, once they are all in its log; what it left running may hold the pipe open.
+inner_app_said() {
+  for _ in {1..40}; do
+    kill -0 "$app_log" 2>/dev/null || break
+    sleep 0.05
+  done
+  last_line "$R/app.log"
 }
 
 # A bus of the session's own, its socket in R: dbus-run-session(1) would put it into /tmp, where
@@ -244,9 +256,7 @@ while True:
   if ! kill -0 "$app" 2>/dev/null; then
     wait "$app"
     local code=$?
-    sleep 0.1
-    [ "$code" = 0 ] ||
-      inner_fail app "the app ended at once with code $code: $(last_line "$R/app.log")"
+    [ "$code" = 0 ] || inner_fail app "the app ended at once with code $code: $(inner_app_said)"
     inner_fail app "the app ended at once, without a word of why (code 0)"
   fi
   wait "$checking" || inner_fail websockify "$(last_line "$R/check.log")"

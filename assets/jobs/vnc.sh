@@ -18,7 +18,7 @@ set -u -o pipefail
 umask 077
 
 : "${SESSION_ID:?}" "${VIZDASH_APP:?}"
-step=image reporter=''
+step=image reporter='' leader_log=''
 source common.sh # vizdash puts the file's text here
 source inner.sh
 
@@ -126,8 +126,8 @@ write_inner() { # INSIDE
     for name in CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES; do
       if [ -n "${!name:-}" ]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
     done
-    declare -f inner inner_fail inner_xvnc start_xvnc inner_websockify inner_app inner_bus inner_ready \
-      inner_viewers count_sockets inner_warner wait_for websockify_launcher last_line
+    declare -f inner inner_fail inner_xvnc start_xvnc inner_websockify inner_app inner_app_said \
+      inner_bus inner_ready inner_viewers count_sockets inner_warner wait_for websockify_launcher last_line
     printf 'set -u -o pipefail\numask 077\ninner\n'
   } >"$R/inner.sh"
 }
@@ -152,9 +152,21 @@ start_inner() {
     [ -e "${bind%%:*}" ] || fail image "bind ${bind%%:*} is not there on $node"
     args+=(-B "$bind")
   done
+  mkfifo "$R/apptainer.pipe"
+  { tee "$R/apptainer.log" | grep -v gocryptfs >&2; } <"$R/apptainer.pipe" &
+  leader_log=$!
   setsid "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash /tmp/vizdash/inner.sh \
-    </dev/null 2> >(tee "$R/apptainer.log" | grep -v gocryptfs >&2) &
+    </dev/null 2>"$R/apptainer.pipe" &
   leader=$!
+}
+
+# Apptainer's last words, once they are all in its log.
+leader_said() {
+  for _ in {1..40}; do
+    if [ -z "$leader_log" ] || ! kill -0 "$leader_log" 2>/dev/null; then break; fi
+    sleep 0.05
+  done
+  last_line "$R/apptainer.log"
 }
 
 # ---------------------------------------------------------------- once the desktop answers
@@ -237,7 +249,7 @@ main() {
     { read -r step && read -r why; } <"$R/failed"
     fail "$step" "$why"
   fi
-  if [ "$code" != 0 ]; then fail "$step" "$(last_line "$R/apptainer.log" || true)"; fi
+  if [ "$code" != 0 ]; then fail "$step" "$(leader_said)"; fi
   finish finished
 }
 

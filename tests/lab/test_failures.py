@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,17 +12,15 @@ from tests.lab.vd import leftovers, sessions, vizdash
 
 #: The node that the failures are played on.
 NODE = "viz-node002"
-#: Seconds from the start to the failure being told, on a machine that is busy with a lab.
-SOON_S = 15.0
+#: The site's ready_timeout is ten minutes: what is told within a call's limit of 90 s was noticed,
+#: not waited for.
+pytestmark = pytest.mark.usefixtures("site")
 
 
 def fails(lab: Lab, app: str, *words: str) -> dict[str, str]:
     """The session, in JSON, that ``start --wait`` said had failed."""
-    began = time.monotonic()
     done = vizdash(lab, "start", app, "--node", NODE, "--wait", *words, check=False)
-    took = time.monotonic() - began
     assert done.returncode == 1, done
-    assert took < SOON_S, f"told after {took:.0f} s"
     session = max(sessions(lab), key=lambda s: int(s["job_id"]))
     assert session["state"] == "ended"
     assert session["result"] == "failed"
@@ -58,7 +55,6 @@ def full(host: Host, *folders: str) -> Iterator[None]:
             host.run(["umount", folder])
 
 
-@pytest.mark.usefixtures("site")
 def test_xvnc_is_missing(lab: Lab) -> None:
     with hidden(lab.hosts[NODE], "/usr/bin/Xvnc"):
         session = fails(lab, "plain")
@@ -66,7 +62,6 @@ def test_xvnc_is_missing(lab: Lab) -> None:
     assert "Xvnc is not installed" in session["error"]
 
 
-@pytest.mark.usefixtures("site")
 def test_websockify_is_missing(lab: Lab) -> None:
     with hidden(lab.hosts[NODE], "/usr/bin/websockify"):
         session = fails(lab, "plain")
@@ -106,7 +101,6 @@ def test_the_image_is_no_image(lab: Lab) -> None:
     assert "desktop-0.1.sif" in session["error"]
 
 
-@pytest.mark.usefixtures("site")
 def test_all_ports_are_taken(lab: Lab) -> None:
     script = (
         "import socket, time\n"
@@ -147,14 +141,12 @@ def test_a_full_tmp_alone_keeps_nobody_out(lab: Lab) -> None:
     assert leftovers(node, "alice") == ""
 
 
-@pytest.mark.usefixtures("site")
 def test_the_app_fails(lab: Lab) -> None:
     session = fails(lab, "broken")
     assert session["step"] == "app"
     assert "code 3: no licence server" in session["error"]
 
 
-@pytest.mark.usefixtures("site")
 def test_a_module_or_a_bind_is_missing(lab: Lab) -> None:
     session = fails(lab, "modular")
     assert session["step"] == "modules"

@@ -1,0 +1,61 @@
+"""The dashboard in a real terminal, on the local engine: keys in, a desktop out."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.integration.machine import Machine, wait_until
+from tests.integration.test_session import BLUE
+from tests.lab.browser import desktop
+from tests.terminal import Terminal
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (160, 48)])
+def test_start_open_quit_find_and_end(machine: Machine, width: int, height: int) -> None:
+    dashboard = machine.argv(["vizdash"], dies_with_us=True)
+    with Terminal(dashboard, width, height) as terminal:
+        terminal.wait("local", 60)
+        terminal.press("n")
+        terminal.wait("New session")
+        terminal.wait("of this size fits? now", 60)
+        terminal.press("Enter")
+        terminal.wait(r"ready +desktop", 90)
+        # No browser on this machine: the address to use is shown instead.
+        terminal.press("o")
+        terminal.wait("Open this address", 60)
+        screen = terminal.wait(r"password=[\w-]+")
+        with desktop(address(screen), machine) as seen:
+            seen.wait_share(BLUE)
+            seen.save(f"desktop-from-the-dashboard-{width}")
+        terminal.press("Escape")
+        terminal.wait_gone("Open this address")
+        terminal.press("q")
+        # An open desktop's tab goes dark: that is asked about.
+        terminal.wait(r"Quit vizdash\?")
+        terminal.press("y")
+        assert terminal.wait_end() == 0
+    (session,) = machine.sessions()
+    assert session["state"] == "ready"
+    with Terminal(dashboard, width, height) as terminal:
+        terminal.wait(r"ready +desktop", 60)
+        terminal.press("x")
+        terminal.wait(r"Stop this session\?")
+        assert session["id"] in terminal.screen()
+        terminal.press("y")
+        wait_until(lambda: machine.sessions()[0]["state"] == "ended", "end of the session", 60)
+        terminal.wait("ended|cancelled", 60)
+        terminal.press("q")
+        assert terminal.wait_end() == 0
+    assert machine.sessions()[0]["result"] == "cancelled"
+    assert machine.leftovers() == []
+
+
+def address(screen: str) -> str:
+    """The address on the screen, which may be broken over lines within a frame."""
+    lines = [line.strip(" │┃║▐▌|") for line in screen.splitlines()]
+    at = next(i for i, line in enumerate(lines) if line.startswith("http://"))
+    found = re.match(r"http://[^\s]+password=[\w-]{8}", "".join(lines[at : at + 4]))
+    assert found is not None, screen
+    return found[0]

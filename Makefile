@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.vizdash-stamp
 RUN := vizdash tests bench
 
-.PHONY: help run test venv system system-tests lint types imports unit lab bench pictures clean
+.PHONY: help run test venv system system-tests lint types imports unit lab fresh bench pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ unit: venv ## the fast tests alone
 
 lab: venv system-tests ## a real cluster on this machine, and vizdash on its login host (needs root)
 	@$(BIN)/python -m tests.lab up
+
+fresh: venv system-tests ## prove `make run` on a machine with nothing installed (root, some minutes)
+	@$(BIN)/python -m tests.fresh
 
 bench: venv system-tests ## measurements, as ratios
 	@$(BIN)/python -m bench

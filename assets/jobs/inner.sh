@@ -19,7 +19,7 @@ wait_for() {
 }
 
 inner() {
-  local code xvnc websockify app
+  local code xvnc websockify app python
   exec 9>"$R/events"
   trap 'exit 143' TERM
   for pair in "${VIZDASH_ENV[@]}"; do export "${pair?}"; done
@@ -76,7 +76,13 @@ inner_xvnc() {
   # Someone else's /tmp/.X11-unix: an abstract socket (unix(7)) needs no folder, and X's clients
   # look there first.
   kill -0 "$xvnc" 2>/dev/null || start_xvnc -nolisten unix
-  kill -0 "$xvnc" 2>/dev/null || inner_fail xvnc "Xvnc: $(last_line "$R/xvnc.log")"
+  if ! kill -0 "$xvnc" 2>/dev/null; then
+    # X compiles its keyboard in /tmp, whatever TMPDIR says, and does not say why it could not.
+    local room why=''
+    room=$(df -kP /tmp 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d' ' -f4)
+    if [ "${room:-64}" -lt 64 ]; then why='/tmp is full; '; fi
+    inner_fail xvnc "Xvnc: $why$(last_line "$R/xvnc.log")"
+  fi
   DISPLAY=:$(cat "$R/display")
   export DISPLAY
 }
@@ -94,7 +100,7 @@ start_xvnc() {
 }
 
 inner_websockify() {
-  local page python
+  local page
   for page in "${NOVNC:-/usr/share/novnc}" /usr/share/noVNC /usr/local/share/novnc; do
     if [ -r "$page/vnc.html" ]; then break; fi
   done
@@ -178,7 +184,7 @@ inner_app() {
   tee "$R/app.log" <"$R/app.pipe" 9>&- &
   app_log=$!
   (
-    cd "$HOME" || exit 1
+    cd "$HOME" || exit 1 # bash says why
     unset NOVNC GPU
     exec "${run[@]}" bash -c "$command"
   ) 9>&- </dev/null >"$R/app.pipe" 2>&1 &
@@ -244,7 +250,7 @@ while True:
             sys.exit("no answer: %s" % e)
         time.sleep(0.03)
 '
-  python3 -c "$check" "$R" "$VIZDASH_READY_TIMEOUT" 9>&- 2>"$R/check.log" &
+  "$python" -c "$check" "$R" "$VIZDASH_READY_TIMEOUT" 9>&- 2>"$R/check.log" &
   local checking=$!
   while kill -0 "$checking" 2>/dev/null; do
     kill -0 "$websockify" 2>/dev/null ||

@@ -31,7 +31,7 @@ _UID = 61234
 #: What the tests need of this machine.
 PROGRAMS = ("Xvnc", "vncpasswd", "websockify", "openbox", "xterm", "xmessage", "xsetroot",
             "dbus-daemon", "chromium", "tmux", "unshare", "nsenter", "setpriv", "ip",
-            "ss", "pgrep")  # fmt: skip
+            "ss", "pkill", "curl")  # fmt: skip
 
 
 def probe() -> list[str]:

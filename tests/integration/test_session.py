@@ -286,3 +286,40 @@ def test_programs_that_are_missing_are_named(machine: Machine) -> None:
     assert done.returncode == 1
     assert "failed at step xvnc: Xvnc is not installed" in done.stderr
     assert machine.leftovers() == []
+
+
+def test_a_home_with_a_blank_in_its_name(machine: Machine) -> None:
+    home = {"HOME": f"{machine.home}/my home; 'quoted'"}
+    machine.run(["mkdir", home["HOME"]])
+    size = ("--cpus", "1", "--memory", "64M")
+    done = machine.vizdash("start", "desktop", *size, "--wait", env=home)
+    machine.vizdash("stop", done.stdout.strip(), env=home)
+    assert machine.leftovers() == []
+
+
+def test_a_full_home_and_one_that_can_not_be_written_are_refusals(machine: Machine) -> None:
+    machine.run(["mkdir", "full", "closed"])
+    mount = f"mount -t tmpfs -o size=16k,mode=777 full {machine.home}/full"
+    machine.run(f"{mount}; head -c 1M /dev/zero >{machine.home}/full/fill; true", root=True)
+    machine.run(["chmod", "500", "closed"])
+    for name, why in {"full": "No space left on device", "closed": "Permission denied"}.items():
+        home = {"HOME": f"{machine.home}/{name}"}
+        done = machine.vizdash("start", "desktop", "--cpus", "1", env=home, check=False)
+        assert done.returncode == 1
+        assert done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        assert f"{machine.home}/{name}/" in line
+        assert why in line
+        assert "check your home" in line
+    assert machine.leftovers() == []
+
+
+def test_a_full_tmp_is_named(machine: Machine) -> None:
+    """The session's own files find another place; X's keyboard can't."""
+    machine.run("mount -o remount,size=64k /tmp", root=True)
+    machine.run("head -c 1M /dev/zero >/tmp/fill; true")
+    size = ("--cpus", "1", "--memory", "64M")
+    done = machine.vizdash("start", "desktop", *size, "--wait", check=False)
+    assert done.returncode == 1
+    assert "failed at step xvnc: Xvnc: /tmp is full" in done.stderr
+    assert machine.leftovers() == ["/tmp/fill"]

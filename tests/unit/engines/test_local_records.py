@@ -7,11 +7,14 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vizdash.engines.local import LocalEngine, machine, records
+from vizdash.errors import Refused, UsageError
 from vizdash.model import JobRequest, JobState, Resources
 
 ID = "3f9a01bc"
@@ -190,3 +193,63 @@ async def test_a_new_session_whose_supervisor_is_not_there_yet_runs(folder: Path
     assert job.state is JobState.RUNNING
     (node,) = await LocalEngine(folder.parent).nodes()
     assert node.cores_alloc == 1
+
+
+async def test_jobs_of_another_machine_with_the_same_home_are_let_alone(folder: Path) -> None:
+    """Whether they live can't be told from here, so they are not buried."""
+    whole = json.loads((folder / "job.json").read_text())
+    (folder / "job.json").write_text(json.dumps(whole | {"place": "elsewhere pid:[1]"}))
+    long_ago(folder)
+    (folder / "status").write_text("STATE=ready\n")
+    (folder / "connection").write_text("PASSWORD=x\n")
+    assert await LocalEngine(folder.parent).jobs() == ()
+    assert (folder / "status").read_text() == "STATE=ready\n"
+    assert (folder / "connection").exists()
+
+
+async def test_a_supervisor_that_was_there_and_is_gone_is_buried_at_once(folder: Path) -> None:
+    mark(folder, 2**22 + 1, 1, machine.boot_id())
+    (job,) = await LocalEngine(folder.parent).jobs()
+    assert job.state is JobState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"extra": ("--exclusive",)}, "--exclusive"),
+        ({"reservation": "course"}, "--reservation course"),
+        ({"constraint": "avx"}, "--constraint avx"),
+    ],
+)
+async def test_what_only_slurm_can_give_is_refused(
+    tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        await LocalEngine(tmp_path).submit(replace(request(), **change))
+
+
+async def test_a_home_that_can_not_be_written_is_a_refusal(tmp_path: Path) -> None:
+    """The folder for the session's record is not there, as when the home went away."""
+    with pytest.raises(Refused, match=r"job\.json.*No such file.*check your home"):
+        await LocalEngine(tmp_path).submit(request())
+
+
+def test_gpus_are_given_by_number_and_none_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = replace(machine.look(), gpu_ids=(0, 1, 3))
+    monkeypatch.setattr(machine, "look", lambda: about)
+    monkeypatch.setattr(LocalEngine, "_check", lambda *_: None)
+    given = []
+
+    def run(argv: list[str], *, env: dict[str, str], **_: object) -> None:
+        given.append(env.get("CUDA_VISIBLE_DEVICES"))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    engine = LocalEngine(tmp_path)
+    for number, gpus in enumerate((2, 0, 1)):
+        name = f"0000000{number}"
+        (tmp_path / name).mkdir()
+        asked = replace(request(), session_id=name, resources=Resources(1, 64, gpus, 60))
+        engine._start(tmp_path / name, asked)
+    assert given == ["0,1", None, "3"]

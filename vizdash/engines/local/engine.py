@@ -18,7 +18,7 @@ from pathlib import Path
 
 from vizdash.engines.base import EngineInfo
 from vizdash.engines.local import machine, records
-from vizdash.errors import NotFound, Refused, TimedOut
+from vizdash.errors import NotFound, Refused, TimedOut, UsageError
 from vizdash.files import read_own, write_whole
 from vizdash.model import Gres, Job, JobRequest, JobState, Node, Partition
 from vizdash.resources import assets
@@ -27,8 +27,8 @@ PARTITION = "local"
 _WARN_S = 300
 #: Ended jobs are listed this long, in seconds (Slurm's MinJobAge serves the same end).
 _REMEMBER_S = 3600
-#: Seconds that a new supervisor has to say who it is.
-_HATCH_S = 5.0
+#: Seconds that a new supervisor has to say who it is: the machine may be a busy one.
+_HATCH_S = 20.0
 #: Seconds from a cancel to the supervisor's own end: its grace and some.
 _CANCEL_S = 30.0
 #: Becomes bash as the subreaper of what it starts (prctl(2), PR_SET_CHILD_SUBREAPER, kept over
@@ -77,9 +77,17 @@ class LocalEngine:
         return await asyncio.to_thread(lambda: tuple(self._jobs()))
 
     async def submit(self, request: JobRequest) -> str:
-        """Start the job now. Raises Refused, with the numbers, when it does not fit."""
+        """Start the job now. Raises Refused, with the numbers, when it does not fit, or when
+        its files can't be written; UsageError for what only Slurm can give.
+        """
+        _only_slurm(request)
         folder = self._root / request.session_id
-        await asyncio.to_thread(self._start, folder, request)
+        try:
+            await asyncio.to_thread(self._start, folder, request)
+        except (OSError, subprocess.CalledProcessError) as e:
+            why = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+            name = getattr(e, "filename", None) or folder
+            raise Refused(f"{request.app} was not started: {name}", why, "check your home") from e
         deadline = time.monotonic() + _HATCH_S
         while records.supervisor(folder) is None and not _ended(folder):
             if time.monotonic() > deadline:
@@ -92,9 +100,10 @@ class LocalEngine:
         folder = self._root / job_id
         if read_own(folder / "job.json") is None:
             raise NotFound(f"session {job_id}", "no such job on this machine")
-        pid = records.supervisor(folder)
-        if pid is None:
-            return
+        while (pid := records.supervisor(folder)) is None:
+            if not _live(folder):
+                return
+            await asyncio.sleep(0.05)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + _CANCEL_S
@@ -143,7 +152,7 @@ class LocalEngine:
             alive = records.supervisor(folder) is not None
             status = _status(folder)  # read last: it says how it ended before it goes
             if not alive and status.get("STATE") != "ended":
-                if records.age_s(folder) < _HATCH_S:
+                if _hatching(folder):
                     alive = True
                 else:
                     status = self._bury(folder, record)
@@ -163,8 +172,10 @@ class LocalEngine:
             "RESULT": "failed",
             "UPDATED": str(int(time.time())),
         }
-        write_whole(folder / "status", "".join(f"{k}={v}\n" for k, v in status.items()))
-        (folder / "connection").unlink(missing_ok=True)
+        # A home that is full or gone keeps nobody from seeing the rest: the next look tries again.
+        with contextlib.suppress(OSError):
+            write_whole(folder / "status", "".join(f"{k}={v}\n" for k, v in status.items()))
+            (folder / "connection").unlink(missing_ok=True)
         return status
 
     def _node(self) -> Node:
@@ -193,12 +204,16 @@ class LocalEngine:
         """Check and start under one lock, so that two starts can't take the same room."""
         with _lock(self._root / ".lock"):
             self._check(request)
-            records.write(folder, request)
+            gpu_ids = ",".join(self._free_gpus()[: request.resources.gpus])
+            records.write(folder, request, gpu_ids)
             write_whole(folder / "script", request.script)
             jobs = assets() / "jobs"
             argv = ["setsid", "--fork", sys.executable, "-I", "-S", "-c", _ADOPT]
             argv += [str(jobs / "supervise.sh"), str(folder), request.session_id]
             argv += [str(request.resources.time_s), str(_WARN_S), str(jobs / "sweep.sh")]
+            environment = _environment() | {"VIZDASH_SUPERVISOR_OF": request.session_id}
+            if gpu_ids:  # as slurmd does
+                environment["CUDA_VISIBLE_DEVICES"] = gpu_ids
             with open(request.output, "ab") as log:
                 subprocess.run(
                     argv,
@@ -207,8 +222,13 @@ class LocalEngine:
                     stdout=log,
                     stderr=log,
                     cwd=Path.home(),
-                    env={**_environment(), "VIZDASH_SUPERVISOR_OF": request.session_id},
+                    env=environment,
                 )
+
+    def _free_gpus(self) -> list[str]:
+        live = (r for f, r in records.read_all(self._root) if _live(f))
+        held = {number for record in live for number in record.gpu_ids.split(",")}
+        return [str(i) for i in machine.look().gpu_ids if str(i) not in held]
 
     def _check(self, request: JobRequest) -> None:
         node, wanted = self._node(), request.resources
@@ -232,10 +252,27 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 
+def _only_slurm(request: JobRequest) -> None:
+    """What would be passed over in silence is refused instead."""
+    asked = {
+        "--reservation": request.reservation,
+        "--constraint": request.constraint,
+        "sbatch's arguments": " ".join(request.extra),
+    }
+    for what, value in asked.items():
+        if value:
+            raise UsageError(f"{what} {value}", "there is no Slurm here to give it to", "leave it")
+
+
 def _live(folder: Path) -> bool:
     if records.supervisor(folder) is not None:
         return True
-    return not _ended(folder) and records.age_s(folder) < _HATCH_S
+    return not _ended(folder) and _hatching(folder)
+
+
+def _hatching(folder: Path) -> bool:
+    """Whether the supervisor may still be about to say who it is."""
+    return not (folder / "supervisor").exists() and records.age_s(folder) < _HATCH_S
 
 
 def _ended(folder: Path) -> bool:

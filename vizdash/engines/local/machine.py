@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,20 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Cores that this process may use, memory in MiB in all and available now, GPUs, load."""
+    """Cores that this process may use, memory in MiB in all and available now, load, and the
+    numbers of the GPUs (NVIDIA's: /dev/nvidia0 is 0).
+    """
 
     cores: int
     memory_mib: int
     memory_available_mib: int
-    gpus: int
+    gpu_ids: tuple[int, ...]
     load: float
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs there are."""
+        return len(self.gpu_ids)
 
 
 def look() -> Machine:
@@ -28,7 +36,7 @@ def look() -> Machine:
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
         memory_mib=memory.get("MemTotal", 0) // 1024,
         memory_available_mib=memory.get("MemAvailable", 0) // 1024,
-        gpus=len([p for p in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)]),
+        gpu_ids=_gpu_ids(),
         load=os.getloadavg()[0],
     )
 
@@ -39,6 +47,23 @@ def _meminfo() -> dict[str, int]:
         name, _, rest = line.partition(":")
         found[name] = int(rest.split()[0])
     return found
+
+
+def _gpu_ids() -> tuple[int, ...]:
+    found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia*"))
+    return tuple(sorted(int(match[1]) for match in found if match))
+
+
+def place() -> str:
+    """Tells this machine, and this container on it, from others that share the home folder:
+    machine-id(5), or the host's name where there's none, and the PID namespace (namespaces(7)),
+    since a PID means something within one alone.
+    """
+    try:
+        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        machine = ""
+    return f"{machine or platform.node()} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def boot_id() -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from vizdash.engines.local.machine import boot_id, start_ticks
+from vizdash.engines.local.machine import boot_id, place, start_ticks
 from vizdash.files import read_own, write_whole
 from vizdash.model import JobRequest, Resources
 
@@ -19,7 +19,9 @@ _RECORD = "job.json"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What was asked of one job, and when it began (seconds since the epoch)."""
+    """What was asked of one job, when it began (seconds since the epoch), where it runs (see
+    machine.place), and the numbers of the GPUs it was given (``0,1``).
+    """
 
     id: str
     name: str
@@ -30,6 +32,8 @@ class Record:
     gpus: int
     time_s: int
     started_at: int
+    place: str
+    gpu_ids: str
 
     @property
     def resources(self) -> Resources:
@@ -37,8 +41,8 @@ class Record:
         return Resources(self.cores, self.memory_mib, self.gpus, self.time_s)
 
 
-def write(folder: Path, request: JobRequest) -> Record:
-    """Put a new job's record into its folder."""
+def write(folder: Path, request: JobRequest, gpu_ids: str = "") -> Record:
+    """Put a new job's record into its folder. Raises OSError."""
     record = Record(
         id=request.session_id,
         name=request.name,
@@ -49,21 +53,28 @@ def write(folder: Path, request: JobRequest) -> Record:
         gpus=request.resources.gpus,
         time_s=request.resources.time_s,
         started_at=int(time.time()),
+        place=place(),
+        gpu_ids=gpu_ids,
     )
     write_whole(folder / _RECORD, json.dumps(asdict(record)))
     return record
 
 
 def read_all(root: Path) -> Iterator[tuple[Path, Record]]:
-    """Every session folder that holds a readable record of ours."""
+    """Every session folder that holds a readable record of ours, of a job of this machine.
+
+    Another machine that has the same home folder has jobs there too: whether those live can't
+    be told from here, so they are neither shown nor buried.
+    """
     if not root.is_dir():
         return
+    here = place()
     for folder in sorted(root.iterdir()):
         text = read_own(folder / _RECORD)
         if text is None:
             continue
         record = _record(text)
-        if record is not None and record.id == folder.name:
+        if record is not None and record.id == folder.name and record.place == here:
             yield folder, record
 
 

@@ -11,7 +11,8 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 run: venv ## set up, then the dashboard (on this machine alone when there is no Slurm)
-	@sinfo --version >/dev/null 2>&1 || scripts/install-system
+	@sinfo --version >/dev/null 2>&1 || scripts/install-system || \
+	  read -rp 'vizdash: no session starts on this machine until then; Enter goes on without ' _
 	@$(BIN)/vizdash
 
 test: venv system-tests ## set up, then every test, the real cluster included where it can run

@@ -191,15 +191,13 @@ class Machine:
             )
         return done
 
-    def hide(self, program: str) -> None:
-        """As if ``program`` were not installed."""
-        found = shutil.which(program)
-        assert found is not None
-        folder = Path(found).resolve().parent
-        over = f"lowerdir={folder},upperdir=/home/.over/up,workdir=/home/.over/work"
+    def hide(self, *programs: str) -> None:
+        """As if none of ``programs`` (of /usr/bin) were installed."""
+        places = [f"/usr/bin/{name}" for name in programs if Path("/usr/bin", name).exists()]
+        over = "lowerdir=/usr/bin,upperdir=/home/.over/up,workdir=/home/.over/work"
         script = (
             "mkdir -p /home/.over/up /home/.over/work && "
-            f"mount -t overlay -o {over} overlay {folder} && rm {folder}/{Path(found).name}"
+            f"mount -t overlay -o {over} overlay /usr/bin && rm {shlex.join(places)}"
         )
         self.run(script, root=True)
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.integration.machine import Machine, wait_until
+from tests.integration.machine import CHECKOUT, Machine, wait_until
 from tests.terminal import Terminal
 
 
@@ -48,3 +48,17 @@ def test_start_open_quit_find_and_end(machine: Machine, width: int, height: int)
         assert terminal.wait_end() == 0
     assert machine.sessions()[0]["result"] == "cancelled"
     assert machine.leftovers() == []
+
+
+def test_make_run_without_the_means_to_install(machine: Machine) -> None:
+    """No root and no sudo: it says what to install, and opens all the same."""
+    machine.hide("Xvnc", "sudo")
+    # The Python environment is there: it is the one that runs this test.
+    make = ["make", "-C", str(CHECKOUT), "-o", ".venv/.vizdash-stamp", "run"]
+    with Terminal(machine.argv(make, dies_with_us=True), 100, 24) as terminal:
+        screen = terminal.wait("Enter goes on without", 60)
+        assert "as root: apt-get install tigervnc-standalone-server" in screen
+        terminal.press("Enter")
+        terminal.wait("idle", 60)
+        terminal.press("q")
+        assert terminal.wait_end() == 0

@@ -22,8 +22,8 @@ from vizdash.transport.forward import HereForwarder, SshForwarder
 from vizdash.transport.local import LocalRunner
 from vizdash.transport.ways import AutoForwarder
 
-#: Words of sinfo on a cluster whose controller does not answer: still a cluster.
-_DOWN = ("contact slurm controller", "connection refused", "timed out", "no route")
+#: Words of sinfo on a machine that has Slurm's programs and belongs to no cluster.
+_NOWHERE = ("could not establish a configuration source", "unable to process configuration file")
 
 
 async def connect(
@@ -91,7 +91,8 @@ def _writer(memory: Path) -> Callable[[str], None]:
 async def slurm_answers(runner: CommandRunner) -> bool:
     """Whether this machine belongs to a Slurm cluster.
 
-    A controller that is down is no reason to start desktops on a login node, so it counts.
+    A controller that is down, a munged that is dead or a wrong key is no reason to start desktops
+    on a login node, so they count.
     """
     if not runner.has("sinfo"):
         return False
@@ -99,4 +100,5 @@ async def slurm_answers(runner: CommandRunner) -> bool:
         result = await runner.run(Command(("env", "LC_ALL=C", "sinfo", "-h", "-o", "%P")))
     except VizdashError:
         return True
-    return result.code == 0 or any(word in result.stderr.lower() for word in _DOWN)
+    words = result.stderr.lower()
+    return result.code != 127 and not any(part in words for part in _NOWHERE)

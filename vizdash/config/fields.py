@@ -80,7 +80,7 @@ def duration(item: Item) -> int:
 
 def span(item: Item) -> int:
     """A time with its unit: sbatch's bare minutes would surprise where seconds are usual."""
-    if (value := text(item)).strip().isdigit():
+    if (value := text(item)).strip().isdecimal():
         raise item.error(f"{value} of what?", f"write e.g. {value}s or {value}m")
     return _parsed(item, parse_duration)
 

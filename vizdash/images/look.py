@@ -109,7 +109,7 @@ def _records(answer: Sequence[str], node: str) -> Iterator[tuple[str, Sequence[s
 
 def _file(values: Sequence[str], node: str) -> _File:
     name, kind, size, mtime, inode, device = values
-    if not size.isdigit():
+    if not size.isdecimal():
         raise VizdashError(node or "images", f"a size that is none: {size[:40]!r}")
     return _File(name, kind, int(size), mtime, inode, device)
 
@@ -173,8 +173,8 @@ def _place(about: Sequence[str], node: str, root: str, files: dict[str, _File]) 
         user=user,
         writable=writable == "1",
         exists=exists == "1",
-        free_bytes=int(free) if free.isdigit() else 0,
-        total_bytes=int(total) if total.isdigit() else 0,
+        free_bytes=int(free) if free.isdecimal() else 0,
+        total_bytes=int(total) if total.isdecimal() else 0,
         tools=tuple(tools.split()),
         strays=tuple(
             Stray(f"{root.rstrip('/')}/{f.name}", f.size, int(float(f.mtime)))

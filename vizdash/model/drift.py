@@ -109,7 +109,7 @@ def sessions_of(image: Image, sessions: Iterable[Session]) -> tuple[Session, ...
 def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
     """A key that sorts ``5.9`` before ``5.10``, and ``5.10-rc1`` before ``5.10``."""
     parts = re.findall(r"\d+|[A-Za-z]+", version)
-    return (*((2, int(p), "") if p.isdigit() else (0, 0, p) for p in parts), (1, 0, ""))
+    return (*((2, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts), (1, 0, ""))
 
 
 def _alias(image: Image, matrix: Matrix) -> bool:

@@ -19,7 +19,7 @@ def gpu_count(gres: str) -> int:
         if match is None:
             continue
         kind, count = match.groups()
-        if count is None and kind is not None and kind.isdigit():
+        if count is None and kind is not None and kind.isdecimal():
             count = kind
         total += int(count) if count else 1
     return total

@@ -36,7 +36,7 @@ def this_host(template: str = "") -> str:
 def server_port(environ: Mapping[str, str] = os.environ) -> int:
     """The port of the sshd that the person came in by (ssh(1), SSH_CONNECTION); else 22."""
     words = environ.get("SSH_CONNECTION", "").split()
-    return int(words[3]) if len(words) == 4 and words[3].isdigit() else 22
+    return int(words[3]) if len(words) == 4 and words[3].isdecimal() else 22
 
 
 def ssh_line(port: int, path: str, user: str, host: str, ssh_port: int = 22) -> str:

@@ -67,7 +67,7 @@ def need_status(jobs: Iterable[Job], user: str) -> tuple[str, ...]:
 
 def _order(job_id: str) -> tuple[int, str]:
     head = job_id.partition("_")[0]
-    return (int(head), job_id) if head.isdigit() else (0, job_id)
+    return (int(head), job_id) if head.isdecimal() else (0, job_id)
 
 
 def _session(job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], Status]) -> Session:

@@ -128,6 +128,13 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(0.02)
+    if process.stdin is not None:
+        process.stdin.close()
+    # Its pipes' ends are met here, or the loop would be left with transports that nobody closed.
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stream.read(), _GRACE_S)
 
 
 def _lives(group: int) -> bool:

@@ -84,7 +84,7 @@ class Form:
 
     def _count(self, name: str, *, least: int) -> int:
         text = self._text(name) or "0"
-        if not text.isascii() or not text.isdigit() or int(text) < least:
+        if not text.isascii() or not text.isdecimal() or int(text) < least:
             what = "a whole number" + (f", {least} or more" if least else "")
             raise FormError(name, f"{name}: {text!r} is not {what}")
         return int(text)

@@ -116,3 +116,8 @@ def test_job_states_wait_run_or_have_ended() -> None:
     assert {s for s in JobState if s.waiting} == {JobState.PENDING, JobState.CONFIGURING}
     running = {"RUNNING", "SUSPENDED", "COMPLETING", "STOPPED", "UNKNOWN"}
     assert {s.value for s in JobState if not s.ended and not s.waiting} == running
+
+
+def test_a_superscript_is_no_count() -> None:
+    """str.isdigit says yes to it, and int() no."""
+    assert gpu_count("gpu:²") == 1

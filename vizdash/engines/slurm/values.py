@@ -30,7 +30,7 @@ def text(value: str) -> str:
 
 def number(value: str) -> int:
     """A whole number, or 0."""
-    return int(value) if value.isascii() and value.isdigit() else 0
+    return int(value) if value.isascii() and value.isdecimal() else 0
 
 
 def real(value: str) -> float | None:
@@ -106,7 +106,7 @@ def mebibytes(value: str, cores: int = 1) -> int:
 
 def limit(value: str) -> int | None:
     """A whole-number limit, None when there is none."""
-    return None if value in _ENDLESS or not value.isdigit() else int(value)
+    return None if value in _ENDLESS or not value.isdecimal() else int(value)
 
 
 def gres(value: str) -> tuple[tuple[str, str, int], ...]:

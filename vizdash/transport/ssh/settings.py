@@ -36,7 +36,7 @@ class Target:
             host, _, port = rest.partition(":")
         else:
             host, port = rest, ""
-        return cls(host, user, int(port) if port.isdigit() else 0)
+        return cls(host, user, int(port) if port.isdecimal() else 0)
 
 
 async def settings(target: Target) -> asyncssh.SSHClientConnectionOptions:

@@ -116,13 +116,13 @@ class Cluster:
         return place, {i.path.rpartition("/")[2]: i for i in images}
 
 
-def sif(size: int, seed: int, *, version: str = "") -> bytes:
+def sif(size: int, seed: int) -> bytes:
     """Bytes that read like an image: a SIF header, and what no compressor makes smaller."""
     header = struct.pack(
         "<32s10s3s3s16s8q", b"#!/usr/bin/env run-singularity\n", b"SIF_MAGIC\0", b"01\0",
         b"02\0", b"", 0, 0, 48, 48, 4096, 28080, 32768, 0,
     )  # fmt: skip
-    return (header + random.Random(seed).randbytes(size))[:size]
+    return (header.ljust(32768, b"\0") + random.Random(seed).randbytes(size))[:size]
 
 
 def cargo(folder: Path, data: bytes, version: str, app: str = "gedit") -> Cargo:

@@ -38,11 +38,9 @@ if [ ! -d "$NODES/$node" ]; then
   exit 255
 fi
 [ ! -e "$NODES/$node/bin" ] || PATH=$NODES/$node/bin:$PATH
-# What comes behind another ssh is for the next node.
-command=$*
-here=${command%% ssh *}
-rest=${command#"$here"}
-exec bash -c "${here//\/IMAGEROOT/$NODES/$node/root}$rest"
+# The image root is this node's, also in a command that another node passed on.
+command=$(sed -E "s#$NODES/[a-z0-9]+/root#/IMAGEROOT#g" <<<"$*")
+exec bash -c "${command//\/IMAGEROOT/$NODES/$node/root}"
 """
 
 _STALL = """

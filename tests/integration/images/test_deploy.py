@@ -279,6 +279,16 @@ async def test_a_broken_chain_is_mended_by_rsync(cluster: Cluster, tmp_path: Pat
         assert (cluster.root(node) / "gedit/gedit.sif").read_bytes() == ONE
 
 
+async def test_a_chain_that_can_not_begin_is_none(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # More than execve(2) takes.
+    monkeypatch.setattr("vizdash.images.travel._RELAY", "x" * 3_000_000)
+    one = cargo(tmp_path, ONE, "1.0")
+    progress = await deploy(cluster.site(method="chain"), one, "n1", "n2")
+    assert phases(progress) == {"n1": "done", "n2": "done"}
+
+
 async def test_a_node_of_another_kind_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     from dataclasses import replace
 

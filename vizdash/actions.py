@@ -10,10 +10,15 @@ from vizdash.model import Node, Session, SessionState, Snapshot
 
 Target = Literal["session", "node", "image", "any"]
 
+#: Why images can't be changed as long as nobody knows better.
+NOT_LOOKED = "the nodes have not been looked at yet"
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What is on the screen and under the cursor."""
+    """What is on the screen and under the cursor: ``app`` is that of an image. ``image_rights``
+    says why images can't be changed from here (empty: they can).
+    """
 
     snapshot: Snapshot | None = None
     session: Session | None = None
@@ -21,6 +26,8 @@ class Context:
     read_only: bool = False
     admin: bool = False
     node_admin: bool = False
+    app: str = ""
+    image_rights: str = NOT_LOOKED
 
 
 def _always(context: Context) -> str:
@@ -154,6 +161,14 @@ def _may_read(context: Context) -> str:
     return "" if session.mine else f"only {session.user} can read its log"
 
 
+def _may_change_images(context: Context) -> str:
+    return context.image_rights
+
+
+def _may_roll_back(context: Context) -> str:
+    return context.image_rights or ("" if context.app else "no image is chosen")
+
+
 REGISTRY = ActionRegistry(
     (
         Action(
@@ -231,6 +246,34 @@ REGISTRY = ActionRegistry(
             on="node",
             dangerous=True,
             disabled_reason=_may_resume,
+        ),
+        Action(
+            "deploy",
+            "Deploy",
+            "Bring an image to the nodes, check it there, and make it the current one.",
+            ("d",),
+            verb="deploy",
+            on="image",
+            writes=True,
+            disabled_reason=_may_change_images,
+        ),
+        Action(
+            "rollback",
+            "Roll back",
+            "Make the version before the current one again; running sessions keep theirs.",
+            ("r",),
+            verb="rollback",
+            on="image",
+            dangerous=True,
+            disabled_reason=_may_roll_back,
+        ),
+        Action(
+            "matrix",
+            "Images × nodes",
+            "Which node has which image: version, digest, drift, who runs from it, free space.",
+            ("M",),
+            verb="images",
+            on="image",
         ),
         Action("refresh", "Refresh", "Ask the cluster again now.", ("R",)),
         Action("focus_nodes", "Nodes", "Go to the nodes.", ("1",)),

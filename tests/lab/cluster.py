@@ -189,6 +189,17 @@ class Lab:
         self.hosts[name] = Host(name, self.run, str(self._root), role)
         return self.hosts[name]
 
+    def restart(self, host: Host) -> Host:
+        """Switch a node on again that was powered off; what was on its disk is there."""
+        place = self.run / host.name
+        for left in ("work", "root"):
+            shutil.rmtree(place / left, ignore_errors=True)
+        lower = host.lower
+        self.hosts[host.name] = again = Host(host.name, self.run, lower, host.role)
+        self.plug(again, recipe.INSIDE, "eth0", again.address)
+        again.wait_up()
+        return again
+
     def remove_host(self, host: Host) -> None:
         """Switch a host off for good."""
         host.power_off()

@@ -33,6 +33,7 @@ class Host:
     def __init__(self, name: str, run: Path, lower: str, role: str) -> None:
         self.name = name
         self.role = role
+        self.lower = lower
         self.address = recipe.ADDRESSES.get(name, "")
         #: The switch's port for each of its interfaces.
         self.ports: dict[str, str] = {}

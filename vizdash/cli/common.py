@@ -136,13 +136,14 @@ def _dashboard(options: Options) -> None:
     if not sys.stdout.isatty() or not sys.stdin.isatty():
         raise UsageError("the dashboard needs a terminal", "", "scripts use the verbs: see --help")
     config, _ = options.load()
+    from vizdash.imaging import Imaging
     from vizdash.ui.app import VizdashApp
     from vizdash.ui.screens.prompt import Asker
 
     async def whole() -> None:
         asker = Asker()
         service = await connect(config, asker)
-        app = VizdashApp(service)
+        app = VizdashApp(service, imaging=Imaging(service))
         asker.app = app
         _on_signals(app.exit)
         try:

@@ -198,6 +198,7 @@ def deploy(ctx: click.Context, /, app: str, **values: Any) -> None:
     async def work(service: Service) -> None:
         with Live() as live:
             imaging = Imaging(service, live.say)
+            live.say("looking at the nodes, and reading the image whole")
             plan = await imaging.plan(app, **values)
             cargo = plan.cargo
             live.say(

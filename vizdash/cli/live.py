@@ -96,7 +96,7 @@ class Live:
             text += f" · {mib(progress.rate)} MiB/s"
         if progress.left_s is not None:
             text += f" · {duration_words(int(progress.left_s))} left"
-        return text + " · Ctrl-C breaks off (the next deploy goes on from there)"
+        return text + " · Ctrl-C breaks off; run again to go on"
 
 
 def row_line(row: NodeProgress) -> str:

@@ -58,7 +58,10 @@ class NodeProgress:
     @property
     def left_s(self) -> float | None:
         """Seconds until its copy is done, at this rate; None when that can't be told."""
-        if self.phase is not Phase.COPYING or not self.rate:
+        # The first bytes come in a burst, or late: they foretell nothing.
+        if self.phase is not Phase.COPYING or self.bytes_done * 50 < self.bytes_total:
+            return None
+        if not self.rate:
             return None
         return max(0, self.bytes_total - self.bytes_done) / self.rate
 

@@ -25,6 +25,19 @@ _HOLLOW = ("rsync error:", "rsync: connection unexpectedly closed", "rsync: [sen
 #: A chain longer than this is cut: one broken link harms those behind it.
 _CHAIN = 64
 
+#: What each node of a chain runs, as ``relay SCRIPT SSH LOCK PART ME NEXT...``: it keeps what it
+#: gets and passes it on, with this very script, to the next. A + before a node is sudo(8). tee's
+#: -p: a link that breaks behind a node, or a full disk on it, keeps nobody else from getting it
+#: all. One line without single quotes or exclamation marks, so that every login shell passes it
+#: on as it stands, and so that quoting it once more costs the same at each node.
+_RELAY = (
+    'q=$(printf "\\047"); s=$1 w=$2 l=$3 p=$4 b=; '
+    'case $5 in +*) b="sudo -n";; esac; shift 5; '
+    'if [ $# = 0 ]; then exec $b flock -n "$l" tee -p "$p" >/dev/null; fi; '
+    '$b flock -n "$l" tee -p "$p" | '
+    '$w "${1#+}" "sh -c ${q}eval \\"\\$1\\"$q relay $q$s$q $q$w$q $q$l$q $q$p$q $*"'
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Cargo:
@@ -173,23 +186,18 @@ class Chain(Rsync):
 
             read = shlex.join(("dd", f"if={cargo.path}", "bs=1M", "status=progress"))
             command = Command(
-                ("sh", "-c", f"{read} | {self._link(cargo, links)}"), timeout_s=_LONGEST_S
+                ("sh", "-c", f"{read} | {self._feed(cargo, links)}"), timeout_s=_LONGEST_S
             )
             await follow(self.shell.runner, command, Lines(line))
 
-    def _link(self, cargo: Cargo, stops: Sequence[Stop]) -> str:
-        """The shell command that feeds the first node, which feeds the next. tee's -p: a broken
-        link behind a node, or a full disk on it, keeps nobody else from getting it all.
-        """
+    def _feed(self, cargo: Cargo, stops: Sequence[Stop]) -> str:
+        """The shell command that feeds the first node, which feeds the next (see _RELAY)."""
         folder = f"{self.root.rstrip('/')}/{cargo.app}"
-        stop, *rest = stops
-        become = ("sudo", "-n") if stop.sudo else ()
-        here = shlex.join(
-            (*become, "flock", "-n", f"{folder}/.lock", "tee", "-p", f"{folder}/{cargo.part}")
-        )
-        far = f"{here} | {self._link(cargo, rest)}" if rest else f"{here} >/dev/null"
-        # The login shell of a deploy account may be any: sh runs it.
-        return shlex.join((*self.shell.ssh(), stop.node, shlex.join(("sh", "-c", far))))
+        way = shlex.join(self.shell.ssh())
+        places = (f"{folder}/.lock", f"{folder}/{cargo.part}")
+        chain = (f"{'+' if stop.sudo else ''}{stop.node}" for stop in stops)
+        relay = ("sh", "-c", 'eval "$1"', "relay", _RELAY, way, *places, *chain)
+        return shlex.join((*self.shell.ssh(), stops[0].node, shlex.join(relay)))
 
 
 class Lines:

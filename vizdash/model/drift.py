@@ -139,6 +139,6 @@ def _judged(
 
 def _what(stray: Stray) -> str:
     name = stray.path.rpartition("/")[2]
-    if name.startswith(".") and name.endswith(".part"):
-        return "half an image: a deploy was broken off (the next one takes it up or away)"
+    if name.startswith(".") and name.endswith((".part", ".basis")):
+        return "of a deploy that goes on or was broken off (the next one takes it up or away)"
     return "vizdash does not know it"

@@ -15,13 +15,15 @@ from textual.screen import Screen
 
 from vizdash.actions import Context
 from vizdash.errors import VizdashError
-from vizdash.model import Session, SessionRequest, Snapshot
+from vizdash.imaging import Imaging
+from vizdash.model import Matrix, Session, SessionRequest, Snapshot
 from vizdash.poller import Poller
 from vizdash.service import Service
 from vizdash.ui.board import Board, Notice
 from vizdash.ui.commands import Actions
 from vizdash.ui.desktops import Desktops, Opened
 from vizdash.ui.format import escape_control
+from vizdash.ui.imaging import ImageDesk
 from vizdash.ui.screens.address import AddressScreen
 from vizdash.ui.screens.confirm import Confirm, quitting, stopping
 from vizdash.ui.screens.dashboard import Dashboard
@@ -29,6 +31,7 @@ from vizdash.ui.screens.help import HelpScreen
 from vizdash.ui.screens.log import LogScreen
 from vizdash.ui.screens.start import StartScreen
 from vizdash.ui.theme import THEME
+from vizdash.ui.widgets.table import Now
 
 #: Seconds for which news stays on the screen; errors stay longer.
 _NEWS_S, _ERROR_S = 6, 12
@@ -52,6 +55,7 @@ class VizdashApp(App[None]):
         *,
         read_only: bool = False,
         clock: Callable[[], float] = time.time,
+        imaging: Imaging | None = None,
     ) -> None:
         super().__init__()
         self.register_theme(THEME)
@@ -60,7 +64,10 @@ class VizdashApp(App[None]):
         self._clock = clock
         self._board = Board()
         self._desktops = Desktops(service)
+        refresh = self._refresh_images
+        self._images = ImageDesk(self, self, imaging, refresh) if imaging else None
         self._dashboard = Dashboard(read_only=read_only or service.config.read_only)
+        self._rights_asked = False
         self._poller = Poller(service, on_snapshot=self._on_snapshot, on_failure=self._on_failure)
 
     def get_default_screen(self) -> Screen[None]:
@@ -83,6 +90,10 @@ class VizdashApp(App[None]):
         for notice in self._board.take(snapshot, self._clock()):
             self._tell(notice)
         self._show()
+        if self._images is not None and snapshot.places and not self._rights_asked:
+            self._rights_asked = True
+            asking = self._ask_image_rights(self._images, snapshot.matrix)
+            self.run_worker(asking, name="image-rights", group="reads", exit_on_error=False)
 
     def _on_failure(self, line: str) -> None:
         self._board.fail(line)
@@ -130,12 +141,27 @@ class VizdashApp(App[None]):
                 self._want_stop(session)
             case "logs", Session():
                 self.push_screen(LogScreen(self._service, session, find=self._board.find))
+            case ("deploy" | "rollback" | "matrix") as action_id, _:
+                self._want_images(action_id, event.context)
             case "refresh", _:
                 self._poller.refresh()
             case "help", _:
                 self.push_screen(HelpScreen())
             case "quit", _:
                 await self.action_quit()
+
+    def _want_images(self, action_id: str, context: Context) -> None:
+        if self._images is not None:
+            self._images.want(action_id, context, self._seen)
+
+    def _seen(self) -> tuple[Snapshot | None, Now]:
+        return self._board.snapshot, self._board.now(self._clock())
+
+    def _refresh_images(self) -> None:
+        self._poller.refresh()
+
+    async def _ask_image_rights(self, desk: ImageDesk, matrix: Matrix) -> None:
+        self._dashboard.image_rights = await desk.rights(matrix)
 
     def _want_start(self, context: Context) -> None:
         node = context.node.name if context.node else ""
@@ -211,7 +237,8 @@ class VizdashApp(App[None]):
 
     async def action_quit(self) -> None:
         """Leave at once, or ask when desktops would go dark."""
-        if not self._desktops.held:
+        busy = self._images is not None and self._images.busy
+        if not self._desktops.held and not busy:
             self.exit()
             return
 
@@ -220,4 +247,4 @@ class VizdashApp(App[None]):
                 self.exit()
 
         if not isinstance(self.screen, Confirm):
-            self.push_screen(Confirm(quitting(self._desktops.held)), answered)
+            self.push_screen(Confirm(quitting(self._desktops.held, changing=busy)), answered)

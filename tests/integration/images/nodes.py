@@ -38,11 +38,9 @@ if [ ! -d "$NODES/$node" ]; then
   exit 255
 fi
 [ ! -e "$NODES/$node/bin" ] || PATH=$NODES/$node/bin:$PATH
-# What comes behind another ssh is for the next node.
-command=$*
-here=${command%% ssh *}
-rest=${command#"$here"}
-exec bash -c "${here//\/IMAGEROOT/$NODES/$node/root}$rest"
+# The image root is this node's, also in a command that another node passed on.
+command=$(sed -E "s#$NODES/[a-z0-9]+/root#/IMAGEROOT#g" <<<"$*")
+exec bash -c "${command//\/IMAGEROOT/$NODES/$node/root}"
 """
 
 _STALL = """
@@ -116,13 +114,13 @@ class Cluster:
         return place, {i.path.rpartition("/")[2]: i for i in images}
 
 
-def sif(size: int, seed: int, *, version: str = "") -> bytes:
+def sif(size: int, seed: int) -> bytes:
     """Bytes that read like an image: a SIF header, and what no compressor makes smaller."""
     header = struct.pack(
         "<32s10s3s3s16s8q", b"#!/usr/bin/env run-singularity\n", b"SIF_MAGIC\0", b"01\0",
         b"02\0", b"", 0, 0, 48, 48, 4096, 28080, 32768, 0,
     )  # fmt: skip
-    return (header + random.Random(seed).randbytes(size))[:size]
+    return (header.ljust(32768, b"\0") + random.Random(seed).randbytes(size))[:size]
 
 
 def cargo(folder: Path, data: bytes, version: str, app: str = "gedit") -> Cargo:

@@ -49,22 +49,19 @@ def stopping(session: Session, now: Now) -> Question:
     return Question("Stop this session?", text, "Stop it", "Keep it")
 
 
-def quitting(held: int) -> Question:
-    """Name what goes dark."""
-    are, its, runs = (
-        ("is", "its tunnel", "session keeps")
-        if held == 1
-        else (
-            "are",
-            "their tunnels",
-            "sessions keep",
-        )
-    )
-    text = (
-        line(f"{plural(held, 'desktop')} {are} open through this vizdash."),
-        line(Span(f"Quitting closes {its} (the {runs} running).", "warn")),
-    )
-    return Question("Quit vizdash?", text, "Quit", "Stay")
+def quitting(held: int, *, changing: bool = False) -> Question:
+    """Name what goes dark, and what is broken off."""
+    text: list[Line] = []
+    if held:
+        one = held == 1
+        its, runs = ("its tunnel", "session keeps") if one else ("their tunnels", "sessions keep")
+        are = "is" if one else "are"
+        text.append(line(f"{plural(held, 'desktop')} {are} open through this vizdash."))
+        text.append(line(Span(f"Quitting closes {its} (the {runs} running).", "warn")))
+    if changing:
+        text.append(line("Images are being changed on the nodes."))
+        text.append(line(Span("Quitting breaks that off; it goes on the next time.", "warn")))
+    return Question("Quit vizdash?", tuple(text), "Quit", "Stay")
 
 
 class Answer(Static, can_focus=True):

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from vizdash.actions import REGISTRY, Context
+from vizdash.actions import NOT_LOOKED, REGISTRY, Context
 from vizdash.model import Node, Session, Snapshot
 from vizdash.ui import details, words
 from vizdash.ui.board import Board
@@ -59,6 +59,7 @@ class Dashboard(Screen[None]):
         super().__init__()
         self.read_only = read_only
         self.admin = False
+        self.image_rights = NOT_LOOKED
         self._board = Board()
         self._now = Now()
         self.nodes: Table[Node] = Table(NODES, lambda node: node.name, id="nodes")
@@ -114,12 +115,15 @@ class Dashboard(Screen[None]):
 
     def context(self) -> Context:
         """What is under the cursor of the pane that has the focus."""
+        image = self.images.row if self.focused is self.images else None
         return Context(
             snapshot=self._board.snapshot,
             session=self.sessions.row if self.focused is self.sessions else None,
             node=self.nodes.row if self.focused is self.nodes else None,
             read_only=self.read_only,
             admin=self.admin,
+            app=image.app if image else "",
+            image_rights=self.image_rights,
         )
 
     def _tick_header(self) -> None:

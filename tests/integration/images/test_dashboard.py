@@ -1,0 +1,118 @@
+"""The dashboard's deploy, rollback and matrix, on this machine's own image root."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, Static
+
+from tests.unit.images import recorded
+from vizdash.cli.prompt import Terminal
+from vizdash.config import load
+from vizdash.connect import connect
+from vizdash.imaging import Imaging
+from vizdash.ui.app import VizdashApp
+from vizdash.ui.screens.deploy import DeployScreen
+from vizdash.ui.screens.matrix import MatrixScreen
+from vizdash.ui.screens.progress import ProgressScreen
+
+CONFIG = """
+clusters:
+  here:
+    engine: local
+    image_root: {folder}/root
+    image_store: {folder}/store
+    audit_log: {folder}/audit.jsonl
+    deploy: {{sudo: never}}
+"""
+
+
+async def until(pilot: object, met: Callable[[], bool]) -> None:
+    deadline = asyncio.get_running_loop().time() + 60
+    while not met():
+        assert asyncio.get_running_loop().time() < deadline
+        await pilot.pause(0.1)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    (tmp_path / "store/gedit").mkdir(parents=True)
+    (tmp_path / "root").mkdir()
+    for version in ("1.0", "1.1"):
+        whole = recorded.image(tmp_path, "tiny").read_bytes()
+        file = tmp_path / f"store/gedit/gedit-{version}.sif"
+        file.write_bytes(whole + version.encode())
+    (tmp_path / "config.yaml").write_text(CONFIG.format(folder=tmp_path))
+    return tmp_path
+
+
+async def app_on(folder: Path) -> VizdashApp:
+    config, _ = load(path=str(folder / "config.yaml"))
+    service = await connect(config, Terminal())
+    return VizdashApp(service, imaging=Imaging(service))
+
+
+def verdict(app: VizdashApp) -> str:
+    return str(app.screen.query_one("#deploy-verdict", Static).render())
+
+
+async def deploy(app: VizdashApp, pilot: object, version: str) -> None:
+    press = pilot.press  # type: ignore[attr-defined]
+    await press("d")
+    await until(pilot, lambda: isinstance(app.screen, DeployScreen))
+    await press("right")  # desktop, gedit, paraview
+    app.screen.query_one("#deploy-version", Input).value = version
+    await pilot.pause()  # type: ignore[attr-defined]
+    await press("enter")
+    await until(pilot, lambda: f"gedit {version}" in verdict(app))
+    await press("enter")
+    await until(pilot, lambda: isinstance(app.screen, ProgressScreen))
+    screen = app.screen
+    assert isinstance(screen, ProgressScreen)
+    await until(pilot, lambda: bool(screen.table.rows) and screen.table.rows[0].phase.over)
+    assert str(screen.table.rows[0].phase) == "done"
+    await press("escape")
+
+
+async def test_deploy_and_roll_back(folder: Path) -> None:
+    app = await app_on(folder)
+    async with app.run_test(size=(130, 36)) as pilot:
+        await until(pilot, lambda: app._dashboard.image_rights == "")
+        await deploy(app, pilot, "1.0")
+        await deploy(app, pilot, "1.1")
+        link = folder / "root/gedit/gedit.sif"
+        assert os.readlink(link) == "gedit-1.1.sif"
+        await until(pilot, lambda: len(app._dashboard.images.rows) == 2)
+        await pilot.press("3", "r")
+        await until(pilot, lambda: type(app.screen).__name__ == "Confirm")
+        await pilot.press("y")
+        await until(pilot, lambda: os.readlink(link) == "gedit-1.0.sif")
+        await until(pilot, lambda: isinstance(app.screen, ProgressScreen))
+        await pilot.press("escape", "M")
+        await until(pilot, lambda: isinstance(app.screen, MatrixScreen))
+        matrix = app.screen
+        assert isinstance(matrix, MatrixScreen)
+        await until(
+            pilot,
+            lambda: (
+                {(r.version, str(r.state)) for r in matrix.table.rows}
+                == {("1.0", "current"), ("1.1", "kept")}
+            ),
+        )
+
+
+async def test_no_such_version_is_told_in_the_form(folder: Path) -> None:
+    app = await app_on(folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app._dashboard.image_rights == "")
+        await pilot.press("d", "right")
+        app.screen.query_one("#deploy-version", Input).value = "9"
+        await pilot.pause()
+        await pilot.press("enter")
+        await until(pilot, lambda: "there are 1.0, 1.1" in verdict(app))

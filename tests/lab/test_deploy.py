@@ -1,0 +1,289 @@
+"""Images brought to three nodes: by what differs, whole or not at all, under sessions that run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import Host, Lab, recipe
+from tests.lab.browser import desktop
+from tests.lab.vd import opened, sessions, start, vizdash, wait_state
+
+ROOT = "/opt/apptainers/apps"
+FOLDER = f"{ROOT}/gedit"
+ADMIN = "vizadmin"
+HOME = f"/home/{ADMIN}"
+NODES = recipe.NODES
+CONFIG = f"""
+clusters:
+  lab:
+    image_store: {HOME}/store
+    build:
+      definitions: {HOME}/defs
+      tmpdir: {HOME}/tmp
+      options: [--force, --mksquashfs-args, "{recipe.SQUASHFS}"]
+"""
+#: gedit 1.0 with a package more, as dpkg installs it; --force lets it have a version of its own.
+DEFINITION = f"""Bootstrap: localimage
+From: {HOME}/store/gedit/gedit-1.0.sif
+
+%files
+    {HOME}/extra.deb /extra.deb
+
+%labels
+    Version 1.1
+
+%post
+    dpkg -i /extra.deb
+    rm /extra.deb
+"""
+PACKAGE = """
+mkdir -p p/DEBIAN p/usr/share/extra store/gedit defs tmp
+cat >p/DEBIAN/control <<'CONTROL'
+Package: extra
+Version: 1
+Architecture: all
+Maintainer: A <a@example.org>
+Description: one package more
+CONTROL
+head -c 3000000 /dev/urandom >p/usr/share/extra/data
+dpkg-deb --build --root-owner-group p extra.deb
+"""
+
+
+@pytest.fixture(scope="module")
+def yard(can_lab: None) -> Iterator[Lab]:
+    """A cluster whose nodes have no gedit, and gedit 1.0 and 1.1 in the deploy account's store."""
+    with Lab.start() as lab:
+        lab.login.run(PACKAGE, user=ADMIN)
+        for path, text in ((".config/vizdash/config.yaml", CONFIG), ("defs/gedit.def", DEFINITION)):
+            lab.login.run(["mkdir", "-p", str(Path(path).parent)], user=ADMIN)
+            lab.login.run(["tee", path], user=ADMIN, input=text)
+        store = lab.login.root / HOME[1:] / "store/gedit"
+        built = recipe.CACHE / f"gedit-{recipe.image_key('gedit')}.sif"
+        shutil.copy(built, store / "gedit-1.0.sif")
+        lab.login.run(["chmod", "644", f"{HOME}/store/gedit/gedit-1.0.sif"])
+        vizdash(lab, "build", "gedit", "--version", "1.1", user=ADMIN, timeout=280)
+        for node in lab.nodes:
+            shutil.rmtree(node.root / FOLDER[1:], ignore_errors=True)
+        yield lab
+
+
+def deploy(lab: Lab, *words: str, code: int = 0) -> dict[str, dict[str, Any]]:
+    """``vizdash deploy gedit``: what it says of each node."""
+    done = vizdash(
+        lab, "deploy", "gedit", *words, "--json", user=ADMIN, check=False, timeout=250
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)["deploy"]["nodes"]
+    return {row["node"]: row for row in found}
+
+
+def begin(lab: Lab, *words: str) -> subprocess.Popen[str]:
+    return lab.login.popen(["vizdash", "deploy", "gedit", *words, "--json"], user=ADMIN)
+
+
+def wait_copying(process: subprocess.Popen[str], *nodes: Host) -> None:
+    """Wait until an image is on its way on each of these nodes."""
+    deadline = time.monotonic() + 90
+    for node in nodes:
+        folder = node.root / FOLDER[1:]
+        while not any(p.stat().st_size > 1 << 20 for p in folder.glob(".*.part")):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, f"nothing comes to {node.name}"
+            time.sleep(0.01)
+
+
+def names(node: Host) -> set[str]:
+    """What lies in the app's folder, but for digests and the lock."""
+    found = node.run(f"ls -A {FOLDER}", check=False).stdout.split()
+    return {name for name in found if name != ".lock" and not name.endswith(".sha256")}
+
+
+def current(node: Host) -> str:
+    return node.run(["readlink", f"{FOLDER}/gedit.sif"]).stdout.strip()
+
+
+def matrix(lab: Lab, user: str = "alice", *words: str) -> list[dict[str, Any]]:
+    done = vizdash(lab, "images", "gedit", "--json", *words, user=user, check=False)
+    found: list[dict[str, Any]] = json.loads(done.stdout)["images"]
+    return found
+
+
+def sent(lab: Lab) -> int:
+    """Bytes that the login host has sent since it is up."""
+    return int(lab.login.run(["cat", "/sys/class/net/eth0/statistics/tx_bytes"]).stdout)
+
+
+def test_who_may_not_is_told_before_anything_is_tried(yard: Lab) -> None:
+    done = vizdash(yard, "deploy", "gedit", check=False)
+    assert done.returncode == 1
+    assert "alice may not write /opt/apptainers/apps" in done.stderr, done.stderr
+    assert "ask who deploys images here" in done.stderr
+    for node in yard.nodes:
+        assert not (node.root / FOLDER[1:]).exists()
+    apps = json.loads(vizdash(yard, "images", "--json").stdout)
+    assert {i["app"] for i in apps["images"]} == {"desktop", "legacy-gedit"}
+    assert {p["node"] for p in apps["places"] if p["free_bytes"] > 0} == set(NODES)
+
+
+def test_a_new_version_comes_under_sessions_that_run(yard: Lab) -> None:
+    first = deploy(yard, "--version", "1.0")
+    assert {row["outcome"] for row in first.values()} == {"done"}
+    for node in yard.nodes:
+        assert names(node) == {"gedit-1.0.sif", "gedit.sif"}
+        about = node.run(["stat", "-c", "%U:%G %a", f"{FOLDER}/gedit-1.0.sif"]).stdout.strip()
+        assert about == "root:root 644"
+    old = start(yard, "gedit", "--node", "viz-node002")
+    assert old["image_version"] == "1.0"
+    with opened(yard, old["id"]) as url, desktop(url, yard.login) as seen:
+        seen.page.wait_for_timeout(2000)
+        seen.click(640, 360)
+        seen.type("one")
+        before = sent(yard)
+        second = deploy(yard)
+        travelled = sent(yard) - before
+        size = second["viz-node001"]["bytes_total"]
+        assert all(row["copied"] and row["switched"] for row in second.values())
+        for row in second.values():
+            assert row["bytes_sent"] < 0.05 * size
+        assert travelled < 3 * 0.05 * size, f"{travelled} bytes for three nodes"
+        # The session on 1.0 goes on: what is typed now is seen.
+        picture = seen.picture().tobytes()
+        seen.type(" and two")
+        deadline = time.monotonic() + 20
+        while seen.picture().tobytes() == picture:
+            assert time.monotonic() < deadline, f"it hangs: {seen.save('gedit-after-deploy')}"
+            seen.page.wait_for_timeout(200)
+        seen.save("gedit-on-1.0-after-the-deploy")
+        rows = {(r["node"], r["version"]): r for r in matrix(yard)}
+        assert rows[("viz-node002", "1.0")]["sessions"] == [old["id"]]
+        assert rows[("viz-node001", "1.1")]["state"] == "current"
+        new = start(yard, "gedit", "--node", "viz-node003")
+        assert new["image_version"] == "1.1"
+        inside = yard.hosts["viz-node003"].run(
+            f"apptainer -q exec {FOLDER}/gedit.sif dpkg -s extra", user="alice"
+        )
+        assert "install ok installed" in inside.stdout
+        pruned = vizdash(yard, "prune", "gedit", "--keep", "1", "--yes", user=ADMIN)
+        assert "stays (a session runs from it" in pruned.stderr
+        assert names(yard.hosts["viz-node002"]) == {"gedit-1.0.sif", "gedit-1.1.sif", "gedit.sif"}
+        assert names(yard.hosts["viz-node001"]) == {"gedit-1.1.sif", "gedit.sif"}
+    assert next(s for s in sessions(yard) if s["id"] == old["id"])["state"] == "ready"
+    deploy(yard, "--version", "1.0", "--node", "viz-node[001,003]")
+    deploy(yard)
+    vizdash(yard, "rollback", "gedit", user=ADMIN)
+    assert {current(node) for node in yard.nodes} == {"gedit-1.0.sif"}
+    back = start(yard, "gedit", "--node", "viz-node001")
+    assert back["image_version"] == "1.0"
+    everything = {s["id"] for s in (old, new, back)}
+    vizdash(yard, "stop", *everything)
+    for session_id in everything:
+        wait_state(yard, session_id, "ended")
+
+
+def test_without_ssh_the_inventory_is_seen(yard: Lab) -> None:
+    keys = "/home/bob/.ssh"
+    yard.login.run(["mv", keys, f"{keys}.away"])
+    try:
+        rows = matrix(yard, "bob")
+        assert {r["node"] for r in rows} == set(NODES)
+        assert all(r["digest"] for r in rows)
+        places = json.loads(vizdash(yard, "images", "--json", user="bob").stdout)["places"]
+        assert all(p["failure"] and p["seen_at"] for p in places)
+    finally:
+        yard.login.run(["mv", f"{keys}.away", keys])
+
+
+def test_one_flipped_bit_is_shown_and_mended(yard: Lab) -> None:
+    deploy(yard, "--version", "1.0")
+    node = yard.hosts["viz-node003"]
+    file = f"{FOLDER}/gedit-1.0.sif"
+    good = node.run(["sha256sum", file]).stdout
+    flip = (
+        f"f=open('{file}','r+b'); f.seek(200_000_000); b=f.read(1); f.seek(200_000_000); "
+        "f.write(bytes([b[0]^1]))"
+    )
+    node.run(["python3", "-c", flip])
+    done = vizdash(yard, "images", "gedit", "--verify", user=ADMIN, check=False, timeout=200)
+    assert done.returncode == 1
+    assert f"viz-node003: {file}: its digest is" in done.stderr
+    assert "vizdash deploy gedit" in done.stderr
+    rows = deploy(yard, "--version", "1.0")
+    assert rows["viz-node003"]["note"].startswith("mended")
+    assert rows["viz-node003"]["bytes_sent"] < 10_000_000
+    assert node.run(["sha256sum", file]).stdout == good
+    assert names(node) <= {"gedit-1.0.sif", "gedit-1.1.sif", "gedit.sif"}
+
+
+def clear(lab: Lab) -> None:
+    for node in lab.nodes:
+        node.run(f"rm -rf {FOLDER}/* {FOLDER}/.[a-z]*")
+
+
+def test_killed_in_the_middle_it_goes_on_the_next_time(yard: Lab) -> None:
+    clear(yard)
+    process = begin(yard, "--version", "1.0")
+    wait_copying(process, yard.nodes[0])
+    pids = yard.login.run(f"pgrep -u {ADMIN} -f '[/]vizdash deploy'").stdout.split()
+    yard.login.run(["kill", "-KILL", *pids])
+    process.communicate(timeout=30)
+    for node in yard.nodes:
+        assert not {n for n in names(node) if not n.startswith(".")}, names(node)
+    assert not [r for r in matrix(yard) if r["state"] == "current"]
+    rows = deploy(yard, "--version", "1.0")
+    assert {row["outcome"] for row in rows.values()} == {"done"}
+    assert rows["viz-node001"]["bytes_sent"] < rows["viz-node001"]["bytes_total"]
+    for node in yard.nodes:
+        assert names(node) == {"gedit-1.0.sif", "gedit.sif"}
+    good = yard.login.run(["sha256sum", f"{HOME}/store/gedit/gedit-1.0.sif"]).stdout[:64]
+    for node in yard.nodes:
+        assert node.run(["sha256sum", f"{FOLDER}/gedit.sif"]).stdout[:64] == good
+
+
+def test_one_node_loses_power_and_one_is_full(yard: Lab) -> None:
+    clear(yard)
+    lost, full, third = yard.nodes
+    full.run(f"mount -t tmpfs -o size=100m full {FOLDER}")
+    process = begin(yard, "--version", "1.0")
+    wait_copying(process, lost)
+    lost.power_off()
+    out, said = process.communicate(timeout=150)
+    assert process.returncode == 1, said
+    rows = {row["node"]: row for row in json.loads(out)["deploy"]["nodes"]}
+    assert rows[third.name]["outcome"] == "done"
+    assert rows[lost.name]["outcome"] == rows[full.name]["outcome"] == "failed"
+    assert "no room: it needs 341 MiB" in rows[full.name]["note"], rows
+    assert rows[lost.name]["note"], rows
+    assert "2 of 3 nodes failed: viz-node[001-002]" in said
+    assert names(third) == {"gedit-1.0.sif", "gedit.sif"}
+    assert not {n for n in names(full) if not n.startswith(".")}
+    disk = yard.run / lost.name / "upper" / FOLDER[1:]
+    assert not [p.name for p in disk.glob("gedit*.sif")], "no half image under a real name"
+    full.run(["umount", FOLDER])
+    yard.restart(lost)
+    again = deploy(yard, "--version", "1.0")
+    assert {row["outcome"] for row in again.values()} == {"done"}
+    assert again[third.name]["bytes_sent"] == 0
+    for node in yard.nodes:
+        assert names(node) == {"gedit-1.0.sif", "gedit.sif"}
+    events = yard.login.run(["cat", ".local/state/vizdash/images.jsonl"], user=ADMIN).stdout
+    noted = [json.loads(line) for line in events.splitlines()]
+    last = [(e["node"], e["outcome"]) for e in noted if e["action"] == "deploy"][-6:]
+    assert set(last[:3]) == {(lost.name, "failed"), (full.name, "failed"), (third.name, "ok")}
+    assert {outcome for _, outcome in last[3:]} == {"ok"}
+
+
+def test_a_session_tries_it_before_it_is_current(yard: Lab) -> None:
+    rows = deploy(yard, "--smoke", "--canary", "viz-node002", "--node", "viz-node[002-003]")
+    for name in ("viz-node002", "viz-node003"):
+        assert "its desktop answers" in rows[name]["note"], rows
+        assert current(yard.hosts[name]) == "gedit-1.1.sif"
+    assert not [s for s in sessions(yard, ADMIN) if s["state"] != "ended"]

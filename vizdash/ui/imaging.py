@@ -1,0 +1,169 @@
+"""What the dashboard does with images: deploys and rollbacks that go on while it is used."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from textual.app import App
+from textual.worker import Worker
+
+from vizdash.actions import Context
+from vizdash.errors import VizdashError
+from vizdash.images.progress import NodeProgress, Progress
+from vizdash.imaging import Imaging, Plan
+from vizdash.model import Matrix, Snapshot
+from vizdash.ui.format import names
+from vizdash.ui.screens.confirm import Confirm, Question
+from vizdash.ui.screens.deploy import DeployScreen, Wish
+from vizdash.ui.screens.matrix import MatrixScreen
+from vizdash.ui.screens.progress import ProgressScreen, Run
+from vizdash.ui.theme import Span, line
+from vizdash.ui.widgets.table import Now
+
+
+class Teller(Protocol):
+    """What the desk needs of the app."""
+
+    def news(self, text: str) -> None:
+        """One line that goes away by itself."""
+
+    def trouble(self, text: str) -> None:
+        """One line that names cause and mend."""
+
+
+class ImageDesk:
+    """One change at a time. ``refresh`` asks for a new snapshot."""
+
+    def __init__(
+        self, app: App[None], teller: Teller, imaging: Imaging, refresh: Callable[[], None]
+    ) -> None:
+        self._app = app
+        self._teller = teller
+        self._imaging = imaging
+        self._refresh = refresh
+        self._run: Run | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a change goes on."""
+        return self._run is not None and not self._run.over
+
+    async def rights(self, matrix: Matrix) -> str:
+        """Why images can't be changed from here; empty when they can."""
+        try:
+            return await self._imaging.rights(matrix)
+        except VizdashError as e:
+            return e.line
+
+    def want(
+        self,
+        action_id: str,
+        context: Context,
+        now: Callable[[], tuple[Snapshot | None, Now]],
+    ) -> None:
+        """Do an action of images."""
+        if action_id == "matrix":
+            self._app.push_screen(MatrixScreen(now, self._from_matrix(context)))
+        elif self._run is not None and not self._run.over:
+            self._app.push_screen(ProgressScreen(self._run))
+        elif action_id == "deploy":
+            self._deploy(context.app)
+        elif context.app:
+            self._app.run_worker(self._rollback(context.app), name="rollback", group="writes")
+
+    def _from_matrix(self, context: Context) -> Callable[[str, str], None]:
+        def want(action_id: str, app: str) -> None:
+            if context.image_rights:
+                self._teller.trouble(context.image_rights)
+            elif action_id == "deploy":
+                self._deploy(app)
+            elif app:
+                self._app.run_worker(self._rollback(app), name="rollback", group="writes")
+
+        return want
+
+    # ------------------------------------------------------------------ deploy
+
+    def _deploy(self, app: str) -> None:
+        def chosen(wish: Wish | None) -> None:
+            if wish is not None:
+                self._begin(wish)
+
+        async def plan(app: str, version: str, nodes: str) -> Plan:
+            return await self._imaging.plan(app, version=version, nodeset=nodes)
+
+        apps = [a.name for a in self._imaging.service.apps()]
+        self._app.push_screen(DeployScreen(plan, apps, app=app), chosen)
+
+    def _begin(self, wish: Wish) -> None:
+        cargo = wish.plan.cargo
+        run = self._new_run(f"Deploying {cargo.app} {cargo.version}", wish.plan.nodes)
+
+        async def work() -> Progress:
+            return await self._imaging.deploy(
+                wish.plan, canary=wish.canary, smoke_test=wish.smoke, tell=self._taker(run)
+            )
+
+        self._start(run, work)
+
+    async def _rollback(self, app: str) -> None:
+        try:
+            view = await self._imaging.view()
+            version = await self._imaging.rollback_version(app, view.matrix)
+        except VizdashError as e:
+            self._teller.trouble(e.line)
+            return
+        nodes = tuple(p.node for p in view.matrix.places)
+        what = line(Span(f"{app} {version}", "strong", bold=True), f" again on {names(nodes)}")
+        keep = line(Span("Running sessions keep the image that they run from.", "muted"))
+        question = Question("Roll back?", (what, (), keep), "Roll back", "Leave it")
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                run = self._new_run(f"Rolling {app} back to {version}", nodes)
+
+                async def work() -> Progress:
+                    return await self._imaging.rollback(app, version, "", self._taker(run))
+
+                self._start(run, work)
+
+        self._app.push_screen(Confirm(question), answered)
+
+    # ------------------------------------------------------------------ a change that goes on
+
+    def _new_run(self, title: str, nodes: tuple[str, ...]) -> Run:
+        return Run(title, Progress(nodes), cancel=lambda: None)
+
+    def _taker(self, run: Run) -> Callable[[NodeProgress], None]:
+        def take(row: NodeProgress) -> None:
+            run.progress.nodes[row.node] = row
+
+        return take
+
+    def _start(self, run: Run, work: Callable[[], Awaitable[Progress]]) -> None:
+        self._run = run
+        worker: Worker[None] = self._app.run_worker(
+            self._carry_out(run, work), name="images", group="writes"
+        )
+        run.cancel = worker.cancel
+        self._app.push_screen(ProgressScreen(run))
+
+    async def _carry_out(self, run: Run, work: Callable[[], Awaitable[Progress]]) -> None:
+        try:
+            progress = await work()
+            failed = progress.failed
+            if failed:
+                nodes = names(tuple(row.node for row in failed))
+                self._teller.trouble(f"{run.title} failed on {nodes}: {failed[0].note}")
+            else:
+                self._teller.news(f"{run.title}: done on all nodes")
+        except VizdashError as e:
+            self._teller.trouble(e.line)
+        except asyncio.CancelledError:
+            self._teller.trouble(f"{run.title}: broken off; the next deploy goes on from there")
+            raise
+        finally:
+            run.over = True
+            self._refresh()

@@ -1,0 +1,135 @@
+"""The form that brings an image to nodes: what it would do is shown before it is begun."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Input, Label, Static
+
+from vizdash.errors import VizdashError
+from vizdash.imaging import Plan
+from vizdash.ui.format import escape_control, names, plural, size
+from vizdash.ui.theme import Span, Tone, content, line, lines
+from vizdash.ui.widgets.chips import Chips
+
+_FIELDS = (
+    ("version", "Version", "the newest that was built"),
+    ("nodes", "Nodes", "all, or e.g. viz-node[001-016]"),
+    ("canary", "First", "a node that goes first, or none"),
+)
+_SMOKE = ("no", "yes")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be deployed, and how."""
+
+    plan: Plan
+    canary: str = ""
+    smoke: bool = False
+
+
+class DeployScreen(ModalScreen[Wish | None]):
+    """Enter looks for the image and says what would be done; Enter again does it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Cancel", show=False),
+        Binding("enter", "go", "Go", show=False),
+        Binding("down", "app.focus_next", "Next", show=False),
+        Binding("up", "app.focus_previous", "Previous", show=False),
+    ]
+
+    def __init__(
+        self,
+        plan: Callable[[str, str, str], Awaitable[Plan]],
+        apps: Sequence[str],
+        *,
+        app: str = "",
+    ) -> None:
+        super().__init__()
+        self._make_plan = plan
+        self._apps = tuple(apps)
+        self._first = app
+        self._plan: Plan | None = None
+        self._busy = False
+
+    def compose(self) -> ComposeResult:
+        """App, version, nodes, care, verdict."""
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = "Deploy an image"
+            yield self._field("App", Chips(self._apps, chosen=self._first, id="deploy-app"))
+            for name, title, hint in _FIELDS:
+                yield self._field(title, Input(placeholder=hint, id=f"deploy-{name}"))
+            yield self._field("Try it", Chips(_SMOKE, id="deploy-smoke"))
+            yield Static(id="deploy-verdict", markup=False)
+
+    def _field(self, name: str, widget: Widget) -> Widget:
+        return Horizontal(Label(name, classes="name"), widget, classes="field")
+
+    def on_mount(self) -> None:
+        """Say what the keys do."""
+        self._changed()
+
+    @on(Input.Changed)
+    @on(Chips.Changed)
+    def _changed(self) -> None:
+        """Another wish: it is looked for again."""
+        self._plan = None
+        about = "A real session is brought up on each node before it is switched."
+        trying = self.query_one("#deploy-smoke", Chips).value == "yes"
+        self._say("enter looks for the image", "muted", about if trying else "")
+        self._subtitle("enter looks · tab next · ← → choose · esc cancels")
+
+    @on(Input.Submitted)
+    async def action_go(self) -> None:
+        """Look, or begin what was shown."""
+        if self._plan is not None:
+            smoke = self.query_one("#deploy-smoke", Chips).value == "yes"
+            self.dismiss(Wish(self._plan, self._text("canary"), smoke))
+        elif not self._busy:
+            self._busy = True
+            self._say("looking at the nodes, and reading the image whole …", "busy")
+            self.run_worker(self._look(), name="plan", group="reads")
+
+    async def _look(self) -> None:
+        app = self.query_one("#deploy-app", Chips).value
+        try:
+            plan = await self._make_plan(app, self._text("version"), self._text("nodes"))
+            canary = self._text("canary")
+            if canary and canary not in plan.nodes:
+                self._say(f"{canary} is not among the nodes", "bad")
+                return
+        except VizdashError as e:
+            self._say(e.line, "bad")
+            return
+        finally:
+            self._busy = False
+        self._plan = plan
+        cargo = plan.cargo
+        shown = names(plan.nodes) if any(plan.nodes) else "the shared image root"
+        what = line(
+            Span(f"{cargo.app} {cargo.version}", "strong", bold=True),
+            Span(f"  {size(cargo.size_bytes)}  {cargo.digest[:12]}", "muted"),
+        )
+        where = line(Span(f"to {plural(len(plan.nodes), 'node')}: {shown}", "text"))
+        keep = line(Span("Running sessions keep the image that they run from.", "muted"))
+        self.query_one("#deploy-verdict", Static).update(lines([what, where, keep]))
+        self._subtitle("enter begins · esc cancels")
+
+    def _text(self, name: str) -> str:
+        return self.query_one(f"#deploy-{name}", Input).value.strip()
+
+    def _say(self, text: str, tone: Tone, more: str = "") -> None:
+        spans = (Span(escape_control(text), tone), Span(f"\n{more}" if more else "", "muted"))
+        self.query_one("#deploy-verdict", Static).update(content(spans))
+
+    def _subtitle(self, text: str) -> None:
+        self.query_one(".dialog").border_subtitle = text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from vizdash.model import (
 from vizdash.model.image import version_of
 from vizdash.operations import Operations
 from vizdash.sessions import choice, listing, opening, routes, submit
+from vizdash.sessions.choice import request_for
 from vizdash.sessions.fit import Fit, fit
 from vizdash.sessions.folder import Status
 from vizdash.sessions.handin import hand_in
@@ -183,21 +184,12 @@ class Service:
         leaving nothing behind.
         """
         self._writable()
-        app = self.app(request.app)
-        runtime = self._runtime(app, request)
-        image = submit.image_path(app, self.config.cluster, request.image)
-        image = image if runtime == "apptainer" else ""
-        info, verdict = await asyncio.gather(self.engine.info(), self.fit(request))
-        without: tuple[str, ...] = ()
-        if image:
-            without = tuple(sorted(self.images.now.without(image)))
-        if verdict.refusal:
-            mend = f"vizdash deploy {app.name}" if verdict.mend == "image" else verdict.mend
-            raise Refused(f"{app.name} was not started", verdict.refusal, mend)
-        version = request.image or version_of(self.images.now.images, image)
-        prepared = submit.Prepared(submit.new_id(), app, runtime, image, version)
+        info, (prepared, exclude, verdict) = await asyncio.gather(
+            self.engine.info(), self._prepared(request)
+        )
+        app = prepared.app
         job_id = await hand_in(
-            self.engine, self._store, self.config.cluster, request, prepared, exclude=without
+            self.engine, self._store, self.config.cluster, request, prepared, exclude=exclude
         )
         if self.remembers:
             await asyncio.to_thread(choice.save, self.config.cluster.name, request)
@@ -210,9 +202,42 @@ class Service:
             partition=request.partition or self.config.cluster.partition,
             reason="" if verdict.now else verdict.words,
             resources=request.resources,
-            image_version=version,
+            image_version=prepared.version,
             legacy=app.kind == "legacy",
         )
+
+    async def expected_start(self, request: SessionRequest) -> int | None:
+        """When it would start if it were handed in now, in seconds since the epoch; None where
+        the engine can't say. Nothing is submitted. It costs the scheduler some thought: for when
+        nothing fits now. Raises as ``start`` does.
+        """
+        prepared, exclude, _ = await self._prepared(request)
+        job = submit.job_request(
+            request,
+            prepared,
+            self.config.cluster,
+            engine=self.engine.name,
+            output="/dev/null",
+            exclude=exclude,
+        )
+        return await self.engine.expected_start(job)
+
+    async def _prepared(
+        self, request: SessionRequest
+    ) -> tuple[submit.Prepared, tuple[str, ...], Fit]:
+        """What ``request`` comes to, the nodes to keep off, and what fits. Raises Refused."""
+        app = self.app(request.app)
+        runtime = self._runtime(app, request)
+        image = submit.image_path(app, self.config.cluster, request.image)
+        image = image if runtime == "apptainer" else ""
+        verdict = await self.fit(request)
+        without = tuple(sorted(self.images.now.without(image))) if image else ()
+        if verdict.refusal:
+            mend = f"vizdash deploy {app.name}" if verdict.mend == "image" else verdict.mend
+            raise Refused(f"{app.name} was not started", verdict.refusal, mend)
+        version = request.image or version_of(self.images.now.images, image)
+        prepared = submit.Prepared(submit.new_id(), app, runtime, image, version)
+        return prepared, without, verdict
 
     async def stop(self, session: Session, note: str = "") -> None:
         """End a session; its row says ``note`` afterwards. Raises Refused for someone else's."""
@@ -364,23 +389,6 @@ def _on_nodes(jobs: Iterable[Job], nodes: Iterable[Node]) -> tuple[Job, ...]:
 def _called(word: str, sessions: tuple[Session, ...]) -> list[Session]:
     exact = [s for s in sessions if word in {s.id, s.job_id}]
     return exact or [s for s in sessions if len(word) >= 3 and s.id.startswith(word)]
-
-
-def request_for(app: App, choices: Mapping[str, object], preset: str = "") -> SessionRequest:
-    """A request for ``app`` with its defaults (or a preset's) under ``choices``.
-
-    Raises UsageError for a preset that the app has not.
-    """
-    resources = app.resources
-    if preset:
-        if preset not in app.presets:
-            raise UsageError(f"preset {preset!r}", "", nearest(preset, tuple(app.presets)))
-        resources = app.presets[preset]
-    names = {"cores", "memory_mib", "gpus", "time_s"}
-    given = {key: value for key, value in choices.items() if value is not None}
-    resources = replace(resources, **{k: v for k, v in given.items() if k in names})  # type: ignore[arg-type]
-    rest = {key: value for key, value in given.items() if key not in names}
-    return SessionRequest(app=app.name, resources=resources, **rest)  # type: ignore[arg-type]
 
 
 __all__ = ["Fit", "Service", "VizdashError", "request_for"]

@@ -174,3 +174,19 @@ def test_without_accounting_it_says_what_is_not_known(lab: Lab) -> None:
     running = start(lab, "desktop", "--time", "30m", *SMALL)
     vizdash(lab, "extend", running["id"], "30m", user="root")
     assert one(lab, running["id"])["time_limit_s"] == 3600
+
+
+def test_when_it_would_start(accounts: Lab) -> None:
+    node = ("--node", "viz-node002", "--memory", "12G")
+    now = json.loads(vizdash(accounts, "start", "desktop", *node, "--test-only", "--json").stdout)
+    assert now["test"]["fits_now"]
+    first = start(accounts, "desktop", "--time", "1h", *node)
+    later = json.loads(vizdash(accounts, "start", "desktop", *node, "--test-only", "--json").stdout)
+    end = one(accounts, first["id"])["started_at"] + 3600
+    assert not later["test"]["fits_now"]
+    assert abs(later["test"]["expected_start_at"] - end) <= 120
+    denied = vizdash(
+        accounts, "start", "desktop", "--qos", "brief", "--time", "1h", "--test-only", check=False
+    )
+    assert "more than the QOS allows a job: time" in denied.stderr
+    assert [s["id"] for s in sessions(accounts) if s["state"] != "ended"] == [first["id"]]

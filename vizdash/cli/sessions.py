@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from vizdash.actions import REGISTRY
 from vizdash.cli.build import show_log
 from vizdash.cli.common import DURATION, MEMORY, cli, common, geometry_of, options_of, run
 from vizdash.errors import VizdashError
-from vizdash.model import Session, SessionState
+from vizdash.model import Session, SessionRequest, SessionState
 from vizdash.service import Service, request_for
 from vizdash.sessions.routes import Route
 from vizdash.units import duration_words
@@ -74,6 +75,7 @@ def sessions(
 @click.option("--partition", help="Partition.")
 @click.option("--reservation", help="Reservation.")
 @click.option("--constraint", help="Features that the node must have.")
+@click.option("--test-only", is_flag=True, help="Say when it would start; start nothing.")
 @click.option("--wait", is_flag=True, help="Until the desktop is ready.")
 @click.option("--timeout", type=DURATION, help="With --wait: give up after this long.")
 @click.option("--open", "and_open", is_flag=True, help="Wait, then open it in the browser.")
@@ -83,9 +85,13 @@ def start(ctx: click.Context, /, app: str, **values: Any) -> None:
     options = options_of(ctx, values)
     wait, and_open, as_json = values.pop("wait"), values.pop("and_open"), values.pop("as_json")
     preset, timeout = values.pop("preset"), values.pop("timeout")
+    test_only = values.pop("test_only")
 
     async def work(service: Service) -> None:
         request = request_for(service.app(app), values, preset)
+        if test_only:
+            await _tell_start(service, request, as_json=as_json)
+            return
         session = await service.start(request)
         waits = f"; {session.reason}" if session.reason else ""
         output.talk(f"session {session.id} is job {session.job_id}{waits}")
@@ -100,6 +106,20 @@ def start(ctx: click.Context, /, app: str, **values: Any) -> None:
             await _hold(service, session)
 
     run(options, work)
+
+
+async def _tell_start(service: Service, request: SessionRequest, *, as_json: bool) -> None:
+    """When it would start: now, at a time, or (the engine does not say) some time."""
+    verdict = await service.fit(request)
+    at = await service.expected_start(request)
+    if as_json:
+        cluster = (await service.info()).cluster
+        told = {"fits_now": bool(verdict.now), "expected_start_at": at, "words": verdict.words}
+        output.write_json("test", told, cluster)
+        return
+    output.talk(verdict.words)
+    if at is not None:
+        output.write(time.strftime("%Y-%m-%d %H:%M", time.localtime(at)))
 
 
 @cli.command("open", help=REGISTRY.by_verb("open").help + " It holds until Ctrl-C.")

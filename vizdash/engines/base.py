@@ -60,6 +60,12 @@ class Engine(Protocol):
         """
         ...
 
+    async def expected_start(self, request: JobRequest) -> int | None:
+        """When the job would start if it were handed in now, in seconds since the epoch; None
+        when the engine can't say. Nothing is handed in. Raises Refused as ``submit`` does.
+        """
+        ...
+
     async def cancel(self, job_id: str) -> None:
         """End a job, its TERM trap included. A job that has already ended is no error.
 

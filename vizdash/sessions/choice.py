@@ -1,13 +1,17 @@
-"""What a person asked for last, kept for the next time: the start form begins with it."""
+"""What a person asks for: from an app's defaults and choices, or as the last time."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, astuple, fields
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 
 import platformdirs
 
+from vizdash.config import App
+from vizdash.config.fields import nearest
+from vizdash.errors import UsageError
 from vizdash.files import read_own, write_whole
 from vizdash.model import Resources, SessionRequest
 
@@ -32,6 +36,23 @@ def save(cluster: str, request: SessionRequest) -> None:
         write_whole(path, json.dumps(asdict(request)))
     except OSError:
         return
+
+
+def request_for(app: App, choices: Mapping[str, object], preset: str = "") -> SessionRequest:
+    """A request for ``app`` with its defaults (or a preset's) under ``choices``.
+
+    Raises UsageError for a preset that the app has not.
+    """
+    resources = app.resources
+    if preset:
+        if preset not in app.presets:
+            raise UsageError(f"preset {preset!r}", "", nearest(preset, tuple(app.presets)))
+        resources = app.presets[preset]
+    names = {"cores", "memory_mib", "gpus", "time_s"}
+    given = {key: value for key, value in choices.items() if value is not None}
+    resources = replace(resources, **{k: v for k, v in given.items() if k in names})  # type: ignore[arg-type]
+    rest = {key: value for key, value in given.items() if key not in names}
+    return SessionRequest(app=app.name, resources=resources, **rest)  # type: ignore[arg-type]
 
 
 def _path(cluster: str) -> Path:

@@ -9,7 +9,17 @@ import pytest
 from tests.unit.engines.recorded import VERSIONS, Recording, Replay, from_program
 from vizdash.engines.slurm import SlurmEngine, commands, parse
 from vizdash.errors import CommandFailed, NotFound, Refused, Unreachable
-from vizdash.model import Job, JobState
+from vizdash.model import Job, JobRequest, JobState, Resources
+
+REQUEST = JobRequest(
+    name="vizdash-desktop",
+    script="#!/bin/bash\ntrue\n",
+    session_id="0a1b2c3d",
+    app="desktop",
+    comment="",
+    output="/dev/null",
+    resources=Resources(),
+)
 
 
 @pytest.fixture(params=VERSIONS)
@@ -222,3 +232,40 @@ def test_a_cut_answer_is_not_taken(recording: Recording, share: float) -> None:
 )
 def test_gpus_of_a_past_job(tres: str, gres: str) -> None:
     assert parse.tres_gres(tres) == gres
+
+
+async def test_when_it_would_start(recording: Recording) -> None:
+    """The node is another job's for two hours, and one more waits for it for as long."""
+    jobs = {job.id: job for job in await recording.engine().jobs()}
+    whole = jobs[recording.job("whole")]
+    assert whole.start_at is not None
+    assert whole.time_limit_s is not None
+    later = await recording.engine(sbatch="test-later").expected_start(REQUEST)
+    assert later is not None
+    assert 0 <= later - (whole.start_at + 2 * whole.time_limit_s) < 300
+    other = await recording.engine(sbatch="test-now").expected_start(REQUEST)
+    assert other is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("test-never", "no node it may run on has"), ("test-qos", "QOS allows")],
+)
+async def test_it_would_never_start(recording: Recording, name: str, why: str) -> None:
+    with pytest.raises(Refused, match=why) as caught:
+        await recording.engine(sbatch=name).expected_start(REQUEST)
+    assert caught.value.what == "desktop can't be started"
+
+
+def test_nothing_is_handed_in_by_asking() -> None:
+    command = commands.would_start(commands.sbatch(REQUEST))
+    words = from_program(command)
+    assert words[:2] == ["sbatch", "--test-only"]
+    assert "SLURM_TIME_FORMAT=%s" in command.argv
+    assert words[2:] == from_program(commands.sbatch(REQUEST))[1:]
+    assert command.input == REQUEST.script
+
+
+@pytest.mark.parametrize("said", ["", "sbatch: Job 7 to start at soon using 1 processors"])
+def test_a_start_that_is_not_told(said: str) -> None:
+    assert parse.would_start(said) is None

@@ -95,6 +95,10 @@ class LocalEngine:
             await asyncio.sleep(0.01)
         return request.session_id
 
+    async def expected_start(self, request: JobRequest) -> int | None:
+        """None: it starts at once or not at all."""
+        return None
+
     async def cancel(self, job_id: str) -> None:
         """End the job and wait until nothing of it is left."""
         folder = self._root / job_id

@@ -97,6 +97,13 @@ class SlurmEngine:
             raise CommandFailed("sbatch", 0, f"no job id in its answer: {result.stdout.strip()!r}")
         return str(ids[-1])
 
+    async def expected_start(self, request: JobRequest) -> int | None:
+        """What the scheduler thinks now. Raises Refused with Slurm's reason in words."""
+        result = await self._run(commands.would_start(commands.sbatch(request)))
+        if result.code != 0:
+            raise refusals.refusal(f"{request.app or request.name} can't be started", result)
+        return parse.would_start(result.stderr)
+
     async def cancel(self, job_id: str) -> None:
         """End a job by scancel. Raises Refused for someone else's, NotFound for none.
 

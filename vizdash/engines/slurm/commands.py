@@ -371,6 +371,15 @@ def sbatch(request: JobRequest) -> Command:
     return Command(tuple(argv), input=request.script, timeout_s=WRITE_TIMEOUT_S)
 
 
+def would_start(handed_in: Command) -> Command:
+    """Ask when what ``handed_in`` (by ``sbatch``) hands in would start; nothing is handed in
+    (sbatch(1), "--test-only").
+    """
+    at = handed_in.argv.index("sbatch")
+    argv = (*handed_in.argv[:at], "SLURM_TIME_FORMAT=%s", "sbatch", "--test-only")
+    return Command((*argv, *handed_in.argv[at + 1 :]), handed_in.input, QUERY_TIMEOUT_S)
+
+
 def scancel(job_id: str) -> Command:
     """End one job: SIGCONT and SIGTERM now, SIGKILL after the cluster's KillWait."""
     argv = (*_env(_SCANCEL), "scancel", checked_id(job_id))

@@ -43,6 +43,7 @@ _SUFFIXES = {
     "-": "PLANNED",
 }
 
+_STARTS = re.compile(r"\bto start at ([0-9]+) ")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_/:]*\Z")
 
 #: Keys whose values may hold spaces, and keys that may follow one of them.
@@ -171,6 +172,12 @@ def tres_gres(value: str) -> str:
     named = {part.partition(":")[0] for part in typed}
     bare = [part for part in found if ":" not in part and part.partition("=")[0] not in named]
     return job_gres(",".join([*typed, *bare]))
+
+
+def would_start(stderr: str) -> int | None:
+    """``sbatch: Job 7 to start at 1767225600 using ...``: seconds since the epoch."""
+    match = _STARTS.search(stderr)
+    return int(match[1]) if match else None
 
 
 def job_gres(value: str) -> str:

@@ -206,14 +206,14 @@ _PREFIX = re.compile(
 #: What says no more than that something is wrong.
 _IDLE_WORDS = ("Unspecified error", 'Try "sbatch --help" for more information')
 _OPTION = re.compile(r"unrecognized option '([^']*)'")
-_FAILED = "Batch job submission failed: "
+_FAILED = re.compile(r"^(?:Batch job submission failed|allocation failure): ")
 _LIMIT_LINE = re.compile(r"^(?:QOS|Assoc|Max)[A-Za-z]+\Z")
 
 
 def said(stderr: str) -> list[str]:
     """The lines of ``stderr`` without the programs' prefixes, empty ones left out."""
     lines = (_PREFIX.sub("", line.strip()).strip() for line in stderr.splitlines())
-    return [line.removeprefix(_FAILED) for line in lines if line]
+    return [_FAILED.sub("", line) for line in lines if line]
 
 
 def check(program: str, result: Result) -> Result:

@@ -185,7 +185,7 @@ def ended_row(session: Session) -> tuple[str, ...]:
 
 
 def note(session: Session) -> str:
-    """What there is to say of a session: why it waits, who looks, how it ended."""
+    """What there is to say of a session: why it waits, who looks, what is newer, how it ended."""
     if session.state == "ended":
         if session.result == "failed":
             return f"failed at {session.step or 'start'}: {session.error}"
@@ -196,6 +196,11 @@ def note(session: Session) -> str:
             at = time.strftime("%H:%M", time.localtime(session.expected_start_at))
             note += f"; expected start {at}"
         return note
+    newer = f"{session.newer_version} is out" if session.newer_version else ""
+    return "; ".join(part for part in (_use(session), newer) if part)
+
+
+def _use(session: Session) -> str:
     if session.viewers:
         return "viewed" if session.viewers == 1 else f"{session.viewers} viewers"
     if session.idle_since is not None:

@@ -340,7 +340,12 @@ class Service:
     async def _listed(self, jobs: Collection[Job], user: str) -> tuple[Session, ...]:
         """Sessions of jobs, with what they left in their folders."""
         told = await self._store.statuses(listing.need_status(jobs, user))
-        return listing.sessions_of(jobs, user, status_of=lambda id: told.get(id, Status()))
+        found = listing.sessions_of(jobs, user, status_of=lambda id: told.get(id, Status()))
+        if not any(s.live and s.image_version for s in found):
+            return found
+        wanted = await self.images.wanted()
+        own = {app.name for app in self.config.apps.values() if app.image}
+        return listing.with_newer(found, {k: v for k, v in wanted.items() if k not in own})
 
     async def _own_jobs(self) -> tuple[Job, ...]:
         return await self.engine.jobs(user=(await self.engine.info()).user)

@@ -4,7 +4,7 @@
 # the hooks `before_end` and `after_end`.
 
 F=$HOME/.local/state/vizdash/sessions/$SESSION_ID
-R='' leader='' ending='' viewers='' since='' note=''
+R='' leader='' ending='' viewers='' since='' note='' image_digest=''
 job_id=${SLURM_JOB_ID:-${VIZDASH_JOB_ID:-$SESSION_ID}}
 node=${SLURMD_NODENAME:-$(uname -n)}
 # Everything that the session starts is found again by this mark in /proc/PID/environ.
@@ -30,6 +30,7 @@ status() {
     printf 'STATE=%s\nSTEP=%s\nRESULT=%s\n' "$1" "$2" "${3:-}"
     printf 'ERROR=%s\nUPDATED=%(%s)T\n' "$(one_line "${4:-}")" -1
     printf 'NODE=%s\nJOB_ID=%s\n' "$node" "$job_id"
+    if [ -n "$image_digest" ]; then printf 'IMAGE_DIGEST=%s\n' "$image_digest"; fi
     if [ -n "$viewers" ]; then printf 'VIEWERS=%s\nSINCE=%s\n' "$viewers" "$since"; fi
   } >"$new" && mv -f "$new" "$F/status"
 }
@@ -40,7 +41,8 @@ comment() {
   local image=${VIZDASH_IMAGE_VERSION:--}
   timeout 10 scontrol update JobId="$job_id" Comment="vizdash/1 id=$SESSION_ID app=$VIZDASH_APP \
 image=${image//[^A-Za-z0-9._:+@\/-]/_} state=$1 step=$2\
-${viewers:+ viewers=$viewers since=$since}${note:+ note=$note}" >/dev/null 2>&1
+${viewers:+ viewers=$viewers since=$since}${image_digest:+ digest=$image_digest}\
+${note:+ note=$note}" >/dev/null 2>&1
   return 0
 }
 

@@ -74,6 +74,26 @@ check_image() {
   [ -e "$VIZDASH_IMAGE" ] ||
     fail image "no image $VIZDASH_IMAGE on $node: vizdash deploy $VIZDASH_APP"
   [ -r "$VIZDASH_IMAGE" ] || fail image "image $VIZDASH_IMAGE on $node can't be read by $(id -un)"
+  know_image
+}
+
+# <app>.sif is a link that may have been switched since the job was submitted, and may be again: the
+# file itself is taken, and told. Its digest is the one that was recorded when it was last read
+# whole (assets/nodes/images.sh), as long as it is that very file.
+know_image() {
+  local stem line stamp
+  VIZDASH_IMAGE=$(readlink -f -- "$VIZDASH_IMAGE") || return 0
+  stem=${VIZDASH_IMAGE##*/}
+  stem=${stem%.sif}
+  case $stem in "$VIZDASH_APP"-?*) VIZDASH_IMAGE_VERSION=${stem#"$VIZDASH_APP"-} ;; esac
+  [ -r "$VIZDASH_IMAGE.sha256" ] || return 0
+  {
+    IFS= read -r line
+    IFS= read -r stamp
+  } <"$VIZDASH_IMAGE.sha256"
+  [ "$stamp" = "# $(LC_ALL=C find "$VIZDASH_IMAGE" -maxdepth 0 -printf 'size=%s mtime=%T@ inode=%i')" ] ||
+    return 0
+  if [[ $line =~ ^([0-9a-f]{64})\ \  ]]; then image_digest=${BASH_REMATCH[1]}; fi
 }
 
 # Under /tmp where there's room; socket paths have to stay short (sun_path, unix(7)).
@@ -184,6 +204,7 @@ write_connection() { # DISPLAY [PORT]
     printf 'NODE_IP=%s\nRUNTIME_DIR=%s\n' "$(node_address)" "$R"
     printf 'WEB_SOCKET=%s\nVNC_SOCKET=%s\n' "$web" "$R/rfb"
     printf 'IMAGE=%s\nIMAGE_VERSION=%s\n' "$VIZDASH_IMAGE" "$VIZDASH_IMAGE_VERSION"
+    printf 'IMAGE_DIGEST=%s\n' "$image_digest"
     printf 'DISPLAY=%s\nGEOMETRY=%s\n' "$1" "$VIZDASH_GEOMETRY"
     printf 'PASSWORD=%s\nVIEW_PASSWORD=%s\n' "$password" "$view"
   } >"$new" && mv -f "$new" "$F/connection"

@@ -242,7 +242,7 @@ def builder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host
 
 @pytest.mark.timeout(900)
 def test_gedit_from_its_own_definition(builder: Host) -> None:
-    configure(builder, engine="local", base="/mnt/run/base.sif", script="true")
+    configure(builder, engine="local", base="/mnt/run/base.sif", script="true;")
     # The lab's /tmp is small; a site's need not be.
     builder.run(["mkdir", "-m", "1777", "/mnt/run/tmp"])
     words = ["vizdash", "build", "gedit", "--version", "1.1", "--json"]

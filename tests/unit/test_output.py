@@ -112,6 +112,8 @@ SESSION_KEYS = {
     "time_limit_s": 7200,
     "time_left_s": 3600,
     "image_version": "1.0",
+    "image_digest": "",
+    "newer_version": "",
     "expected_start_at": None,
     "started_at": 1800000000,
 }
@@ -160,6 +162,8 @@ def test_the_keys_of_schema_1_are_all_there() -> None:
         ({"state": SessionState.PENDING, "reason": "waits"}, "waits"),
         ({"state": SessionState.STARTING, "step": "image"}, "step image"),
         ({"state": SessionState.READY}, ""),
+        ({"state": SessionState.READY, "newer_version": "2.2"}, "2.2 is out"),
+        ({"state": SessionState.READY, "viewers": 1, "newer_version": "2.2"}, "viewed; 2.2 is out"),
     ],
 )  # fmt: skip
 def test_the_note_of_a_session(values: dict[str, object], words: str) -> None:

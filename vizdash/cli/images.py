@@ -12,6 +12,7 @@ import click
 
 from vizdash import nodesets, output
 from vizdash.cli.common import cli, common, options_of, run
+from vizdash.cli.history import show_history
 from vizdash.cli.live import Live, mib
 from vizdash.errors import NotFound, Refused, VizdashError
 from vizdash.images.progress import Progress
@@ -30,20 +31,26 @@ _PLACES = ("NODE", "FREE MIB", "OF MIB", "SEEN", "NOTE")
 @click.argument("app", default="")
 @click.option("--node", "nodeset", default="", help="Nodes, e.g. viz-node[001-016].")
 @click.option("--verify", "and_verify", is_flag=True, help="Read every image whole.")
+@click.option("--history", is_flag=True, help="Who did what to them, and when.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
 @click.pass_context
 def images(
     ctx: click.Context,
     /,
+    *,
     app: str,
     nodeset: str,
     and_verify: bool,
+    history: bool,
     as_json: bool,
     **values: Any,
 ) -> None:
     """Which node has which image: version, digest, drift, who runs from it, free space."""
 
     async def work(service: Service) -> None:
+        if history:
+            await show_history(service, app, as_json=as_json)
+            return
         imaging = Imaging(service)
         view = await imaging.view(nodeset)
         verdicts: tuple[Verdict, ...] = ()

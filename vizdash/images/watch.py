@@ -12,6 +12,7 @@ from vizdash.images import inventory
 from vizdash.images.matrix import collect
 from vizdash.images.shell import NodeShell
 from vizdash.model import Matrix, Node
+from vizdash.model.drift import wanted_versions
 from vizdash.transport.base import CommandRunner
 
 #: Seconds for which a look stays good.
@@ -63,6 +64,15 @@ class ImageWatch:
     async def _look_again(self, nodes: Sequence[Node]) -> None:
         self.now = await self.look(nodes)
         self._at = time.monotonic()
+
+    async def wanted(self) -> dict[str, str]:
+        """The version that new sessions of each app run: from the last look, else as the
+        inventory says.
+        """
+        if self.now.images:
+            return wanted_versions(self.now)
+        known = await inventory.read(self.shell, inventory.path_of(self._cluster))
+        return dict(known.wanted)
 
     def forget(self) -> None:
         """Something changed: look again the next time."""

@@ -30,8 +30,11 @@ class Session:
     belongs to the person asking. ``viewers`` is how many browsers look at a ready desktop, and
     ``idle_since`` (seconds since the epoch) since when nobody has; both are None when the job does
     not tell, and ``idle_since`` while somebody looks. ``note`` is what an operator wrote to it,
-    such as why it was stopped; ``ended_at`` (seconds since the epoch) is when it did. ``claim``
-    texts come from the job's comment, which anyone can forge: they are shown, never trusted.
+    such as why it was stopped; ``ended_at`` (seconds since the epoch) is when it did.
+    ``image_digest`` is the SHA-256 that was recorded on its node for the image it runs from (empty:
+    none was); ``newer_version`` is the version that new sessions of its app run, where that is
+    newer. ``claim`` texts come from the job's comment, which anyone can forge: they are shown,
+    never trusted.
     """
 
     id: str
@@ -48,6 +51,8 @@ class Session:
     error: str = ""
     resources: Resources = Resources(cores=0, memory_mib=0, gpus=0, time_s=0)
     image_version: str = ""
+    image_digest: str = ""
+    newer_version: str = ""
     expected_start_at: int | None = None
     started_at: int | None = None
     time_left_s: int | None = None

@@ -6,9 +6,10 @@ and is taken as a claim: shown, never trusted with a path or a command. Form, ve
     vizdash/1 id=3f9a01bc app=desktop image=1.0 state=ready step=ready viewers=0 since=1767225600
 
 ``viewers`` says how many browsers look at the desktop, ``since`` (seconds since the epoch) when
-the first came or the last went; jobs that can't tell leave them out. ``note`` is a text that an
-operator (or the owner) has for who sits at the desktop, percent-encoded (RFC 3986) UTF-8: the job
-shows it and takes it out, or keeps it when it ends. Other values are made of
+the first came or the last went, ``digest`` is the SHA-256 recorded for the image that the job
+runs from; jobs that can't tell leave them out. ``note`` is a text that an operator (or the owner)
+has for who sits at the desktop, percent-encoded (RFC 3986) UTF-8: the job shows it and takes it
+out, or keeps it when it ends. Other values are made of
 ``[A-Za-z0-9._:+@/-]``; an empty one is written ``-``.
 """
 
@@ -25,6 +26,7 @@ _PAIR = re.compile(r"([a-z]+)=([A-Za-z0-9._:+@/-]{1,64})|note=([A-Za-z0-9._~%-]{
 #: Bytes of a note, encoded: a comment is kept up to 1,024 (slurm.conf(5), "job_comment").
 NOTE_LIMIT = 700
 _NUMBER = re.compile(r"[0-9]{1,10}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[0-9a-f]{8}")
 
 
@@ -40,6 +42,7 @@ class Claim:
     viewers: int | None = None
     since: int | None = None
     note: str = ""
+    digest: str = ""
 
 
 def encode(claim: Claim) -> str:
@@ -53,6 +56,8 @@ def encode(claim: Claim) -> str:
     ]
     if claim.viewers is not None and claim.since is not None:
         pairs += [("viewers", str(claim.viewers)), ("since", str(claim.since))]
+    if claim.digest:
+        pairs.append(("digest", claim.digest))
     text = _MARK + " ".join(f"{key}={_SAFE.sub('_', value)[:64] or '-'}" for key, value in pairs)
     return f"{text} note={encode_note(claim.note)}" if claim.note else text
 
@@ -91,7 +96,12 @@ def decode(comment: str) -> Claim | None:
         viewers=_number(pairs.get("viewers", "")),
         since=_number(pairs.get("since", "")),
         note=pairs.get("note", ""),
+        digest=_digest(pairs.get("digest", "")),
     )
+
+
+def _digest(text: str) -> str:
+    return text if _DIGEST.fullmatch(text) else ""
 
 
 def _number(text: str) -> int | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from vizdash.engines.slurm.reasons import reason_words
 from vizdash.model import Job, JobState, Resources, Session, SessionState
+from vizdash.model.drift import version_key
 from vizdash.model.gres import gpu_count
 from vizdash.sessions.comment import Claim, decode
 from vizdash.sessions.folder import Status
@@ -57,6 +59,18 @@ def sessions_of(
     return tuple(found)
 
 
+def with_newer(sessions: Iterable[Session], wanted: Mapping[str, str]) -> tuple[Session, ...]:
+    """Each live session that runs an older image than ``wanted`` (versions by app) is told so."""
+
+    def newer(session: Session) -> str:
+        there, has = wanted.get(session.app, ""), session.image_version
+        if not (session.live and has and there) or version_key(there) <= version_key(has):
+            return ""
+        return there
+
+    return tuple(replace(s, newer_version=newer(s)) for s in sessions)
+
+
 def need_status(jobs: Iterable[Job], user: str) -> tuple[str, ...]:
     """The session ids whose folders say more than the jobs do: ``user``'s own only, since nobody
     else's folder can be read, and only those on their way up or down.
@@ -97,6 +111,7 @@ def _session(job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], S
             time_s=job.time_limit_s or 0,
         ),
         image_version=claim.image,
+        image_digest=claim.digest,
         expected_start_at=job.start_at if state is SessionState.PENDING else None,
         started_at=None if state is SessionState.PENDING else job.start_at,
         time_left_s=job.time_left_s,

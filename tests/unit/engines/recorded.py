@@ -88,6 +88,8 @@ class Replay:
 
     async def run(self, command: Command) -> Result:
         """See CommandRunner.run."""
+        if command.argv[0] == "cat":  # the images' inventory: this site has none
+            return Result(1, "", f"cat: {command.argv[-1]}: No such file or directory\n")
         self.commands.append(command)
         words = from_program(command)
         result = self.recording.answer(self.instead.get(words[0]) or self._name(words))

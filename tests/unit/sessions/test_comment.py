@@ -14,7 +14,10 @@ WORD = st.text(string.ascii_letters + string.digits + "._:+@/-", max_size=64).fi
     lambda text: text != "-"
 )
 ID = st.text("0123456789abcdef", min_size=8, max_size=8)
-CLAIM = st.builds(Claim, id=ID, app=WORD.filter(bool), image=WORD, state=WORD, step=WORD)
+DIGEST = st.one_of(st.just(""), st.text("0123456789abcdef", min_size=64, max_size=64))
+CLAIM = st.builds(
+    Claim, id=ID, app=WORD.filter(bool), image=WORD, state=WORD, step=WORD, digest=DIGEST
+)
 
 
 @given(CLAIM)
@@ -73,3 +76,9 @@ def test_ids() -> None:
     assert is_id("0123abcd")
     for bad in ("0123abc", "0123abcde", "0123ABCD", "0123abcd\n", "٠١٢٣abcd", ".."):
         assert not is_id(bad)
+
+
+@pytest.mark.parametrize("digest", ["abc", "X" * 64, "0" * 63 + "g"])
+def test_what_is_no_digest_is_left_out(digest: str) -> None:
+    found = decode(f"vizdash/1 id=3f9a01bc app=desktop digest={digest}")
+    assert found is not None and found.digest == ""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vizdash.model import Job, JobState, SessionState
 from vizdash.sessions.comment import Claim, encode
 from vizdash.sessions.folder import Status
-from vizdash.sessions.listing import need_status, sessions_of
+from vizdash.sessions.listing import need_status, sessions_of, with_newer
 
 ID = "3f9a01bc"
 
@@ -162,3 +162,22 @@ def test_nothing_that_others_submit_breaks_the_listing(jobs: list[Job]) -> None:
     found = sessions_of([*jobs, honest], "alice")
     assert "4711" in {s.job_id for s in found}
     assert all(not s.mine for s in found if s.user == "bob")
+
+
+@pytest.mark.parametrize(
+    ("has", "there", "newer"),
+    [
+        ("1.9", "1.10", "1.10"),
+        ("2.1", "2.2", "2.2"),
+        ("2.2", "2.2", ""),
+        ("2.2", "2.1", ""),  # after a rollback there is nothing newer
+        ("", "2.2", ""),
+        ("2.1", "", ""),
+    ],
+)
+def test_a_session_says_when_a_newer_image_is_out(has: str, there: str, newer: str) -> None:
+    sessions = [replace(s, image_version=has) for s in sessions_of([job()], "alice")]
+    (found,) = with_newer(sessions, {"desktop": there, "other": "9"})
+    assert found.newer_version == newer
+    ended = [replace(sessions[0], state=SessionState.ENDED)]
+    assert with_newer(ended, {"desktop": there})[0].newer_version == ""

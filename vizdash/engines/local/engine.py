@@ -299,6 +299,8 @@ def _job(record: records.Record, status: dict[str, str], *, alive: bool, now: in
     comment += f" step={status.get('STEP') or '-'}"
     if status.get("VIEWERS"):
         comment += f" viewers={status['VIEWERS']} since={status.get('SINCE') or '-'}"
+    if status.get("IMAGE_DIGEST"):
+        comment += f" digest={status['IMAGE_DIGEST']}"
     return Job(
         id=record.id,
         user=getpass.getuser(),

@@ -20,6 +20,7 @@ from vizdash.sessions.store import RemoteStore
 from vizdash.transport.base import Command, CommandRunner, PortForwarder, Prompter
 from vizdash.transport.forward import HereForwarder, SshForwarder
 from vizdash.transport.local import LocalRunner
+from vizdash.transport.record import Recorder
 from vizdash.transport.ways import AutoForwarder
 
 #: Words of sinfo on a cluster whose controller does not answer: still a cluster.
@@ -36,7 +37,7 @@ async def connect(
     """
     if config.cluster.host and config.cluster.engine != "local":
         return _remote(config, prompter)
-    commands = runner or LocalRunner()
+    commands = Recorder(runner or LocalRunner())
     wanted = config.cluster.engine
     if wanted == "auto":
         wanted = "slurm" if await slurm_answers(commands) else "local"
@@ -54,14 +55,15 @@ def _remote(config: Config, prompter: Prompter) -> Service:
     from vizdash.transport.ssh.ways import HopForwarder, LoginSshForwarder, SshRemote
 
     runner = SshRunner(SshLink(config.cluster.host, prompter))
+    recorder = Recorder(runner)
     ways: dict[str, PortForwarder] = {
         "ssh": LoginSshForwarder(runner),
         "hop": HopForwarder(runner),
     }
     return Service(
         config,
-        SlurmEngine(runner, user=""),
-        runner,
+        SlurmEngine(recorder, user=""),
+        recorder,
         _ways(config.cluster, ways),
         store=RemoteStore(runner),
         remote=SshRemote(runner),

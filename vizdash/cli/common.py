@@ -13,10 +13,12 @@ from typing import Any
 import click
 
 from vizdash import __version__
-from vizdash.actions import REGISTRY
+from vizdash.actions import REGISTRY, key_label
 from vizdash.cli.prompt import Terminal
 from vizdash.config import Config, Explained, load
 from vizdash.config.fields import GEOMETRY
+from vizdash.config.load import config_files
+from vizdash.config.watch import ConfigWatch
 from vizdash.connect import connect
 from vizdash.errors import UsageError
 from vizdash.service import Service
@@ -120,6 +122,11 @@ class _Group(click.Group):
                 command.help = REGISTRY.by_verb(cmd_name).help
         return command
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        keyed = [(" ".join(map(key_label, a.keys)), f"{a.title}: {a.help}") for a in REGISTRY]
+        with formatter.section("Keys of the dashboard"):
+            formatter.write_dl([(keys, words) for keys, words in keyed if keys])
+
 
 @click.group(cls=_Group, invoke_without_command=True)
 @common
@@ -139,10 +146,12 @@ def _dashboard(options: Options) -> None:
     from vizdash.ui.app import VizdashApp
     from vizdash.ui.screens.prompt import Asker
 
+    watch = ConfigWatch(lambda: options.load()[0], config_files(options.config))
+
     async def whole() -> None:
         asker = Asker()
         service = await connect(config, asker)
-        app = VizdashApp(service)
+        app = VizdashApp(service, reload=watch.changed)
         asker.app = app
         _on_signals(app.exit)
         try:

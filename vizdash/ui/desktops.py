@@ -37,6 +37,10 @@ class Desktops:
         """Whether its way is being made."""
         return session.job_id in self._opening
 
+    def route(self, session: Session) -> Route | None:
+        """The way to it, if it is open."""
+        return self._routes.get(session.job_id)
+
     async def open(self, session: Session) -> Opened:
         """The way to ``session``, a new one or the one that is there, and a browser on it.
 

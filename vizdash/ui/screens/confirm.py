@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,9 @@ from vizdash.ui import words
 from vizdash.ui.format import about, plural
 from vizdash.ui.theme import Line, Span, content, line, lines
 from vizdash.ui.widgets.table import Now
+
+#: Sessions that a question names.
+_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,20 @@ def stopping(session: Session, now: Now) -> Question:
         lost = line(Span("It loses its place in the queue.", "warn"))
     text = (what, line(Span(" · ".join(facts), "muted")), (), lost)
     return Question("Stop this session?", text, "Stop it", "Keep it")
+
+
+def stopping_many(sessions: Sequence[Session], now: Now) -> Question:
+    """Name each of them, as many as there's room for."""
+    text: list[Line] = []
+    for session in sessions[:_NAMED]:
+        where = f" on {session.node}" if session.node else ""
+        state = words.session_state(session, now)
+        text.append(line(Span(session.app, "strong"), f"{where}   ", state))
+    if len(sessions) > _NAMED:
+        text.append(line(Span(f"and {len(sessions) - _NAMED} more", "muted")))
+    text += [(), line(Span("What isn't saved in them is lost.", "warn"))]
+    title = f"Stop these {len(sessions)} sessions?"
+    return Question(title, tuple(text), "Stop them", "Keep them")
 
 
 def quitting(held: int) -> Question:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 
 from vizdash.errors import NotFound
 from vizdash.model import JobRequest
@@ -131,6 +132,37 @@ _SACCT = [
 ]
 
 # The SLURM_* ones are set inside a job: vizdash may itself run in one.
+_SRUN = [
+    "SLURM_BCAST",
+    "SLURM_CLUSTERS",
+    "SLURM_CONTAINER",
+    "SLURM_CPUS_PER_TASK",
+    "SLURM_CPU_BIND",
+    "SLURM_DISTRIBUTION",
+    "SLURM_EXACT",
+    "SLURM_EXCLUSIVE",
+    "SLURM_EXPORT_ENV",
+    "SLURM_GRES",
+    "SLURM_JOBID",
+    "SLURM_JOB_ID",
+    "SLURM_JOB_NODELIST",
+    "SLURM_LABELIO",
+    "SLURM_MEM_PER_CPU",
+    "SLURM_MEM_PER_GPU",
+    "SLURM_MPI_TYPE",
+    "SLURM_NODELIST",
+    "SLURM_NPROCS",
+    "SLURM_NTASKS",
+    "SLURM_NTASKS_PER_NODE",
+    "SLURM_RESERVATION",
+    "SLURM_STDERRMODE",
+    "SLURM_STDINMODE",
+    "SLURM_STDOUTMODE",
+    "SLURM_TIMELIMIT",
+    "SLURM_TRES_PER_TASK",
+    "SLURM_WORKING_DIR",
+]
+
 _SBATCH = [
     "SBATCH_ACCTG_FREQ",
     "SBATCH_ARRAY_INX",
@@ -369,6 +401,29 @@ def sbatch(request: JobRequest) -> Command:
     argv += [f"--{option}={value}" for option, value in wishes.items() if value]
     argv += request.extra
     return Command(tuple(argv), input=request.script, timeout_s=WRITE_TIMEOUT_S)
+
+
+def step(job_id: str, node: str, argv: Sequence[str]) -> tuple[str, ...]:
+    """A command beside a running job, on ``node``: it takes nothing from the job's share
+    (srun(1): ``--overlap``, ``--mem=0``), and its streams are those of srun.
+    """
+    return (
+        *_env(_SRUN),
+        "srun",
+        f"--jobid={checked_id(job_id)}",
+        "--overlap",
+        "--mem=0",
+        "--nodes=1",
+        "--ntasks=1",
+        f"--nodelist={node}",
+        "--cpu-bind=none",
+        "--mpi=none",
+        "--chdir=/",
+        "--job-name=vizdash-view",
+        "--unbuffered",
+        "--quiet",
+        *argv,
+    )
 
 
 def scancel(job_id: str) -> Command:

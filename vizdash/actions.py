@@ -12,6 +12,7 @@ Target = Literal["session", "node", "image", "any"]
 
 _LABELS = {
     "question_mark": "?",
+    "at": "@",
     "enter": "⏎",
     "colon": ":",
     "escape": "esc",
@@ -347,7 +348,15 @@ REGISTRY = ActionRegistry(
         Action("history", "History", "Load and sessions over time.", ("h",), footer=7),
         Action("commands", "Commands", "Every command vizdash ran, and what came of it.", ("C",)),
         Action("theme", "Theme", "The next theme: dark, light, high contrast.", ("T",)),
-        Action("refresh", "Refresh", "Ask the cluster again now.", ("R",), footer=8),
+        Action("tunnels", "Tunnels", "The desktops that are open through this vizdash.", ("t",)),
+        Action("clusters", "Clusters", "Go to another cluster of the config.", ("at",)),
+        Action(
+            "refresh",
+            "Refresh",
+            "Ask the cluster again now; log in again when the connection is lost.",
+            ("R",),
+            footer=8,
+        ),
         Action("focus_nodes", "Nodes", "Go to the nodes.", ("1",)),
         Action("focus_sessions", "Sessions", "Go to the sessions.", ("2",)),
         Action("focus_images", "Images", "Go to the images.", ("3",)),

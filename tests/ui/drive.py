@@ -20,7 +20,7 @@ DEADLINE_S = 30.0
 #: Workers that run as long as the program, or as long as a desktop is open.
 _ENDLESS = {"poller", "routes"}
 
-AnyPilot = Pilot[None]
+AnyPilot = Pilot[str]
 
 
 async def until(pilot: AnyPilot, seen: Callable[[], object], what: str = "") -> None:

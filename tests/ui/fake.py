@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 from vizdash.config import App, Cluster, Config
 from vizdash.errors import VizdashError
@@ -304,6 +304,7 @@ class FakeService:
     judged: list[SessionRequest] = field(default_factory=list)
     asked: int = 0
     gate: asyncio.Event | None = None
+    remote: Any = None
     slow: bool = False
     history: History = field(default_factory=lambda: History(None))
     presets: FakePresets = field(default_factory=FakePresets)

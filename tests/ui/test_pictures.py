@@ -106,8 +106,8 @@ PICTURES: dict[str, Picture] = {
 SIZES = {"80x24": (80, 24), "160x48": (160, 48)}
 
 
-def _drive(picture: Picture, service: object) -> Callable[[Pilot[None]], Awaitable[None]]:
-    async def run(pilot: Pilot[None]) -> None:
+def _drive(picture: Picture, service: object) -> Callable[[Pilot[str]], Awaitable[None]]:
+    async def run(pilot: Pilot[str]) -> None:
         await begin(pilot)
         if picture.fails is not None:
             service.failure = picture.fails  # type: ignore[attr-defined]
@@ -134,7 +134,7 @@ def test_screen(snap_compare: Compare, picture: Picture, size: tuple[int, int]) 
 def test_other_sizes(snap_compare: Compare, size: tuple[int, int]) -> None:
     app, service = app_on(busy())
 
-    async def run(pilot: Pilot[None]) -> None:
+    async def run(pilot: Pilot[str]) -> None:
         await until(pilot, lambda: service.asked)
         await settled(pilot)
 

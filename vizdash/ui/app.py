@@ -9,7 +9,6 @@ from functools import partial
 from typing import ClassVar
 
 from textual import on
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.screen import Screen
@@ -20,13 +19,15 @@ from vizdash.errors import ConfigError, VizdashError
 from vizdash.model import Session, SessionRequest, SessionState, Snapshot
 from vizdash.poller import Poller
 from vizdash.service import Service
+from vizdash.ui.away import Away
 from vizdash.ui.board import Board, Notice
 from vizdash.ui.commands import Actions
 from vizdash.ui.desktops import Desktops, Opened
 from vizdash.ui.format import escape_control
+from vizdash.ui.linkwatch import LinkWatch
 from vizdash.ui.screens.address import AddressScreen
 from vizdash.ui.screens.commands import CommandsScreen
-from vizdash.ui.screens.confirm import Confirm, quitting, stopping, stopping_many
+from vizdash.ui.screens.confirm import Confirm, stopping, stopping_many
 from vizdash.ui.screens.copy import CopyScreen
 from vizdash.ui.screens.dashboard import Dashboard
 from vizdash.ui.screens.deadline import Choice, DeadlineScreen, request_text
@@ -53,7 +54,7 @@ def keyed(config: Config) -> ActionRegistry:
         raise ConfigError("ui.keys", str(e), mend) from e
 
 
-class VizdashApp(App[None]):
+class VizdashApp(Away):
     """The dashboard of one cluster. ``clock`` gives seconds since the epoch; ``reload`` gives the
     config when it was changed, and is called now and then.
 
@@ -73,6 +74,7 @@ class VizdashApp(App[None]):
         self,
         service: Service,
         *,
+        desktops: Desktops | None = None,
         read_only: bool = False,
         clock: Callable[[], float] = time.time,
         reload: Callable[[], Config | None] = lambda: None,
@@ -87,10 +89,11 @@ class VizdashApp(App[None]):
         self._clock = clock
         self._board = Board()
         self._entitled = ""
-        self._desktops = Desktops(service)
+        self._desktops = desktops or Desktops(service)
         registry = keyed(service.config)
         self._dashboard = Dashboard(registry, read_only=read_only or service.config.read_only)
         self._poller = Poller(service, on_snapshot=self._on_snapshot, on_failure=self._on_failure)
+        self._link = LinkWatch(service, clock, fail=self._on_no_link, back=self._poller.refresh)
 
     def get_default_screen(self) -> Screen[None]:
         """The dashboard lies under everything."""
@@ -105,9 +108,10 @@ class VizdashApp(App[None]):
         self._entitle()
 
     async def on_unmount(self) -> None:
-        """However vizdash ends, its routes end with it."""
+        """However vizdash ends, its routes end with it, unless somebody takes them over."""
         self._write(window_title("") if self._service.config.ui.title else "")
-        await self._desktops.close()
+        if not self.return_value:
+            await self._desktops.close()
 
     # ------------------------------------------------------------------ down
 
@@ -117,8 +121,15 @@ class VizdashApp(App[None]):
         self._dashboard.history = self._service.history.since(self._clock() - _HOUR_S)
         self._entitle()
         self._show()
+        if self._desktops.held:
+            live = {s.job_id for s in snapshot.sessions if s.live}
+            self.run_worker(self._desktops.prune(live), name="prune", group="routes")
 
     def _on_failure(self, line: str) -> None:
+        if not self._link.down:
+            self._on_no_link(line)
+
+    def _on_no_link(self, line: str) -> None:
         self._board.fail(line)
         self._show()
 
@@ -127,6 +138,7 @@ class VizdashApp(App[None]):
 
     def tick(self) -> None:
         """A second went by: ages and countdowns move."""
+        self._link.tick()
         self._dashboard.tick(self._board.now(self._clock()))
 
     async def _ask_rights(self) -> None:
@@ -231,13 +243,11 @@ class VizdashApp(App[None]):
                 self._want_time(context)
             case "copy":
                 self._want_copy()
-            case "refresh":
-                self._poller.refresh()
             case "theme":
                 self._next_theme()
             case "quit":
                 await self.action_quit()
-            case _:
+            case _ if not self.want_away(event.action_id):
                 self._want_screen(event.action_id, context)
 
     def _want_of(self, action_id: str, session: Session) -> bool:
@@ -382,16 +392,3 @@ class VizdashApp(App[None]):
         """The palette acts on the dashboard: elsewhere its actions have nothing to act on."""
         if self.screen is self._dashboard:
             super().action_command_palette()
-
-    async def action_quit(self) -> None:
-        """Leave at once, or ask when desktops would go dark."""
-        if not self._desktops.held:
-            self.exit()
-            return
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self.exit()
-
-        if not isinstance(self.screen, Confirm):
-            self.push_screen(Confirm(quitting(self._desktops.held)), answered)

@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from vizdash.model import Session, SessionState
 from vizdash.ui import words
-from vizdash.ui.format import about, plural
+from vizdash.ui.format import about
 from vizdash.ui.theme import Line, Span, content, line, lines
 from vizdash.ui.widgets.table import Now
 
@@ -65,24 +65,6 @@ def stopping_many(sessions: Sequence[Session], now: Now) -> Question:
     text += [(), line(Span("What isn't saved in them is lost.", "warn"))]
     title = f"Stop these {len(sessions)} sessions?"
     return Question(title, tuple(text), "Stop them", "Keep them")
-
-
-def quitting(held: int) -> Question:
-    """Name what goes dark."""
-    are, its, runs = (
-        ("is", "its tunnel", "session keeps")
-        if held == 1
-        else (
-            "are",
-            "their tunnels",
-            "sessions keep",
-        )
-    )
-    text = (
-        line(f"{plural(held, 'desktop')} {are} open through this vizdash."),
-        line(Span(f"Quitting closes {its} (the {runs} running).", "warn")),
-    )
-    return Question("Quit vizdash?", text, "Quit", "Stay")
 
 
 class Answer(Static, can_focus=True):

@@ -25,15 +25,18 @@ def detach() -> None:
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    loop = asyncio.get_running_loop()
     if os.fork() != 0:
         os._exit(0)
+    # asyncio takes a fork's child for a thread without a loop (it compares process ids).
+    asyncio._set_running_loop(loop)  # noqa: SLF001
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
     os.close(nothing)
     # Threads do not survive a fork, and the loop's pool does not know it.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+    loop.set_default_executor(ThreadPoolExecutor())
 
 
 async def hold(service: Service, routes: Mapping[str, Route]) -> None:

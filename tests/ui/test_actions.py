@@ -25,6 +25,7 @@ from tests.ui.drive import (
 from tests.ui.fake import FakeService, app_on, busy, empty
 from vizdash.actions import REGISTRY, Action, Context
 from vizdash.ui.app import VizdashApp
+from vizdash.ui.screens.clusters import ClustersScreen
 from vizdash.ui.screens.commands import CommandsScreen
 from vizdash.ui.screens.confirm import Confirm
 from vizdash.ui.screens.copy import CopyScreen
@@ -34,6 +35,7 @@ from vizdash.ui.screens.help import HelpScreen
 from vizdash.ui.screens.history import HistoryScreen
 from vizdash.ui.screens.log import LogScreen
 from vizdash.ui.screens.start import StartScreen
+from vizdash.ui.screens.tunnels import TunnelsScreen
 
 Done = Callable[[VizdashApp, FakeService], object]
 
@@ -71,6 +73,8 @@ CASES: dict[str, Case] = {
     "history": Case(_on_top(HistoryScreen)),
     "commands": Case(_on_top(CommandsScreen)),
     "theme": Case(lambda app, service: app.theme == "vizdash-light"),
+    "tunnels": Case(_on_top(TunnelsScreen)),
+    "clusters": Case(_on_top(ClustersScreen)),
     "refresh": Case(lambda app, service: service.asked == 2),
     "focus_nodes": Case(_focused("nodes")),
     "focus_sessions": Case(_focused("sessions")),

@@ -71,7 +71,8 @@ class Away(App[str]):
 
         config = self._service.config
         now = config.cluster.name
-        self.push_screen(ClustersScreen(config.clusters.values(), now), chosen)
+        clusters = config.clusters.values() or (config.cluster,)
+        self.push_screen(ClustersScreen(clusters, now), chosen)
 
     async def action_quit(self) -> None:
         """Leave at once, or ask when desktops would go dark."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vizdash.model import Node, Session, SessionState, Snapshot
@@ -12,22 +12,41 @@ Target = Literal["session", "node", "image", "any"]
 
 #: Why images can't be changed as long as nobody knows better.
 NOT_LOOKED = "the nodes have not been looked at yet"
+_LABELS = {
+    "question_mark": "?",
+    "at": "@",
+    "enter": "⏎",
+    "colon": ":",
+    "escape": "esc",
+    "slash": "/",
+    "exclamation_mark": "!",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What is on the screen and under the cursor: ``app`` is that of an image. ``image_rights``
-    says why images can't be changed from here (empty: they can).
+    """What is on the screen and under the cursor: ``pane`` is the pane with the focus, ``marked``
+    are sessions that the person marked to act on all of them, ``urgent`` is the session of
+    one's own whose time limit is near, ``app`` is that of an image. ``image_rights`` says why
+    images can't be changed from here (empty: they can).
     """
 
     snapshot: Snapshot | None = None
     session: Session | None = None
     node: Node | None = None
+    marked: tuple[Session, ...] = ()
+    pane: Target = "any"
+    urgent: Session | None = None
     read_only: bool = False
     admin: bool = False
     node_admin: bool = False
     app: str = ""
     image_rights: str = NOT_LOOKED
+
+
+def key_label(key: str) -> str:
+    """A key in Textual's notation as people write it."""
+    return _LABELS.get(key, key.replace("ctrl+", "^"))
 
 
 def _always(context: Context) -> str:
@@ -37,7 +56,8 @@ def _always(context: Context) -> str:
 @dataclass(frozen=True, slots=True)
 class Action:
     """One thing to do. ``verb`` is its name on the command line (empty: screen only), ``on``
-    what it acts on, ``dangerous`` whether it is confirmed and hidden when read-only;
+    what it acts on, ``dangerous`` whether it is confirmed and hidden when read-only, ``footer``
+    its rank in the line of keys (0: not there; the highest goes first when the room is short);
     ``disabled_reason`` says why it can't be done now (empty: it can).
     """
 
@@ -49,6 +69,7 @@ class Action:
     on: Target = "any"
     dangerous: bool = False
     writes: bool = False
+    footer: int = 0
     disabled_reason: Callable[[Context], str] = _always
 
     def reason(self, context: Context) -> str:
@@ -79,6 +100,22 @@ class ActionRegistry:
         self._by_id[action.id] = action
         self._by_key.update(dict.fromkeys(action.keys, action))
 
+    def remove(self, action_id: str) -> None:
+        """Take an action out. Raises KeyError for an unknown one."""
+        action = self._by_id.pop(action_id)
+        for key in action.keys:
+            del self._by_key[key]
+
+    def remapped(self, keys: Mapping[str, tuple[str, ...]]) -> ActionRegistry:
+        """The same actions on a person's own keys (Textual's notation); no keys: none.
+
+        Raises ValueError for an unknown action or a key that two actions want.
+        """
+        unknown = [name for name in keys if name not in self._by_id]
+        if unknown:
+            raise ValueError(f"no action is called {unknown[0]!r}")
+        return ActionRegistry(tuple(replace(a, keys=keys.get(a.id, a.keys)) for a in self))
+
     def by_key(self, key: str) -> Action | None:
         """The action of a key in Textual's notation."""
         return self._by_key.get(key)
@@ -107,6 +144,8 @@ def _may_open(context: Context) -> str:
 
 
 def _may_stop(context: Context) -> str:
+    if context.marked:
+        return "" if stoppable(context) else "none of the marked ones can be stopped"
     session = context.session
     if session is None:
         return "no session is chosen"
@@ -154,6 +193,12 @@ def _may_resume(context: Context) -> str:
     return "" if away else "it is neither drained nor down"
 
 
+def stoppable(context: Context) -> tuple[Session, ...]:
+    """The sessions that a stop would end: the marked ones, or the chosen one."""
+    chosen = context.marked or ((context.session,) if context.session else ())
+    return tuple(s for s in chosen if s.live and (s.mine or context.admin))
+
+
 def _may_read(context: Context) -> str:
     session = context.session
     if session is None:
@@ -169,6 +214,29 @@ def _may_roll_back(context: Context) -> str:
     return context.image_rights or ("" if context.app else "no image is chosen")
 
 
+def _may_repeat(context: Context) -> str:
+    session = context.session
+    if session is None:
+        return "no session is chosen"
+    return "" if session.resources.cores else "its size is not known"
+
+
+def _has_limit(context: Context) -> str:
+    return "" if timed(context) else "no session of yours is chosen whose time is running"
+
+
+def timed(context: Context) -> Session | None:
+    """The session whose time limit is meant: the chosen one, else the one that ends soon."""
+    session = context.session
+    if session and session.mine and session.live and session.node:
+        return session if session.time_left_s is not None else context.urgent
+    return context.urgent
+
+
+def _in_list(context: Context) -> str:
+    return "" if context.snapshot else "nothing is shown yet"
+
+
 REGISTRY = ActionRegistry(
     (
         Action(
@@ -178,6 +246,7 @@ REGISTRY = ActionRegistry(
             ("n",),
             verb="start",
             writes=True,
+            footer=1,
         ),
         Action(
             "open",
@@ -186,25 +255,28 @@ REGISTRY = ActionRegistry(
             ("o", "enter"),
             verb="open",
             on="session",
+            footer=1,
             disabled_reason=_may_open,
         ),
         Action(
             "stop",
             "Stop",
-            "End the chosen session; what isn't saved in it is lost.",
+            "End the chosen session or the marked ones; what isn't saved is lost.",
             ("x",),
             verb="stop",
             on="session",
             dangerous=True,
+            footer=1,
             disabled_reason=_may_stop,
         ),
         Action(
             "logs",
             "Log",
-            "Show the chosen session's log.",
+            "Show the chosen session's log: follow it, search in it.",
             ("l",),
             verb="logs",
             on="session",
+            footer=2,
             disabled_reason=_may_read,
         ),
         Action(
@@ -275,11 +347,63 @@ REGISTRY = ActionRegistry(
             verb="images",
             on="image",
         ),
-        Action("refresh", "Refresh", "Ask the cluster again now.", ("R",)),
+        Action(
+            "again",
+            "Same again",
+            "Start a session like the chosen one: the form is filled in.",
+            ("A",),
+            on="session",
+            writes=True,
+            footer=6,
+            disabled_reason=_may_repeat,
+        ),
+        Action(
+            "deadline",
+            "Time",
+            "Its time limit: start the same again, or ask for more time.",
+            ("w",),
+            footer=5,
+            disabled_reason=_has_limit,
+        ),
+        Action(
+            "filter",
+            "Filter",
+            "Show only rows with these words: !not state:ready user:me.",
+            ("slash",),
+            footer=3,
+            disabled_reason=_in_list,
+        ),
+        Action("sort", "Sort", "Sort by the next column.", ("s",), footer=5),
+        Action("sort_other_way", "Reverse", "Sort the other way round.", ("S",)),
+        Action(
+            "mark",
+            "Mark",
+            "Mark the session, to act on several at once.",
+            ("space",),
+            on="session",
+            footer=6,
+        ),
+        Action("clear", "Clear", "Take filter and marks away.", ("escape",)),
+        Action("mine", "Mine/all", "Show only your own sessions, or all.", ("a",), footer=5),
+        Action("copy", "Copy", "Copy a cell or the address of this row.", ("c",), footer=6),
+        Action("history", "History", "Load and sessions over time.", ("h",), footer=7),
+        Action("commands", "Commands", "Every command vizdash ran, and what came of it.", ("C",)),
+        Action("theme", "Theme", "The next theme: dark, light, high contrast.", ("T",)),
+        Action("tunnels", "Tunnels", "The desktops that are open through this vizdash.", ("t",)),
+        Action("clusters", "Clusters", "Go to another cluster of the config.", ("at",)),
+        Action(
+            "refresh",
+            "Refresh",
+            "Ask the cluster again now; log in again when the connection is lost.",
+            ("R",),
+            footer=8,
+        ),
         Action("focus_nodes", "Nodes", "Go to the nodes.", ("1",)),
         Action("focus_sessions", "Sessions", "Go to the sessions.", ("2",)),
         Action("focus_images", "Images", "Go to the images.", ("3",)),
-        Action("help", "Help", "Show every key and what it does.", ("question_mark",)),
-        Action("quit", "Quit", "Leave vizdash; sessions keep running.", ("q",)),
+        Action(
+            "help", "Help", "Show the keys of this pane, and of all.", ("question_mark",), footer=1
+        ),
+        Action("quit", "Quit", "Leave vizdash; sessions keep running.", ("q",), footer=2),
     )
 )

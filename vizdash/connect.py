@@ -12,14 +12,17 @@ from vizdash.config import Cluster, Config
 from vizdash.engines import Engine
 from vizdash.engines.local import LocalEngine
 from vizdash.engines.slurm import SlurmEngine
+from vizdash.engines.slurm.commands import step
 from vizdash.errors import VizdashError
 from vizdash.files import read_own, write_whole
 from vizdash.service import Service
 from vizdash.sessions.folder import sessions_root
 from vizdash.sessions.store import RemoteStore
-from vizdash.transport.base import Command, CommandRunner, PortForwarder, Prompter
+from vizdash.transport.base import Command, CommandRunner, PipeRunner, PortForwarder, Prompter
 from vizdash.transport.forward import HereForwarder, SshForwarder
 from vizdash.transport.local import LocalRunner
+from vizdash.transport.mux import StepForwarder
+from vizdash.transport.record import Recorder
 from vizdash.transport.ways import AutoForwarder
 
 #: Words of sinfo on a machine that has Slurm's programs and belongs to no cluster.
@@ -36,7 +39,8 @@ async def connect(
     """
     if config.cluster.host and config.cluster.engine != "local":
         return _remote(config, prompter)
-    commands = runner or LocalRunner()
+    plain = runner or LocalRunner()
+    commands = Recorder(plain)
     wanted = config.cluster.engine
     if wanted == "auto":
         wanted = "slurm" if await slurm_answers(commands) else "local"
@@ -45,6 +49,8 @@ async def connect(
         return Service(config, engine, commands, HereForwarder())
     engine = SlurmEngine(commands, user=getpass.getuser())
     ways: dict[str, PortForwarder] = {"ssh": SshForwarder()}
+    if isinstance(plain, PipeRunner):
+        ways["srun"] = StepForwarder(plain, step)
     return Service(config, engine, commands, _ways(config.cluster, ways))
 
 
@@ -54,14 +60,16 @@ def _remote(config: Config, prompter: Prompter) -> Service:
     from vizdash.transport.ssh.ways import HopForwarder, LoginSshForwarder, SshRemote
 
     runner = SshRunner(SshLink(config.cluster.host, prompter))
+    recorder = Recorder(runner)
     ways: dict[str, PortForwarder] = {
         "ssh": LoginSshForwarder(runner),
+        "srun": StepForwarder(runner, step),
         "hop": HopForwarder(runner),
     }
     return Service(
         config,
-        SlurmEngine(runner, user=""),
-        runner,
+        SlurmEngine(recorder, user=""),
+        recorder,
         _ways(config.cluster, ways),
         store=RemoteStore(runner),
         remote=SshRemote(runner),

@@ -66,6 +66,9 @@ class Poller:
         if snapshot != self._last:
             self._fast_left = _FAST_POLLS
         self._last = snapshot
+        history = self._service.history
+        if history.take(snapshot) and history.due:
+            await asyncio.to_thread(history.write)
         self._on_snapshot(snapshot)
 
     def pause_s(self, took_s: float) -> float:

@@ -24,6 +24,7 @@ from vizdash.model import (
 )
 from vizdash.model.image import version_of
 from vizdash.operations import Operations
+from vizdash.own import Own
 from vizdash.sessions import choice, listing, opening, routes, submit
 from vizdash.sessions.choice import request_for
 from vizdash.sessions.fit import Fit, fit
@@ -52,7 +53,7 @@ class _Kept:
     others_at: float = float("-inf")
 
 
-class Service:
+class Service(Own):
     """Everything a face of vizdash may do with one cluster. Methods raise VizdashError."""
 
     def __init__(
@@ -311,6 +312,7 @@ class Service:
         """Take away what opening left behind."""
         await self.past.close()
         self._showing.close()
+        await self.keep_history()
         await self.images.close()
         if self.remote is not None:
             await self.remote.close()

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 from vizdash.config import App, Cluster, Config
 from vizdash.errors import VizdashError
+from vizdash.history import History
 from vizdash.model import (
     Gres,
     Image,
     Node,
+    Ran,
     Resources,
     Session,
     SessionRequest,
@@ -134,6 +136,36 @@ def empty() -> Snapshot:
     return snapshot(nodes=(node(1), node(2)))
 
 
+def small() -> Snapshot:
+    """The legacy site: one node of 3.5 GB, one desktop."""
+    only = Node(
+        name="viz-node001",
+        state="MIXED",
+        cores=4,
+        cores_alloc=2,
+        memory_mib=3584,
+        memory_alloc_mib=2048,
+        partitions=("viz",),
+        os_load=0.31,
+    )
+    one = ready(1, app="gedit", node="viz-node001", image_version="1.0")
+    image = Image("gedit", "/opt/apptainers/apps/gedit/gedit-1.0.sif", "1.0", 245_000_000, int(AT))
+    found = (replace(image, node="viz-node001", current=True),)
+    return snapshot(nodes=(only,), sessions=(one,), images=found)
+
+
+def hard() -> Snapshot:
+    """A session of one's own whose names are as long, wide and hostile as can be."""
+    one = ready(
+        1,
+        app="a-name-of-forty-characters-is-quite-long",
+        user="\x1b[31m한국어사용자이름이아주길다",
+        node="viz-node-with-a-name-of-forty-characters",
+        image_version="2.1-한국어판-\u202e3.2",
+    )
+    return snapshot(nodes=(node(1),), sessions=(one,))
+
+
 def broken() -> Snapshot:
     """Names that try to act on the terminal, states that nobody wants."""
     evil = "\x1b[2J\x1b]0;pwned\x07[red]bold[/red]\u202egnp.exe\u200b"
@@ -180,6 +212,43 @@ APPS = {
 }
 
 
+def ending() -> Snapshot:
+    """A desktop whose time is nearly up."""
+    return replace(busy(), sessions=(ready(4, time_left_s=250), ready(1), *busy().sessions[4:]))
+
+
+def day() -> History:
+    """A day's load: quiet at night, full in the afternoon."""
+    history = History(None)
+    for n in range(24 * 60):
+        hour = n / 60
+        used = round(24 * max(0.0, 1 - abs(hour - 15) / 9)) + n % 3
+        nodes = (node(1, min(16, used)), node(2, max(0, used - 16)), node(3))
+        live = busy().sessions[: 1 + used // 6]
+        taken = AT - 86400 + 60 + n * 60
+        history.take(replace(busy(), nodes=nodes, sessions=live, taken_at=taken))
+    return history
+
+
+#: Commands that were run: one well, one refused, one without an answer.
+RAN = (
+    Ran(3, AT, ("squeue", "-h", "-u", "anna"), 0.016, 0),
+    Ran(2, AT - 9, ("scancel", "1040"), 0.2, 1, "Invalid job id specified"),
+    Ran(1, AT - 20, ("ssh", "viz-node002", "true"), 30.0, None, "no answer in 30 s"),
+)
+
+#: What a job's log looks like.
+LOG = "\n".join(
+    (
+        "vizdash: session 4f2a91c1 on viz-node002, job 1041",
+        "vizdash: step image: /opt/apptainers/apps/desktop/desktop-2.1.sif",
+        "vizdash: step xvnc: display :1",
+        *(f"openbox: something was done, number {n}" for n in range(60)),
+        "vizdash: step ready",
+    )
+)
+
+
 @dataclass
 class FakeRoute(Route):
     """A tunnel that is lost when told so."""
@@ -195,12 +264,29 @@ class FakeRoute(Route):
         self.closed = True
 
 
+class FakePresets:
+    """Presets that are kept in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, dict[str, SessionRequest]] = {}
+
+    def of(self, app: str) -> dict[str, SessionRequest]:
+        return dict(self.kept.get(app, {}))
+
+    def save(self, name: str, request: SessionRequest) -> None:
+        self.kept.setdefault(request.app, {})[name] = request
+
+    def remove(self, app: str, name: str) -> None:
+        self.kept.get(app, {}).pop(name, None)
+
+
 @dataclass
 class FakeService:
     """Answers with what the test put here, remembers what it was asked."""
 
     now: Snapshot | None = None
     failure: VizdashError | None = None
+    fit_failure: VizdashError | None = None
     refusal: VizdashError | None = None
     stop_refusal: VizdashError | None = None
     open_refusal: VizdashError | None = None
@@ -216,10 +302,19 @@ class FakeService:
     routes: list[FakeRoute] = field(default_factory=list)
     browsed: int = 0
     judged: list[SessionRequest] = field(default_factory=list)
+    asked: int = 0
     gate: asyncio.Event | None = None
+    remote: Any = None
+    slow: bool = False
+    history: History = field(default_factory=lambda: History(None))
+    presets: FakePresets = field(default_factory=FakePresets)
+    ran: tuple[Ran, ...] = ()
     config: Config = field(default_factory=lambda: Config(Cluster("viz", refresh_s=3600), {}, APPS))
 
     async def snapshot(self) -> Snapshot:
+        self.asked += 1
+        if self.slow and self.gate is not None:
+            await self.gate.wait()
         if self.failure is not None:
             raise self.failure
         assert self.now is not None
@@ -236,6 +331,8 @@ class FakeService:
 
     async def fit(self, request: SessionRequest) -> Fit:
         self.judged.append(request)
+        if self.fit_failure is not None:
+            raise self.fit_failure
         return self.verdict
 
     async def start(self, request: SessionRequest) -> Session:
@@ -246,6 +343,17 @@ class FakeService:
         self.started.append(request)
         made = session(100 + len(self.started), SessionState.PENDING, app=request.app)
         return replace(made, resources=request.resources)
+
+    def become_ready(self) -> None:
+        """What was started answers."""
+        assert self.now is not None
+        known = {s.job_id for s in self.now.sessions}
+        new = (
+            ready(100 + n, app=request.app, resources=request.resources)
+            for n, request in enumerate(self.started, 1)
+        )
+        fresh = tuple(one for one in new if one.job_id not in known)
+        self.now = replace(self.now, sessions=(*fresh, *self.now.sessions))
 
     async def stop(self, session: Session) -> None:
         if self.stop_refusal is not None:
@@ -279,8 +387,11 @@ class FakeService:
 
 
 def app_on(
-    now: Snapshot | None = None, clock: Callable[[], float] = lambda: AT, **changes: object
+    now: Snapshot | None = None,
+    clock: Callable[[], float] = lambda: AT,
+    reload: Callable[[], Config | None] = lambda: None,
+    **changes: object,
 ) -> tuple[VizdashApp, FakeService]:
     """The real program on a fake service."""
     service = FakeService(now=now if now is not None else busy(), **changes)  # type: ignore[arg-type]
-    return VizdashApp(cast("Service", service), clock=clock), service
+    return VizdashApp(cast("Service", service), clock=clock, reload=reload), service

@@ -10,10 +10,9 @@ import click
 import pytest
 
 from vizdash import __version__
-from vizdash.actions import REGISTRY
+from vizdash.actions import REGISTRY, Context, key_label
 from vizdash.cli import cli
 from vizdash.ui.screens.help import help_lines
-from vizdash.ui.widgets.footer import key_label
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -72,7 +71,8 @@ def test_the_picture_shows_the_program_with_its_rows() -> None:
 
 
 def test_every_action_is_in_the_help_with_its_keys() -> None:
-    text = "\n".join("".join(span.text for span in row) for row in help_lines())
+    lines = help_lines(REGISTRY, Context())
+    text = "\n".join("".join(span.text for span in row) for row in lines)
     for action in REGISTRY:
         keys = " ".join(key_label(key) for key in action.keys)
         assert f"{keys.ljust(11)}{action.help}" in text, action.id

@@ -7,16 +7,20 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import click
 
 from vizdash import __version__
-from vizdash.actions import REGISTRY
+from vizdash.actions import REGISTRY, key_label
+from vizdash.cli.holder import detach, hold
 from vizdash.cli.prompt import Terminal
 from vizdash.config import Config, Explained, load
 from vizdash.config.fields import GEOMETRY
+from vizdash.config.load import config_files
+from vizdash.config.watch import ConfigWatch
 from vizdash.connect import connect
 from vizdash.errors import UsageError
 from vizdash.service import Service
@@ -120,6 +124,11 @@ class _Group(click.Group):
                 command.help = REGISTRY.by_verb(cmd_name).help
         return command
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        keyed = [(" ".join(map(key_label, a.keys)), f"{a.title}: {a.help}") for a in REGISTRY]
+        with formatter.section("Keys of the dashboard"):
+            formatter.write_dl([(keys, words) for keys, words in keyed if keys])
+
 
 @click.group(cls=_Group, invoke_without_command=True)
 @common
@@ -136,19 +145,50 @@ def _dashboard(options: Options) -> None:
     if not sys.stdout.isatty() or not sys.stdin.isatty():
         raise UsageError("the dashboard needs a terminal", "", "scripts use the verbs: see --help")
     config, _ = options.load()
+    asyncio.run(_screens(options, config))
+
+
+def _config(options: Options) -> Config:
+    return options.load()[0]
+
+
+async def _screens(options: Options, config: Config) -> None:
+    """One dashboard after another, as the person goes from cluster to cluster. What is open stays
+    open, and a cluster that was logged in to stays so.
+    """
     from vizdash.imaging import Imaging
     from vizdash.ui.app import VizdashApp
+    from vizdash.ui.desktops import Desktops
     from vizdash.ui.screens.prompt import Asker
 
-    async def whole() -> None:
-        asker = Asker()
-        service = await connect(config, asker)
-        app = VizdashApp(service, imaging=Imaging(service))
-        asker.app = app
-        _on_signals(app.exit)
-        try:
-            await app.run_async()
-        finally:
-            await service.close()
-
-    asyncio.run(whole())
+    asker, name = Asker(), config.cluster.name
+    services: dict[str, Service] = {}
+    desktops: dict[str, Desktops] = {}
+    try:
+        while True:
+            elsewhere = name != config.cluster.name
+            there = replace(options, cluster=name, host="") if elsewhere else options
+            if name not in services:
+                chosen = replace(config, cluster=config.clusters[name])
+                services[name] = await connect(chosen, asker)
+                desktops[name] = Desktops(services[name])
+            watch = ConfigWatch(partial(_config, there), config_files(options.config))
+            app = VizdashApp(
+                services[name],
+                desktops=desktops[name],
+                reload=watch.changed,
+                imaging=Imaging(services[name]),
+            )
+            asker.app = app
+            _on_signals(app.exit)
+            end = await app.run_async()
+            if not end or not end.startswith("cluster:"):
+                break
+            name = end.removeprefix("cluster:")
+        if end == "hold":
+            detach()
+            held = ((services[n], desktops[n].routes) for n in services)
+            await asyncio.gather(*(hold(service, routes) for service, routes in held))
+    finally:
+        await asyncio.gather(*(d.close() for d in desktops.values()))
+        await asyncio.gather(*(s.close() for s in services.values()))

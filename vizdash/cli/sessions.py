@@ -12,6 +12,7 @@ from vizdash import output
 from vizdash.actions import REGISTRY
 from vizdash.cli.build import show_log
 from vizdash.cli.common import DURATION, MEMORY, cli, common, geometry_of, options_of, run
+from vizdash.cli.watch import until_lost
 from vizdash.errors import VizdashError
 from vizdash.model import Session, SessionRequest, SessionState
 from vizdash.service import Service, request_for
@@ -158,32 +159,20 @@ async def _hold(
         if route.kind == "direct":
             return
         output.talk("this holds the tunnel: Ctrl-C ends it, the session goes on")
-        cause = await _lost(route)
+        cause = await until_lost(service, session, route)
         if cause is None:
             return
         try:
             now = await service.find(session.job_id)
         except VizdashError:
             now = session
-        if now.state is SessionState.ENDED:
-            output.talk(f"session {session.id} has ended: {output.note(now)}")
+        if now.state is SessionState.ENDED or not cause:
+            note = output.note(now) if now.state is SessionState.ENDED else ""
+            output.talk(f"session {session.id} has ended" + (f": {note}" if note else ""))
             return
         raise VizdashError(f"the tunnel to {session.node} is gone", cause, "open it again")
     finally:
         await route.close()
-
-
-async def _lost(route: Route) -> str | None:
-    """Wait until the route is gone, and say why; None when whoever called us is gone first."""
-    waiting = asyncio.create_task(route.wait_lost())
-    try:
-        while not waiting.done():
-            if output.abandoned():
-                return None
-            await asyncio.wait({waiting}, timeout=1)
-        return waiting.result()
-    finally:
-        waiting.cancel()
 
 
 async def _tell_address(

@@ -60,6 +60,8 @@ def _defaults(config: Config) -> Iterator[tuple[str, str]]:
                 yield pattern, config.cluster.name
             elif pattern == "read_only":
                 yield pattern, "false"
+            elif pattern.startswith("ui.") and "*" not in pattern:
+                yield pattern, _written(config.ui, pattern.removeprefix("ui."))
         elif "*" not in rest:
             for name, thing in tops[top].items():
                 yield f"{top}.{name}.{rest}", _written(thing, rest)

@@ -17,7 +17,7 @@ from vizdash.config.model import Config
 from vizdash.config.tree import Tree
 from vizdash.errors import ConfigError, UsageError
 
-__all__ = ["Explained", "load", "read_file", "user_file"]
+__all__ = ["Explained", "config_files", "load", "read_file", "user_file"]
 
 SITE_FILE = Path("/etc/vizdash/config.yaml")
 _DEFAULTS = Path(__file__).with_name("defaults.yaml")
@@ -26,6 +26,12 @@ _DEFAULTS = Path(__file__).with_name("defaults.yaml")
 def user_file() -> Path:
     """The user's own file (platformdirs: ~/.config/vizdash/config.yaml on Linux)."""
     return Path(platformdirs.user_config_dir("vizdash")) / "config.yaml"
+
+
+def config_files(path: str = "", environ: Mapping[str, str] = os.environ) -> tuple[Path, Path]:
+    """The site's file and the one that counts as the user's own."""
+    own = path or environ.get("VIZDASH_CONFIG", "")
+    return SITE_FILE, Path(own).expanduser() if own else user_file()
 
 
 def load(

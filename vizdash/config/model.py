@@ -121,6 +121,21 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
+class Ui:
+    """The dashboard. ``theme`` is ``dark``, ``light`` or ``contrast``. When a session gets ready
+    the terminal may ring (``bell``), show a desktop notification (``notify``) and carry it in its
+    title (``title``). ``keys`` are a person's own keys by action, in Textual's notation; none for
+    an action takes its keys away.
+    """
+
+    theme: str = "dark"
+    bell: bool = True
+    notify: bool = True
+    title: bool = True
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration."""
 
@@ -128,3 +143,4 @@ class Config:
     clusters: Mapping[str, Cluster]
     apps: Mapping[str, App]
     read_only: bool = False
+    ui: Ui = Ui()

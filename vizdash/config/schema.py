@@ -9,7 +9,7 @@ from typing import Any
 
 from vizdash.config import fields as f
 from vizdash.config.fields import Item, Reader
-from vizdash.config.model import App, Build, Cluster, Config, Deploy
+from vizdash.config.model import App, Build, Cluster, Config, Deploy, Ui
 from vizdash.errors import UsageError
 from vizdash.model import Resources
 
@@ -201,11 +201,33 @@ def _locked(item: Item) -> tuple[str, ...]:
     return paths
 
 
+def _keys(item: Item) -> dict[str, tuple[str, ...]]:
+    """A key or a list of keys for each action; whether the action is there is told later."""
+    return {
+        action: f.texts(entry) if isinstance(entry.value, list) else (f.text(entry),)
+        for action, entry in f.entries(item).items()
+    }
+
+
+_UI: dict[str, Reader] = {
+    "theme": f.choice("dark", "light", "contrast"),
+    "bell": f.flag,
+    "notify": f.flag,
+    "title": f.flag,
+    "keys": _keys,
+}
+
+
+def _ui(item: Item) -> Ui:
+    return Ui(**f.mapping(item, _UI))
+
+
 _TOP: dict[str, Reader] = {
     "clusters": _clusters,
     "default_cluster": f.text,
     "apps": _apps,
     "read_only": f.flag,
+    "ui": _ui,
     "locked": _locked,
 }
 
@@ -216,6 +238,8 @@ _BELOW: dict[Reader, Mapping[str, Any]] = {
     _build: _BUILD,
     _deploy: _DEPLOY,
     _apps: {"*": _APP},
+    _ui: _UI,
+    _keys: {"*": f.texts},
     _clusters: {"*": _CLUSTER},
     f.text_map: {"*": f.text},
     f.environment: {"*": f.text},
@@ -279,4 +303,5 @@ def config(item: Item, cluster: str = "", host: str = "") -> Config:
         clusters=clusters,
         apps=values.get("apps", {}),
         read_only=values.get("read_only", False),
+        ui=values.get("ui", Ui()),
     )

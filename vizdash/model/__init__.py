@@ -3,6 +3,7 @@
 from vizdash.model.image import Image, Matrix, Place, Stray
 from vizdash.model.job import Job, JobState
 from vizdash.model.node import Gres, Node, Partition
+from vizdash.model.ran import Ran
 from vizdash.model.request import JobRequest, Resources, SessionRequest
 from vizdash.model.session import Session, SessionState
 from vizdash.model.snapshot import Capacity, Diff, Snapshot, diff
@@ -19,6 +20,7 @@ __all__ = [
     "Node",
     "Partition",
     "Place",
+    "Ran",
     "Resources",
     "Session",
     "SessionRequest",

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -19,13 +20,21 @@ from vizdash.model import Resources, SessionRequest
 def load(cluster: str) -> SessionRequest | None:
     """The last request on this cluster; None when there's none that can be read."""
     try:
-        values = json.loads(read_own(_path(cluster)) or "")
-        resources = Resources(**values.pop("resources"))
-        extra = tuple(values.pop("extra", ()))
-        request = SessionRequest(resources=resources, extra=extra, **values)
+        return request_of(json.loads(read_own(_path(cluster)) or ""))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return request if _sound(request) else None
+
+
+def request_of(values: dict[str, Any]) -> SessionRequest:
+    """The request that a file tells. Raises TypeError, KeyError or AttributeError for a damaged
+    one, or another version's.
+    """
+    resources = Resources(**values["resources"])
+    rest = {key: value for key, value in values.items() if key not in {"resources", "extra"}}
+    request = SessionRequest(resources=resources, extra=tuple(values.get("extra", ())), **rest)
+    if not _sound(request):
+        raise TypeError(request.app)
+    return request
 
 
 def save(cluster: str, request: SessionRequest) -> None:

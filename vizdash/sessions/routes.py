@@ -30,6 +30,11 @@ class Route:
     _forward: Forward | None = field(default=None, repr=False)
     _listener: Listener | None = field(default=None, repr=False)
 
+    @property
+    def end(self) -> str:
+        """Where it can be reached, without any secret."""
+        return self.socket if self.kind == "handoff" else f"http://{self.host}:{self.port}"
+
     def at(self, host: str, port: int) -> None:
         """The address at which a browser finds it from now on."""
         settings = self.url.partition("#")[2]

@@ -135,6 +135,7 @@ class Pipe(Protocol):
         ...
 
 
+@runtime_checkable
 class PipeRunner(CommandRunner, Protocol):
     """A CommandRunner that can leave a command running."""
 

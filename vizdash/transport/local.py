@@ -9,11 +9,11 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from vizdash.errors import TimedOut, Unreachable
-from vizdash.transport.base import KEPT, Command, Result
+from vizdash.errors import TimedOut, Unreachable, last_line
+from vizdash.transport.base import KEPT, Command, Reader, Result, Writer
 
 #: Runs a command until its own end, or that of the pipe on stdin, whose other end is ours.
 _GUARD = """
@@ -28,6 +28,38 @@ exit $code
 """
 #: Seconds a command gets to end after SIGTERM before SIGKILL.
 _GRACE_S = 2.0
+
+
+class LocalPipe:
+    """See Pipe."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self.reader: Reader = process.stdout
+        self.writer: Writer = process.stdin
+        self._process = process
+        self._said = ""
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            self._said = last_line(line.decode(errors="replace")) or self._said
+
+    async def wait(self) -> str:
+        """See Pipe.wait."""
+        code = await self._process.wait()
+        await self._reading
+        return self._said or f"it ended with code {code}"
+
+    async def close(self) -> None:
+        """See Pipe.close. An end of input comes first: most commands end by it."""
+        with contextlib.suppress(OSError):
+            self.writer.close()
+        if self._process.returncode is None:
+            await _end(self._process)
+        await self._reading
 
 
 class LocalRunner:
@@ -74,6 +106,10 @@ class LocalRunner:
             await asyncio.shield(_end(process))
             raise
         return Result(process.returncode or 0, out, err)
+
+    async def pipe(self, argv: Sequence[str]) -> LocalPipe:
+        """See PipeRunner.pipe."""
+        return LocalPipe(await _start(Command(tuple(argv), input="")))
 
     def has(self, program: str) -> bool:
         """Whether ``program`` is on PATH."""

@@ -2,43 +2,67 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import ClassVar
 
 from textual import on
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.screen import Screen
 
-from vizdash.actions import Context
-from vizdash.errors import VizdashError
+from vizdash.actions import REGISTRY, ActionRegistry, Context, stoppable, timed
+from vizdash.config import Config
+from vizdash.errors import ConfigError, VizdashError
 from vizdash.imaging import Imaging
-from vizdash.model import Matrix, Session, SessionRequest, Snapshot
+from vizdash.model import Matrix, Session, SessionRequest, SessionState, Snapshot
 from vizdash.poller import Poller
 from vizdash.service import Service
+from vizdash.ui.away import Away
 from vizdash.ui.board import Board, Notice
 from vizdash.ui.commands import Actions
 from vizdash.ui.desktops import Desktops, Opened
 from vizdash.ui.format import escape_control
 from vizdash.ui.imaging import ImageDesk
+from vizdash.ui.linkwatch import LinkWatch
 from vizdash.ui.screens.address import AddressScreen
-from vizdash.ui.screens.confirm import Confirm, quitting, stopping
+from vizdash.ui.screens.commands import CommandsScreen
+from vizdash.ui.screens.confirm import Confirm, quitting, stopping, stopping_many
+from vizdash.ui.screens.copy import CopyScreen
 from vizdash.ui.screens.dashboard import Dashboard
+from vizdash.ui.screens.deadline import Choice, DeadlineScreen, request_text
 from vizdash.ui.screens.help import HelpScreen
+from vizdash.ui.screens.history import HistoryScreen
 from vizdash.ui.screens.log import LogScreen
 from vizdash.ui.screens.start import StartScreen
-from vizdash.ui.theme import THEME
+from vizdash.ui.terminal import BELL, notification, window_title
+from vizdash.ui.theme import THEMES
 from vizdash.ui.widgets.table import Now
 
 #: Seconds for which news stays on the screen; errors stay longer.
 _NEWS_S, _ERROR_S = 6, 12
+#: Seconds of the load's history in the header, and between looks at the config files.
+_HOUR_S = 3600.0
+_CONFIG_S = 2.0
 
 
-class VizdashApp(App[None]):
-    """The dashboard of one cluster. ``clock`` gives seconds since the epoch."""
+def keyed(config: Config) -> ActionRegistry:
+    """The actions on the keys of the config. Raises ConfigError for keys that can't be."""
+    try:
+        return REGISTRY.remapped(config.ui.keys)
+    except ValueError as e:
+        mend = f"actions: {', '.join(a.id for a in REGISTRY)}"
+        raise ConfigError("ui.keys", str(e), mend) from e
+
+
+class VizdashApp(Away):
+    """The dashboard of one cluster. ``clock`` gives seconds since the epoch; ``reload`` gives the
+    config when it was changed, and is called now and then.
+
+    Raises ConfigError for keys that can't be.
+    """
 
     TITLE = "vizdash"
     CSS_PATH = "vizdash.tcss"
@@ -53,22 +77,30 @@ class VizdashApp(App[None]):
         self,
         service: Service,
         *,
+        desktops: Desktops | None = None,
         read_only: bool = False,
         clock: Callable[[], float] = time.time,
+        reload: Callable[[], Config | None] = lambda: None,
         imaging: Imaging | None = None,
     ) -> None:
         super().__init__()
-        self.register_theme(THEME)
-        self.theme = THEME.name
+        for theme in THEMES.values():
+            self.register_theme(theme)
+        self.theme = THEMES[service.config.ui.theme].name
+        self._reload = reload
+        self._forced_read_only = read_only
         self._service = service
         self._clock = clock
         self._board = Board()
-        self._desktops = Desktops(service)
+        self._entitled = ""
+        self._desktops = desktops or Desktops(service)
         refresh = self._refresh_images
         self._images = ImageDesk(self, self, imaging, refresh) if imaging else None
-        self._dashboard = Dashboard(read_only=read_only or service.config.read_only)
         self._rights_asked = False
+        registry = keyed(service.config)
+        self._dashboard = Dashboard(registry, read_only=read_only or service.config.read_only)
         self._poller = Poller(service, on_snapshot=self._on_snapshot, on_failure=self._on_failure)
+        self._link = LinkWatch(service, clock, fail=self._on_no_link, back=self._poller.refresh)
 
     def get_default_screen(self) -> Screen[None]:
         """The dashboard lies under everything."""
@@ -79,34 +111,46 @@ class VizdashApp(App[None]):
         self.run_worker(self._poller.run(), name="poller", group="poller")
         self.run_worker(self._ask_rights(), name="rights", group="reads", exit_on_error=False)
         self.set_interval(1, self.tick)
+        self.set_interval(_CONFIG_S, self._look_at_config)
+        self._entitle()
 
     async def on_unmount(self) -> None:
-        """However vizdash ends, its routes end with it."""
-        await self._desktops.close()
+        """However vizdash ends, its routes end with it, unless somebody takes them over."""
+        self._write(window_title("") if self._service.config.ui.title else "")
+        if not self.return_value:
+            await self._desktops.close()
 
     # ------------------------------------------------------------------ down
 
     def _on_snapshot(self, snapshot: Snapshot) -> None:
         for notice in self._board.take(snapshot, self._clock()):
             self._tell(notice)
+        self._dashboard.history = self._service.history.since(self._clock() - _HOUR_S)
+        self._entitle()
         self._show()
         if self._images is not None and snapshot.places and not self._rights_asked:
             self._rights_asked = True
             asking = self._ask_image_rights(self._images, snapshot.matrix)
             self.run_worker(asking, name="image-rights", group="reads", exit_on_error=False)
+        if self._desktops.held:
+            live = {s.job_id for s in snapshot.sessions if s.live}
+            self.run_worker(self._desktops.prune(live), name="prune", group="routes")
 
     def _on_failure(self, line: str) -> None:
+        if not self._link.down:
+            self._on_no_link(line)
+
+    def _on_no_link(self, line: str) -> None:
         self._board.fail(line)
         self._show()
 
     def _show(self) -> None:
-        if self._dashboard.is_mounted:
-            self._dashboard.show(self._board, self._board.now(self._clock()))
+        self._dashboard.show(self._board, self._board.now(self._clock()))
 
     def tick(self) -> None:
         """A second went by: ages and countdowns move."""
-        if self._dashboard.is_mounted:
-            self._dashboard.tick(self._board.now(self._clock()))
+        self._link.tick()
+        self._dashboard.tick(self._board.now(self._clock()))
 
     async def _ask_rights(self) -> None:
         self._dashboard.admin = (await self._service.info()).admin
@@ -114,7 +158,13 @@ class VizdashApp(App[None]):
     def _tell(self, notice: Notice) -> None:
         session = notice.session
         if notice.kind == "ready":
-            self.news(f"{session.app} is ready on {session.node} — press o to open it")
+            text = f"{session.app} is ready on {session.node}"
+            self.news(f"{text} — press o to open it")
+            self._signal(text)
+        elif notice.kind == "limit":
+            text = f"{session.app} on {session.node} reaches its time limit soon"
+            self.warn(f"{text} — press w for the choices")
+            self._signal(text)
         elif session.result == "failed":
             step = f" at step {session.step}" if session.step else ""
             self.trouble(f"{session.app} failed{step}: {session.error} (press l for its log)")
@@ -123,32 +173,95 @@ class VizdashApp(App[None]):
         """One line that goes away by itself."""
         self.notify(escape_control(text), timeout=_NEWS_S, markup=False)
 
+    def warn(self, text: str) -> None:
+        """One line to act upon."""
+        self.notify(escape_control(text), severity="warning", timeout=_ERROR_S, markup=False)
+
     def trouble(self, text: str) -> None:
         """One line that names cause and mend."""
         self.notify(escape_control(text), severity="error", timeout=_ERROR_S, markup=False)
+
+    # ------------------------------------------------------------------ the terminal
+
+    def _write(self, sequence: str) -> None:
+        """To the terminal itself, past the screen."""
+        if sequence and self._driver is not None:
+            self._driver.write(sequence)
+
+    def _signal(self, text: str) -> None:
+        """For a person who looks elsewhere."""
+        wanted = self._service.config.ui
+        self._write(
+            (BELL if wanted.bell else "") + (notification("vizdash", text) if wanted.notify else "")
+        )
+
+    def _entitle(self) -> None:
+        """The window's title: the cluster, and how many desktops are ready."""
+        snapshot = self._board.snapshot
+        ready = sum(s.mine and s.state is SessionState.READY for s in self._sessions())
+        title = "vizdash" + (f" {snapshot.cluster}" if snapshot else "")
+        title += f": {ready} ready" if ready else ""
+        if title != self._entitled and self._service.config.ui.title:
+            self._entitled = title
+            self._write(window_title(title))
+
+    def _sessions(self) -> tuple[Session, ...]:
+        return self._board.snapshot.sessions if self._board.snapshot else ()
+
+    # ------------------------------------------------------------------ the config
+
+    def _look_at_config(self) -> None:
+        look: Callable[[], Awaitable[None]] = self._take_config
+        self.run_worker(look, name="config", group="config", exclusive=True)
+
+    async def _take_config(self) -> None:
+        """Take a changed config over; a wrong one is told, and the old one stays."""
+        try:
+            config = await asyncio.to_thread(self._reload)
+            if config is None:
+                return
+            registry = keyed(config)
+        except VizdashError as e:
+            self.trouble(f"the config stays as it was: {e.line}")
+            return
+        self._service.config = config
+        self._dashboard.read_only = self._forced_read_only or config.read_only
+        self._dashboard.use(registry)
+        self.theme = THEMES[config.ui.theme].name
+        self._show()
+        self.news("the changed config is in force")
+
+    def _next_theme(self) -> None:
+        names = list(THEMES)
+        at = [THEMES[name].name for name in names].index(self.theme)
+        name = names[(at + 1) % len(names)]
+        self.theme = THEMES[name].name
+        self.news(f"theme {name} (to keep it: ui: {{theme: {name}}} in the config)")
 
     # ------------------------------------------------------------------ up
 
     @on(Dashboard.Wanted)
     async def _wanted(self, event: Dashboard.Wanted) -> None:
-        session = event.context.session
-        match event.action_id, session:
-            case "start", _:
-                self._want_start(event.context)
-            case "open", Session():
-                self._want_open(session)
-            case "stop", Session():
-                self._want_stop(session)
-            case "logs", Session():
-                self.push_screen(LogScreen(self._service, session, find=self._board.find))
-            case ("deploy" | "rollback" | "matrix") as action_id, _:
-                self._want_images(action_id, event.context)
-            case "refresh", _:
-                self._poller.refresh()
-            case "help", _:
-                self.push_screen(HelpScreen())
-            case "quit", _:
+        context = event.context
+        if context.session is not None and self._want_of(event.action_id, context.session):
+            return
+        match event.action_id:
+            case "start":
+                self._want_start(context)
+            case "stop":
+                self._want_stop(stoppable(context))
+            case "deadline":
+                self._want_time(context)
+            case "copy":
+                self._want_copy()
+            case "theme":
+                self._next_theme()
+            case "deploy" | "rollback" | "matrix":
+                self._want_images(event.action_id, context)
+            case "quit":
                 await self.action_quit()
+            case _ if not self.want_away(event.action_id):
+                self._want_screen(event.action_id, context)
 
     def _want_images(self, action_id: str, context: Context) -> None:
         if self._images is not None:
@@ -163,10 +276,72 @@ class VizdashApp(App[None]):
     async def _ask_image_rights(self, desk: ImageDesk, matrix: Matrix) -> None:
         self._dashboard.image_rights = await desk.rights(matrix)
 
-    def _want_start(self, context: Context) -> None:
+    def _want_of(self, action_id: str, session: Session) -> bool:
+        """What is done to one session; whether it was one of these."""
+        match action_id:
+            case "open":
+                self._want_open(session)
+            case "logs":
+                self.push_screen(LogScreen(self._service, session, find=self._board.find))
+            case "again":
+                self._want_again(session)
+            case _:
+                return False
+        return True
+
+    def _want_screen(self, action_id: str, context: Context) -> None:
+        match action_id:
+            case "help":
+                self.push_screen(HelpScreen(self._dashboard.registry, context))
+            case "history":
+                self.push_screen(HistoryScreen(self._service.history.since, self._clock()))
+            case "commands":
+                self.push_screen(CommandsScreen(lambda: self._service.ran))
+
+    def _want_start(self, context: Context, first: SessionRequest | None = None) -> None:
         node = context.node.name if context.node else ""
         nodes = context.snapshot.nodes if context.snapshot else ()
-        self.push_screen(StartScreen(self._service, self._start, nodes=nodes, node=node))
+        form = StartScreen(self._service, self._start, nodes=nodes, node=node, first=first)
+        self.push_screen(form)
+
+    def _want_again(self, session: Session) -> None:
+        request = SessionRequest(session.app, session.resources, partition=session.partition)
+        self._want_start(Context(snapshot=self._board.snapshot), request)
+
+    def _want_time(self, context: Context) -> None:
+        session = timed(context)
+        if session is None:
+            return
+
+        def chosen(choice: Choice | None) -> None:
+            self._board.let_be(session)
+            if choice == "again":
+                self._want_again(session)
+            elif choice == "request":
+                cluster = context.snapshot.cluster if context.snapshot else ""
+                self.copy_to_clipboard(request_text(session, cluster))
+                self.news(
+                    "the request is copied, if your terminal allows it: paste it to your operators"
+                )
+            self._show()
+
+        self.push_screen(DeadlineScreen(session, self._board.now(self._clock())), chosen)
+
+    def _want_copy(self) -> None:
+        """Cells of the row under the cursor, and the address of an opened desktop first."""
+        pane = self._dashboard.pane
+        if pane.row is None:
+            self.warn("Copy: there is no row")
+            return
+        cells = pane.cells(pane.row)
+        if isinstance(pane.row, Session) and (route := self._desktops.route(pane.row)):
+            cells.insert(0, ("ADDRESS", route.url))
+
+        def copied(what: tuple[str, str] | None) -> None:
+            if what is not None:
+                self.news(f"{what[0].lower()} is copied, if your terminal allows it")
+
+        self.push_screen(CopyScreen(cells), copied)
 
     async def _start(self, request: SessionRequest) -> Session:
         """Start it, show it at once and ask the cluster again. Raises VizdashError."""
@@ -178,13 +353,17 @@ class VizdashApp(App[None]):
         self.news(f"{session.app} is on its way as job {session.job_id}")
         return session
 
-    def _want_stop(self, session: Session) -> None:
+    def _want_stop(self, sessions: tuple[Session, ...]) -> None:
         def answered(yes: bool | None) -> None:
             if yes:
-                self.run_worker(self._stop(session), name="stop", group="writes")
+                self._dashboard.sessions.unmark()
+                for session in sessions:
+                    self.run_worker(self._stop(session), name="stop", group="writes")
 
         now = self._board.now(self._clock())
-        self.push_screen(Confirm(stopping(session, now)), answered)
+        one = len(sessions) == 1
+        asked = stopping(sessions[0], now) if one else stopping_many(sessions, now)
+        self.push_screen(Confirm(asked), answered)
 
     async def _stop(self, session: Session) -> None:
         try:
@@ -235,11 +414,15 @@ class VizdashApp(App[None]):
             self.trouble(f"{where}: {cause} (press o to open it again)")
             self._poller.refresh()
 
+    def action_command_palette(self) -> None:
+        """The palette acts on the dashboard: elsewhere its actions have nothing to act on."""
+        if self.screen is self._dashboard:
+            super().action_command_palette()
+
     async def action_quit(self) -> None:
-        """Leave at once, or ask when desktops would go dark."""
-        busy = self._images is not None and self._images.busy
-        if not self._desktops.held and not busy:
-            self.exit()
+        """Leave, having named what goes dark, and what is broken off."""
+        if self._images is None or not self._images.busy:
+            await super().action_quit()
             return
 
         def answered(yes: bool | None) -> None:
@@ -247,4 +430,4 @@ class VizdashApp(App[None]):
                 self.exit()
 
         if not isinstance(self.screen, Confirm):
-            self.push_screen(Confirm(quitting(self._desktops.held, changing=busy)), answered)
+            self.push_screen(Confirm(quitting(self._desktops.held, changing=True)), answered)

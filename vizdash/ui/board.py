@@ -1,8 +1,7 @@
-"""What the dashboard knows: the last snapshot, what was done since, and how the load went."""
+"""What the dashboard knows: the last snapshot, and what was done since."""
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,15 +11,15 @@ from vizdash.ui.widgets.table import Now
 #: Seconds for which a session that was started here is shown although a snapshot, asked for
 #: before it was there, does not know it; and as ending after it was stopped here.
 _PATIENCE_S = 20.0
-#: Snapshots whose load is remembered.
-_HISTORY = 120
+#: Seconds before its time limit at which a session of one's own is warned of.
+WARN_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
     """Something to tell at once."""
 
-    kind: Literal["ready", "ended"]
+    kind: Literal["ready", "ended", "limit"]
     session: Session
 
 
@@ -30,10 +29,11 @@ class Board:
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
         self.failure = ""
-        self.history: deque[float] = deque(maxlen=_HISTORY)
         self._started: dict[str, tuple[Session, float]] = {}
         self._stopped: dict[str, float] = {}
         self._awaited: set[str] = set()
+        self._warned: set[str] = set()
+        self._let_be: set[str] = set()
 
     def now(self, at: float) -> Now:
         """The moment ``at``, with the age of the data."""
@@ -50,9 +50,7 @@ class Board:
         }
         self._stopped = {j: t for j, t in self._stopped.items() if at - t < _PATIENCE_S}
         self.snapshot = self._laid_over(snapshot)
-        load = snapshot.capacity
-        self.history.append(load.cores_alloc / load.cores if load.cores else 0.0)
-        return self._notices(snapshot)
+        return [*self._notices(snapshot), *self._limits(snapshot)]
 
     def fail(self, line: str) -> None:
         """The cluster did not answer: the last snapshot stays."""
@@ -71,6 +69,22 @@ class Board:
         self._awaited.discard(session.job_id)
         if self.snapshot:
             self.snapshot = self._laid_over(self.snapshot)
+
+    def urgent(self, now: Now) -> Session | None:
+        """The session of one's own that reaches its time limit next, if soon; those that the
+        person lets be are left out.
+        """
+        ending = [s for s in _ending(self.snapshot, now) if s.job_id not in self._let_be]
+        return min(ending, key=lambda s: s.time_left_s or 0, default=None)
+
+    def let_be(self, session: Session) -> None:
+        """Do not speak of this one's time limit again."""
+        self._let_be.add(session.job_id)
+
+    def _limits(self, snapshot: Snapshot) -> list[Notice]:
+        ending = [s for s in _ending(snapshot, Now()) if s.job_id not in self._warned]
+        self._warned |= {s.job_id for s in ending}
+        return [Notice("limit", session) for session in ending]
 
     def find(self, job_id: str) -> Session | None:
         """The session of a job, as last seen."""
@@ -99,3 +113,17 @@ class Board:
                 told.append(Notice("ended", session))
         self._awaited -= {notice.session.job_id for notice in told}
         return told
+
+
+def _ending(snapshot: Snapshot | None, now: Now) -> list[Session]:
+    """Ready sessions of one's own whose time is nearly up. One that began with little time is
+    not warned of before half of it is gone.
+    """
+    found = []
+    for session in snapshot.sessions if snapshot else ():
+        if session.mine and session.state is SessionState.READY and session.time_left_s is not None:
+            limit = session.resources.time_s
+            soon = min(WARN_S, limit / 2) if limit else WARN_S
+            if session.time_left_s - now.age_s < soon:
+                found.append(session)
+    return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vizdash.model import Node, Session
+from vizdash.model import Node, Session, SessionState
 from vizdash.ui import words
-from vizdash.ui.format import bar, escape_control, gib, size, width
+from vizdash.ui.format import bar, escape_control, gib, natural, size, width
 from vizdash.ui.theme import Line, Span, Tone, line
 from vizdash.ui.widgets.table import Column, Now
 
@@ -61,13 +61,40 @@ def _shown(text: str) -> int:
 
 
 NODES: tuple[Column[Node], ...] = (
-    Column("NODE", _name, 8, 24, measure=lambda n: _shown(n.name)),
-    Column("STATE", _node_state, 9, 18, measure=lambda n: _shown(words.node_state(n).text)),
-    Column("  CORES", _cores, 7, 18, rank=1),
-    Column(" MEM GiB", _memory, 9, 20, rank=2),
-    Column("GPU", _gpus, 3, 5, rank=3, right=True, measure=lambda n: _shown(gpus(n))),
-    Column("LOAD", _load, 4, 5, rank=5, right=True),
-    Column("REASON", _reason, 8, 40, rank=4, grows=1, measure=lambda n: _shown(n.reason)),
+    Column("NODE", _name, 8, 24, measure=lambda n: _shown(n.name), sort=lambda n: natural(n.name)),
+    Column(
+        "STATE",
+        _node_state,
+        9,
+        18,
+        measure=lambda n: _shown(words.node_state(n).text),
+        sort=lambda n: (n.usable, n.state_words),
+    ),
+    Column("  CORES", _cores, 7, 18, rank=1, sort=lambda n: n.cores_free),
+    Column(" MEM GiB", _memory, 9, 20, rank=2, sort=lambda n: n.memory_free_mib),
+    Column(
+        "GPU",
+        _gpus,
+        3,
+        5,
+        rank=3,
+        right=True,
+        sparse=True,
+        measure=lambda n: _shown(gpus(n)),
+        sort=lambda n: n.gpus_free,
+    ),
+    Column("LOAD", _load, 4, 5, rank=5, right=True, sort=lambda n: n.os_load or 0.0),
+    Column(
+        "REASON",
+        _reason,
+        12,
+        40,
+        rank=4,
+        grows=1,
+        sparse=True,
+        measure=lambda n: _shown(n.reason),
+        sort=lambda n: n.reason,
+    ),
 )
 
 
@@ -121,24 +148,73 @@ def _note(session: Session, now: Now, cells: int) -> Line:
 
 _STILL = Now()
 
+_ORDER = {state: n for n, state in enumerate(SessionState)}
+
+
+def _left_key(session: Session) -> float:
+    return float("inf") if session.time_left_s is None else session.time_left_s
+
+
 SESSIONS: tuple[Column[Session], ...] = (
-    Column("STATE", _session_state, 11, 11, ticks=True),
-    Column("APP", _app, 8, 16, measure=lambda s: _shown(s.app)),
-    Column("NODE", _node, 6, 16, rank=1, measure=lambda s: _shown(s.node)),
-    Column("LEFT", _left, 8, 10, rank=1, right=True, ticks=True),
-    Column("OWNER", _user, 5, 12, rank=2, measure=lambda s: 3 if s.mine else _shown(s.user)),
-    Column("SIZE", _size, 6, 14, rank=4, measure=lambda s: len(resources_short(s))),
-    Column("VERSION", _version, 7, 12, rank=6, measure=lambda s: _shown(s.image_version)),
-    Column("JOB", _job, 3, 9, rank=7, measure=lambda s: _shown(s.job_id)),
+    Column("STATE", _session_state, 11, 11, ticks=True, sort=lambda s: (_ORDER[s.state], s.result)),
+    Column("APP", _app, 8, 16, measure=lambda s: _shown(s.app), sort=lambda s: s.app),
+    Column(
+        "NODE",
+        _node,
+        6,
+        20,
+        rank=1,
+        measure=lambda s: _shown(s.node),
+        sort=lambda s: natural(s.node),
+    ),
+    Column("LEFT", _left, 8, 10, rank=1, right=True, ticks=True, sort=_left_key),
+    Column(
+        "OWNER",
+        _user,
+        5,
+        12,
+        rank=2,
+        measure=lambda s: 3 if s.mine else _shown(s.user),
+        sort=lambda s: (not s.mine, s.user),
+    ),
+    Column(
+        "SIZE",
+        _size,
+        6,
+        14,
+        rank=4,
+        measure=lambda s: len(resources_short(s)),
+        sort=lambda s: (s.resources.cores, s.resources.memory_mib, s.resources.gpus),
+    ),
+    Column(
+        "VERSION",
+        _version,
+        7,
+        12,
+        rank=6,
+        sparse=True,
+        measure=lambda s: _shown(s.image_version),
+        sort=lambda s: natural(s.image_version),
+    ),
+    Column(
+        "JOB",
+        _job,
+        3,
+        9,
+        rank=7,
+        measure=lambda s: _shown(s.job_id),
+        sort=lambda s: natural(s.job_id),
+    ),
     Column(
         "NOTE",
         _note,
-        12,
+        18,
         60,
         rank=3,
         grows=1,
         ticks=True,
         measure=lambda s: _shown(words.note(s, _STILL).text),
+        sort=lambda s: words.note(s, _STILL).text,
     ),
 )
 
@@ -168,10 +244,41 @@ def _image_path(row: words.ImageRow, now: Now, cells: int) -> Line:
 
 
 IMAGES: tuple[Column[words.ImageRow], ...] = (
-    Column("APP", _image_app, 8, 16, measure=lambda r: _shown(r.app)),
-    Column("VERSION", _image_version, 7, 14, measure=lambda r: _shown(r.version or "unversioned")),
-    Column("CURRENT", _image_current, 9, 22, measure=lambda r: len(words.current(r).text)),
-    Column("SIZE", _image_size, 8, 8, rank=2, right=True),
-    Column("ON", _image_place, 8, 30, rank=1, measure=lambda r: _shown(r.place)),
-    Column("PATH", _image_path, 12, 80, rank=3, grows=1, measure=lambda r: _shown(r.path)),
+    Column("APP", _image_app, 8, 16, measure=lambda r: _shown(r.app), sort=lambda r: r.app),
+    Column(
+        "VERSION",
+        _image_version,
+        7,
+        14,
+        measure=lambda r: _shown(r.version or "unversioned"),
+        sort=lambda r: natural(r.version),
+    ),
+    Column(
+        "CURRENT",
+        _image_current,
+        9,
+        22,
+        measure=lambda r: len(words.current(r).text),
+        sort=lambda r: -len(r.current_on),
+    ),
+    Column("SIZE", _image_size, 8, 8, rank=2, right=True, sort=lambda r: r.size_bytes),
+    Column(
+        "ON",
+        _image_place,
+        8,
+        30,
+        rank=1,
+        measure=lambda r: _shown(r.place),
+        sort=lambda r: (len(r.nodes), r.place),
+    ),
+    Column(
+        "PATH",
+        _image_path,
+        12,
+        80,
+        rank=3,
+        grows=1,
+        measure=lambda r: _shown(r.path),
+        sort=lambda r: r.path,
+    ),
 )

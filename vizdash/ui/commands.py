@@ -1,37 +1,41 @@
-"""The palette: the registry's actions that can be done now."""
+"""The palette: every action of the registry, and why one can't be done now."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.markup import escape
 from textual.types import IgnoreReturnCallbackType
 
-from vizdash.actions import REGISTRY, Action
+from vizdash.actions import Action
+from vizdash.ui.format import escape_control
 from vizdash.ui.screens.dashboard import Dashboard
 
 
 class Actions(Provider):
-    """Offers what the footer offers, and the panes."""
+    """Those that can be done now first; choosing another one says why it can't."""
 
-    def _enabled(self) -> Iterator[tuple[Action, IgnoreReturnCallbackType]]:
+    def _offers(self) -> Iterator[tuple[Action, str, IgnoreReturnCallbackType]]:
         screen = self.screen
         if not isinstance(screen, Dashboard):
             return
         context = screen.context()
-        for action in REGISTRY:
-            if not action.reason(context):
-                yield action, lambda chosen=action.id: screen.action_want(chosen)
+        reasons = {action.id: action.reason(context) for action in screen.registry}
+        for action in sorted(screen.registry, key=lambda action: bool(reasons[action.id])):
+            why = escape(escape_control(reasons[action.id]))
+            text = f"not now: {why}" if why else action.help
+            yield action, text, lambda chosen=action.id: screen.action_want(chosen)
 
     async def discover(self) -> Hits:
         """All of them, before anything is typed."""
-        for action, run in self._enabled():
-            yield DiscoveryHit(action.title, run, help=action.help)
+        for action, text, run in self._offers():
+            yield DiscoveryHit(action.title, run, help=text)
 
     async def search(self, query: str) -> Hits:
         """Those that match."""
         matcher = self.matcher(query)
-        for action, run in self._enabled():
+        for action, text, run in self._offers():
             score = max(matcher.match(action.title), matcher.match(action.help) * 0.8)
             if score > 0:
-                yield Hit(score, matcher.highlight(action.title), run, help=action.help)
+                yield Hit(score, matcher.highlight(action.title), run, help=text)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from vizdash.model import Session
 from vizdash.service import Service
 from vizdash.sessions.routes import Route
+from vizdash.ui.screens.tunnels import Tunnel
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Desktops:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._routes: dict[str, Route] = {}
+        self._sessions: dict[str, Session] = {}
         self._opening: set[str] = set()
 
     @property
@@ -33,9 +36,37 @@ class Desktops:
         """Desktops whose browser tab would go dark when vizdash ends."""
         return sum(route.kind != "direct" for route in self._routes.values())
 
+    @property
+    def tunnels(self) -> tuple[Tunnel, ...]:
+        """Every way that is open."""
+        return tuple(
+            Tunnel(job_id, self._sessions[job_id].app, self._sessions[job_id].node, route.end)
+            for job_id, route in self._routes.items()
+        )
+
+    @property
+    def routes(self) -> dict[str, Route]:
+        """The ways by job id, for who takes them over."""
+        return dict(self._routes)
+
+    async def drop(self, job_id: str) -> None:
+        """Close one; its session goes on."""
+        route = self._routes.pop(job_id, None)
+        if route is not None:
+            await route.close()
+
+    async def prune(self, live: Collection[str]) -> None:
+        """Close those whose job is over."""
+        for job_id in [job_id for job_id in self._routes if job_id not in live]:
+            await self.drop(job_id)
+
     def opening(self, session: Session) -> bool:
         """Whether its way is being made."""
         return session.job_id in self._opening
+
+    def route(self, session: Session) -> Route | None:
+        """The way to it, if it is open."""
+        return self._routes.get(session.job_id)
 
     async def open(self, session: Session) -> Opened:
         """The way to ``session``, a new one or the one that is there, and a browser on it.
@@ -49,6 +80,7 @@ class Desktops:
             if route is None:
                 route, shown = await self._service.open_desktop(session)
                 self._routes[session.job_id] = route
+                self._sessions[session.job_id] = session
             else:
                 shown = await self._service.show(route)
             return Opened(session, route, shown, new)

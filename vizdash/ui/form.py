@@ -11,6 +11,8 @@ from vizdash.model import Resources, SessionRequest
 from vizdash.ui.format import duration_input, memory_input
 from vizdash.units import parse_duration, parse_memory
 
+#: Stands before the names of saved sizes.
+SAVED = "★ "
 #: The chip for a size that is no preset.
 OWN = "own size"
 #: Fields that few need.
@@ -35,6 +37,7 @@ class Form:
     texts: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
     extra: tuple[str, ...] = ()
+    saved: Mapping[str, SessionRequest] = field(default_factory=dict)
 
     @classmethod
     def of_app(cls, app: App) -> Form:
@@ -48,14 +51,33 @@ class Form:
         texts |= {"node": request.node, "geometry": request.geometry or app.geometry}
         return cls(app, texts, request.image, request.extra)
 
-    def sized(self, resources: Resources) -> Form:
-        """Of another size."""
-        return replace(self, texts={**self.texts, **_sizes(resources)})
+    def sizes(self) -> list[str]:
+        """What can be chosen: the saved ones, the app's, and one's own."""
+        return [*(SAVED + name for name in self.saved), *presets(self.app), OWN]
+
+    def chosen(self, size: str) -> Form:
+        """Of another size. A saved one brings everything that was saved with it."""
+        if size.startswith(SAVED) and size.removeprefix(SAVED) in self.saved:
+            form = Form.of_request(self.app, self.saved[size.removeprefix(SAVED)])
+            return replace(form, saved=self.saved)
+        texts = {**self.texts, **_sizes(presets(self.app)[size])}
+        return replace(self, texts=texts)
 
     def preset(self) -> str:
-        """The preset that the sizes are, or OWN."""
+        """The size that the texts are, or OWN."""
+        if name := self.saved_name():
+            return SAVED + name
         sizes = {name: self.texts.get(name, "") for name in SIZES}
         return next((n for n, r in presets(self.app).items() if _sizes(r) == sizes), OWN)
+
+    def saved_name(self) -> str:
+        """The saved size that the texts are; empty for none."""
+        now = {name: text.strip() for name, text in self.texts.items() if text.strip()}
+        for name, request in self.saved.items():
+            texts = Form.of_request(self.app, request).texts
+            if {key: text for key, text in texts.items() if text} == now:
+                return name
+        return ""
 
     def request(self) -> SessionRequest:
         """Raises FormError, naming the field, when a text can't be understood."""

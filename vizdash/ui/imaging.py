@@ -37,7 +37,7 @@ class ImageDesk:
     """One change at a time. ``refresh`` asks for a new snapshot."""
 
     def __init__(
-        self, app: App[None], teller: Teller, imaging: Imaging, refresh: Callable[[], None]
+        self, app: App[str], teller: Teller, imaging: Imaging, refresh: Callable[[], None]
     ) -> None:
         self._app = app
         self._teller = teller

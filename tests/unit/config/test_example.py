@@ -30,12 +30,12 @@ def pattern(key: str) -> str:
     words = key.split(".")
     if words[0] in {"clusters", "apps"}:
         words[1] = "*"
-    if "presets" in words or "environment" in words or "arguments" in words:
+    if NAMED.intersection(words):
         words[next(i for i, w in enumerate(words) if w in NAMED) + 1] = "*"
     return ".".join(words)
 
 
-NAMED = {"presets", "environment", "arguments"}
+NAMED = {"presets", "environment", "arguments", "keys"}
 
 
 def test_it_loads(uncommented: Path) -> None:

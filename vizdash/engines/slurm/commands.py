@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 
+from vizdash.engines.slurm.environ import SACCT, SBATCH, SCANCEL, SCONTROL, SQUEUE, SRUN, env
 from vizdash.errors import NotFound
 from vizdash.model import JobRequest
 from vizdash.transport import Command
@@ -70,171 +72,8 @@ WRITE_TIMEOUT_S = 60.0
 #: Seconds before the limit at which the batch shell gets SIGUSR1.
 WARN_S = 300
 
-_SQUEUE = [
-    "SLURM_BITSTR_LEN",
-    "SLURM_CLUSTERS",
-    "SQUEUE_ACCOUNT",
-    "SQUEUE_ALL",
-    "SQUEUE_ARRAY",
-    "SQUEUE_ARRAY_UNIQUE",
-    "SQUEUE_FEDERATION",
-    "SQUEUE_FORMAT",
-    "SQUEUE_FORMAT2",
-    "SQUEUE_LICENSES",
-    "SQUEUE_LOCAL",
-    "SQUEUE_NAMES",
-    "SQUEUE_PARTITION",
-    "SQUEUE_PRIORITY",
-    "SQUEUE_QOS",
-    "SQUEUE_SIB",
-    "SQUEUE_SIBLING",
-    "SQUEUE_SORT",
-    "SQUEUE_STATES",
-    "SQUEUE_USERS",
-]
-
-_SCONTROL = [
-    "SLURM_BITSTR_LEN",
-    "SLURM_CLUSTERS",
-    "SLURM_TIME_FORMAT",
-    "SCONTROL_ALL",
-    "SCONTROL_FEDERATION",
-    "SCONTROL_FUTURE",
-    "SCONTROL_LOCAL",
-    "SCONTROL_SIB",
-    "SCONTROL_SIBLING",
-]
-
-_SCANCEL = [
-    "SLURM_CLUSTERS",
-    "SCANCEL_ACCOUNT",
-    "SCANCEL_BATCH",
-    "SCANCEL_CRON",
-    "SCANCEL_CTLD",
-    "SCANCEL_FULL",
-    "SCANCEL_HURRY",
-    "SCANCEL_INTERACTIVE",
-    "SCANCEL_NAME",
-    "SCANCEL_PARTITION",
-    "SCANCEL_QOS",
-    "SCANCEL_STATE",
-    "SCANCEL_USER",
-    "SCANCEL_VERBOSE",
-    "SCANCEL_WCKEY",
-]
-
-_SACCT = [
-    "SLURM_BITSTR_LEN",
-    "SACCT_FEDERATION",
-    "SACCT_FORMAT",
-    "SACCT_LOCAL",
-]
-
-# The SLURM_* ones are set inside a job: vizdash may itself run in one.
-_SBATCH = [
-    "SBATCH_ACCTG_FREQ",
-    "SBATCH_ARRAY_INX",
-    "SBATCH_BATCH",
-    "SBATCH_BURST_BUFFER",
-    "SBATCH_CLUSTERS",
-    "SBATCH_CLUSTER_CONSTRAINT",
-    "SBATCH_CONSOLIDATE_SEGMENTS",
-    "SBATCH_CONSTRAINT",
-    "SBATCH_CONTAINER",
-    "SBATCH_CONTAINER_ID",
-    "SBATCH_CONTAINER_TYPE",
-    "SBATCH_CORE_SPEC",
-    "SBATCH_CPUS_PER_GPU",
-    "SBATCH_CPU_FREQ_REQ",
-    "SBATCH_DEBUG",
-    "SBATCH_DELAY_BOOT",
-    "SBATCH_DISTRIBUTION",
-    "SBATCH_ERROR",
-    "SBATCH_EXCLUSIVE",
-    "SBATCH_EXPORT",
-    "SBATCH_GET_USER_ENV",
-    "SBATCH_GPUS",
-    "SBATCH_GPUS_PER_NODE",
-    "SBATCH_GPUS_PER_SOCKET",
-    "SBATCH_GPUS_PER_TASK",
-    "SBATCH_GPU_BIND",
-    "SBATCH_GPU_FREQ",
-    "SBATCH_GRES",
-    "SBATCH_GRES_FLAGS",
-    "SBATCH_HINT",
-    "SBATCH_IGNORE_PBS",
-    "SBATCH_INPUT",
-    "SBATCH_JOB_NAME",
-    "SBATCH_MEM_BIND",
-    "SBATCH_MEM_PER_CPU",
-    "SBATCH_MEM_PER_GPU",
-    "SBATCH_MEM_PER_NODE",
-    "SBATCH_NETWORK",
-    "SBATCH_NO_KILL",
-    "SBATCH_NO_REQUEUE",
-    "SBATCH_OPEN_MODE",
-    "SBATCH_OUTPUT",
-    "SBATCH_OVERCOMMIT",
-    "SBATCH_PARTITION",
-    "SBATCH_POWER",
-    "SBATCH_PROFILE",
-    "SBATCH_REQUEUE",
-    "SBATCH_REQ_SWITCH",
-    "SBATCH_RESERVATION",
-    "SBATCH_SEGMENT_SIZE",
-    "SBATCH_SIGNAL",
-    "SBATCH_SPREAD_JOB",
-    "SBATCH_SPREAD_SEGMENTS",
-    "SBATCH_THREADS_PER_CORE",
-    "SBATCH_THREAD_SPEC",
-    "SBATCH_TIMELIMIT",
-    "SBATCH_TRES_BIND",
-    "SBATCH_TRES_PER_TASK",
-    "SBATCH_USE_MIN_NODES",
-    "SBATCH_WAIT",
-    "SBATCH_WAIT4SWITCH",
-    "SBATCH_WAIT_ALL_NODES",
-    "SLURM_ACCTG_FREQ",
-    "SLURM_ARBITRARY_NODELIST",
-    "SLURM_CLUSTERS",
-    "SLURM_CONTAINER",
-    "SLURM_CONTAINER_ID",
-    "SLURM_CONTAINER_TYPE",
-    "SLURM_CPUS_PER_TASK",
-    "SLURM_CPU_FREQ_REQ",
-    "SLURM_DISTRIBUTION",
-    "SLURM_EXIT_ERROR",
-    "SLURM_EXPORT_ENV",
-    "SLURM_GET_USER_ENV",
-    "SLURM_HINT",
-    "SLURM_HOSTFILE",
-    "SLURM_JOB_DEPENDENCY",
-    "SLURM_JOB_NAME",
-    "SLURM_MEM_BIND",
-    "SLURM_MEM_PER_CPU",
-    "SLURM_MEM_PER_GPU",
-    "SLURM_MEM_PER_NODE",
-    "SLURM_NPROCS",
-    "SLURM_NTASKS",
-    "SLURM_NTASKS_PER_CORE",
-    "SLURM_NTASKS_PER_GPU",
-    "SLURM_NTASKS_PER_NODE",
-    "SLURM_NTASKS_PER_SOCKET",
-    "SLURM_OPEN_MODE",
-    "SLURM_PROFILE",
-    "SLURM_STEPMGR",
-    "SLURM_THREADS_PER_CORE",
-    "SLURM_TRES_PER_TASK",
-]
-
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _JOB_ID = re.compile(r"[0-9]+(?:[_+][0-9\[\],%:-]+)?\Z")
-
-
-def _env(unset: list[str], *assign: str) -> tuple[str, ...]:
-    """The env(1) prefix: English messages, ``unset`` gone, ``assign`` set."""
-    gone = (part for name in unset for part in ("-u", name))
-    return ("env", *gone, "LC_ALL=C", *assign)
 
 
 def new_nonce() -> str:
@@ -259,7 +98,7 @@ def squeue(nonce: str, *, user: str | None = None, job_id: str = "") -> Command:
     Times come as seconds since the epoch, memory in MiB (``--noconvert``).
     """
     form = field_mark(nonce).join(f"%{letter}" for letter in JOB_FIELDS) + record_mark(nonce)
-    argv = [*_env(_SQUEUE, "SLURM_TIME_FORMAT=%s"), "squeue"]
+    argv = [*env(SQUEUE, "SLURM_TIME_FORMAT=%s"), "squeue"]
     argv += ["--noheader", "--all", "--local", "--states=all", "--noconvert", f"--format={form}"]
     if user is not None:
         argv.append(f"--user={user}")
@@ -297,7 +136,7 @@ def show_user(user: str) -> Command:
 
 
 def _scontrol(*arguments: str) -> Command:
-    return Command((*_env(_SCONTROL), "scontrol", *arguments), timeout_s=QUERY_TIMEOUT_S)
+    return Command((*env(SCONTROL), "scontrol", *arguments), timeout_s=QUERY_TIMEOUT_S)
 
 
 def sacct(nonce: str, *, since_s: int, user: str | None = None) -> Command:
@@ -306,7 +145,7 @@ def sacct(nonce: str, *, since_s: int, user: str | None = None) -> Command:
 
     Fields are told apart by ``nonce``; times come as seconds since the epoch, memory in MiB.
     """
-    argv = [*_env(_SACCT, "SLURM_TIME_FORMAT=%s"), "sacct", "--noheader", "--parsable2"]
+    argv = [*env(SACCT, "SLURM_TIME_FORMAT=%s"), "sacct", "--noheader", "--parsable2"]
     argv += [f"--delimiter={field_mark(nonce)}", "--allocations", "--noconvert"]
     argv += [f"--starttime=now-{since_s}", "--endtime=now", f"--format={','.join(HISTORY_FIELDS)}"]
     argv.append("--allusers" if user is None else f"--user={user}")
@@ -334,13 +173,13 @@ def set_comment(job_id: str, comment: str) -> Command:
 
 
 def _update(*assignments: str) -> Command:
-    argv = (*_env(_SCONTROL), "scontrol", "update", *assignments)
+    argv = (*env(SCONTROL), "scontrol", "update", *assignments)
     return Command(argv, timeout_s=WRITE_TIMEOUT_S)
 
 
 def warn(job_id: str) -> Command:
     """Send the batch shell what it gets before its time limit: SIGUSR1."""
-    argv = (*_env(_SCANCEL), "scancel", "--signal=USR1", "--batch", checked_id(job_id))
+    argv = (*env(SCANCEL), "scancel", "--signal=USR1", "--batch", checked_id(job_id))
     return Command(argv, timeout_s=WRITE_TIMEOUT_S)
 
 
@@ -350,7 +189,7 @@ def sbatch(request: JobRequest) -> Command:
     Slurm counts time limits in minutes, so seconds are rounded up to whole ones.
     """
     needs = request.resources
-    argv = [*_env(_SBATCH), "sbatch", "--parsable", "--export=NONE", "--no-requeue"]
+    argv = [*env(SBATCH), "sbatch", "--parsable", "--export=NONE", "--no-requeue"]
     argv += [f"--signal=B:USR1@{WARN_S}", f"--job-name={request.name}"]
     argv += [f"--comment={request.comment}", f"--output={request.output.replace('%', '%%')}"]
     argv += ["--open-mode=append", "--nodes=1", "--ntasks=1", f"--cpus-per-task={needs.cores}"]
@@ -380,9 +219,32 @@ def would_start(handed_in: Command) -> Command:
     return Command((*argv, *handed_in.argv[at + 1 :]), handed_in.input, QUERY_TIMEOUT_S)
 
 
+def step(job_id: str, node: str, argv: Sequence[str]) -> tuple[str, ...]:
+    """A command beside a running job, on ``node``: it takes nothing from the job's share
+    (srun(1): ``--overlap``, ``--mem=0``), and its streams are those of srun.
+    """
+    return (
+        *env(SRUN),
+        "srun",
+        f"--jobid={checked_id(job_id)}",
+        "--overlap",
+        "--mem=0",
+        "--nodes=1",
+        "--ntasks=1",
+        f"--nodelist={node}",
+        "--cpu-bind=none",
+        "--mpi=none",
+        "--chdir=/",
+        "--job-name=vizdash-view",
+        "--unbuffered",
+        "--quiet",
+        *argv,
+    )
+
+
 def scancel(job_id: str) -> Command:
     """End one job: SIGCONT and SIGTERM now, SIGKILL after the cluster's KillWait."""
-    argv = (*_env(_SCANCEL), "scancel", checked_id(job_id))
+    argv = (*env(SCANCEL), "scancel", checked_id(job_id))
     return Command(argv, timeout_s=WRITE_TIMEOUT_S)
 
 

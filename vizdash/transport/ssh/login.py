@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import asyncssh
 
@@ -43,6 +43,9 @@ _PLAIN_HOST_KEYS = (
 )  # fmt: skip
 
 logging.getLogger("asyncssh").addHandler(logging.NullHandler())
+
+
+T = TypeVar("T")
 
 
 class AsksPerson(Unreachable):
@@ -75,8 +78,8 @@ class Clock:
         typing = now - self._typing_since if self._typing_since is not None else 0.0
         return now - self._began - self._typed - typing
 
-    async def typing(self, answer: Awaitable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
-        """Wait for a person."""
+    async def typing(self, answer: Awaitable[T]) -> T:
+        """Wait for a person, or for work of our own."""
         self._typing_since = time.monotonic()
         try:
             return await answer
@@ -381,7 +384,8 @@ class Login:
             if answer is None or not answer[0]:
                 break
             try:
-                await asyncio.to_thread(asyncssh.read_private_key, file, answer[0])
+                opened = asyncio.to_thread(asyncssh.read_private_key, file, answer[0])
+                await self._clock.typing(opened)
             except (ValueError, OSError):
                 note = ("That does not open it: try again.",)
                 continue

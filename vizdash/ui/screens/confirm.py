@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,9 @@ from vizdash.ui import words
 from vizdash.ui.format import about, plural
 from vizdash.ui.theme import Line, Span, content, line, lines
 from vizdash.ui.widgets.table import Now
+
+#: Sessions that a question names.
+_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,20 @@ def quitting(held: int, *, changing: bool = False) -> Question:
         text.append(line("Images are being changed on the nodes."))
         text.append(line(Span("Quitting breaks that off; it goes on the next time.", "warn")))
     return Question("Quit vizdash?", tuple(text), "Quit", "Stay")
+
+
+def stopping_many(sessions: Sequence[Session], now: Now) -> Question:
+    """Name each of them, as many as there's room for."""
+    text: list[Line] = []
+    for session in sessions[:_NAMED]:
+        where = f" on {session.node}" if session.node else ""
+        state = words.session_state(session, now)
+        text.append(line(Span(session.app, "strong"), f"{where}   ", state))
+    if len(sessions) > _NAMED:
+        text.append(line(Span(f"and {len(sessions) - _NAMED} more", "muted")))
+    text += [(), line(Span("What isn't saved in them is lost.", "warn"))]
+    title = f"Stop these {len(sessions)} sessions?"
+    return Question(title, tuple(text), "Stop them", "Keep them")
 
 
 class Answer(Static, can_focus=True):

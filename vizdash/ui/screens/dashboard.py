@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -13,26 +14,34 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from vizdash.actions import NOT_LOOKED, REGISTRY, Context
+from vizdash.actions import NOT_LOOKED, REGISTRY, ActionRegistry, Context, Target
+from vizdash.history import Sample
 from vizdash.model import Node, Session, Snapshot
 from vizdash.ui import details, words
 from vizdash.ui.board import Board
 from vizdash.ui.columns import IMAGES, NODES, SESSIONS
+from vizdash.ui.filter import IMAGE_FIELDS, NODE_FIELDS, SESSION_FIELDS, Fields, parse
 from vizdash.ui.format import escape_control
 from vizdash.ui.theme import Line, Span, content, line, lines
+from vizdash.ui.widgets.filterbar import FilterBar
 from vizdash.ui.widgets.footer import Footer
 from vizdash.ui.widgets.header import Header
 from vizdash.ui.widgets.table import Now, Table
 
 #: The smallest terminal that everything fits into.
 LEAST = (80, 24)
+_TARGETS: dict[str, Target] = {"nodes": "node", "sessions": "session", "images": "image"}
+_FIELDS: dict[str, Fields[Any]] = {
+    "nodes": NODE_FIELDS,
+    "sessions": SESSION_FIELDS,
+    "images": IMAGE_FIELDS,
+}
 
 
 class Dashboard(Screen[None]):
     """``show`` takes the board, ``tick`` the moment; what a person wants goes up as Wanted."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(",".join(a.keys), f"want('{a.id}')", a.title, show=False) for a in REGISTRY),
         Binding("colon", "app.command_palette", "Palette", show=False),
     ]
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
@@ -55,13 +64,24 @@ class Dashboard(Screen[None]):
             self.context = context
             super().__init__()
 
-    def __init__(self, *, read_only: bool = False) -> None:
+    def __init__(self, registry: ActionRegistry = REGISTRY, *, read_only: bool = False) -> None:
         super().__init__()
         self.read_only = read_only
         self.admin = False
         self.image_rights = NOT_LOOKED
+        self.registry = registry
         self._board = Board()
         self._now = Now()
+        self._composed = False
+        self.history: Sequence[Sample] = ()
+        self._mine = False
+        self._filters: dict[str, str] = {}
+        self._pane: Table[Any] | None = None
+        # Held, not looked up: a tick may come while the screen is being taken apart.
+        self._header = Header()
+        self._footer = Footer(registry)
+        self._bar = FilterBar()
+        self._detail = Static(id="detail", markup=False)
         self.nodes: Table[Node] = Table(NODES, lambda node: node.name, id="nodes")
         self.sessions: Table[Session] = Table(
             SESSIONS, lambda s: s.job_id, moving=words.moving, id="sessions"
@@ -70,43 +90,68 @@ class Dashboard(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Everything is there from the start; classes of the size choose the layout."""
-        yield Header()
+        yield self._header
         with Container(id="panes"):
             yield self.nodes
             yield self.sessions
             yield self.images
-            yield Static(id="detail", markup=False)
-        yield Footer(REGISTRY)
+            yield self._detail
+        yield self._bar
+        yield self._footer
         yield Static(id="too-small", markup=False)
 
     def on_mount(self) -> None:
         """Say what each pane is, and what to do while it's empty."""
         asking: Line = line(Span("asking the cluster …", "muted"))
-        for table in (self.nodes, self.sessions, self.images):
+        for table in self.tables:
             table.set_empty(asking)
-        self._entitle(None)
+        self._composed = True
+        self._draw()
+
+    @property
+    def tables(self) -> tuple[Table[Any], ...]:
+        """The three lists."""
+        return (self.nodes, self.sessions, self.images)
+
+    @property
+    def pane(self) -> Table[Any]:
+        """The list that has the focus, or had it last."""
+        if isinstance(self.focused, Table):
+            self._pane = self.focused
+        return self._pane or self.sessions
+
+    def use(self, registry: ActionRegistry) -> None:
+        """Other keys."""
+        self.registry = registry
+        self._footer.use(registry)
 
     # ------------------------------------------------------------------ attributes down
 
     def show(self, board: Board, now: Now) -> None:
-        """Draw what changed."""
+        """Draw what changed; all of it as soon as there's something to draw on."""
         self._board, self._now = board, now
+        if self._composed:
+            self._draw()
+
+    def _draw(self) -> None:
+        board, now = self._board, self._now
         snapshot = board.snapshot
         if snapshot is not None:
             self._fill_empty(snapshot)
             self.nodes.set_rows(snapshot.nodes, now)
             self.sessions.set_rows(snapshot.sessions, now)
             self.images.set_rows(words.image_rows(snapshot.images), now)
-            header = self.query_one(Header)
-            header.show(snapshot, board.history, read_only=self.read_only)
+            self._header.show(snapshot, self.history, read_only=self.read_only)
         self._entitle(snapshot)
         self._tick_header()
         self._show_row()
 
     def tick(self, now: Now) -> None:
         """A second went by."""
+        if not self._composed:
+            return
         self._now = now
-        for table in (self.nodes, self.sessions, self.images):
+        for table in self.tables:
             table.tick(now)
         self._tick_header()
         session = self.context().session
@@ -115,11 +160,15 @@ class Dashboard(Screen[None]):
 
     def context(self) -> Context:
         """What is under the cursor of the pane that has the focus."""
-        image = self.images.row if self.focused is self.images else None
+        pane = self.pane
+        image = self.images.row if pane is self.images else None
         return Context(
             snapshot=self._board.snapshot,
-            session=self.sessions.row if self.focused is self.sessions else None,
-            node=self.nodes.row if self.focused is self.nodes else None,
+            session=self.sessions.row if pane is self.sessions else None,
+            node=self.nodes.row if pane is self.nodes else None,
+            marked=self.sessions.marked if pane is self.sessions else (),
+            pane=_TARGETS[pane.id or "sessions"],
+            urgent=self._board.urgent(self._now),
             read_only=self.read_only,
             admin=self.admin,
             app=image.app if image else "",
@@ -128,7 +177,8 @@ class Dashboard(Screen[None]):
 
     def _tick_header(self) -> None:
         asked = self._board.snapshot is not None
-        self.query_one(Header).tick(self._now, asked=asked, failure=self._board.failure)
+        urgent = self._board.urgent(self._now)
+        self._header.tick(self._now, asked=asked, failure=self._board.failure, urgent=urgent)
 
     def _fill_empty(self, snapshot: Snapshot) -> None:
         start = line(
@@ -136,25 +186,38 @@ class Dashboard(Screen[None]):
         )
         if self.read_only:
             start = line("No sessions (this vizdash is read-only)")
-        self.sessions.set_empty(start)
         where = f"partition {snapshot.partition}" if snapshot.partition else "the cluster"
-        self.nodes.set_empty(line(f"No nodes in {where} — see sinfo, or vizdash doctor"))
-        self.images.set_empty(line("No images found — apps run on the host where they may"))
+        for table, nothing in (
+            (self.sessions, start),
+            (self.nodes, line(f"No nodes in {where} — see sinfo, or vizdash doctor")),
+            (self.images, line("No images found — apps run on the host where they may")),
+        ):
+            hidden = table.found and not table.rows
+            none = line("None of these — ", Span("esc", "accent", bold=True), " shows all again")
+            table.set_empty(none if hidden else nothing)
 
     def _entitle(self, snapshot: Snapshot | None) -> None:
         """Number, name and sums in the panes' borders."""
-        nodes = snapshot.nodes if snapshot else ()
-        sessions = snapshot.sessions if snapshot else ()
-        away = Counter(words.node_state(n).text.split(" ", 1)[1] for n in nodes if not n.usable)
-        states = Counter(str(s.state) for s in sessions if s.live)
+        away = Counter(
+            words.node_state(n).text.split(" ", 1)[1] for n in self.nodes.rows if not n.usable
+        )
+        states = Counter(str(s.state) for s in self.sessions.rows if s.live)
         for table, key, name, counts in (
             (self.nodes, "1", "Nodes", away),
             (self.sessions, "2", "Sessions", states),
             (self.images, "3", "Images", Counter[str]()),
         ):
             told = " · ".join(f"{n} {escape_control(word)}" for word, n in counts.items())
-            count = f" {len(table.rows)}" if snapshot else ""
-            spans = [Span(f"{key} ", "accent"), Span(name, bold=True), Span(count, "muted")]
+            shown, found = len(table.rows), len(table.found)
+            count = f" {shown}" if shown == found else f" {shown} of {found}"
+            spans = [Span(f"{key} ", "accent"), Span(name, bold=True)]
+            spans.append(Span(count if snapshot else "", "muted"))
+            if table is self.sessions and self._mine:
+                spans.append(Span("  mine", "accent"))
+            if text := self._filters.get(table.id or ""):
+                spans.append(Span(f"  /{text}", "accent"))
+            if table.marked:
+                spans.append(Span(f"  ◆ {len(table.marked)} marked", "accent"))
             spans.append(Span(f"  {told}" if told else "", "muted"))
             table.border_title = content(spans)
 
@@ -162,6 +225,7 @@ class Dashboard(Screen[None]):
 
     @on(Table.Moved)
     def _moved(self) -> None:
+        self._entitle(self._board.snapshot)
         self._show_row()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
@@ -169,25 +233,29 @@ class Dashboard(Screen[None]):
         self._show_row()
 
     def _show_row(self) -> None:
-        self.query_one(Footer).show(self.context())
+        self._footer.show(self.context())
         self._show_detail()
 
     def _show_detail(self) -> None:
-        box, snapshot = self.query_one("#detail", Static), self._board.snapshot
+        box, snapshot = self._detail, self._board.snapshot
         if snapshot is None:
             return
         title, short, full = self._described(snapshot)
-        box.border_title = content((Span(title, bold=True),))
+        entitled = content((Span(title, bold=True),))
+        if box.border_title != entitled.markup:
+            box.border_title = entitled
         roomy = self.has_class("-wide") or self.has_class("-tall")
-        box.update(lines(full) if roomy else content(short), layout=False)
+        shown = lines(full) if roomy else content(short)
+        if box.content != shown:
+            box.update(shown, layout=not self.has_class("-wide"))
 
     def _described(self, snapshot: Snapshot) -> tuple[str, Line, list[Line]]:
         """Title, one line, and all lines of the row under the cursor."""
-        now = self._now
-        if self.focused is self.nodes and (node := self.nodes.row):
+        now, pane = self._now, self.pane
+        if pane is self.nodes and (node := self.nodes.row):
             full = details.node_lines(node, snapshot, now)
             return node.name, details.node_line(node), full
-        if self.focused is self.images and (image := self.images.row):
+        if pane is self.images and (image := self.images.row):
             full = details.image_lines(image, snapshot)
             return f"{image.app} {image.version}", details.image_line(image), full
         if session := self.sessions.row:
@@ -208,18 +276,68 @@ class Dashboard(Screen[None]):
 
     # ------------------------------------------------------------------ messages up
 
+    def on_key(self, event: events.Key) -> None:
+        """Keys that no list wants are the registry's, as it stands now."""
+        action = self.registry.by_key(event.key)
+        if action is not None and not isinstance(self.focused, FilterBar):
+            event.stop()
+            self.action_want(action.id)
+
     def action_want(self, action_id: str) -> None:
         """Do it, or say why it can't be done."""
-        if action_id.startswith("focus_"):
-            self.query_one(f"#{action_id.removeprefix('focus_')}").focus()
+        action, context = self.registry.by_id(action_id), self.context()
+        if reason := action.reason(context):
+            said = f"{action.title}: {escape_control(reason)}"
+            self.notify(said, severity="warning", markup=False)
             return
-        context = self.context()
-        reason = REGISTRY.by_id(action_id).reason(context)
-        if reason:
-            title = REGISTRY.by_id(action_id).title
-            self.notify(f"{title}: {escape_control(reason)}", severity="warning", markup=False)
-            return
-        self.post_message(self.Wanted(action_id, context))
+        match action_id:
+            case "focus_nodes" | "focus_sessions" | "focus_images":
+                self.query_one(f"#{action_id.removeprefix('focus_')}").focus()
+            case "filter":
+                self._bar.open_on(self._filters.get(self.pane.id or "", ""))
+            case "sort":
+                self.pane.sort_next()
+            case "sort_other_way":
+                self.pane.sort_other_way()
+            case "mark":
+                self.sessions.mark()
+            case "mine":
+                self._mine = not self._mine
+                self._refilter(self.sessions)
+            case "clear":
+                self._clear()
+            case _:
+                self.post_message(self.Wanted(action_id, context))
+
+    @on(FilterBar.Typed)
+    def _typed(self, event: FilterBar.Typed) -> None:
+        self._filters[self.pane.id or ""] = event.text.strip()
+        self._refilter(self.pane)
+
+    @on(FilterBar.Left)
+    def _left_bar(self) -> None:
+        self.pane.focus()
+
+    def _refilter(self, pane: Table[Any]) -> None:
+        name = pane.id or ""
+        wanted = parse(self._filters.get(name, ""), _FIELDS[name])
+        self._bar.set_class(bool(wanted.error), "-wrong")
+        self._bar.border_subtitle = escape_control(wanted.error)
+        if pane is self.sessions:
+            only = self._mine
+            pane.keep(lambda s: (s.mine or not only) and wanted(s))
+        else:
+            pane.keep(wanted)
+        if self._board.snapshot is not None:
+            self._fill_empty(self._board.snapshot)
+        self._entitle(self._board.snapshot)
+
+    def _clear(self) -> None:
+        """Filter and marks of this pane go."""
+        self._filters.pop(self.pane.id or "", None)
+        self._mine = self._mine and self.pane is not self.sessions
+        self.pane.unmark()
+        self._refilter(self.pane)
 
     @on(Table.Chosen)
     def _chosen(self, event: Table.Chosen) -> None:

@@ -1,7 +1,8 @@
-"""Every key and what it does, from the registry; and what the signs mean."""
+"""Every key and what it does, from the registry, the focused pane's first; and the signs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -10,9 +11,8 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from vizdash.actions import REGISTRY
+from vizdash.actions import Action, ActionRegistry, Context, key_label
 from vizdash.ui.theme import Line, Span, line, lines
-from vizdash.ui.widgets.footer import key_label
 from vizdash.ui.words import LEGEND
 
 _MOVING = (
@@ -21,22 +21,42 @@ _MOVING = (
     ("Home End", "the first or the last row"),
     ("Tab", "the next pane"),
     ("^p  :", "the palette: find an action by its name"),
+    ("mouse", "click rows, titles, keys; twice on a session opens it"),
 )
+_PANES = {"session": "Sessions", "node": "Nodes", "image": "Images"}
+_KEYS = 10
 
 
-def help_lines() -> list[Line]:
-    """The whole help."""
+def help_lines(registry: ActionRegistry, context: Context) -> list[Line]:
+    """The whole help, for the pane that has the focus."""
+    here = [a for a in registry if a.on == context.pane != "any"]
+    everywhere = [a for a in registry if a.on == "any"]
     found: list[Line] = []
-    for action in REGISTRY:
-        keys = " ".join(key_label(key) for key in action.keys)
-        mark = Span("  asks first", "warn") if action.dangerous else Span("")
-        found.append(line(Span(keys.ljust(11), "accent", bold=True), action.help, mark))
-    found.append(())
-    found += [line(Span(keys.ljust(11), "accent"), Span(what, "muted")) for keys, what in _MOVING]
-    found.append(())
+    if here:
+        found += [line(Span(_PANES[context.pane], "accent", bold=True)), *_rows(here, context), ()]
+    found += [line(Span("Everywhere", "accent", bold=True)), *_rows(everywhere, context)]
+    found += [_row(keys, Span(what, "muted")) for keys, what in _MOVING]
+    for pane, name in _PANES.items():
+        others = [a for a in registry if a.on == pane and a.on != context.pane]
+        if others:
+            title = line(Span(f"{name}, when they have the focus", "accent", bold=True))
+            found += [(), title, *_rows(others, context)]
+    found += [(), line(Span("Signs", "accent", bold=True))]
     for glyph, tone, word, what in LEGEND:
         found.append(line(Span(f"{glyph} {word}".ljust(13), tone), Span(what, "muted")))
     return found
+
+
+def _row(keys: str, *spans: Span) -> Line:
+    return line(Span(keys.ljust(_KEYS) + " ", "accent", bold=True), *spans)
+
+
+def _rows(actions: Iterable[Action], context: Context) -> Iterable[Line]:
+    for action in actions:
+        keys = " ".join(key_label(key) for key in action.keys) or "–"
+        yield _row(keys, Span(action.help), Span(" asks" if action.dangerous else "", "warn"))
+        if action.on == context.pane and (reason := action.reason(context)):
+            yield _row("", Span(f"not now: {reason}", "warn"))
 
 
 class HelpScreen(ModalScreen[None]):
@@ -48,13 +68,17 @@ class HelpScreen(ModalScreen[None]):
         Binding("k", "scroll('up')", "Up", show=False),
     ]
 
+    def __init__(self, registry: ActionRegistry, context: Context) -> None:
+        super().__init__()
+        self._lines = help_lines(registry, context)
+
     def compose(self) -> ComposeResult:
         """One text that scrolls where it's too long."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "Keys"
-            dialog.border_subtitle = "esc closes"
+            dialog.border_subtitle = "↑ ↓ scroll · esc closes"
             with VerticalScroll(id="help-scroll"):
-                yield Static(lines(help_lines()), id="help-text")
+                yield Static(lines(self._lines), id="help-text")
 
     def action_scroll(self, way: str) -> None:
         """Like the arrows."""

@@ -1,14 +1,15 @@
-"""A session's log, followed."""
+"""A session's log: followed, and searched."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Log, Static
+from textual.widgets import Input, Static
 
 from vizdash.errors import VizdashError
 from vizdash.model import Session
@@ -16,6 +17,7 @@ from vizdash.service import Service
 from vizdash.ui import words
 from vizdash.ui.format import escape_control
 from vizdash.ui.theme import Span, content
+from vizdash.ui.widgets.logview import LogView
 from vizdash.ui.widgets.table import Now
 
 #: Lines asked for, and seconds between looks while the session lives.
@@ -31,19 +33,26 @@ def overlap(shown: list[str], text: list[str]) -> int:
     return 0
 
 
+class Search(Input):
+    """The word that is looked for; Escape leaves it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "screen.leave_search", "Back", show=False)
+    ]
+
+
 class LogScreen(Screen[None]):
-    """New lines are added below; moving up stops following, End goes on."""
+    """New lines are added below while it follows; moving up stops that."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,l", "dismiss", "Back", show=False),
         Binding("r,R", "reload", "Reload", show=False),
         Binding("f", "follow", "Follow", show=False),
-        Binding("end,G", "bottom", "End", show=False, priority=True),
-        Binding("home,g", "top", "Start", show=False, priority=True),
-        Binding("j", "line(1)", "Down", show=False),
-        Binding("k", "line(-1)", "Up", show=False),
+        Binding("slash", "search", "Search", show=False),
+        Binding("n", "next(1)", "Next", show=False),
+        Binding("N", "next(-1)", "Previous", show=False),
     ]
-    AUTO_FOCUS = "Log"
+    AUTO_FOCUS = "LogView"
 
     def __init__(
         self, service: Service, session: Session, *, find: Callable[[str], Session | None]
@@ -54,11 +63,15 @@ class LogScreen(Screen[None]):
         self._find = find
         self._shown: list[str] = []
         self._said = ""
+        self._view = LogView()
+        self._search = Search(placeholder="search", id="log-search")
 
     def compose(self) -> ComposeResult:
-        """Title, lines, keys."""
+        """Title, what there is to say, lines, keys."""
         yield Static(id="log-title", markup=False)
-        yield Log(max_lines=20 * _LINES)
+        yield Static(id="log-said", markup=False)
+        yield self._view
+        yield self._search
         yield Static(id="log-keys", markup=False)
 
     def on_mount(self) -> None:
@@ -75,7 +88,8 @@ class LogScreen(Screen[None]):
 
     def action_reload(self) -> None:
         """Ask for its end."""
-        self.run_worker(self._load(), exclusive=True, group="log")
+        load: Callable[[], Awaitable[None]] = self._load
+        self.run_worker(load, exclusive=True, group="log")
 
     async def _load(self) -> None:
         try:
@@ -87,10 +101,9 @@ class LogScreen(Screen[None]):
         self._said = "" if text else "the log is empty so far"
         lines = text.splitlines()
         known = overlap(self._shown, lines)
-        log = self.query_one(Log)
         if self._shown and not known:
-            log.clear()
-        log.write_lines(escape_control(one.expandtabs()) for one in lines[known:])
+            self._view.clear()
+        self._view.add(escape_control(one.expandtabs()) for one in lines[known:])
         self._shown = lines
         self._entitle()
 
@@ -100,41 +113,64 @@ class LogScreen(Screen[None]):
         where = f" on {session.node}" if session.node else ""
         spans = [
             Span("Log  ", "accent", bold=True),
+            state,
+            Span("  "),
             Span(session.app, "strong", bold=True),
             Span(f"{where} · session {session.id} · job {session.job_id}   ", "muted"),
-            state,
         ]
         self.query_one("#log-title", Static).update(content(spans))
-        following = self.query_one(Log).auto_scroll
+        at, hits = self._view.hits
         keys = [
             ("esc", "Back"),
+            ("f", "Stop following" if self._view.following else "Follow"),
+            ("/", "Search"),
+            ("n N", f"Next, previous ({at} of {hits})" if hits else "Next, previous"),
+            ("g G", "Start, end"),
             ("r", "Reload"),
-            ("f", "Stop following" if following else "Follow"),
         ]
+        if self._search.value and not hits:
+            keys[3] = ("n N", "not found")
         found = [
             span
-            for key, what in (*keys, ("g G", "Start, end"))
+            for key, what in keys
             for span in (Span(key, "accent", bold=True), Span(f" {what}   ", "muted"))
         ]
-        found.append(Span(self._said, "warn"))
         self.query_one("#log-keys", Static).update(content(found))
+        said = self.query_one("#log-said", Static)
+        said.display = bool(self._said)
+        said.update(content((Span(self._said, "warn"),)))
 
     def action_follow(self) -> None:
         """Go to the end with every new line, or stay."""
-        log = self.query_one(Log)
-        log.auto_scroll = not log.auto_scroll
-        if log.auto_scroll:
-            log.scroll_end(animate=False)
+        self._view.following = not self._view.following
+        if self._view.following:
+            self._view.action_scroll_end()
         self._entitle()
 
-    def action_bottom(self) -> None:
-        """The last line."""
-        self.query_one(Log).scroll_end(animate=False)
+    # ------------------------------------------------------------------ searching
 
-    def action_top(self) -> None:
-        """The first line."""
-        self.query_one(Log).scroll_home(animate=False)
+    def action_search(self) -> None:
+        """Type a word."""
+        self._search.add_class("-shown")
+        self._search.focus()
 
-    def action_line(self, by: int) -> None:
-        """Like the arrows."""
-        self.query_one(Log).scroll_relative(y=by, animate=False)
+    def action_leave_search(self) -> None:
+        """Back to the lines; the word is forgotten."""
+        self._search.value = ""
+        self._search.remove_class("-shown")
+        self._view.focus()
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        self._view.search(escape_control(event.value))
+        self._entitle()
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self._search.set_class(bool(self._search.value), "-shown")
+        self._view.focus()
+
+    def action_next(self, by: int) -> None:
+        """The next line with the word."""
+        self._view.next(by)
+        self._entitle()

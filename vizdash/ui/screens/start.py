@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.suggester import SuggestFromList
 from textual.widget import Widget
@@ -19,7 +21,7 @@ from textual.widgets import Input, Label, Static
 from vizdash.errors import VizdashError
 from vizdash.model import Node, Session, SessionRequest
 from vizdash.service import Service
-from vizdash.ui.form import MORE, OWN, SIZES, Form, FormError, presets
+from vizdash.ui.form import MORE, OWN, SAVED, SIZES, Form, FormError
 from vizdash.ui.format import escape_control
 from vizdash.ui.theme import Span, Tone, content
 from vizdash.ui.widgets.chips import Chips
@@ -51,6 +53,48 @@ class More(Static, can_focus=True):
         await self.run_action("screen.more")
 
 
+class Naming(Input):
+    """The name under which a size is saved."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "give_up", "Don't save", show=False),
+    ]
+
+    class Named(Message):
+        """A name was given; an empty one for none."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+            super().__init__()
+
+    def __init__(self) -> None:
+        super().__init__(id="naming", placeholder="a name for this size", max_length=24)
+
+    def begin(self, name: str) -> None:
+        """Ask."""
+        self.add_class("-shown")
+        with self.prevent(Input.Changed):
+            self.value = name
+        self.focus()
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._end(event.value.strip())
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        event.stop()
+
+    def action_give_up(self) -> None:
+        """Save nothing."""
+        self._end("")
+
+    def _end(self, name: str) -> None:
+        self.remove_class("-shown")
+        self.post_message(self.Named(name))
+
+
 class StartScreen(ModalScreen[None]):
     """Enter starts from any field, Escape leaves. ``start`` starts a session; it goes on when
     the form is left meanwhile.
@@ -58,6 +102,8 @@ class StartScreen(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Cancel", show=False),
+        Binding("ctrl+s", "save", "Save", show=False, priority=True),
+        Binding("ctrl+d", "forget", "Forget", show=False, priority=True),
         Binding("enter", "start", "Start", show=False),
         Binding("down", "app.focus_next", "Next", show=False),
         Binding("up", "app.focus_previous", "Previous", show=False),
@@ -72,24 +118,29 @@ class StartScreen(ModalScreen[None]):
         *,
         nodes: Sequence[Node] = (),
         node: str = "",
+        first: SessionRequest | None = None,
     ) -> None:
         super().__init__()
         self._service = service
         self._start = start
         self._node_names = [n.name for n in nodes]
         self._apps = {app.name: app for app in service.apps()}
+        self._first = first
         self._form = self._first_form(node)
         self._busy = False
 
     def _first_form(self, node: str) -> Form | None:
         if not self._apps:
             return None
-        last = self._service.last_request()
+        last = self._first or self._service.last_request()
         if last is not None and last.app in self._apps:
-            form = Form.of_request(self._apps[last.app], last)
+            form = self._with_saved(Form.of_request(self._apps[last.app], last))
         else:
-            form = Form.of_app(next(iter(self._apps.values())))
+            form = self._with_saved(Form.of_app(next(iter(self._apps.values()))))
         return replace(form, texts={**form.texts, "node": node}) if node else form
+
+    def _with_saved(self, form: Form) -> Form:
+        return replace(form, saved=self._service.presets.of(form.app.name))
 
     # ------------------------------------------------------------------ what is seen
 
@@ -98,13 +149,12 @@ class StartScreen(ModalScreen[None]):
         form = self._form
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "New session"
-            dialog.border_subtitle = "enter starts · tab next · ← → choose · esc cancels"
+            dialog.border_subtitle = "enter starts · ← → choose · ^s saves · esc cancels"
             if form is None:
                 yield Static("The catalogue has no apps: add one under apps: in the config.")
                 return
             yield self._field("App", Chips(list(self._apps), chosen=form.app.name, id="app"))
-            sizes = [*presets(form.app), OWN]
-            yield self._field("Size", Chips(sizes, chosen=form.preset(), id="size"))
+            yield self._field("Size", Chips(form.sizes(), chosen=form.preset(), id="size"))
             yield Static(classes="space")
             for names in _ROWS:
                 yield self._inputs(names)
@@ -114,6 +164,7 @@ class StartScreen(ModalScreen[None]):
                 for at in range(0, len(MORE), 2):
                     yield self._inputs(MORE[at : at + 2])
             yield Static(id="verdict", markup=False)
+            yield Naming()
 
     def _field(self, name: str, *widgets: Widget) -> Widget:
         return Horizontal(Label(name, classes="name"), *widgets, classes="field")
@@ -159,16 +210,19 @@ class StartScreen(ModalScreen[None]):
 
     @on(Chips.Changed, "#app")
     def _app_changed(self, event: Chips.Changed) -> None:
-        self._form = Form.of_app(self._apps[event.chips.value])
-        size = self.query_one("#size", Chips)
-        size.offer([*presets(self._form.app), OWN], self._form.preset())
+        self._form = self._with_saved(Form.of_app(self._apps[event.chips.value]))
+        self._offer_sizes()
         self._fill((*SIZES, "geometry"))
+
+    def _offer_sizes(self) -> None:
+        if self._form is not None:
+            self.query_one("#size", Chips).offer(self._form.sizes(), self._form.preset())
 
     @on(Chips.Changed, "#size")
     def _size_changed(self, event: Chips.Changed) -> None:
         if self._form is not None and event.chips.value != OWN:
-            self._form = self._form.sized(presets(self._form.app)[event.chips.value])
-            self._fill(SIZES)
+            self._form = self._form.chosen(event.chips.value)
+            self._fill(self._form.texts)
 
     def _fill(self, names: Iterable[str]) -> None:
         assert self._form is not None
@@ -185,9 +239,41 @@ class StartScreen(ModalScreen[None]):
 
     def _read(self) -> None:
         if self._form is not None:
-            texts = {one.id or "": one.value for one in self.query(Input)}
+            boxes = [one for one in self.query(Input) if not isinstance(one, Naming)]
+            texts = {one.id or "": one.value for one in boxes}
             self._form = replace(self._form, texts=texts)
             self._judge_soon()
+
+    # ------------------------------------------------------------------ saved sizes
+
+    def action_save(self) -> None:
+        """Ask for a name to save these choices under."""
+        if self._request() is not None:
+            self.query_one(Naming).begin(self._form.saved_name() if self._form else "")
+
+    @on(Naming.Named)
+    def _named(self, event: Naming.Named) -> None:
+        request = self._request()
+        if event.name and request is not None and self._form is not None:
+            try:
+                self._service.presets.save(event.name, request)
+            except VizdashError as e:
+                self._say(e.line, "bad", "✗")
+            else:
+                self._say(f"saved as {SAVED}{event.name}", "good", "✓")
+            self._form = self._with_saved(self._form)
+            self._offer_sizes()
+        self.query_one("#size", Chips).focus()
+
+    def action_forget(self) -> None:
+        """Take the chosen saved size away."""
+        if self._form is None or not (name := self._form.saved_name()):
+            self._say("only sizes that you saved can be forgotten", "warn", "!")
+            return
+        self._service.presets.remove(self._form.app.name, name)
+        self._form = self._with_saved(self._form)
+        self._offer_sizes()
+        self._say(f"{SAVED}{name} is forgotten", "muted", "–")
 
     # ------------------------------------------------------------------ what fits
 
@@ -205,7 +291,9 @@ class StartScreen(ModalScreen[None]):
 
     def _judge_soon(self) -> None:
         if not self._busy and (request := self._request()) is not None:
-            self.run_worker(self._judge(request), exclusive=True, group="fit")
+            # A callable: a coroutine that is replaced before it began would warn of it.
+            judge: Callable[[], Awaitable[None]] = partial(self._judge, request)
+            self.run_worker(judge, exclusive=True, group="fit")
 
     async def _judge(self, request: SessionRequest) -> None:
         await asyncio.sleep(self.PAUSE_S)

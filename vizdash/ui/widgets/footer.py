@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from textual import events
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from vizdash.actions import Action, ActionRegistry, Context
+from vizdash.actions import Action, ActionRegistry, Context, key_label
 from vizdash.ui.format import width
 from vizdash.ui.theme import Span, content
 
-#: Shown on the panes' own titles instead.
-_ELSEWHERE = ("focus_",)
-#: Dropped first where the line is too short.
-_LESSER = ("refresh",)
-_LABELS = {"question_mark": "?", "enter": "⏎", "colon": ":", "escape": "esc"}
+#: Textual's own palette, with its rank among the actions.
 _PALETTE = ("command_palette", "^p", "Palette")
-
-
-def key_label(key: str) -> str:
-    """A key in Textual's notation as it's printed on the screen."""
-    return _LABELS.get(key, key.replace("ctrl+", "^"))
+_PALETTE_RANK = 4
+#: Cells between two keys.
+_GAP = 2
 
 
 class Footer(Widget):
@@ -41,27 +33,35 @@ class Footer(Widget):
         self._registry = registry
         self._shown_for = Context()
 
+    def use(self, registry: ActionRegistry) -> None:
+        """Other keys."""
+        self._registry = registry
+        self.refresh()
+
     def show(self, context: Context) -> None:
         """What can be done here."""
         if context != self._shown_for:
-            self._shown_for = context
-            self.refresh()
+            before, self._shown_for = self.shown(), context
+            if before != self.shown():
+                self.refresh()
 
-    def keys(self) -> list[tuple[str, str, str]]:
+    def shown(self) -> list[tuple[str, str, str]]:
         """Action, key and title of each that is shown, as many as there's room for."""
-        enabled = [a for a in self._registry if _footed(a) and not a.reason(self._shown_for)]
-        found = [(a.id, key_label(a.keys[0]), a.title) for a in enabled]
-        found.append(_PALETTE)
-        for lesser in (*_LESSER, _PALETTE[0]):
-            if _cells(found) > self.size.width:
-                found = [one for one in found if one[0] != lesser]
-        return found
+        ranked = [(a.footer, _entry(a)) for a in self._registry if self._works(a)]
+        ranked.append((_PALETTE_RANK, _PALETTE))
+        while sum(cells(entry) for _, entry in ranked) - _GAP > self.size.width and ranked:
+            least = max(range(len(ranked)), key=lambda i: (ranked[i][0], i))
+            del ranked[least]
+        return [entry for _, entry in ranked]
+
+    def _works(self, action: Action) -> bool:
+        return bool(action.footer and action.keys) and not action.reason(self._shown_for)
 
     def render(self) -> Content:
         """``n New session  o Open  …``."""
         spans: list[Span] = []
-        for _, key, title in self.keys():
-            spans += [Span(key, "accent", bold=True), Span(f" {title}   ", "muted")]
+        for _, key, title in self.shown():
+            spans += [Span(key, "accent", bold=True), Span(f" {title}" + " " * _GAP, "muted")]
         return content(spans)
 
     def on_click(self, event: events.Click) -> None:
@@ -70,16 +70,18 @@ class Footer(Widget):
         if offset is None:
             return
         end = 0
-        for action_id, key, title in self.keys():
-            end += width(key) + width(title) + 4
-            if offset.x < end - 2:
-                self.post_message(self.Pressed(action_id))
+        for entry in self.shown():
+            end += cells(entry)
+            if offset.x < end - _GAP:
+                self.post_message(self.Pressed(entry[0]))
                 return
 
 
-def _footed(action: Action) -> bool:
-    return bool(action.keys) and not action.id.startswith(_ELSEWHERE)
+def _entry(action: Action) -> tuple[str, str, str]:
+    return action.id, key_label(action.keys[0]), action.title
 
 
-def _cells(found: Iterable[tuple[str, str, str]]) -> int:
-    return sum(width(key) + width(title) + 4 for _, key, title in found) - 3
+def cells(entry: tuple[str, str, str]) -> int:
+    """Cells that a key, its title and the gap after it take."""
+    _, key, title = entry
+    return width(key) + 1 + width(title) + _GAP

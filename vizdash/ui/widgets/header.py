@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -10,8 +11,9 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from vizdash.model import Capacity, Snapshot
-from vizdash.ui.format import about, bar, escape_control, gib, spark
+from vizdash.history import Sample
+from vizdash.model import Capacity, Session, Snapshot
+from vizdash.ui.format import about, bar, countdown, escape_control, gib, spark
 from vizdash.ui.theme import Line, Span, Tone, content
 from vizdash.ui.widgets.table import Now
 
@@ -19,32 +21,45 @@ from vizdash.ui.widgets.table import Now
 class Header(Vertical):
     """``show`` takes a snapshot, ``tick`` the moment."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Held, not looked up: a tick may come while the screen is being taken apart.
+        self._who = Static(id="who", markup=False)
+        self._age = Static(id="age", markup=False)
+        self._load = Load(id="load")
+        self._warning = Static(id="warning", markup=False)
+
     def compose(self) -> ComposeResult:
         """Who and how old, the load, and the warning."""
         with Horizontal(id="title"):
-            yield Static(id="who", markup=False)
-            yield Static(id="age", markup=False)
-        yield Load(id="load")
-        yield Static(id="warning", markup=False)
+            yield self._who
+            yield self._age
+        yield self._load
+        yield self._warning
 
-    def show(self, snapshot: Snapshot, history: Sequence[float], *, read_only: bool) -> None:
+    def show(self, snapshot: Snapshot, history: Sequence[Sample], *, read_only: bool) -> None:
         """Name the cluster and draw its load."""
-        self.query_one("#who", Static).update(content(_who(snapshot, read_only=read_only)))
-        self.query_one(Load).show(snapshot.capacity, history)
+        self._who.update(content(_who(snapshot, read_only=read_only)))
+        self._load.show(snapshot.capacity, history)
 
-    def tick(self, now: Now, *, asked: bool, failure: str) -> None:
-        """How old the data is, and why there's none newer."""
-        age = self.query_one("#age", Static)
+    def tick(self, now: Now, *, asked: bool, failure: str, urgent: Session | None) -> None:
+        """How old the data is, why there's none newer, and which session ends soon."""
+        age, warning = self._age, self._warning
         shown = content((_age(now, asked=asked, failing=bool(failure)),))
         if age.content != shown:
             age.update(shown, layout=False)
-        warning = self.query_one("#warning", Static)
-        warning.set_class(bool(failure), "-shown")
+        warning.set_class(bool(failure or urgent), "-shown")
         if failure:
             kept = f"shown is what was seen {about(now.age_s)} ago; " if asked else ""
             text = Content(f"⚠ {escape_control(failure)} · {kept}trying again")
-            if warning.content != text:
-                warning.update(text)
+        elif urgent is not None:
+            left = countdown((urgent.time_left_s or 0) - now.age_s)
+            where = escape_control(f"{urgent.app} on {urgent.node}")
+            text = Content(f"◷ {where} ends in {left} — press w for the choices")
+        else:
+            return
+        if warning.content != text:
+            warning.update(text, layout=bool(failure))
 
 
 def _who(snapshot: Snapshot, *, read_only: bool) -> Line:
@@ -68,48 +83,73 @@ def _age(now: Now, *, asked: bool, failing: bool) -> Span:
 
 
 class Load(Widget):
-    """Bars of cores, memory and GPUs in use, and how the cores went."""
+    """Bars of cores, memory and GPUs in use, and how each went in the last hour."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
-        self._capacity = Capacity()
-        self._history: list[float] = []
+        self._capacity: Capacity | None = None
+        self._history: tuple[Sample, ...] = ()
 
-    def show(self, capacity: Capacity, history: Sequence[float]) -> None:
+    def show(self, capacity: Capacity, history: Sequence[Sample]) -> None:
         """Draw these."""
-        self._capacity, self._history = capacity, list(history)
-        self.refresh()
+        shown = (capacity, tuple(history))
+        if shown != (self._capacity, self._history):
+            self._capacity, self._history = shown
+            self.refresh()
 
     def render(self) -> Content:
         """As wide as the room allows."""
         load = self._capacity
+        if load is None:
+            return Content("")
         if not load.cores:
-            return content((Span("no node takes jobs now" if self._history else "", "warn"),))
-        of_memory = f"{gib(load.memory_alloc_mib)}/{gib(load.memory_mib)} GiB"
-        parts = [
-            ("cores", load.cores_alloc, load.cores, f"{load.cores_alloc}/{load.cores}"),
-            ("memory", load.memory_alloc_mib, load.memory_mib, of_memory),
-        ]
-        if load.gpus:
-            parts.append(("GPU", load.gpus_used, load.gpus, f"{load.gpus_used}/{load.gpus}"))
+            return content((Span("no node takes jobs now", "warn"),))
+        parts = [part for part in _parts(load, self._history) if part.total]
         wide = self.size.width >= 120
-        texts = sum(len(name) + len(text) + 6 for name, _, _, text in parts)
-        room = self.size.width - texts - (30 if wide else 0)
-        cells = max(3, min(24, room // len(parts)))
+        texts = sum(len(part.name) + len(part.text) + 6 for part in parts)
+        room = (self.size.width - texts) // len(parts)
+        sparks = min(20, room // 2) if wide else 0
+        cells = max(3, min(24, room - sparks - (2 if sparks else 0)))
         spans: list[Span] = []
-        for name, used, total, text in parts:
-            spans += _bar(name, used, total, text, cells)
-        if wide and len(self._history) > 1:
-            spans += [Span("cores lately ", "faint"), Span(spark(self._history, 16), "busy")]
+        for part in parts:
+            spans += _bar(part, cells, sparks)
         return content(spans)
 
 
-def _bar(name: str, used: float, total: float, text: str, cells: int) -> list[Span]:
-    tone: Tone = "warn" if used / total >= 0.9 else "good"
-    filled, rest = bar(used, total, cells)
+@dataclass(frozen=True, slots=True)
+class _Part:
+    name: str
+    used: float
+    total: float
+    text: str
+    went: list[float]
+
+
+def _parts(load: Capacity, history: Sequence[Sample]) -> list[_Part]:
+    memory = f"{gib(load.memory_alloc_mib)}/{gib(load.memory_mib)} GiB"
+    cores = [_share(s.cores_alloc, s.cores) for s in history]
+    went = [_share(s.memory_alloc_mib, s.memory_mib) for s in history]
+    gpus = [_share(s.gpus_used, s.gpus) for s in history]
     return [
-        Span(f"{name} ", "muted"),
+        _Part("cores", load.cores_alloc, load.cores, f"{load.cores_alloc}/{load.cores}", cores),
+        _Part("memory", load.memory_alloc_mib, load.memory_mib, memory, went),
+        _Part("GPU", load.gpus_used, load.gpus, f"{load.gpus_used}/{load.gpus}", gpus),
+    ]
+
+
+def _share(used: float, total: float) -> float:
+    return used / total if total else 0.0
+
+
+def _bar(part: _Part, cells: int, sparks: int) -> list[Span]:
+    tone: Tone = "warn" if part.used / part.total >= 0.9 else "good"
+    filled, rest = bar(part.used, part.total, cells)
+    went = spark(part.went, sparks) if sparks and len(part.went) > 1 else ""
+    return [
+        Span(f"{part.name} ", "muted"),
         Span(filled, tone),
         Span(rest, "faint"),
-        Span(f" {text}    ", "text"),
+        Span(f" {part.text}", "text"),
+        Span(f" {went}" if went else "", "busy"),
+        Span("    "),
     ]

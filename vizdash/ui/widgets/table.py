@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.segment import Segment
@@ -19,80 +18,15 @@ from textual.strip import Strip
 from vizdash.model import diff
 from vizdash.ui.format import ellipsis, escape_control, pad, width
 from vizdash.ui.theme import TONES, Line
+from vizdash.ui.widgets.columns import GAP, GUTTER, Column, Now, Placed, place
+from vizdash.ui.widgets.view import View
+
+__all__ = ["Column", "Now", "Table"]
 
 R = TypeVar("R")
 
-#: Lines above the rows (the titles), and cells before and between columns.
+#: Lines above the rows: the titles.
 _HEAD = 1
-_GUTTER = 2
-_GAP = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """The moment being drawn: seconds since the epoch, and how old the rows are in seconds."""
-
-    at: float = 0.0
-    age_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Column(Generic[R]):
-    """One column. ``cell`` draws a row in a given number of cells; ``least`` and ``most`` bound
-    its width, ``measure`` says what a row would like (else ``most``). Columns with a higher
-    ``rank`` go first when the room is short; those with ``grows`` share what is left over.
-    ``ticks`` marks one that depends on the moment.
-    """
-
-    title: str
-    cell: Callable[[R, Now, int], Line]
-    least: int
-    most: int
-    rank: int = 0
-    grows: int = 0
-    right: bool = False
-    ticks: bool = False
-    measure: Callable[[R], int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Placed(Generic[R]):
-    """A column where it is drawn."""
-
-    column: Column[R]
-    x: int
-    width: int
-
-
-def place(columns: Sequence[Column[R]], wishes: Sequence[int], room: int) -> list[Placed[R]]:
-    """Choose columns and widths for ``room`` cells: the least first, then what each wishes,
-    then those that grow.
-    """
-    chosen = list(range(len(columns)))
-    while len(chosen) > 1 and _least(columns, chosen) > room:
-        chosen.remove(max(chosen, key=lambda i: (columns[i].rank, i)))
-    widths = {i: columns[i].least for i in chosen}
-    left = max(0, room - _least(columns, chosen))
-    for i in sorted(chosen, key=lambda i: (columns[i].rank, i)):
-        more = min(left, max(0, wishes[i] - widths[i]))
-        widths[i] += more
-        left -= more
-    growing = [i for i in chosen if columns[i].grows]
-    shares = sum(columns[i].grows for i in growing)
-    for n, i in enumerate(growing):
-        more = left if n == len(growing) - 1 else left * columns[i].grows // shares
-        widths[i] += more
-        left -= more
-        shares -= columns[i].grows
-    placed, x = [], _GUTTER
-    for i in chosen:
-        placed.append(Placed(columns[i], x, widths[i]))
-        x += widths[i] + _GAP
-    return placed
-
-
-def _least(columns: Sequence[Column[R]], chosen: list[int]) -> int:
-    return sum(columns[i].least for i in chosen) + _GAP * (len(chosen) - 1)
 
 
 class Table(ScrollView, Generic[R], can_focus=True):
@@ -159,20 +93,33 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self._columns = tuple(columns)
         self._key = key
         self._moving = moving
+        self._found: tuple[R, ...] = ()
         self._rows: tuple[R, ...] = ()
         self._index: dict[str, int] = {}
         self._wishes: list[int] = []
         self._placed: list[Placed[R]] = []
         self._empty: tuple[Line, ...] = ()
         self._now = Now()
+        self.view: View[R] = View(key)
+        self._sorted = -1
         self._measure()
 
     # ------------------------------------------------------------------ rows
 
     @property
     def rows(self) -> tuple[R, ...]:
-        """The rows as last set."""
+        """The rows that are shown."""
         return self._rows
+
+    @property
+    def found(self) -> tuple[R, ...]:
+        """The rows as last set, those that the filter hides too."""
+        return self._found
+
+    @property
+    def marked(self) -> tuple[R, ...]:
+        """The rows that are marked, shown or not."""
+        return self.view.marked(self._found)
 
     @property
     def row(self) -> R | None:
@@ -190,7 +137,9 @@ class Table(ScrollView, Generic[R], can_focus=True):
         """Show ``rows``; only lines that changed are repainted."""
         old, kept = self._rows, self.row
         kept_key = None if kept is None else self._key(kept)
-        self._rows, self._now = tuple(rows), now
+        self._found, self._now = tuple(rows), now
+        self.view.forget(self._found)
+        self._rows = self.view.rows(self._found)
         self._index = {self._key(row): i for i, row in enumerate(self._rows)}
         change = diff(old, self._rows, self._key)
         same_places = [self._key(r) for r in old] == list(self._index)
@@ -210,6 +159,52 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self.tick(now)
         if change or not same_places:
             self.post_message(self.Moved(self))
+
+    def keep(self, kept: Callable[[R], bool]) -> None:
+        """Show only rows for which ``kept`` holds."""
+        self.view.keep = kept
+        self.set_rows(self._found, self._now)
+
+    def sort_by(self, index: int, *, reverse: bool = False) -> None:
+        """Sort by the column with this index (-1: as the rows come)."""
+        self._sorted, self.view.reverse = index, reverse
+        self.view.sort = self._columns[index].sort if index >= 0 else None
+        self.set_rows(self._found, self._now)
+        self.refresh()
+
+    def sort_next(self) -> None:
+        """Sort by the next column that is shown; after the last, as the rows come."""
+        shown = [self._columns.index(p.column) for p in self._placed if p.column.sort is not None]
+        self.sort_by(next((i for i in shown if i > self._sorted), -1))
+
+    def sort_other_way(self) -> None:
+        """Turn the order round."""
+        if self._sorted >= 0:
+            self.sort_by(self._sorted, reverse=not self.view.reverse)
+
+    @property
+    def sorted_by(self) -> str:
+        """The title of the column that is sorted by."""
+        return self._columns[self._sorted].title.strip() if self._sorted >= 0 else ""
+
+    def mark(self) -> None:
+        """Mark the row under the cursor, or take its mark away, and go on to the next."""
+        if self.row is not None:
+            self.view.mark(self.row)
+            self._refresh_row(self.cursor)
+            self.cursor += 1
+            self.post_message(self.Moved(self))
+
+    def unmark(self) -> None:
+        """Take every mark away."""
+        self.view.marks.clear()
+        self.refresh()
+        self.post_message(self.Moved(self))
+
+    def cells(self, row: R) -> list[tuple[str, str]]:
+        """Title and text of each of the row's cells, whole."""
+        drawn = ((c.title.strip(), c.cell(row, self._now, 10**4)) for c in self._columns)
+        return [(t, "".join(s.text for s in d).strip()) for t, d in drawn]
 
     def tick(self, now: Now) -> None:
         """It is ``now``: repaint the cells on the screen that depend on it."""
@@ -237,12 +232,15 @@ class Table(ScrollView, Generic[R], can_focus=True):
             wish = column.most
             if column.measure is not None:
                 wish = max((column.measure(row) for row in self._rows), default=0)
+                if not wish and column.sparse and self._rows:
+                    self._wishes.append(0)
+                    continue
                 wish = max(wish, width(column.title), column.least)
             self._wishes.append(min(wish, column.most))
 
     def _place(self) -> bool:
         """Lay the columns out anew; whether anything moved."""
-        placed = place(self._columns, self._wishes, self.size.width - _GUTTER - 1)
+        placed = place(self._columns, self._wishes, self.size.width - GUTTER - 1)
         moved = placed != self._placed
         self._placed = placed
         return moved
@@ -276,11 +274,12 @@ class Table(ScrollView, Generic[R], can_focus=True):
             base += self.get_component_rich_style(name, partial=True)
             mark = "▌" if self.has_focus else " "
         accent = base + self.get_component_rich_style("table--accent", partial=True)
-        segments = [Segment(mark + " " * (_GUTTER - 1), accent)]
+        flag = "◆" if self._key(self._rows[index]) in self.view.marks else " "
+        segments = [Segment(mark + flag, accent)]
         for spot in self._placed:
             drawn = spot.column.cell(self._rows[index], self._now, spot.width)
             segments += self._cell(drawn, spot, base)
-            segments.append(Segment(" " * _GAP, base))
+            segments.append(Segment(" " * GAP, base))
         return Strip(segments).adjust_cell_length(cells, base)
 
     def _cell(self, drawn: Line, spot: Placed[R], base: Style) -> list[Segment]:
@@ -297,14 +296,18 @@ class Table(ScrollView, Generic[R], can_focus=True):
 
     def _render_titles(self, cells: int) -> Strip:
         style = self.rich_style + self.get_component_rich_style("table--head", partial=True)
-        titles = [Segment(" " * _GUTTER, style)]
+        titles = [Segment(" " * GUTTER, style)]
+        chosen = self.rich_style + self.get_component_rich_style("table--accent", partial=True)
         for spot in self._placed:
-            title = pad(spot.column.title, spot.width, right=spot.column.right)
-            titles.append(Segment(title + " " * _GAP, style))
+            title, by = spot.column.title, self._columns.index(spot.column) == self._sorted
+            if by:
+                title = f"{title}{'▼' if self.view.reverse else '▲'}"
+            title = pad(title, spot.width, right=spot.column.right)
+            titles.append(Segment(title + " " * GAP, chosen if by else style))
         return Strip(titles).adjust_cell_length(cells, style)
 
     def _render_empty(self, index: int, cells: int) -> Strip:
-        base, segments = self.rich_style, [Segment(" " * _GUTTER, self.rich_style)]
+        base, segments = self.rich_style, [Segment(" " * GUTTER, self.rich_style)]
         for span in self._empty[index] if index < len(self._empty) else ():
             style = base + self.get_component_rich_style(f"table--{span.tone}", partial=True)
             text = escape_control(span.text)
@@ -369,10 +372,26 @@ class Table(ScrollView, Generic[R], can_focus=True):
     def on_click(self, event: events.Click) -> None:
         """A click chooses, a double click opens."""
         offset = event.get_content_offset(self)
-        if offset is None or offset.y < _HEAD or not self._rows:
+        if offset is None or not self._rows:
+            return
+        if offset.y < _HEAD:
+            self._title_clicked(offset.x)
             return
         index = offset.y - _HEAD + self.scroll_offset.y
         if index < len(self._rows):
             self.cursor = index
             if event.chain == 2:
                 self.post_message(self.Chosen(self))
+
+    def _title_clicked(self, x: int) -> None:
+        """Sort by this column; again: the other way; again: as the rows come."""
+        spot = next((p for p in self._placed if p.x <= x < p.x + p.width + GAP), None)
+        if spot is None or spot.column.sort is None:
+            return
+        index = self._columns.index(spot.column)
+        if index != self._sorted:
+            self.sort_by(index)
+        elif not self.view.reverse:
+            self.sort_by(index, reverse=True)
+        else:
+            self.sort_by(-1)

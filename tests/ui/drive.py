@@ -1,0 +1,155 @@
+"""Driving the real program: wait for what a person would see, never for a length of time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from textual.command import CommandList, CommandPalette
+from textual.pilot import Pilot
+from textual.widget import Widget
+from textual.widgets import Input
+
+from vizdash.ui.widgets.footer import Footer, cells
+from vizdash.ui.widgets.table import Table
+
+#: Seconds after which something that has not come never will.
+DEADLINE_S = 30.0
+#: Workers that run as long as the program, or as long as a desktop is open.
+_ENDLESS = {"poller", "routes"}
+
+AnyPilot = Pilot[str]
+
+
+async def until(pilot: AnyPilot, seen: Callable[[], object], what: str = "") -> None:
+    """Let the program run until ``seen``. Fails, showing the screen, when it never is."""
+    end = time.monotonic() + DEADLINE_S
+    while not seen():
+        if time.monotonic() > end:
+            raise AssertionError(f"never seen: {what or seen}\n{text(pilot)}")
+        await _turn(pilot)
+
+
+async def _turn(pilot: AnyPilot) -> None:
+    """Every widget has worked off its messages, and the screen is laid out anew."""
+    await pilot._wait_for_screen()
+    await asyncio.sleep(0.002)
+    pilot.app.screen._on_timer_update()
+
+
+async def settled(pilot: AnyPilot) -> None:
+    """Let the program run until nothing of it is under way: no worker, no message that waits to
+    be worked off, nothing to be laid out or painted, twice in a row.
+    """
+    quiet = 0
+
+    def still() -> bool:
+        nonlocal quiet
+        quiet = quiet + 1 if _quiet(pilot) else 0
+        return quiet >= 2
+
+    await _turn(pilot)
+    await until(pilot, still, "a screen that stands still")
+
+
+def _quiet(pilot: AnyPilot) -> bool:
+    app = pilot.app
+    if app._exit:
+        return True
+    if any(w.is_running and w.group not in _ENDLESS for w in app.workers):
+        return False
+    pumps = [app, *app.screen.walk_children(with_self=True)]
+    if any(pump.message_queue_size for pump in pumps):
+        return False
+    screen = app.screen
+    return not (screen._layout_required or screen._dirty_widgets or screen._callbacks)
+
+
+async def begin(pilot: AnyPilot) -> None:
+    """The first snapshot is on the screen."""
+    await until(pilot, lambda: "asking the cluster" not in text(pilot), "the first snapshot")
+    await settled(pilot)
+
+
+async def press(pilot: AnyPilot, *keys: str) -> None:
+    """Press keys, and let each do its work."""
+    for key in keys:
+        await pilot.press(key)
+        await settled(pilot)
+
+
+def text(pilot: AnyPilot) -> str:
+    """The screen as plain text, line by line."""
+    screen = pilot.app.screen
+    width, height = screen.size
+    if not width:
+        return ""
+    lines = screen._compositor.render_strips()
+    return "\n".join("".join(s.text for s in line).rstrip() for line in lines[:height])
+
+
+def sees(pilot: AnyPilot, *words: str) -> bool:
+    """Whether all of these are on the screen."""
+    shown = text(pilot)
+    return all(word in shown for word in words)
+
+
+def toasts(pilot: AnyPilot) -> list[str]:
+    """What was told, newest last."""
+    return [note.message for note in pilot.app._notifications]
+
+
+async def click_row(pilot: AnyPilot, table: Table[Any], index: int, times: int = 1) -> None:
+    """Click on a row of a table."""
+    top = 1 if table.styles.border_top[0] else 0
+    await pilot.click(table, offset=(6, top + 1 + index - table.scroll_offset.y), times=times)
+    await settled(pilot)
+
+
+async def click_key(pilot: AnyPilot, action_id: str) -> None:
+    """Click on an action in the footer."""
+    footer = pilot.app.screen.query_one(Footer)
+    x = footer.gutter.left
+    for found, key, title in footer.shown():
+        if found == action_id:
+            await pilot.click(footer, offset=(x + 1, 0))
+            await settled(pilot)
+            return
+        x += cells((found, key, title))
+    raise AssertionError(f"{action_id} is not in the footer: {footer.shown()}")
+
+
+async def palette(pilot: AnyPilot, words: str) -> None:
+    """Choose an action in the palette by its name."""
+    await pilot.press("ctrl+p")
+    await choose(pilot, words)
+
+
+async def choose(pilot: AnyPilot, words: str, *, by_mouse: bool = False) -> None:
+    """Choose in the palette that is being opened."""
+    await until(pilot, lambda: isinstance(pilot.app.screen, CommandPalette), "the palette")
+    await settled(pilot)
+    pilot.app.screen.query_one(Input).value = words
+    hits = pilot.app.screen.query_one(CommandList)
+    await until(pilot, lambda: _offered(hits)[:1] == [words], f"{words} in the palette")
+    if by_mouse:
+        await pilot.click(hits, offset=(4, 0))
+        await settled(pilot)
+    else:
+        await press(pilot, "enter")
+
+
+def offered(pilot: AnyPilot) -> list[str]:
+    """What the palette offers, without the help."""
+    return _offered(pilot.app.screen.query_one(CommandList))
+
+
+def _offered(hits: CommandList) -> list[str]:
+    return [str(option.prompt).partition("\n")[0] for option in hits.options]
+
+
+def widget(pilot: AnyPilot, selector: str) -> Widget:
+    """A widget of the screen on top."""
+    return pilot.app.screen.query_one(selector)

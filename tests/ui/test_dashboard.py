@@ -1,0 +1,313 @@
+"""The dashboard follows the cluster: rows, ages, failures, news, the mouse and foreign names."""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from dataclasses import replace
+
+import pytest
+from textual import events
+
+from tests.ui.drive import AnyPilot, begin, click_row, press, sees, settled, text, toasts, until
+from tests.ui.fake import AT, FakeService, app_on, broken, busy, empty, many, ready, session
+from vizdash.errors import Refused, Unreachable
+from vizdash.model import Snapshot
+from vizdash.model.session import SessionState
+from vizdash.ui.app import VizdashApp
+from vizdash.ui.screens.address import AddressScreen
+from vizdash.ui.screens.dashboard import Dashboard
+
+SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 48)], ids=["80x24", "160x48"])
+
+
+def _board(app: VizdashApp) -> Dashboard:
+    return app._dashboard
+
+
+async def _poll(pilot: AnyPilot, service: FakeService, now: Snapshot | None = None) -> None:
+    """The next snapshot is on the screen."""
+    app = pilot.app
+    assert isinstance(app, VizdashApp)
+    if now is not None:
+        service.now = now
+    asked = service.asked
+    app._poller.refresh()
+    await until(pilot, lambda: service.asked > asked)
+    await settled(pilot)
+
+
+async def test_a_first_answer_that_comes_at_once_is_shown() -> None:
+    app, _service = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "viz-node001", "paraview", "● ready", "3 s ago")
+
+
+async def test_a_first_answer_that_takes_its_time() -> None:
+    app, service = app_on(busy(), gate=asyncio.Event(), slow=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: sees(pilot, "asking the cluster"))
+        await press(pilot, "down", "x", "o", "1", "2")
+        assert service.gate is not None
+        service.gate.set()
+        await begin(pilot)
+        assert sees(pilot, "viz-node001")
+
+
+@SIZES
+async def test_states_move_by_themselves_and_the_cursor_stays_on_its_row(
+    size: tuple[int, int],
+) -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down")
+        chosen = _board(app).sessions.row
+        assert chosen is not None
+        now = busy()
+        moved = (ready(9, node="viz-node003"), *reversed(now.sessions))
+        await _poll(pilot, service, replace(now, sessions=moved))
+        after = _board(app).sessions.row
+        assert after is not None
+        assert after.job_id == chosen.job_id
+        assert _board(app).sessions.cursor == 4
+
+
+async def test_a_row_that_goes_leaves_the_cursor_on_its_neighbour() -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "end")
+        await _poll(pilot, service, replace(busy(), sessions=busy().sessions[:2]))
+        assert _board(app).sessions.cursor == 1
+        await _poll(pilot, service, replace(busy(), sessions=()))
+        assert _board(app).context().session is None
+        assert sees(pilot, "No sessions yet")
+
+
+@SIZES
+async def test_a_cluster_that_stops_answering_keeps_what_was_seen(size: tuple[int, int]) -> None:
+    clock = [AT]
+    app, service = app_on(busy(), clock=lambda: clock[0])
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        service.failure = Unreachable("slurm", "slurmctld does not answer", "is it running?")
+        clock[0] += 117
+        await _poll(pilot, service)
+        assert sees(pilot, "slurmctld does not answer (is it running?)", "2 min", "viz-node001")
+        service.failure = None
+        await _poll(pilot, service, replace(busy(), taken_at=clock[0]))
+        assert sees(pilot, "0 s ago")
+        assert not sees(pilot, "slurmctld")
+
+
+async def test_a_cluster_that_never_answered_says_so() -> None:
+    app, _service = app_on(busy(), failure=Unreachable("slurm", "no answer", "see vizdash doctor"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: sees(pilot, "slurm: no answer (see vizdash doctor)"))
+        assert sees(pilot, "no answer yet", "asking the cluster")
+
+
+async def test_time_left_counts_down_between_polls() -> None:
+    clock = [AT]
+    app, service = app_on(busy(), clock=lambda: clock[0])
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "1:12:06")
+        clock[0] += 61
+        app.tick()
+        await settled(pilot)
+        assert sees(pilot, "1:11:05", "1 min ago")
+        assert service.asked == 1
+
+
+async def test_a_session_started_here_is_seen_at_once_and_told_when_ready() -> None:
+    app, service = app_on(empty())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n", "enter")
+        await until(pilot, lambda: sees(pilot, "○ pending"))
+        assert app.focused is _board(app).sessions
+        service.become_ready()
+        await _poll(pilot, service)
+        assert "desktop is ready on viz-node002 — press o to open it" in toasts(pilot)
+
+
+async def test_a_session_that_fails_is_told_with_its_step_and_last_line() -> None:
+    app, service = app_on(empty())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n", "enter")
+        await until(pilot, lambda: service.started)
+        failed = session(101, SessionState.ENDED, result="failed", step="xvnc", error="no Xvnc")
+        await _poll(pilot, service, replace(empty(), sessions=(failed,)))
+        assert "desktop failed at step xvnc: no Xvnc (press l for its log)" in toasts(pilot)
+
+
+async def test_a_stopped_session_ends_at_once_on_the_screen() -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down", "x", "y")
+        assert sees(pilot, "◌ ending")
+        assert service.stopped == [busy().sessions[3].id]
+
+
+async def test_a_stop_that_is_refused_is_told() -> None:
+    refusal = Refused("session 1", "the controller says no")
+    app, _service = app_on(busy(), stop_refusal=refusal)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down", "x", "y")
+        assert toasts(pilot) == ["session 1: the controller says no"]
+
+
+async def test_opening_is_refused_with_its_cause_and_can_be_tried_again() -> None:
+    app, service = app_on(busy(), open_refusal=Unreachable("ssh viz-node002", "no route"))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down", "o")
+        assert toasts(pilot)[-1] == "ssh viz-node002: no route"
+        service.open_refusal = None
+        await press(pilot, "o")
+        await until(pilot, lambda: service.browsed == 1)
+
+
+async def test_a_way_that_takes_long_is_made_once() -> None:
+    app, service = app_on(busy(), gate=asyncio.Event())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down", "o", "o")
+        assert "desktop on viz-node002 is being opened already" in toasts(pilot)
+        assert service.gate is not None
+        service.gate.set()
+        await until(pilot, lambda: service.browsed == 1)
+        assert len(service.routes) == 1
+        await press(pilot, "o")  # again: the way is there
+        await until(pilot, lambda: service.browsed == 2)
+        assert len(service.routes) == 1
+
+
+async def test_a_lost_tunnel_is_told_while_its_session_lives() -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down", "o")
+        await until(pilot, lambda: service.browsed == 1)
+        service.routes[0].gone.set()
+        told = "the tunnel to desktop on viz-node002 is gone: ssh to viz-node002 ended"
+        await until(pilot, lambda: f"{told} (press o to open it again)" in toasts(pilot))
+        assert service.routes[0].closed
+        await press(pilot, "o")
+        await until(pilot, lambda: len(service.routes) == 2)
+
+
+async def test_quitting_asks_while_a_desktop_would_go_dark() -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down", "o")
+        await until(pilot, lambda: service.browsed == 1)
+        await press(pilot, "q")
+        assert sees(pilot, "Quit vizdash?", "1 desktop is open through this vizdash")
+        await press(pilot, "n")
+        assert not app._exit
+        await press(pilot, "ctrl+q")
+        await pilot.press("y")
+        await until(pilot, lambda: app._exit)
+    assert service.routes[0].closed
+
+
+async def test_without_a_browser_the_address_is_shown_and_copied() -> None:
+    app, service = app_on(busy(), browser=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down", "o")
+        await until(pilot, lambda: isinstance(app.screen, AddressScreen))
+        await until(pilot, lambda: sees(pilot, "http://127.0.0.1:21345/", "ssh -N -L 21345:"))
+        await press(pilot, "l")
+        assert app.clipboard == service.routes[0].url
+        await press(pilot, "c")
+        assert app.clipboard.startswith("ssh -N -L 21345:/tmp/vizdash-x7k2m9qd/s anna@login2.")
+        await press(pilot, "p")
+        await until(pilot, lambda: sees(pilot, "http://127.0.0.1:21346/", "ssh -N -L 21346:"))
+        await press(pilot, "escape")
+        assert app.screen is _board(app)
+        assert not service.routes[0].closed
+
+
+async def test_keys_and_wheel_move_through_a_long_list() -> None:
+    app, _service = app_on(many(200))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        table = _board(app).sessions
+        page = table.size.height - 1
+        await press(pilot, "end")
+        assert table.cursor == 99
+        await press(pilot, "pageup")
+        assert table.cursor == 99 - page
+        await press(pilot, "home", "j", "j", "k", "G", "g")
+        assert table.cursor == 0
+        await pilot._post_mouse_events([events.MouseScrollDown], table, button=0)
+        await until(pilot, lambda: table.scroll_offset.y > 0)
+
+
+@SIZES
+async def test_tab_goes_round_the_panes(size: tuple[int, int]) -> None:
+    app, _service = app_on(busy())
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        seen = []
+        for _ in range(3):
+            await press(pilot, "tab")
+            assert app.focused is not None
+            seen.append(app.focused.id)
+        assert sorted(map(str, seen)) == ["images", "nodes", "sessions"]
+
+
+async def test_clicks_choose_rows_and_show_their_details() -> None:
+    app, _service = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await click_row(pilot, _board(app).nodes, 3)
+        assert sees(pilot, "fan 2 failed", "drained")
+        node = _board(app).context().node
+        assert node is not None
+        assert node.name == "viz-node004"
+        await click_row(pilot, _board(app).images, 2)
+        assert sees(pilot, "paraview-5.13.1.sif", "not on")
+        await click_row(pilot, _board(app).sessions, 5)
+        assert sees(pilot, "libGLU.so.1")
+
+
+@SIZES
+async def test_nothing_that_people_write_acts_on_the_terminal(size: tuple[int, int]) -> None:
+    app, _service = app_on(broken())
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        for keys in (("1",), ("down",), ("2",), ("down",), ("down",), ("3",), ("colon",)):
+            await press(pilot, *keys)
+            odd = {c for c in text(pilot) if unicodedata.category(c) in {"Cc", "Cf"} and c != "\n"}
+            assert not odd
+            assert sees(pilot, r"\x1b[2J") or app.screen is not _board(app)
+
+
+@pytest.mark.parametrize("size", [(79, 24), (80, 23), (20, 5), (1, 1)])
+async def test_too_small_a_terminal_gets_one_clear_line(size: tuple[int, int]) -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: service.asked)
+        await settled(pilot)
+        assert "vizdash needs" in text(pilot) or size[0] < 20
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: sees(pilot, "viz-node001", "● ready"))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (119, 35), (120, 36), (220, 50), (300, 100)])
+async def test_every_size_shows_all_three_panes_and_the_keys(size: tuple[int, int]) -> None:
+    app, _service = app_on(busy())
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "1 Nodes 4", "2 Sessions 7", "3 Images 3", "n New session", "? Help")
+        assert max(map(len, text(pilot).splitlines())) <= size[0]

@@ -1,0 +1,167 @@
+"""Finding one's way in the lists: filter, order, marks, mine and all, copying."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from textual.widgets import Input
+
+from tests.ui.drive import AnyPilot, begin, click_row, press, sees, settled, text, toasts, until
+from tests.ui.fake import app_on, busy
+from vizdash.ui.app import VizdashApp
+from vizdash.ui.screens.confirm import Confirm
+from vizdash.ui.screens.copy import CopyScreen
+
+
+def _jobs(app: VizdashApp) -> list[str]:
+    return [s.job_id for s in app._dashboard.sessions.rows]
+
+
+async def _filter(pilot: AnyPilot, words: str) -> None:
+    await press(pilot, "slash")
+    pilot.app.screen.query_one("#filter", Input).value = words
+    await settled(pilot)
+
+
+async def test_a_filter_works_as_it_is_typed_and_stays_over_polls() -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "slash", "p", "a", "r", "a")
+        assert _jobs(app) == ["1046", "1044", "1042"]
+        assert sees(pilot, "2 Sessions 3 of 7", "/para")
+        await press(pilot, "enter")
+        assert app.focused is app._dashboard.sessions
+        now = busy()
+        service.now = replace(now, sessions=(*now.sessions, replace(now.sessions[2], job_id="99")))
+        asked = service.asked
+        await press(pilot, "R")
+        await until(pilot, lambda: service.asked > asked)
+        await until(pilot, lambda: _jobs(app) == ["1046", "1044", "1042", "99"])
+        await press(pilot, "escape")
+        assert len(_jobs(app)) == 8
+
+
+async def test_fields_inverses_and_errors() -> None:
+    app, _ = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await _filter(pilot, "state:ready user:me")
+        assert _jobs(app) == ["1044", "1041"]
+        await press(pilot, "escape")
+        await _filter(pilot, "!user:me")
+        assert _jobs(app) == ["1043"]
+        await press(pilot, "escape")
+        await _filter(pilot, "stat:ready")
+        assert sees(pilot, "no field 'stat': did you mean 'state'?")
+        assert len(_jobs(app)) == 7
+        await press(pilot, "escape")
+        await _filter(pilot, "nowhere")
+        assert sees(pilot, "None of these — esc shows all again")
+
+
+async def test_each_pane_has_its_own_filter() -> None:
+    app, _ = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "1")
+        await _filter(pilot, "state:unusable")
+        await press(pilot, "enter")
+        assert [n.name for n in app._dashboard.nodes.rows] == ["viz-node004"]
+        assert len(_jobs(app)) == 7
+        await press(pilot, "3")
+        await _filter(pilot, "version:2.0")
+        await press(pilot, "enter")
+        assert len(app._dashboard.images.rows) == 1
+        assert len(app._dashboard.nodes.rows) == 1
+
+
+async def test_order_by_key_and_by_clicks_on_a_title() -> None:
+    app, _ = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        table = app._dashboard.sessions
+        came = _jobs(app)
+        await press(pilot, "s", "s")
+        assert table.sorted_by == "APP"
+        assert sees(pilot, "APP▲")
+        assert [s.app for s in table.rows] == sorted(s.app for s in table.rows)
+        await press(pilot, "S")
+        assert sees(pilot, "APP▼")
+        spot = next(p for p in table._placed if p.column.title == "NODE")
+        for order in ("▲", "▼", ""):
+            await pilot.click(table, offset=(spot.x + 2, 1))
+            await settled(pilot)
+            assert sees(pilot, f"NODE{order}")
+        assert _jobs(app) == came
+        seen = [table.sorted_by]
+        while table.sorted_by != "" or len(seen) == 1:
+            await press(pilot, "s")
+            seen.append(table.sorted_by)
+        assert seen == ["", "STATE", "APP", "NODE", "LEFT", "OWNER", "SIZE", "NOTE", ""]
+
+
+async def test_several_are_marked_and_stopped_at_once() -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "space", "space", "space", "down", "space", "x")
+        assert isinstance(app.screen, Confirm)
+        # The fourth marked one is another person's: it is not among them.
+        assert sees(pilot, "Stop these 3 sessions?", "paraview on viz-node001")
+        await press(pilot, "y")
+        await until(pilot, lambda: len(service.stopped) == 3)
+        assert service.stopped == [s.id for s in busy().sessions[:3]]
+        assert not app._dashboard.sessions.marked
+
+
+async def test_marks_are_seen_counted_and_taken_away() -> None:
+    app, _ = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "space", "space")
+        assert sees(pilot, "◆ 2 marked")
+        assert text(pilot).count("◆○ pending") == 1
+        await press(pilot, "up", "space")
+        assert sees(pilot, "◆ 1 marked")
+        await press(pilot, "escape")
+        assert not sees(pilot, "◆")
+
+
+async def test_mine_and_all() -> None:
+    app, _ = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "1", "a")  # from another pane too
+        assert sees(pilot, "2 Sessions 6 of 7", "mine")
+        await press(pilot, "2")
+        assert not sees(pilot, "björn")
+        await press(pilot, "a")
+        assert sees(pilot, "björn")
+
+
+async def test_any_cell_is_copied() -> None:
+    app, _ = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "1", "c")
+        assert isinstance(app.screen, CopyScreen)
+        await press(pilot, "enter")
+        assert app.clipboard == "viz-node001"
+        await click_row(pilot, app._dashboard.images, 1)
+        await press(pilot, "c", "j", "enter")
+        assert app.clipboard == "2.0"
+        await press(pilot, "2", "c", "k", "enter")
+        assert app.clipboard.startswith("waiting for free cores")
+        assert toasts(pilot)[-1] == "note is copied, if your terminal allows it"
+
+
+async def test_the_address_of_an_opened_desktop_is_copied() -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down", "o")
+        await until(pilot, lambda: service.browsed)
+        await press(pilot, "c", "enter")
+        assert app.clipboard == service.routes[0].url
+        assert not [note for note in toasts(pilot) if "password" in note]

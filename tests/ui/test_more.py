@@ -1,0 +1,287 @@
+"""Time limits, news to the terminal, config taken over, themes, history, commands, saved sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from click.testing import CliRunner
+
+from tests.ui.drive import begin, offered, press, sees, settled, text, toasts, until
+from tests.ui.fake import APPS, AT, RAN, G, app_on, busy, day, empty, ending
+from vizdash.actions import REGISTRY, Action
+from vizdash.cli import cli
+from vizdash.config import Cluster, Config, Ui
+from vizdash.errors import ConfigError
+from vizdash.history import History
+from vizdash.model import Ran, Resources, SessionRequest
+from vizdash.ui.app import VizdashApp
+from vizdash.ui.screens.dashboard import Dashboard
+from vizdash.ui.screens.deadline import request_text
+from vizdash.ui.screens.start import StartScreen
+
+
+def _config(**ui: object) -> Config:
+    return Config(Cluster("viz", refresh_s=3600), {}, APPS, ui=Ui(**ui))  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- the time limit
+
+
+async def test_a_limit_that_is_near_is_told_and_counts_down() -> None:
+    clock = [AT]
+    app, _ = app_on(ending(), clock=lambda: clock[0])
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "◷ desktop on viz-node002 ends in 4:07 — press w for the choices")
+        assert "desktop on viz-node002 reaches its time limit soon — press w for the choices" in (
+            toasts(pilot)
+        )
+        clock[0] += 10
+        app.tick()
+        await settled(pilot)
+        assert sees(pilot, "ends in 3:57")
+
+
+async def test_the_same_is_started_again() -> None:
+    app, service = app_on(ending())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "w", "a")
+        assert isinstance(app.screen, StartScreen)
+        assert sees(pilot, "● desktop", "4G")
+        await press(pilot, "enter")
+        await until(pilot, lambda: service.started)
+        assert service.started[0].resources == Resources(2, 4 * G, 0, 7200)
+
+
+async def test_more_time_is_asked_for() -> None:
+    app, _ = app_on(ending())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "w")
+        assert sees(pilot, "Time limit", "4:07 left")
+        await press(pilot, "down", "enter")
+        assert app.clipboard == request_text(ending().sessions[0], "viz")
+        assert "scontrol update JobId=1044 TimeLimit=+0-02:00:00" in app.clipboard
+
+
+async def test_it_is_let_be() -> None:
+    app, _ = app_on(ending())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "w", "escape")
+        assert not sees(pilot, "press w for the choices")
+        await press(pilot, "w")  # of the chosen session one can still ask
+        assert sees(pilot, "Time limit")
+
+
+# ---------------------------------------------------------------------- the terminal
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    sent: list[str] = []
+    monkeypatch.setattr(VizdashApp, "_write", lambda self, sequence: sent.append(sequence))
+    return sent
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_a_session_that_gets_ready_rings_unless_the_config_is_against_it(
+    written: list[str], on: bool
+) -> None:
+    app, service = app_on(empty(), config=_config(bell=on, notify=on, title=on))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n", "enter")
+        await until(pilot, lambda: service.started)
+        service.become_ready()
+        app._poller.refresh()
+        await until(pilot, lambda: sees(pilot, "● ready"))
+    rung = "".join(written)
+    assert ("\a" in rung) is on
+    assert ("]777;notify;vizdash;desktop is ready on viz-node002" in rung) is on
+    assert ("]2;vizdash viz: 1 ready" in rung) is on
+
+
+# ---------------------------------------------------------------------- the config
+
+
+async def test_a_changed_config_is_taken_over() -> None:
+    changed: list[Config] = []
+    app, service = app_on(busy(), reload=lambda: changed.pop() if changed else None)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        changed.append(_config(theme="contrast", keys={"stop": ("X",), "refresh": ("f5",)}))
+        app._look_at_config()
+        await until(pilot, lambda: "the changed config is in force" in toasts(pilot))
+        await settled(pilot)
+        assert app.theme == "vizdash-contrast"
+        assert service.config.ui.theme == "contrast"
+        assert sees(pilot, "X Stop")
+        await press(pilot, "x")
+        assert isinstance(app.screen, Dashboard)
+        asked = service.asked
+        await press(pilot, "f5", "X")
+        assert service.asked == asked + 1
+        assert sees(pilot, "Stop this session?")
+
+
+async def test_a_wrong_config_is_told_and_the_old_one_stays() -> None:
+    def reload() -> Config | None:
+        raise ConfigError("config.yaml:3: ui.theem", "no such key", "did you mean 'theme'?")
+
+    app, _ = app_on(busy(), reload=reload)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        app._look_at_config()
+        told = "the config stays as it was: config.yaml:3: ui.theem: no such key"
+        await until(pilot, lambda: any(note.startswith(told) for note in toasts(pilot)))
+        assert sees(pilot, "● ready")
+
+
+async def test_a_key_for_no_action_is_an_error_of_the_config() -> None:
+    with pytest.raises(ConfigError, match=r"ui\.keys: no action is called 'halt'"):
+        app_on(busy(), config=_config(keys={"halt": ("x",)}))
+
+
+async def test_every_theme_is_tried_and_comes_round() -> None:
+    app, _ = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        seen = []
+        for _ in range(3):
+            await press(pilot, "T")
+            seen.append(app.theme)
+        assert seen == ["vizdash-light", "vizdash-contrast", "vizdash-dark"]
+        assert "theme light (to keep it: ui: {theme: light} in the config)" in toasts(pilot)
+
+
+# ---------------------------------------------------------------------- one registry
+
+
+@contextmanager
+def _added(action: Action) -> Iterator[None]:
+    REGISTRY.add(action)
+    try:
+        yield
+    finally:
+        REGISTRY.remove(action.id)
+
+
+async def test_a_new_action_is_in_footer_palette_help_and_cli() -> None:
+    wave = Action("wave", "Wave", "Wave at the cluster.", ("f9",), verb="stop-waving", footer=1)
+    with _added(wave):
+        app, _ = app_on(busy())
+        async with app.run_test(size=(160, 48)) as pilot:
+            await begin(pilot)
+            assert sees(pilot, "f9 Wave")
+            await press(pilot, "question_mark")
+            assert sees(pilot, "f9", "Wave at the cluster.")
+            await press(pilot, "escape", "ctrl+p")
+            assert "Wave" in offered(pilot)
+        said = CliRunner().invoke(cli, ["--help"])
+        assert "Wave at the cluster." in said.output
+    assert "Wave" not in CliRunner().invoke(cli, ["--help"]).output
+
+
+@pytest.mark.parametrize("action", [a for a in REGISTRY if a.verb], ids=lambda a: a.verb)
+def test_a_verb_s_help_is_its_action_s(action: Action) -> None:
+    said = CliRunner().invoke(cli, [action.verb, "--help"])
+    assert " ".join(action.help.split()) in " ".join(said.output.split())
+
+
+# ---------------------------------------------------------------------- history, commands
+
+
+async def test_the_history_in_the_header_and_in_full() -> None:
+    app, _ = app_on(busy(), history=day())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "▄▄▄▄")
+        await press(pilot, "h")
+        assert sees(pilot, "the last hour", "cores   2 of 48", "sessions   1, 1 of them")
+        await press(pilot, "2")
+        assert sees(pilot, "the last 6 hours")
+        await press(pilot, "right")
+        assert sees(pilot, "the last day")
+        await press(pilot, "escape")
+        assert isinstance(app.screen, Dashboard)
+
+
+async def test_a_history_that_is_empty_says_so() -> None:
+    app, service = app_on(empty())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        service.history = History(None)
+        await press(pilot, "h")
+        assert sees(pilot, "nothing is known yet")
+
+
+async def test_the_commands_their_times_and_outcomes() -> None:
+    app, service = app_on(busy(), ran=RAN)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "C")
+        assert sees(pilot, "16 ms", "✓ done", "✗ exit 1", "30.0 s", "✗ no answer")
+        await press(pilot, "down")
+        assert sees(pilot, "Invalid job id specified")
+        await press(pilot, "c")
+        assert app.clipboard == "scancel 1040"
+        await press(pilot, "f")
+        assert not sees(pilot, "squeue")
+        service.ran = (Ran(4, AT, ("false",), 0.001, 1), *RAN)
+        await press(pilot, "r")
+        assert sees(pilot, "Commands 3 failed")
+        await press(pilot, "f", "s", "s", "escape")
+        assert isinstance(app.screen, Dashboard)
+
+
+# ---------------------------------------------------------------------- saved sizes
+
+
+async def test_a_size_is_saved_chosen_and_forgotten() -> None:
+    app, service = app_on(empty())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n", "tab", "tab", "7")
+        assert sees(pilot, "● own size")
+        await press(pilot, "ctrl+s", *"mine", "enter")
+        assert sees(pilot, "✓ saved as ★ mine", "● ★ mine")
+        await press(pilot, "escape", "n", "tab", "left", "left")
+        await press(pilot, *["left"] * 2)
+        for _ in range(5):
+            if sees(pilot, "● ★ mine"):
+                break
+            await press(pilot, "right")
+        assert sees(pilot, "● ★ mine")
+        await press(pilot, "enter")
+        await until(pilot, lambda: service.started)
+        assert service.started[0].resources.cores == 7
+        await press(pilot, "n", "ctrl+d")
+        assert "★ mine is forgotten" in text(pilot) or "only sizes" in text(pilot)
+
+
+async def test_nothing_is_saved_without_a_name() -> None:
+    app, service = app_on(empty())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n", "ctrl+s", "escape")
+        assert isinstance(app.screen, StartScreen)
+        assert not service.presets.kept
+        await press(pilot, "ctrl+d")
+        assert sees(pilot, "only sizes that you saved can be forgotten")
+
+
+async def test_the_chosen_session_is_started_again_with_its_size() -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "A", "enter")
+        await until(pilot, lambda: service.started)
+        assert service.started == [
+            SessionRequest(
+                "paraview", Resources(8, 32 * G, 1, 14400), geometry="1920x1080", partition="viz"
+            )
+        ]

@@ -1,0 +1,245 @@
+"""The start form: what is typed, what fits, and one start for one wish."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from textual.widgets import Input
+
+from tests.ui.drive import AnyPilot, begin, press, sees, settled, toasts, until
+from tests.ui.fake import G, app_on, busy, empty
+from vizdash.errors import Refused, Unreachable
+from vizdash.model import Resources, SessionRequest
+from vizdash.sessions.fit import Fit
+from vizdash.ui.screens.dashboard import Dashboard
+from vizdash.ui.screens.start import StartScreen
+
+
+async def _typed(pilot: AnyPilot, field: str, value: str) -> None:
+    """A person types ``value`` over what stands in a field."""
+    box = pilot.app.screen.query_one(f"#{field}", Input)
+    box.focus()
+    await settled(pilot)
+    box.value = ""
+    await pilot.press(*value)
+    await settled(pilot)
+
+
+async def test_the_defaults_are_the_app_s_and_enter_starts_them() -> None:
+    app, service = app_on(empty())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        assert sees(pilot, "● desktop", "● medium", "✓ 2 sessions of this size fit now")
+        await press(pilot, "enter")
+        await until(pilot, lambda: isinstance(app.screen, Dashboard))
+        (request,) = service.started
+        assert request == SessionRequest(
+            "desktop", Resources(2, 2 * G, 0, 7200), geometry="1280x720"
+        )
+
+
+async def test_the_last_choice_is_the_default() -> None:
+    last = SessionRequest(
+        "paraview",
+        Resources(8, 16 * G, 1, 28800),
+        geometry="1600x900",
+        account="lab",
+        image="5.12.0",
+    )
+    app, service = app_on(empty(), last=last)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        assert sees(pilot, "● paraview", "● large", "lab")
+        await press(pilot, "enter")
+        await until(pilot, lambda: service.started)
+        assert service.started == [last]
+
+
+async def test_a_last_app_that_is_gone_is_no_default() -> None:
+    app, _service = app_on(empty(), last=SessionRequest("gone"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        assert sees(pilot, "● desktop")
+
+
+async def test_every_field_by_keyboard() -> None:
+    app, service = app_on(empty())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n", "right", "right")
+        assert sees(pilot, "● paraview")
+        for field, value in (
+            ("cores", "3"),
+            ("memory", "5G"),
+            ("gpus", "2"),
+            ("time", "90m"),
+            ("node", "viz-node002"),
+            ("geometry", "1920x1200"),
+        ):
+            await _typed(pilot, field, value)
+        assert sees(pilot, "● own size")
+        app.screen.query_one("#more-title").focus()
+        await press(pilot, "enter")
+        for field in ("account", "qos", "partition", "reservation", "constraint"):
+            await _typed(pilot, field, f"my-{field}")
+        await press(pilot, "enter")
+        await until(pilot, lambda: service.started)
+        assert service.started == [
+            SessionRequest(
+                "paraview",
+                Resources(3, 5 * G, 2, 5400),
+                node="viz-node002",
+                geometry="1920x1200",
+                account="my-account",
+                qos="my-qos",
+                partition="my-partition",
+                reservation="my-reservation",
+                constraint="my-constraint",
+            )
+        ]
+        assert service.judged[-1] == service.started[-1]
+
+
+async def test_by_mouse() -> None:
+    app, service = app_on(empty())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        await pilot.click("#app", offset=(14, 0))
+        await until(pilot, lambda: sees(pilot, "● gedit"))
+        await pilot.click("#app", offset=(2, 0))
+        await until(pilot, lambda: sees(pilot, "● desktop"))
+        await pilot.click("#size", offset=(2, 0))
+        await until(pilot, lambda: sees(pilot, "● small"))
+        await pilot.click("#more-title")
+        await until(pilot, lambda: sees(pilot, "Reservation"))
+        await pilot.click("#cores")
+        await press(pilot, "enter")
+        await until(pilot, lambda: service.started)
+        assert service.started[0].resources == Resources(1, 1 * G, 0, 3600)
+
+
+async def test_arrows_go_from_field_to_field() -> None:
+    app, _service = app_on(empty())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n", "down", "down")
+        assert app.focused is not None
+        assert app.focused.id == "cores"
+        await press(pilot, "up", "up")
+        assert app.focused.id == "app"
+
+
+async def test_a_node_under_the_cursor_is_asked_for() -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "1", "down", "n", "enter")
+        await until(pilot, lambda: service.started)
+        assert service.started[0].node == "viz-node002"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("cores", "two", "cores: 'two' is not a whole number, 1 or more"),
+        ("cores", "0", "cores: '0' is not a whole number, 1 or more"),
+        ("memory", "lots", "memory: 'lots' is no amount of memory (write e.g. 4G or 512M)"),
+        ("gpus", "-1", "gpus: '-1' is not a whole number"),
+        ("time", "soon", "time: 'soon' is no length of time"),
+        ("geometry", "big", "desktop: 'big' is no size (write e.g. 1280x720)"),
+    ],
+)
+async def test_nonsense_is_told_as_it_is_typed_and_never_started(
+    field: str, value: str, words: str
+) -> None:
+    app, service = app_on(empty())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        await _typed(pilot, field, value)
+        assert sees(pilot, words)
+        assert app.screen.query_one(f"#{field}").has_class("-wrong")
+        await press(pilot, "enter")
+        assert not service.started
+        assert isinstance(app.screen, StartScreen)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (
+            Fit(now=(("viz-node003", 1),), ever=("viz-node003",)),
+            "✓ 1 session of this size fits now",
+        ),
+        (Fit(ever=("viz-node001",)), "○ nothing free now: it waits for viz-node001"),
+        (Fit(refusal="64 cores asked, but viz-node001 has 16"), "✗ 64 cores asked"),
+    ],
+)
+async def test_what_fits_is_told(verdict: Fit, words: str) -> None:
+    app, _service = app_on(empty(), verdict=verdict)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        await until(pilot, lambda: sees(pilot, words))
+
+
+async def test_what_fits_is_not_known() -> None:
+    app, _service = app_on(empty(), fit_failure=Unreachable("slurm", "no answer"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        await until(pilot, lambda: sees(pilot, "? what fits is not known: slurm: no answer"))
+
+
+async def test_a_refusal_stays_in_the_form_and_can_be_mended() -> None:
+    app, service = app_on(empty(), refusal=Refused("desktop was not started", "too much", "less"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n", "enter")
+        await until(pilot, lambda: sees(pilot, "✗ desktop was not started: too much (less)"))
+        service.refusal = None
+        await press(pilot, "enter")
+        await until(pilot, lambda: len(service.started) == 1)
+
+
+async def test_enter_twice_starts_once() -> None:
+    app, service = app_on(empty(), gate=asyncio.Event())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        await pilot.press("enter", "enter", "enter")
+        await until(pilot, lambda: sees(pilot, "starting desktop"))
+        assert service.gate is not None
+        service.gate.set()
+        await until(pilot, lambda: isinstance(app.screen, Dashboard))
+        assert len(service.started) == 1
+
+
+async def test_leaving_while_it_starts_cuts_nothing_in_half() -> None:
+    refusal = Refused("desktop was not started", "too much")
+    app, service = app_on(empty(), gate=asyncio.Event(), refusal=refusal)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        await pilot.press("enter")
+        await until(pilot, lambda: sees(pilot, "starting desktop"))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, Dashboard))
+        assert service.gate is not None
+        service.gate.set()
+        await until(pilot, lambda: toasts(pilot) == ["desktop was not started: too much"])
+
+
+async def test_a_catalogue_without_apps_says_what_to_do() -> None:
+    app, _service = app_on(empty(), catalogue={})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        assert sees(pilot, "The catalogue has no apps: add one under apps: in the config.")
+        await press(pilot, "enter", "escape")
+        assert isinstance(app.screen, Dashboard)

@@ -1,0 +1,168 @@
+"""Many streams over one pipe, with the script that runs on nodes at its other end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from vizdash.errors import Unreachable
+from vizdash.transport.local import LocalRunner
+from vizdash.transport.mux import StepForwarder
+from vizdash.transport.ways import AutoForwarder
+
+
+def beside(job_id: str, node: str, argv: Sequence[str]) -> tuple[str, ...]:
+    """Stands for srun: the command runs here."""
+    return tuple(argv)
+
+
+class Web:
+    """Answers each line with what it holds, in capitals; counts its visitors."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.open = 0
+
+    async def __aenter__(self) -> Web:
+        self._server = await asyncio.start_unix_server(self._serve, self.path)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        try:
+            while data := await reader.read(65536):
+                writer.write(data.upper())
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+
+async def read_exactly(reader: object, count: int) -> bytes:
+    parts = b""
+    while len(parts) < count:
+        data = await reader.read(65536)  # type: ignore[attr-defined]
+        if not data:
+            break
+        parts += data
+    return parts
+
+
+async def test_many_streams_and_every_byte(tmp_path: Path) -> None:
+    body = bytes(range(256)) * 4096
+    async with Web(tmp_path / "web") as web:
+        forward = await StepForwarder(LocalRunner(), beside).open("node", web.path, job_id="1")
+
+        async def one(n: int) -> None:
+            reader, writer = await forward.dial()
+            sending = asyncio.create_task(send(writer))
+            assert await read_exactly(reader, len(body)) == body.upper()
+            await sending
+            writer.write_eof()
+            assert await reader.read(1) == b""
+            writer.close()
+
+        async def send(writer: object) -> None:
+            for at in range(0, len(body), 50_000):
+                writer.write(body[at : at + 50_000])  # type: ignore[attr-defined]
+                await writer.drain()  # type: ignore[attr-defined]
+
+        await asyncio.gather(*(one(n) for n in range(8)))
+        async with asyncio.timeout(20):
+            while web.open:
+                await asyncio.sleep(0.02)
+        await forward.close()
+
+
+async def test_a_stream_to_nowhere_ends(tmp_path: Path) -> None:
+    forward = await StepForwarder(LocalRunner(), beside).open("n", str(tmp_path / "no"), job_id="1")
+    reader, writer = await forward.dial()
+    assert await reader.read(1) == b""
+    writer.close()
+    await forward.close()
+
+
+async def test_a_closed_stream_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    async with Web(tmp_path / "web") as web:
+        forward = await StepForwarder(LocalRunner(), beside).open("node", web.path, job_id="1")
+        _, lazy = await forward.dial()
+        lazy.write(b"x" * 4_000_000)  # its echo is never read
+        lazy.close()
+        reader, writer = await forward.dial()
+        writer.write(b"still here")
+        assert await read_exactly(reader, 10) == b"STILL HERE"
+        writer.close()
+        await forward.close()
+
+
+async def test_a_pipe_that_ends_is_made_again(tmp_path: Path) -> None:
+    async with Web(tmp_path / "web") as web:
+        forward = await StepForwarder(LocalRunner(), beside).open("node", web.path, job_id="1")
+        reader, _ = await forward.dial()
+        assert forward._mux is not None
+        await forward._mux._pipe.close()
+        assert await reader.read(1) == b""
+        reader, writer = await forward.dial()
+        writer.write(b"again")
+        assert await read_exactly(reader, 5) == b"AGAIN"
+        writer.close()
+        await forward.close()
+
+
+async def test_what_the_step_says_is_told(tmp_path: Path) -> None:
+    def refuses(job_id: str, node: str, argv: Sequence[str]) -> tuple[str, ...]:
+        return ("sh", "-c", "echo 'srun: error: Unable to confirm allocation' >&2; exit 1")
+
+    forward = await StepForwarder(LocalRunner(), refuses).open("node", "/s", job_id="1")
+    for _ in range(3):
+        with pytest.raises(Unreachable, match="Unable to confirm allocation"):
+            await forward.dial()
+    assert "Unable to confirm" in await forward.wait_lost()
+    await forward.close()
+
+
+async def test_the_way_that_works_is_found_and_remembered(tmp_path: Path) -> None:
+    async def hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        writer.close()
+
+    def away(job_id: str, node: str, argv: Sequence[str]) -> tuple[str, ...]:
+        tried.append(node)
+        return ("sh", "-c", "echo no way here >&2; exit 1")
+
+    tried: list[str] = []
+    remembered: list[str] = []
+    socket = str(tmp_path / "web")
+    ways = {"ssh": StepForwarder(LocalRunner(), away), "srun": StepForwarder(LocalRunner(), beside)}
+    async with await asyncio.start_unix_server(hello, socket):
+        auto = AutoForwarder(ways, remember=remembered.append)
+        for _ in range(2):
+            await (await auto.open("node", socket, job_id="1")).close()
+        assert (tried, remembered) == (["node"], ["srun"])
+        only = AutoForwarder(ways, only="ssh", first="srun")
+        with pytest.raises(Unreachable, match="no way here"):
+            await only.open("node", socket, job_id="1")
+    with pytest.raises(Unreachable, match=r"no way to node: srun: .*; ssh: no way here"):
+        await AutoForwarder(ways, first="srun").open("node", str(tmp_path / "gone"), job_id="1")
+
+
+def test_the_script_is_for_old_pythons_too() -> None:
+    """EL8 has 3.6: no walrus, no positional-only, no f-string with =."""
+    import ast
+
+    from vizdash.resources import node_script
+
+    text = node_script("relay.py").read_text()
+    ast.parse(text, feature_version=(3, 6))
+    assert sys.version_info >= (3, 11)

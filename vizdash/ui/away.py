@@ -1,0 +1,91 @@
+"""What a dashboard does about what is elsewhere: the connection, tunnels, other clusters."""
+
+from __future__ import annotations
+
+import sys
+
+from textual.app import App
+
+from vizdash.model import Session
+from vizdash.poller import Poller
+from vizdash.service import Service
+from vizdash.ui.board import Board
+from vizdash.ui.desktops import Desktops
+from vizdash.ui.linkwatch import LinkWatch
+from vizdash.ui.screens.clusters import ClustersScreen
+from vizdash.ui.screens.leave import LeaveScreen, Leaving
+from vizdash.ui.screens.tunnels import TunnelsScreen
+
+
+class Away(App[str]):
+    """A part of the app. It ends with ``hold`` when its tunnels are to be kept, or with
+    ``cluster:NAME`` when another cluster is wanted; then the tunnels are not closed either.
+    """
+
+    _service: Service
+    _board: Board
+    _desktops: Desktops
+    _poller: Poller
+    _link: LinkWatch
+
+    def trouble(self, text: str) -> None:
+        """One line that names cause and mend."""
+        raise NotImplementedError
+
+    def _want_open(self, session: Session) -> None:
+        raise NotImplementedError
+
+    def want_away(self, action_id: str) -> bool:
+        """Do it; whether it was one of these."""
+        match action_id:
+            case "refresh":
+                if self._link.asks:
+                    self.run_worker(self._log_in(), name="login", group="login")
+                self._poller.refresh()
+            case "tunnels":
+                self._want_tunnels()
+            case "clusters":
+                self._want_cluster()
+            case _:
+                return False
+        return True
+
+    async def _log_in(self) -> None:
+        if trouble := await self._link.log_in():
+            self.trouble(trouble)
+
+    def _want_tunnels(self) -> None:
+        def chosen(job_id: str | None) -> None:
+            if job_id and (session := self._board.find(job_id)):
+                self._want_open(session)
+
+        def close(job_id: str) -> None:
+            self.run_worker(self._desktops.drop(job_id), name="close", group="routes")
+
+        self.push_screen(TunnelsScreen(self._desktops.tunnels, close), chosen)
+
+    def _want_cluster(self) -> None:
+        def chosen(name: str | None) -> None:
+            if name and name != now:
+                self.exit(f"cluster:{name}")
+
+        config = self._service.config
+        now = config.cluster.name
+        clusters = config.clusters.values() or (config.cluster,)
+        self.push_screen(ClustersScreen(clusters, now), chosen)
+
+    async def action_quit(self) -> None:
+        """Leave at once, or ask when desktops would go dark."""
+        if not self._desktops.held:
+            self.exit()
+            return
+
+        def answered(answer: Leaving | None) -> None:
+            if answer == "hold":
+                self.exit("hold")
+            elif answer == "close":
+                self.exit()
+
+        if not isinstance(self.screen, LeaveScreen):
+            may_hold = sys.platform != "darwin"  # a fork keeps no kqueue
+            self.push_screen(LeaveScreen(self._desktops.held, may_hold=may_hold), answered)

@@ -1,0 +1,91 @@
+"""A session's time limit is near: start the same again, ask for more time, or let it be."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from vizdash.model import Session
+from vizdash.ui.format import countdown
+from vizdash.ui.theme import Span, content, line, lines
+from vizdash.ui.widgets.table import Now
+from vizdash.units import duration_words, slurm_time
+
+Choice = Literal["again", "request", "extend"]
+
+#: What is asked for where the session's own limit is not known, in seconds.
+_USUAL_S = 7200
+
+
+def more_s(session: Session) -> int:
+    """How much more time is asked for: as much as the session began with."""
+    return session.resources.time_s or _USUAL_S
+
+
+def request_text(session: Session, cluster: str) -> str:
+    """What to send to the cluster's operators, with the command that grants it (scontrol(1),
+    "TimeLimit=+...").
+    """
+    more = more_s(session)
+    return (
+        f"Please give my session {session.id} ({session.app} on {session.node}, job "
+        f"{session.job_id} of {session.user} on {cluster}) {duration_words(more)} more:\n"
+        f"scontrol update JobId={session.job_id} TimeLimit=+{slurm_time(more)}\n"
+    )
+
+
+class DeadlineScreen(ModalScreen[Choice | None]):
+    """Gives back what was chosen; None for nothing."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,w,d", "dismiss", "Let it be", show=False),
+        Binding("a", "choose('again')", "Same again", show=False),
+        Binding("r", "choose('request')", "Request", show=False),
+        Binding("e", "choose('extend')", "Extend", show=False),
+    ]
+
+    def __init__(self, session: Session, now: Now, *, may_extend: bool = False) -> None:
+        super().__init__()
+        self._session = session
+        self._now = now
+        more = duration_words(more_s(session))
+        offers: list[tuple[Choice, str, str]] = [
+            ("again", "a", "Start the same again now, and move over"),
+            ("request", "r", f"Copy a request for {more} more, to send to your operators"),
+        ]
+        if may_extend:
+            offers.insert(0, ("extend", "e", f"Extend it by {more}"))
+        self._offers = offers
+
+    def compose(self) -> ComposeResult:
+        """The session and its time, then the choices."""
+        session = self._session
+        left = countdown((session.time_left_s or 0) - self._now.age_s)
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = "Time limit"
+            dialog.border_subtitle = "enter chooses · esc lets it be"
+            what = line(Span(session.app, "strong", bold=True), f" on {session.node}   ")
+            rest = line(Span(f"{left} left", "warn"), Span("; then it ends, saved or not", "muted"))
+            yield Static(lines([(*what, *rest)]), id="question")
+            yield OptionList(*(Option(_drawn(key, text)) for _, key, text in self._offers))
+
+    def action_choose(self, choice: Choice) -> None:
+        """By its key."""
+        if choice in {one for one, _, _ in self._offers}:
+            self.dismiss(choice)
+
+    @on(OptionList.OptionSelected)
+    def _selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._offers[event.option_index][0])
+
+
+def _drawn(key: str, text: str) -> Content:
+    return content((Span(f"{key}  ", "accent", bold=True), Span(text)))

@@ -1,0 +1,103 @@
+"""Columns of a list: what they draw, and how they share the room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from vizdash.ui.theme import Line
+
+R = TypeVar("R")
+
+#: Cells before the first column, and between columns.
+GUTTER = 2
+GAP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The moment being drawn: seconds since the epoch, and how old the rows are in seconds."""
+
+    at: float = 0.0
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[R]):
+    """One column. ``cell`` draws a row in a given number of cells; ``least`` and ``most`` bound
+    its width, ``measure`` says what a row would like (else ``most``). Columns with a higher
+    ``rank`` go first when the room is short; those with ``grows`` share what is left over.
+    ``ticks`` marks one that depends on the moment, ``sparse`` one that is left out while no row
+    has anything for it. ``sort`` is what it sorts by (else it can't be sorted by).
+    """
+
+    title: str
+    cell: Callable[[R, Now, int], Line]
+    least: int
+    most: int
+    rank: int = 0
+    grows: int = 0
+    right: bool = False
+    ticks: bool = False
+    sparse: bool = False
+    measure: Callable[[R], int] | None = None
+    sort: Callable[[R], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Generic[R]):
+    """A column where it is drawn."""
+
+    column: Column[R]
+    x: int
+    width: int
+
+
+def place(columns: Sequence[Column[R]], wishes: Sequence[int], room: int) -> list[Placed[R]]:
+    """Choose columns and widths for ``room`` cells. A column is shown whole or not at all, those
+    that grow from their least on; only what must be there (rank 0 and 1) may be cut.
+    """
+    needs = [
+        c.least if w and (c.grows or c.measure is None) else w
+        for c, w in zip(columns, wishes, strict=True)
+    ]
+    chosen = [i for i, need in enumerate(needs) if need]
+    while len(chosen) > 1 and _sum(needs, chosen) > room:
+        last = max(chosen, key=lambda i: (columns[i].rank, i))
+        if columns[last].rank < 2:
+            break
+        chosen.remove(last)
+    if _sum(needs, chosen) > room:
+        needs = [min(need, c.least) for c, need in zip(columns, needs, strict=True)]
+        while len(chosen) > 1 and _sum(needs, chosen) > room:
+            chosen.remove(max(chosen, key=lambda i: (columns[i].rank, i)))
+    widths = _widths(columns, wishes, {i: needs[i] for i in chosen}, room)
+    placed, x = [], GUTTER
+    for i in chosen:
+        placed.append(Placed(columns[i], x, widths[i]))
+        x += widths[i] + GAP
+    return placed
+
+
+def _widths(
+    columns: Sequence[Column[R]], wishes: Sequence[int], widths: dict[int, int], room: int
+) -> dict[int, int]:
+    """Give what is left over: first what each wishes, then to those that grow."""
+    left = max(0, room - _sum([*widths.values()], range(len(widths))))
+    for i in sorted(widths, key=lambda i: (columns[i].rank, i)):
+        more = min(left, max(0, wishes[i] - widths[i]))
+        widths[i] += more
+        left -= more
+    growing = [i for i in widths if columns[i].grows]
+    shares = sum(columns[i].grows for i in growing)
+    for n, i in enumerate(growing):
+        more = left if n == len(growing) - 1 else left * columns[i].grows // shares
+        widths[i] += more
+        left -= more
+        shares -= columns[i].grows
+    return widths
+
+
+def _sum(needs: Sequence[int], chosen: Sequence[int]) -> int:
+    return sum(needs[i] for i in chosen) + GAP * max(0, len(chosen) - 1)

@@ -1,0 +1,60 @@
+"""The line in which a filter is typed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import Input
+
+
+class FilterBar(Input):
+    """Tells of each change; Enter keeps the filter, Escape takes it away."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "give_up", "No filter", show=False),
+        Binding("down", "keep", "Back to the rows", show=False),
+    ]
+
+    class Typed(Message):
+        """Another filter."""
+
+        def __init__(self, text: str) -> None:
+            self.text = text
+            super().__init__()
+
+    class Left(Message):
+        """The person is done with typing."""
+
+    def __init__(self) -> None:
+        super().__init__(id="filter", placeholder="words  !not  state:ready  user:me  node:003")
+
+    def open_on(self, text: str) -> None:
+        """Begin with ``text``."""
+        self.add_class("-shown")
+        with self.prevent(Input.Changed):
+            self.value = text
+        self.cursor_position = len(text)
+        self.focus()
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self.post_message(self.Typed(event.value))
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_keep()
+
+    def action_keep(self) -> None:
+        """Back to the rows, with the filter on."""
+        self.remove_class("-shown")
+        self.post_message(self.Left())
+
+    def action_give_up(self) -> None:
+        """Back to all rows."""
+        self.post_message(self.Typed(""))
+        self.action_keep()

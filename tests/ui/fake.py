@@ -280,6 +280,32 @@ class FakePresets:
         self.kept.get(app, {}).pop(name, None)
 
 
+class FakeOperations:
+    """Remembers what operators did."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, str, str]] = []
+        self.refusal: VizdashError | None = None
+
+    def _do(self, what: str, to: str, how: str = "") -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.done.append((what, to, how))
+
+    async def drain(self, node: str, reason: str) -> None:
+        self._do("drain", node, reason)
+
+    async def resume(self, node: str) -> None:
+        self._do("resume", node)
+
+    async def extend(self, session: Session, more_s: int) -> int:
+        self._do("extend", session.job_id, str(more_s))
+        return more_s
+
+    async def message(self, session: Session, text: str) -> None:
+        self._do("message", session.job_id, text)
+
+
 @dataclass
 class FakeService:
     """Answers with what the test put here, remembers what it was asked."""
@@ -296,6 +322,9 @@ class FakeService:
     log_refusal: VizdashError | None = None
     browser: bool = True
     admin: bool = False
+    node_admin: bool = False
+    operations: FakeOperations = field(default_factory=FakeOperations)
+    engine: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="slurm"))
     catalogue: dict[str, App] = field(default_factory=lambda: dict(APPS))
     started: list[SessionRequest] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
@@ -321,7 +350,7 @@ class FakeService:
         return self.now
 
     async def info(self) -> SimpleNamespace:
-        return SimpleNamespace(admin=self.admin)
+        return SimpleNamespace(admin=self.admin, node_admin=self.node_admin)
 
     def apps(self) -> tuple[App, ...]:
         return tuple(self.catalogue.values())

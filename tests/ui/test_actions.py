@@ -25,6 +25,7 @@ from tests.ui.drive import (
 from tests.ui.fake import FakeService, app_on, busy, empty
 from vizdash.actions import REGISTRY, Action, Context
 from vizdash.ui.app import VizdashApp
+from vizdash.ui.screens.ask import AskScreen
 from vizdash.ui.screens.clusters import ClustersScreen
 from vizdash.ui.screens.commands import CommandsScreen
 from vizdash.ui.screens.confirm import Confirm
@@ -63,6 +64,10 @@ CASES: dict[str, Case] = {
     "logs": Case(_on_top(LogScreen)),
     "again": Case(_on_top(StartScreen)),
     "deadline": Case(_on_top(DeadlineScreen)),
+    "extend": Case(_on_top(DeadlineScreen)),
+    "message": Case(_on_top(AskScreen)),
+    "drain": Case(_on_top(AskScreen), ("1",)),
+    "resume": Case(_on_top(Confirm), ("1", "end")),
     "filter": Case(_focused("filter")),
     "sort": Case(lambda app, service: app._dashboard.sessions.sorted_by == "STATE"),
     "sort_other_way": Case(lambda app, service: app._dashboard.sessions.view.reverse, ("s",)),
@@ -115,7 +120,7 @@ async def test_by_each_of_its_keys(action: Action) -> None:
 
 
 async def _by_key(action: Action, key: str) -> None:
-    app, service = app_on(busy(), log="a line")
+    app, service = app_on(busy(), log="a line", node_admin=True)
     async with app.run_test(size=(140, 40)) as pilot:
         done = await _ready_to(pilot, app, action)
         assert not done(app, service)
@@ -125,7 +130,7 @@ async def _by_key(action: Action, key: str) -> None:
 
 @ACTIONS
 async def test_by_mouse(action: Action) -> None:
-    app, service = app_on(busy(), log="a line")
+    app, service = app_on(busy(), log="a line", node_admin=True)
     async with app.run_test(size=(140, 40)) as pilot:
         done = await _ready_to(pilot, app, action)
         if action.id.startswith("focus_"):
@@ -140,7 +145,7 @@ async def test_by_mouse(action: Action) -> None:
 
 @ACTIONS
 async def test_by_palette(action: Action) -> None:
-    app, service = app_on(busy(), log="a line")
+    app, service = app_on(busy(), log="a line", node_admin=True)
     async with app.run_test(size=(140, 40)) as pilot:
         done = await _ready_to(pilot, app, action)
         await palette(pilot, action.title)

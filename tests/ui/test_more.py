@@ -13,12 +13,12 @@ from tests.ui.fake import APPS, AT, RAN, G, app_on, busy, day, empty, ending
 from vizdash.actions import REGISTRY, Action
 from vizdash.cli import cli
 from vizdash.config import Cluster, Config, Ui
-from vizdash.errors import ConfigError
+from vizdash.errors import ConfigError, Refused
 from vizdash.history import History
 from vizdash.model import Ran, Resources, SessionRequest
+from vizdash.operations import extension_request
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.dashboard import Dashboard
-from vizdash.ui.screens.deadline import request_text
 from vizdash.ui.screens.start import StartScreen
 
 
@@ -63,8 +63,8 @@ async def test_more_time_is_asked_for() -> None:
         await press(pilot, "w")
         assert sees(pilot, "Time limit", "4:07 left")
         await press(pilot, "down", "enter")
-        assert app.clipboard == request_text(ending().sessions[0], "viz")
-        assert "scontrol update JobId=1044 TimeLimit=+0-02:00:00" in app.clipboard
+        assert app.clipboard == extension_request(ending().sessions[0], 7200)
+        assert "scontrol update JobId=1044 TimeLimit=240" in app.clipboard
 
 
 async def test_it_is_let_be() -> None:
@@ -75,6 +75,47 @@ async def test_it_is_let_be() -> None:
         assert not sees(pilot, "press w for the choices")
         await press(pilot, "w")  # of the chosen session one can still ask
         assert sees(pilot, "Time limit")
+
+
+# ---------------------------------------------------------------------- operators
+
+
+async def test_an_operator_extends_tells_drains_and_resumes() -> None:
+    app, service = app_on(ending(), admin=True, node_admin=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "e", "e")
+        await press(pilot, "m", *"save", "enter")
+        await press(pilot, "1", "D", "enter", *"fan", "enter")
+        await press(pilot, "down", "down", "down", "U", "y")
+        assert service.operations.done == [
+            ("extend", "1044", "7200"),
+            ("message", "1044", "save"),
+            ("drain", "viz-node001", "fan"),
+            ("resume", "viz-node004", ""),
+        ]
+        assert toasts(pilot)[-1] == "viz-node004 takes jobs again"
+
+
+async def test_what_slurm_will_not_have_is_told() -> None:
+    app, service = app_on(busy(), admin=True, node_admin=True)
+    service.operations.refusal = Refused("node viz-node001 was not changed", "no rights")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "1", "D", *"x", "enter")
+        assert toasts(pilot)[-1] == "node viz-node001 was not changed: no rights"
+
+
+async def test_others_may_not_and_are_told_why() -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "1", "D", "U")
+        assert toasts(pilot) == [
+            "Drain: only Slurm's administrators may",
+            "Resume: only Slurm's administrators may",
+        ]
+        assert not service.operations.done
 
 
 # ---------------------------------------------------------------------- the terminal
@@ -199,7 +240,7 @@ async def test_the_history_in_the_header_and_in_full() -> None:
     app, _ = app_on(busy(), history=day())
     async with app.run_test(size=(160, 48)) as pilot:
         await begin(pilot)
-        assert sees(pilot, "▄▄▄▄")
+        assert sees(pilot, "▁▁▁▁")
         await press(pilot, "h")
         assert sees(pilot, "the last hour", "cores   2 of 48", "sessions   1, 1 of them")
         await press(pilot, "2")

@@ -93,6 +93,8 @@ PICTURES: dict[str, Picture] = {
     "stop-several": Picture(busy, ("space", "space", "space", "x")),
     "deadline": Picture(ending, ("w",)),
     "deadline-broken": Picture(hard, ("w",)),
+    "drain": Picture(busy, ("1", "D"), {"node_admin": True}),
+    "message": Picture(busy, (*_READY, "m")),
     "copy": Picture(busy, ("c",)),
     "copy-broken": Picture(hard, ("c",)),
     "history": Picture(busy, ("h",), {"history": day()}),

@@ -13,11 +13,12 @@ from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.screen import Screen
 
-from vizdash.actions import REGISTRY, ActionRegistry, Context, stoppable, timed
+from vizdash.actions import Context, stoppable, timed
 from vizdash.config import Config
-from vizdash.errors import ConfigError, VizdashError
+from vizdash.errors import VizdashError
 from vizdash.imaging import Imaging
-from vizdash.model import Matrix, Session, SessionRequest, SessionState, Snapshot
+from vizdash.model import Matrix, Session, SessionRequest, Snapshot
+from vizdash.operations import extension_request
 from vizdash.poller import Poller
 from vizdash.service import Service
 from vizdash.ui.away import Away
@@ -26,35 +27,27 @@ from vizdash.ui.commands import Actions
 from vizdash.ui.desktops import Desktops, Opened
 from vizdash.ui.format import escape_control
 from vizdash.ui.imaging import ImageDesk
+from vizdash.ui.keys import keyed
 from vizdash.ui.linkwatch import LinkWatch
+from vizdash.ui.operators import Operators
 from vizdash.ui.screens.address import AddressScreen
 from vizdash.ui.screens.commands import CommandsScreen
-from vizdash.ui.screens.confirm import Confirm, quitting, stopping, stopping_many
+from vizdash.ui.screens.confirm import Confirm, Question, quitting, stopping, stopping_many
 from vizdash.ui.screens.copy import CopyScreen
 from vizdash.ui.screens.dashboard import Dashboard
-from vizdash.ui.screens.deadline import Choice, DeadlineScreen, request_text
+from vizdash.ui.screens.deadline import Choice, DeadlineScreen, more_s
 from vizdash.ui.screens.help import HelpScreen
 from vizdash.ui.screens.history import HistoryScreen
 from vizdash.ui.screens.log import LogScreen
 from vizdash.ui.screens.start import StartScreen
-from vizdash.ui.terminal import BELL, notification, window_title
+from vizdash.ui.signals import Signals
 from vizdash.ui.theme import THEMES
 from vizdash.ui.widgets.table import Now
 
 #: Seconds for which news stays on the screen; errors stay longer.
 _NEWS_S, _ERROR_S = 6, 12
 #: Seconds of the load's history in the header, and between looks at the config files.
-_HOUR_S = 3600.0
-_CONFIG_S = 2.0
-
-
-def keyed(config: Config) -> ActionRegistry:
-    """The actions on the keys of the config. Raises ConfigError for keys that can't be."""
-    try:
-        return REGISTRY.remapped(config.ui.keys)
-    except ValueError as e:
-        mend = f"actions: {', '.join(a.id for a in REGISTRY)}"
-        raise ConfigError("ui.keys", str(e), mend) from e
+_HOUR_S, _CONFIG_S = 3600.0, 2.0
 
 
 class VizdashApp(Away):
@@ -92,8 +85,9 @@ class VizdashApp(Away):
         self._service = service
         self._clock = clock
         self._board = Board()
-        self._entitled = ""
+        self._signals = Signals(service, self._write)
         self._desktops = desktops or Desktops(service)
+        self._operators = Operators(service, self)
         refresh = self._refresh_images
         self._images = ImageDesk(self, self, imaging, refresh) if imaging else None
         self._rights_asked = False
@@ -112,11 +106,11 @@ class VizdashApp(Away):
         self.run_worker(self._ask_rights(), name="rights", group="reads", exit_on_error=False)
         self.set_interval(1, self.tick)
         self.set_interval(_CONFIG_S, self._look_at_config)
-        self._entitle()
+        self._signals.entitle(self._board.snapshot)
 
     async def on_unmount(self) -> None:
         """However vizdash ends, its routes end with it, unless somebody takes them over."""
-        self._write(window_title("") if self._service.config.ui.title else "")
+        self._signals.close()
         if not self.return_value:
             await self._desktops.close()
 
@@ -126,7 +120,7 @@ class VizdashApp(Away):
         for notice in self._board.take(snapshot, self._clock()):
             self._tell(notice)
         self._dashboard.history = self._service.history.since(self._clock() - _HOUR_S)
-        self._entitle()
+        self._signals.entitle(self._board.snapshot)
         self._show()
         if self._images is not None and snapshot.places and not self._rights_asked:
             self._rights_asked = True
@@ -153,18 +147,19 @@ class VizdashApp(Away):
         self._dashboard.tick(self._board.now(self._clock()))
 
     async def _ask_rights(self) -> None:
-        self._dashboard.admin = (await self._service.info()).admin
+        info = await self._service.info()
+        self._dashboard.admin, self._dashboard.node_admin = info.admin, info.node_admin
 
     def _tell(self, notice: Notice) -> None:
         session = notice.session
         if notice.kind == "ready":
             text = f"{session.app} is ready on {session.node}"
             self.news(f"{text} — press o to open it")
-            self._signal(text)
+            self._signals.ring(text)
         elif notice.kind == "limit":
             text = f"{session.app} on {session.node} reaches its time limit soon"
             self.warn(f"{text} — press w for the choices")
-            self._signal(text)
+            self._signals.ring(text)
         elif session.result == "failed":
             step = f" at step {session.step}" if session.step else ""
             self.trouble(f"{session.app} failed{step}: {session.error} (press l for its log)")
@@ -188,31 +183,10 @@ class VizdashApp(Away):
         if sequence and self._driver is not None:
             self._driver.write(sequence)
 
-    def _signal(self, text: str) -> None:
-        """For a person who looks elsewhere."""
-        wanted = self._service.config.ui
-        self._write(
-            (BELL if wanted.bell else "") + (notification("vizdash", text) if wanted.notify else "")
-        )
-
-    def _entitle(self) -> None:
-        """The window's title: the cluster, and how many desktops are ready."""
-        snapshot = self._board.snapshot
-        ready = sum(s.mine and s.state is SessionState.READY for s in self._sessions())
-        title = "vizdash" + (f" {snapshot.cluster}" if snapshot else "")
-        title += f": {ready} ready" if ready else ""
-        if title != self._entitled and self._service.config.ui.title:
-            self._entitled = title
-            self._write(window_title(title))
-
-    def _sessions(self) -> tuple[Session, ...]:
-        return self._board.snapshot.sessions if self._board.snapshot else ()
-
     # ------------------------------------------------------------------ the config
 
     def _look_at_config(self) -> None:
-        look: Callable[[], Awaitable[None]] = self._take_config
-        self.run_worker(look, name="config", group="config", exclusive=True)
+        self.run_worker(self._take_config(), group="config")
 
     async def _take_config(self) -> None:
         """Take a changed config over; a wrong one is told, and the old one stays."""
@@ -233,8 +207,7 @@ class VizdashApp(Away):
 
     def _next_theme(self) -> None:
         names = list(THEMES)
-        at = [THEMES[name].name for name in names].index(self.theme)
-        name = names[(at + 1) % len(names)]
+        name = names[(names.index(self.theme.removeprefix("vizdash-")) + 1) % len(names)]
         self.theme = THEMES[name].name
         self.news(f"theme {name} (to keep it: ui: {{theme: {name}}} in the config)")
 
@@ -250,8 +223,12 @@ class VizdashApp(Away):
                 self._want_start(context)
             case "stop":
                 self._want_stop(stoppable(context))
-            case "deadline":
+            case "deadline" | "extend":
                 self._want_time(context)
+            case "drain" if context.node:
+                self._operators.drain(context.node)
+            case "resume" if context.node:
+                self._operators.resume(context.node)
             case "copy":
                 self._want_copy()
             case "theme":
@@ -285,9 +262,33 @@ class VizdashApp(Away):
                 self.push_screen(LogScreen(self._service, session, find=self._board.find))
             case "again":
                 self._want_again(session)
+            case "message":
+                self._operators.message(session)
             case _:
                 return False
         return True
+
+    def ask(self, screen: Screen[str | None], answered: Callable[[str], Awaitable[None]]) -> None:
+        """See operators.Face."""
+
+        def given(text: str | None) -> None:
+            if text is not None:
+                self.run_worker(partial(answered, text), group="writes")
+
+        self.push_screen(screen, given)
+
+    def confirm(self, question: Question, answered: Callable[[], Awaitable[None]]) -> None:
+        """See operators.Face."""
+
+        def given(yes: bool | None) -> None:
+            if yes:
+                self.run_worker(answered, group="writes")
+
+        self.push_screen(Confirm(question), given)
+
+    def look_again(self) -> None:
+        """See operators.Face."""
+        self._poller.refresh()
 
     def _want_screen(self, action_id: str, context: Context) -> None:
         match action_id:
@@ -301,8 +302,9 @@ class VizdashApp(Away):
     def _want_start(self, context: Context, first: SessionRequest | None = None) -> None:
         node = context.node.name if context.node else ""
         nodes = context.snapshot.nodes if context.snapshot else ()
-        form = StartScreen(self._service, self._start, nodes=nodes, node=node, first=first)
-        self.push_screen(form)
+        self.push_screen(
+            StartScreen(self._service, self._start, nodes=nodes, node=node, first=first)
+        )
 
     def _want_again(self, session: Session) -> None:
         request = SessionRequest(session.app, session.resources, partition=session.partition)
@@ -317,15 +319,16 @@ class VizdashApp(Away):
             self._board.let_be(session)
             if choice == "again":
                 self._want_again(session)
+            elif choice == "extend":
+                self.run_worker(self._operators.extend(session, more_s(session)), group="writes")
             elif choice == "request":
-                cluster = context.snapshot.cluster if context.snapshot else ""
-                self.copy_to_clipboard(request_text(session, cluster))
-                self.news(
-                    "the request is copied, if your terminal allows it: paste it to your operators"
-                )
+                self.copy_to_clipboard(extension_request(session, more_s(session)))
+                self.news("the request to your operators is copied, if your terminal allows it")
             self._show()
 
-        self.push_screen(DeadlineScreen(session, self._board.now(self._clock())), chosen)
+        now, may = self._board.now(self._clock()), self._dashboard.admin
+        may = may or self._service.engine.name == "local"
+        self.push_screen(DeadlineScreen(session, now, may_extend=may), chosen)
 
     def _want_copy(self) -> None:
         """Cells of the row under the cursor, and the address of an opened desktop first."""

@@ -69,6 +69,7 @@ class Dashboard(Screen[None]):
         self.read_only = read_only
         self.admin = False
         self.image_rights = NOT_LOOKED
+        self.node_admin = False
         self.registry = registry
         self._board = Board()
         self._now = Now()
@@ -173,6 +174,7 @@ class Dashboard(Screen[None]):
             admin=self.admin,
             app=image.app if image else "",
             image_rights=self.image_rights,
+            node_admin=self.node_admin,
         )
 
     def _tick_header(self) -> None:

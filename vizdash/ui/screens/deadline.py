@@ -17,7 +17,7 @@ from vizdash.model import Session
 from vizdash.ui.format import countdown
 from vizdash.ui.theme import Span, content, line, lines
 from vizdash.ui.widgets.table import Now
-from vizdash.units import duration_words, slurm_time
+from vizdash.units import duration_words
 
 Choice = Literal["again", "request", "extend"]
 
@@ -28,18 +28,6 @@ _USUAL_S = 7200
 def more_s(session: Session) -> int:
     """How much more time is asked for: as much as the session began with."""
     return session.resources.time_s or _USUAL_S
-
-
-def request_text(session: Session, cluster: str) -> str:
-    """What to send to the cluster's operators, with the command that grants it (scontrol(1),
-    "TimeLimit=+...").
-    """
-    more = more_s(session)
-    return (
-        f"Please give my session {session.id} ({session.app} on {session.node}, job "
-        f"{session.job_id} of {session.user} on {cluster}) {duration_words(more)} more:\n"
-        f"scontrol update JobId={session.job_id} TimeLimit=+{slurm_time(more)}\n"
-    )
 
 
 class DeadlineScreen(ModalScreen[Choice | None]):

@@ -67,6 +67,11 @@ class LogView(ScrollView, can_focus=True):
         if self.following:
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
+    def on_resize(self) -> None:
+        """Lines may have come before there was room for them."""
+        if self.following:
+            self.scroll_end(animate=False, immediate=True, x_axis=False)
+
     def _found(self) -> list[int]:
         return [i for i, one in enumerate(self._lines) if self._word in one.casefold()]
 

@@ -64,7 +64,10 @@ class Terminal:
 
     def code(self) -> int:
         """Its exit code, once it has ended."""
-        return int(self.tmux("display-message", "-p", "#{pane_dead_status}"))
+        ask = ("display-message", "-p", "#{pane_dead_status}")
+        # The terminal is closed a moment before the program is waited for.
+        self.until(lambda _: self.tmux(*ask).strip() != "", "it has no exit code")
+        return int(self.tmux(*ask))
 
 
 @contextlib.contextmanager

@@ -172,11 +172,12 @@ def second_login(outside: Campus) -> Iterator[Host]:
     host = lab.add_host("login2", "submit", {})
     try:
         lab.plug(host, recipe.INSIDE, "eth0", inside)
+        # Before it is up, a command "on" it would run on the machine itself.
+        host.wait_up()
         _fence(lab, host, "eth1")
-        for other in (*lab.hosts.values(),):
+        for other in lab.hosts.values():
             if other is not outside.laptop:
                 other.run(["sh", "-c", f"printf '{inside}\\tlogin2\\n' >> /etc/hosts"])
-        host.wait_up()
         admit(outside, host)
         lab.install_vizdash(host)
         yield host

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Lab, probe, recipe
+from tests.lab.campus import Campus, campus
 
 _HERE = Path(__file__).parent
 
@@ -36,6 +37,13 @@ def can_lab() -> None:
 def running_lab(can_lab: None) -> Iterator[Lab]:
     with Lab.start() as lab:
         yield lab
+
+
+@pytest.fixture(scope="module")
+def outside(running_lab: Lab) -> Iterator[Campus]:
+    """A laptop and its network, for a module's tests."""
+    with campus(running_lab) as found:
+        yield found
 
 
 @pytest.fixture

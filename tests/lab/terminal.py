@@ -6,8 +6,10 @@ import contextlib
 import secrets
 import shlex
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from tests.lab.host import Host
 
@@ -15,8 +17,9 @@ from tests.lab.host import Host
 class Terminal:
     """A tmux pane. ``keys`` are tmux's names (send-keys in tmux(1)), ``type`` is plain text."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, code: Path) -> None:
         self._tmux = ["tmux", "-L", name]
+        self._code = code
 
     def tmux(self, *words: str) -> str:
         """A tmux command."""
@@ -63,8 +66,9 @@ class Terminal:
         return self.until(lambda _: self.ended(), "it has not ended", seconds)
 
     def code(self) -> int:
-        """Its exit code, once it has ended."""
-        return int(self.tmux("display-message", "-p", "#{pane_dead_status}"))
+        """Its exit code, once it has ended; as a shell has it, 128 and more for a signal."""
+        self.until(lambda _: self._code.exists() and self._code.read_text() != "", "no exit code")
+        return int(self._code.read_text())
 
 
 @contextlib.contextmanager
@@ -81,15 +85,19 @@ def terminal(
     argv = host.argv(command, user=user, env={"TERM": "tmux-256color", **(env or {})})
     width, height = size
     options = ["-x", str(width), "-y", str(height)]
-    start = ["new-session", "-d", *options, f"{shlex.join(argv)}"]
+    place = tempfile.TemporaryDirectory(prefix="vizdash-lab-")
+    # tmux forgets a program's exit code now and then.
+    code = Path(place.name) / "code"
+    start = ["new-session", "-d", *options, f"{shlex.join(argv)}; echo $? >{code}"]
     keep = ["set-option", "-g", "remain-on-exit", "on"]
     subprocess.run(
         ["tmux", "-L", name, "-f", "/dev/null", *keep, ";", "set-option", "-g", "status", "off",
          ";", *start],
         check=True,
     )  # fmt: skip
-    screen = Terminal(name)
+    screen = Terminal(name, code)
     try:
         yield screen
     finally:
         screen.tmux("kill-server")
+        place.cleanup()

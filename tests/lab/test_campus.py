@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
-import pytest
-
-from tests.lab import Lab
 from tests.lab.campus import (
     ALIAS,
     Campus,
     admit,
-    campus,
     closed_nodes,
     jump_host,
     second_login,
@@ -21,13 +16,6 @@ from tests.lab.campus import (
 )
 from tests.lab.otp import code, otp_sshd
 from tests.lab.terminal import terminal
-
-
-@pytest.fixture(scope="module")
-def outside(running_lab: Lab) -> Iterator[Campus]:
-    with campus(running_lab) as found:
-        yield found
-
 
 SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
 

@@ -13,19 +13,13 @@ import pytest
 
 from tests.lab import Host, Lab
 from tests.lab.browser import Desktop, desktop
-from tests.lab.campus import ALIAS, PERSON, STRANGER, Campus, campus, second_login
+from tests.lab.campus import ALIAS, PERSON, STRANGER, Campus, second_login
+from tests.lab.desks import BLUE, typed, wait_page
 from tests.lab.terminal import terminal
-from tests.lab.test_session import BLUE
 from tests.lab.vd import start
 
 #: As a person logs in and calls it.
 OPEN = "ssh -o BatchMode=yes {host} vizdash open {id}"
-
-
-@pytest.fixture(scope="module")
-def outside(running_lab: Lab) -> Iterator[Campus]:
-    with campus(running_lab) as found:
-        yield found
 
 
 @contextlib.contextmanager
@@ -58,30 +52,10 @@ def pasted(laptop: Host, line: str) -> Iterator[None]:
 def seen_on(laptop: Host, line: str, url: str) -> Iterator[Desktop]:
     """The desktop in the laptop's browser."""
     with pasted(laptop, line):
-        _wait_port(laptop, url)
+        wait_page(laptop, url)
         with desktop(url, laptop) as seen:
             seen.wait_share(BLUE)
             yield seen
-
-
-def _wait_port(host: Host, url: str) -> None:
-    page = url.partition("#")[0]
-    deadline = time.monotonic() + 20
-    while host.run(["curl", "-sf", "-o", "/dev/null", page], check=False).returncode != 0:
-        assert time.monotonic() < deadline, f"nothing answers at {page}"
-        time.sleep(0.2)
-
-
-def typed(lab: Lab, seen: Desktop, text: str) -> None:
-    """Type into the desktop's terminal; the text must arrive on the cluster."""
-    lab.login.run("rm -f ~/typed", user="alice")
-    seen.click(300, 200)
-    seen.page.wait_for_timeout(300)
-    seen.type(f"echo {text} > ~/typed\n")
-    deadline = time.monotonic() + 15
-    while text not in lab.login.run("cat ~/typed; true", user="alice").stdout:
-        assert time.monotonic() < deadline, f"nothing was typed: {seen.save('typed')}"
-        time.sleep(0.2)
 
 
 def test_the_line_as_printed_opens_the_desktop(lab: Lab, outside: Campus) -> None:
@@ -165,7 +139,7 @@ def test_with_two_login_hosts_the_line_names_the_one_that_holds_it(
                     pass
                 wrong = line.replace(f"@{host}", f"@{ALIAS}")
                 with pasted(outside.laptop, wrong), pytest.raises(AssertionError):
-                    _wait_port(outside.laptop, url)
+                    wait_page(outside.laptop, url)
         outside.know("login")
 
 
@@ -214,7 +188,7 @@ def test_a_helper_of_the_users_opens_it_and_sees_no_password(lab: Lab, outside: 
         # An editor leads the port to the laptop, perhaps under another number.
         line = f"ssh -N -L 24680:127.0.0.1:{port} alice@login"
         with pasted(outside.laptop, line):
-            _wait_port(outside.laptop, "http://127.0.0.1:24680/vnc.html")
+            wait_page(outside.laptop, "http://127.0.0.1:24680/vnc.html")
             with desktop(address.replace(f":{port}/", ":24680/"), outside.laptop) as seen:
                 seen.wait_share(BLUE)
     finally:

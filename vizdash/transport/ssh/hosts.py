@@ -46,15 +46,18 @@ class KnownHosts:
         return tuple(self._known.match(host, "", port)[:3])
 
     def places(self, host: str, port: int) -> list[Place]:
-        """The lines that name this host, hashed or not."""
-        found = []
+        """The lines that name this host, hashed or not; those that name the port alone count,
+        where there are any.
+        """
+        exact, plain = [], []
         for place, text in self._lines():
             one = asyncssh.import_known_hosts("")
             load(one, text)
-            keys, authorities, revoked, *_ = one.match(host, "", None if port == 22 else port)
-            if keys or authorities or revoked:
-                found.append(place)
-        return found
+            if any(one.match(host, "", None)[:3]):
+                plain.append(place)
+            elif port != 22 and any(one.match(host, "", port)[:3]):
+                exact.append(place)
+        return exact or plain
 
     def add(self, host: str, port: int, key: asyncssh.SSHKey) -> Path:
         """Remember a key in the user's first file, written whole. Raises OSError, or

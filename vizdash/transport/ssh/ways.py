@@ -70,7 +70,8 @@ class LinkForward:
 #: Leads a Unix socket of the login host to one of the node, by the user's own keys there. ssh
 #: stays for a minute, and then for as long as somebody is connected through it (ssh(1), -f): no
 #: session of ours is held open for it, so that MaxSessions 1 will do, and a client that vanishes
-#: leaves nothing. SOCKET NODE IDLE -- SSH-OPTIONS
+#: leaves nothing. What runs on the node is a cat that ends with its input, as when ssh is ended: a
+#: sleep would stay there for the rest of the minute. SOCKET NODE IDLE -- SSH-OPTIONS
 _HOLD = """
 umask 077
 socket=$1 node=$2 idle=$3
@@ -80,16 +81,17 @@ base=${XDG_RUNTIME_DIR:-}
 d=$(mktemp -d "$base/vizdash-XXXXXXXX") || exit 1
 command -v setsid >/dev/null 2>&1 && new=setsid || new=
 $new sh -c '
-  d=$1
-  shift
+  d=$1 idle=$2
+  shift 2
   trap "" HUP
-  ssh "$@" </dev/null >/dev/null 2>"$d/log" &
+  { sleep "$idle" & echo $! >"$d/idle"; wait; } 2>/dev/null | ssh "$@" >/dev/null 2>"$d/log" &
   echo $! >"$d/pid"
   wait $!
   echo $? >"$d/code"
+  kill "$(cat "$d/idle")" 2>/dev/null
   sleep 2
   rm -rf -- "$d"
-' sh "$d" "$@" -L "$d/s:$socket" "$node" "exec sleep $idle" </dev/null >/dev/null 2>&1 &
+' sh "$d" "$idle" "$@" -L "$d/s:$socket" "$node" "exec cat" </dev/null >/dev/null 2>&1 &
 i=0
 while [ $i -lt 400 ]; do
   if [ -S "$d/s" ]; then printf '%s\\n' "$d"; exit 0; fi
@@ -101,7 +103,7 @@ kill "$(cat "$d/pid")" 2>/dev/null
 echo "no tunnel in 20 s" >&2
 exit 1
 """
-_DROP = 'if [ -f "$1/pid" ]; then kill "$(cat "$1/pid")"; fi 2>/dev/null; rm -rf -- "$1"'
+_DROP = 'if [ -f "$1/pid" ]; then kill $(cat "$1/pid" "$1/idle"); fi 2>/dev/null; rm -rf -- "$1"'
 
 
 class LoginSshForwarder:

@@ -1,0 +1,74 @@
+"""What a person does with a desktop, wherever their browser is."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from tests.lab import Host, Lab
+from tests.lab.browser import Desktop, browser, desktop
+from tests.lab.campus import PERSON, Campus
+
+#: The desktop images' background, #31516f.
+BLUE = (0x31, 0x51, 0x6F)
+#: As a person names the cluster.
+HOST = ("--host", "alice@login")
+
+
+def wait_page(host: Host, url: str, seconds: float = 20) -> None:
+    """Wait until noVNC's page is served at an address of ``host``."""
+    page = url.partition("#")[0]
+    deadline = time.monotonic() + seconds
+    while host.run(["curl", "-sf", "-o", "/dev/null", page], check=False).returncode != 0:
+        assert time.monotonic() < deadline, f"nothing answers at {page}"
+        time.sleep(0.2)
+
+
+def typed(lab: Lab, seen: Desktop, text: str, user: str = "alice") -> None:
+    """Type into the desktop's terminal; the text must arrive in the user's home."""
+    lab.login.run("rm -f ~/typed", user=user)
+    seen.click(300, 200)
+    seen.page.wait_for_timeout(300)
+    seen.type(f"echo {text} > ~/typed\n")
+    deadline = time.monotonic() + 20
+    while text not in lab.login.run("cat ~/typed; true", user=user).stdout:
+        assert time.monotonic() < deadline, f"nothing was typed: {seen.save('typed')}"
+        time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def opened_from(outside: Campus, session_id: str, *host: str, seconds: float = 60) -> Iterator[str]:
+    """The address that ``vizdash open --print`` gives on the laptop, while it holds."""
+    words = ["vizdash", *(host or HOST), "open", session_id, "--print"]
+    process = outside.laptop.popen(words, user=PERSON)
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline().strip()
+        if not url:
+            process.kill()
+            raise AssertionError(process.communicate()[1])
+        yield url
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+@contextlib.contextmanager
+def looked_at(outside: Campus, session_id: str, *host: str) -> Iterator[Desktop]:
+    """The session's desktop in the laptop's browser."""
+    with opened_from(outside, session_id, *host) as url, desktop(url, outside.laptop) as seen:
+        seen.wait_share(BLUE)
+        yield seen
+
+
+def asks_for_password(url: str, host: Host) -> bool:
+    """Whether a browser that does not know the password is asked for it, and sees no desktop."""
+    without = url.rpartition("&password=")[0]
+    assert without
+    with browser(host) as chromium:
+        page = chromium.new_page(viewport={"width": 1280, "height": 720})
+        page.goto(without)
+        page.wait_for_selector("#noVNC_credentials_dlg.noVNC_open", timeout=30_000)
+        connected = page.evaluate("document.documentElement.classList.contains('noVNC_connected')")
+        return not connected and Desktop(page).share(BLUE) < 0.01

@@ -1,0 +1,202 @@
+"""vizdash on a laptop without Slurm, which reaches only login's sshd: the verbs."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+
+from tests.lab import Lab
+from tests.lab.browser import desktop
+from tests.lab.campus import PERSON, STRANGER, Campus, admit, jump_host, sshd, user
+from tests.lab.desks import BLUE, HOST, asks_for_password, looked_at, opened_from, typed, wait_page
+from tests.lab.vd import leftovers, wait_state
+
+
+def start(outside: Campus, *words: str) -> dict[str, str]:
+    return outside.start(*HOST, "desktop", *words)
+
+
+def test_start_open_type_and_stop(lab: Lab, outside: Campus) -> None:
+    nodes = json.loads(outside.vizdash(*HOST, "nodes", "--json").stdout)["nodes"]
+    assert [n["name"] for n in nodes] == [n.name for n in lab.nodes]
+    session = start(outside)
+    with looked_at(outside, session["id"]) as seen:
+        typed(lab, seen, "From-the-laptop")
+        seen.save("desktop-on-the-laptop")
+    assert "step websockify" in outside.vizdash(*HOST, "logs", session["id"]).stdout
+    outside.vizdash(*HOST, "stop", session["id"])
+    assert wait_state(lab, session["id"], "ended")["result"] == "cancelled"
+    assert leftovers(lab.hosts[session["node"]], "alice") == ""
+    listed = json.loads(outside.vizdash(*HOST, "sessions", "--json").stdout)["sessions"]
+    assert [s["state"] for s in listed if s["id"] == session["id"]] == ["ended"]
+    # Nothing of it is left on login, and nothing was installed there.
+    deadline = time.monotonic() + 90
+    while left := lab.login.run("find /tmp -user alice; pgrep -u alice -a; true").stdout:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
+
+
+def test_the_config_names_the_host(lab: Lab, outside: Campus) -> None:
+    outside.write(".config/vizdash/config.yaml", "clusters:\n  lab: {host: alice@login}\n")
+    try:
+        found = json.loads(outside.vizdash("nodes", "--json").stdout)
+        assert len(found["nodes"]) == 3
+    finally:
+        outside.run("rm", ".config/vizdash/config.yaml")
+
+
+def test_the_browser_is_given_a_page_and_no_password(lab: Lab, outside: Campus) -> None:
+    session = start(outside)
+    note = '#!/bin/sh\nprintf \'%s\\n\' "$@" > ~/asked\ncp "${1#file://}" ~/page\n'
+    outside.write("browser", note)
+    outside.run("chmod", "+x", "browser")
+    words = ["env", f"BROWSER=/home/{PERSON}/browser", "vizdash", *HOST, "open", session["id"]]
+    process = outside.laptop.popen(words, user=PERSON)
+    try:
+        deadline = time.monotonic() + 60
+        while not (text := outside.run("sh", "-c", "cat page; true")):
+            assert time.monotonic() < deadline, "no browser was started"
+            time.sleep(0.2)
+        (asked,) = outside.run("cat", "asked").split()
+        assert asked.startswith("file:///tmp/")
+        found = re.search(r'location\.replace\((".*?")\)', text)
+        assert found is not None
+        url = json.loads(found[1])
+        with desktop(url, outside.laptop) as seen:
+            seen.wait_share(BLUE)
+        _no_password_around(outside, lab, url.rpartition("password=")[2])
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def _no_password_around(outside: Campus, lab: Lab, password: str) -> None:
+    assert len(password) >= 8
+    look = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null; true"
+    for host in (outside.laptop, lab.login, *lab.nodes):
+        said = host.run(look).stdout
+        assert "vizdash" in said or host.name.startswith("viz-node")
+        assert password not in said, f"the password is in a process of {host.name}"
+    find = "find /tmp /run /home /var/tmp -xdev -type f -readable -exec cat {} + 2>/dev/null; true"
+    assert password not in outside.laptop.run(find, user=STRANGER).stdout
+
+
+def test_nobody_elses_browser_gets_in_without_the_password(lab: Lab, outside: Campus) -> None:
+    session = start(outside)
+    with opened_from(outside, session["id"]) as url:
+        wait_page(outside.laptop, url)
+        # Another user of the laptop reaches the port, and no more.
+        page = url.partition("#")[0]
+        assert "noVNC" in outside.laptop.run(["curl", "-s", page], user=STRANGER).stdout
+        assert asks_for_password(url, outside.laptop)
+        # A page of another origin can open the WebSocket: the server offers VNC authentication
+        # alone (RFC 6143, 7.1.2: type 2), and then a challenge.
+        assert _security_types(outside, page) == [2]
+        # Another user of the login host finds nothing to connect to.
+        sockets = lab.login.run("ss -xlH | grep vizdash; ss -tlnH; true", user="bob").stdout
+        for path in re.findall(r"(/\S*vizdash\S*)", sockets):
+            ask = f"curl -s --max-time 5 --unix-socket {path} http://x/vnc.html"
+            assert lab.login.run(ask, user="bob", check=False).returncode == 7
+        listening = {
+            row.split()[3].rpartition(":")[2] for row in sockets.splitlines() if ":" in row
+        }
+        assert listening <= {"22", "6817"}, sockets
+
+
+_EVIL = """
+<!doctype html><script>
+const bytes = []; window.types = null;
+const socket = new WebSocket("WS", "binary");
+socket.binaryType = "arraybuffer";
+socket.onmessage = (event) => {
+  bytes.push(...new Uint8Array(event.data));
+  if (bytes.length == 12) socket.send(new TextEncoder().encode("RFB 003.008\\n"));
+  if (bytes.length > 12 && bytes.length == 13 + bytes[12]) window.types = bytes.slice(13);
+};
+socket.onclose = () => { window.types = window.types || "closed"; };
+</script>
+"""
+
+
+def _security_types(outside: Campus, page: str) -> object:
+    """What a page of another origin is offered."""
+    from tests.lab.browser import browser
+
+    socket = page.replace("http:", "ws:").replace("/vnc.html", "/websockify")
+    outside.write("evil/index.html", _EVIL.replace("WS", socket))
+    command = ["python3", "-m", "http.server", "-b", "127.0.0.1", "-d", "evil", "8666"]
+    server = outside.laptop.popen(command, user=PERSON)
+    try:
+        wait_page(outside.laptop, "http://127.0.0.1:8666/index.html")
+        with browser(outside.laptop) as chromium:
+            evil = chromium.new_page()
+            evil.goto("http://127.0.0.1:8666/index.html")
+            evil.wait_for_function("window.types !== null", timeout=30_000)
+            return evil.evaluate("window.types")
+    finally:
+        server.terminate()
+        server.communicate(timeout=10)
+
+
+def test_through_a_jump_host(lab: Lab, outside: Campus) -> None:
+    config = "Host inner\n  HostName 10.77.0.10\n  User alice\n  ProxyJump alice@jump\n"
+    outside.write(".ssh/config", config)
+    try:
+        with jump_host(outside):
+            outside.know("jump", "10.77.0.10")
+            session = outside.start("--host", "inner", "desktop")
+            with looked_at(outside, session["id"], "--host", "inner") as seen:
+                typed(lab, seen, "Through-the-jump-host")
+            outside.vizdash("--host", "inner", "stop", session["id"])
+            wait_state(lab, session["id"], "ended")
+    finally:
+        outside.run("rm", ".ssh/config")
+        outside.know("login")
+
+
+#: Login shells, and what start-up files print where they should be silent.
+SHELLS = {
+    "fiona": ("/usr/bin/fish", {".config/fish/config.fish": "echo Fish-noise\n"}),
+    "tom": ("/bin/tcsh", {".cshrc": "echo Csh-noise\necho -n no-newline\n"}),
+    "nora": (
+        "/bin/bash",
+        {".bashrc": "echo Bash-noise; printf 'no newline'; echo more >&2\n"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_other_shells_and_noise(lab: Lab, outside: Campus, name: str) -> None:
+    shell, files = SHELLS[name]
+    with user(lab, name, shell, files):
+        admit(outside, lab.login, name)
+        host = ("--host", f"{name}@login")
+        done = outside.vizdash(*host, "nodes", "--json")
+        assert len(json.loads(done.stdout)["nodes"]) == 3
+        assert "noise" not in done.stdout + done.stderr
+        session = outside.start(*host, "desktop")
+        assert session["user"] == name
+        with looked_at(outside, session["id"], *host) as seen:
+            typed(lab, seen, "From-another-shell", user=name)
+        outside.vizdash(*host, "stop", session["id"])
+        wait_state(lab, session["id"], "ended", user=name)
+
+
+def test_one_session_at_a_time_and_a_banner(lab: Lab, outside: Campus) -> None:
+    (lab.login.root / "etc/banner").write_text("AUTHORISED USERS ONLY\n" * 20)
+    outside.know("[login]:2203")
+    host = ("--host", "alice@login:2203")
+    try:
+        with sshd(lab.login, 2203, ["Banner /etc/banner", "MaxSessions 1"]):
+            session = outside.start(*host, "desktop")
+            done = outside.vizdash(*host, "sessions", "--json")
+            assert "AUTHORISED" not in done.stdout
+            with looked_at(outside, session["id"], *host):
+                pass
+            outside.vizdash(*host, "stop", session["id"])
+            wait_state(lab, session["id"], "ended")
+    finally:
+        outside.know("login")

@@ -1,0 +1,216 @@
+"""The dashboard on a laptop: a whole session by keys, one-time codes, and a link that is cut."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Lab
+from tests.lab.browser import Desktop, browser, desktop
+from tests.lab.campus import PERSON, Campus, closed_nodes, jump_host
+from tests.lab.desks import BLUE, HOST, opened_from, typed
+from tests.lab.otp import code, otp_sshd
+from tests.lab.terminal import Terminal, terminal
+from tests.lab.vd import leftovers, sessions, wait_state
+
+_BROWSER = '#!/bin/sh\ncp "${1#file://}" ~/.page && mv ~/.page ~/page\n'
+
+
+@contextlib.contextmanager
+def dashboard(outside: Campus, *host: str) -> Iterator[Terminal]:
+    """vizdash in a terminal of the laptop, with a browser that keeps the page it is given."""
+    outside.write("browser", _BROWSER)
+    outside.run("sh", "-c", "chmod +x browser; rm -f page")
+    env = {"BROWSER": f"/home/{PERSON}/browser"}
+    command = ["vizdash", *(host or HOST)]
+    with terminal(outside.laptop, command, user=PERSON, size=(140, 40), env=env) as screen:
+        yield screen
+
+
+def start_by_keys(lab: Lab, screen: Terminal) -> dict[str, str]:
+    """The form's defaults, Enter, and the session that comes of it."""
+    screen.wait("Nodes 3", seconds=60)
+    before = {s["id"] for s in sessions(lab)}
+    screen.keys("n")
+    screen.wait("Start", "desktop")
+    screen.keys("Enter")
+    deadline = time.monotonic() + 60
+    while not (new := [s for s in sessions(lab) if s["id"] not in before]):
+        assert time.monotonic() < deadline, screen.text()
+        if "Start" in screen.text():
+            screen.keys("Enter")
+        time.sleep(1)
+    assert len(new) == 1
+    wait_state(lab, new[0]["id"], "ready", seconds=90)
+    screen.wait("ready", seconds=60)
+    return new[0]
+
+
+def open_by_keys(outside: Campus, screen: Terminal) -> str:
+    """Press o; the address is in the page that the browser was given."""
+    screen.keys("2")
+    screen.keys("o")
+    deadline = time.monotonic() + 60
+    while not (text := outside.run("sh", "-c", "cat page; true")):
+        assert time.monotonic() < deadline, f"no browser was started:\n{screen.text()}"
+        time.sleep(0.2)
+    found = re.search(r'location\.replace\((".*?")\)', text)
+    assert found is not None, text
+    return str(json.loads(found[1]))
+
+
+def stop_by_keys(lab: Lab, screen: Terminal, session: dict[str, str]) -> None:
+    screen.keys("2")
+    screen.keys("x")
+    screen.wait("Stop this session?")
+    screen.keys("y")
+    assert wait_state(lab, session["id"], "ended", seconds=90)["result"] == "cancelled"
+
+
+def quit_by_keys(screen: Terminal) -> None:
+    screen.keys("q")
+    deadline = time.monotonic() + 30
+    while not screen.ended():
+        if "Quit vizdash?" in screen.text():
+            screen.keys("y")
+        assert time.monotonic() < deadline, screen.text()
+        time.sleep(0.3)
+    assert screen.code() == 0
+
+
+def test_a_whole_session_by_keys(lab: Lab, outside: Campus) -> None:
+    with dashboard(outside) as screen:
+        session = start_by_keys(lab, screen)
+        url = open_by_keys(outside, screen)
+        with desktop(url, outside.laptop) as seen:
+            seen.wait_share(BLUE)
+            typed(lab, seen, "By-keys")
+        stop_by_keys(lab, screen, session)
+        quit_by_keys(screen)
+    node = next(s["node"] for s in sessions(lab) if s["id"] == session["id"])
+    assert leftovers(lab.hosts[node], "alice") == ""
+
+
+def test_through_a_jump_host_by_keys(lab: Lab, outside: Campus) -> None:
+    config = "Host inner\n  HostName 10.77.0.10\n  User alice\n  ProxyJump alice@jump\n"
+    outside.write(".ssh/config", config)
+    try:
+        with jump_host(outside):
+            outside.know("jump", "10.77.0.10")
+            with dashboard(outside, "--host", "inner") as screen:
+                session = start_by_keys(lab, screen)
+                with desktop(open_by_keys(outside, screen), outside.laptop) as seen:
+                    seen.wait_share(BLUE)
+                stop_by_keys(lab, screen, session)
+                quit_by_keys(screen)
+    finally:
+        outside.run("rm", ".ssh/config")
+        outside.know("login")
+
+
+def test_one_code_is_enough_for_everything(lab: Lab, outside: Campus) -> None:
+    """The key, then a code that works once: a second login would need another."""
+    outside.know("[login]:2202")
+    try:
+        with (
+            otp_sshd(lab.login, 2202) as secret,
+            dashboard(outside, "--host", "alice@login:2202") as screen,
+        ):
+            screen.wait("Verification code", seconds=60)
+            # A person may take their time: longer than any time-out of a network.
+            time.sleep(25)
+            screen.type(code(secret))
+            screen.keys("Enter")
+            session = start_by_keys(lab, screen)
+            with desktop(open_by_keys(outside, screen), outside.laptop) as seen:
+                seen.wait_share(BLUE)
+                typed(lab, seen, "After-one-code")
+            stop_by_keys(lab, screen, session)
+            assert "Verification code" not in screen.text()
+            quit_by_keys(screen)
+    finally:
+        outside.know("login")
+
+
+def says_so_and_comes_back(outside: Campus, screen: Terminal, seen: Desktop) -> None:
+    """After a loss that is over: the dashboard and the same tab."""
+    screen.wait("no connection", gone=True, seconds=60)
+    seen.page.wait_for_function(
+        "document.documentElement.classList.contains('noVNC_connected')", timeout=90_000
+    )
+    seen.wait_share(BLUE, seconds=60)
+
+
+def lost_within(screen: Terminal, seconds: float) -> None:
+    screen.wait("no connection", seconds=seconds)
+
+
+def test_a_link_cut_for_twenty_seconds(lab: Lab, outside: Campus) -> None:
+    with dashboard(outside) as screen:
+        start_by_keys(lab, screen)
+        url = open_by_keys(outside, screen)
+        with desktop(url, outside.laptop) as seen:
+            seen.wait_share(BLUE)
+            with lab.cut(outside.laptop):
+                began = time.monotonic()
+                lost_within(screen, 10)
+                seen.page.wait_for_timeout(max(0, 20 - (time.monotonic() - began)) * 1000)
+            says_so_and_comes_back(outside, screen, seen)
+            typed(lab, seen, "After-the-cut")
+        quit_by_keys(screen)
+
+
+def test_the_login_daemon_is_killed(lab: Lab, outside: Campus) -> None:
+    with dashboard(outside) as screen:
+        start_by_keys(lab, screen)
+        url = open_by_keys(outside, screen)
+        with desktop(url, outside.laptop) as seen:
+            seen.wait_share(BLUE)
+            children = "pgrep -u alice -f '^sshd-session: alice' | sort"
+            before = lab.login.run(children).stdout.split()
+            assert before
+            lab.login.run(["kill", "-KILL", *before])
+            # It may be back before a person could read of it: by another process.
+            deadline = time.monotonic() + 30
+            while set(lab.login.run(children + "; true").stdout.split()) <= set(before):
+                assert time.monotonic() < deadline, screen.text()
+                time.sleep(0.2)
+            says_so_and_comes_back(outside, screen, seen)
+            typed(lab, seen, "After-the-kill")
+        assert sum(s["state"] == "ready" for s in sessions(lab)) == 1
+        quit_by_keys(screen)
+
+
+def steps(lab: Lab, session: dict[str, str]) -> list[str]:
+    """The job's steps besides its script's own."""
+    said = lab.login.run(["squeue", "-h", "-s", "-j", session["job_id"], "-o", "%i"]).stdout
+    return [step for step in said.split() if not step.endswith((".batch", ".extern"))]
+
+
+@pytest.mark.parametrize("viewers", [1, 2])
+def test_nodes_that_take_no_ssh(lab: Lab, outside: Campus, viewers: int) -> None:
+    """The srun route is found by itself; each viewer costs one job step at most."""
+    with closed_nodes(lab), contextlib.ExitStack() as stack:
+        session = outside.start(*HOST, "desktop")
+        chromium = stack.enter_context(browser(outside.laptop))
+        for _ in range(viewers):
+            url = stack.enter_context(opened_from(outside, session["id"]))
+            page = chromium.new_page(viewport={"width": 1280, "height": 720})
+            page.goto(url)
+            seen = Desktop(page)
+            seen.wait_share(BLUE)
+        typed(lab, seen, "By-srun")
+        assert 1 <= len(steps(lab, session)) <= viewers
+        stack.close()
+        deadline = time.monotonic() + 60
+        while left := steps(lab, session):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.5)
+        outside.vizdash(*HOST, "stop", session["id"])
+        wait_state(lab, session["id"], "ended")
+        assert leftovers(lab.hosts[session["node"]], "alice") == ""

@@ -147,6 +147,15 @@ def _may_resume(context: Context) -> str:
     return "" if away else "it is neither drained nor down"
 
 
+def _may_renew(context: Context) -> str:
+    session = context.session
+    if session is None:
+        return "no session is chosen"
+    if not session.mine:
+        return f"it belongs to {session.user}"
+    return "" if session.newer_version else "no newer image of it is out"
+
+
 def _may_read(context: Context) -> str:
     session = context.session
     if session is None:
@@ -231,6 +240,23 @@ REGISTRY = ActionRegistry(
             on="node",
             dangerous=True,
             disabled_reason=_may_resume,
+        ),
+        Action(
+            "renew",
+            "On the newer image",
+            "A newer image is out: start a session of the same size on it; the old one goes on.",
+            ("N",),
+            on="session",
+            writes=True,
+            disabled_reason=_may_renew,
+        ),
+        Action(
+            "build",
+            "Build",
+            "Build an app's image from its definition file, as an ordinary user; deploy it then.",
+            ("b",),
+            verb="build",
+            writes=True,
         ),
         Action("refresh", "Refresh", "Ask the cluster again now.", ("R",)),
         Action("focus_nodes", "Nodes", "Go to the nodes.", ("1",)),

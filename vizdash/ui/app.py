@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,11 +15,13 @@ from textual.command import Provider
 from textual.screen import Screen
 
 from vizdash.actions import Context
+from vizdash.building import Building
 from vizdash.errors import VizdashError
 from vizdash.model import Session, SessionRequest, Snapshot
 from vizdash.poller import Poller
 from vizdash.service import Service
 from vizdash.ui.board import Board, Notice
+from vizdash.ui.builddesk import BuildDesk
 from vizdash.ui.commands import Actions
 from vizdash.ui.desktops import Desktops, Opened
 from vizdash.ui.format import escape_control
@@ -60,6 +63,7 @@ class VizdashApp(App[None]):
         self._clock = clock
         self._board = Board()
         self._desktops = Desktops(service)
+        self.desk = BuildDesk(self, Building(service))
         self._dashboard = Dashboard(read_only=read_only or service.config.read_only)
         self._poller = Poller(service, on_snapshot=self._on_snapshot, on_failure=self._on_failure)
 
@@ -75,7 +79,7 @@ class VizdashApp(App[None]):
 
     async def on_unmount(self) -> None:
         """However vizdash ends, its routes end with it."""
-        await self._desktops.close()
+        await asyncio.gather(self._desktops.close(), self.desk.close())
 
     # ------------------------------------------------------------------ down
 
@@ -130,6 +134,10 @@ class VizdashApp(App[None]):
                 self._want_stop(session)
             case "logs", Session():
                 self.push_screen(LogScreen(self._service, session, find=self._board.find))
+            case "renew", Session():
+                self.run_worker(self._renew(session), name="renew", group="writes")
+            case "build", _:
+                self.desk.want(session.app if session else "")
             case "refresh", _:
                 self._poller.refresh()
             case "help", _:
@@ -151,6 +159,14 @@ class VizdashApp(App[None]):
         self._poller.refresh()
         self.news(f"{session.app} is on its way as job {session.job_id}")
         return session
+
+    async def _renew(self, session: Session) -> None:
+        """The same size, on the image that new sessions run from."""
+        request = SessionRequest(session.app, session.resources, partition=session.partition)
+        try:
+            await self._start(request)
+        except VizdashError as e:
+            self.trouble(e.line)
 
     def _want_stop(self, session: Session) -> None:
         def answered(yes: bool | None) -> None:

@@ -199,6 +199,15 @@ def stoppable(context: Context) -> tuple[Session, ...]:
     return tuple(s for s in chosen if s.live and (s.mine or context.admin))
 
 
+def _may_renew(context: Context) -> str:
+    session = context.session
+    if session is None:
+        return "no session is chosen"
+    if not session.mine:
+        return f"it belongs to {session.user}"
+    return "" if session.newer_version else "no newer image of it is out"
+
+
 def _may_read(context: Context) -> str:
     session = context.session
     if session is None:
@@ -397,6 +406,23 @@ REGISTRY = ActionRegistry(
             "Ask the cluster again now; log in again when the connection is lost.",
             ("R",),
             footer=8,
+        ),
+        Action(
+            "renew",
+            "On the newer image",
+            "A newer image is out: start a session of the same size on it; the old one goes on.",
+            ("N",),
+            on="session",
+            writes=True,
+            disabled_reason=_may_renew,
+        ),
+        Action(
+            "build",
+            "Build",
+            "Build an app's image from its definition file, as an ordinary user; deploy it then.",
+            ("b",),
+            verb="build",
+            writes=True,
         ),
         Action("focus_nodes", "Nodes", "Go to the nodes.", ("1",)),
         Action("focus_sessions", "Sessions", "Go to the sessions.", ("2",)),

@@ -44,7 +44,6 @@ def _arguments(
 @click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
 @click.pass_context
 def build(ctx: click.Context, /, quiet: bool, as_json: bool, **values: Any) -> None:
-    """Build an app's image from its definition file, as an ordinary user; deploy it afterwards."""
     options = options_of(ctx, values)
     request = BuildRequest(
         app=values["app"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
@@ -14,15 +14,16 @@ from textual.command import Provider
 from textual.screen import Screen
 
 from vizdash.actions import Context, stoppable, timed
+from vizdash.building import Building
 from vizdash.config import Config
 from vizdash.errors import VizdashError
 from vizdash.imaging import Imaging
-from vizdash.model import Matrix, Session, SessionRequest, Snapshot
+from vizdash.model import Session, SessionRequest, Snapshot
 from vizdash.operations import extension_request
 from vizdash.poller import Poller
 from vizdash.service import Service
-from vizdash.ui.away import Away
 from vizdash.ui.board import Board, Notice
+from vizdash.ui.builddesk import BuildDesk
 from vizdash.ui.commands import Actions
 from vizdash.ui.desktops import Desktops, Opened
 from vizdash.ui.format import escape_control
@@ -32,7 +33,7 @@ from vizdash.ui.linkwatch import LinkWatch
 from vizdash.ui.operators import Operators
 from vizdash.ui.screens.address import AddressScreen
 from vizdash.ui.screens.commands import CommandsScreen
-from vizdash.ui.screens.confirm import Confirm, Question, quitting, stopping, stopping_many
+from vizdash.ui.screens.confirm import Confirm, stopping, stopping_many
 from vizdash.ui.screens.copy import CopyScreen
 from vizdash.ui.screens.dashboard import Dashboard
 from vizdash.ui.screens.deadline import Choice, DeadlineScreen, more_s
@@ -40,6 +41,7 @@ from vizdash.ui.screens.help import HelpScreen
 from vizdash.ui.screens.history import HistoryScreen
 from vizdash.ui.screens.log import LogScreen
 from vizdash.ui.screens.start import StartScreen
+from vizdash.ui.shelf import Shelf
 from vizdash.ui.signals import Signals
 from vizdash.ui.theme import THEMES
 from vizdash.ui.widgets.table import Now
@@ -50,7 +52,7 @@ _NEWS_S, _ERROR_S = 6, 12
 _HOUR_S, _CONFIG_S = 3600.0, 2.0
 
 
-class VizdashApp(Away):
+class VizdashApp(Shelf):
     """The dashboard of one cluster. ``clock`` gives seconds since the epoch; ``reload`` gives the
     config when it was changed, and is called now and then.
 
@@ -88,9 +90,8 @@ class VizdashApp(Away):
         self._signals = Signals(service, self._write)
         self._desktops = desktops or Desktops(service)
         self._operators = Operators(service, self)
-        refresh = self._refresh_images
-        self._images = ImageDesk(self, self, imaging, refresh) if imaging else None
-        self._rights_asked = False
+        self._images = ImageDesk(self, self, imaging, self.look_again) if imaging else None
+        self.desk = BuildDesk(self, Building(service))
         registry = keyed(service.config)
         self._dashboard = Dashboard(registry, read_only=read_only or service.config.read_only)
         self._poller = Poller(service, on_snapshot=self._on_snapshot, on_failure=self._on_failure)
@@ -113,6 +114,7 @@ class VizdashApp(Away):
         self._signals.close()
         if not self.return_value:
             await self._desktops.close()
+        await self.desk.close()
 
     # ------------------------------------------------------------------ down
 
@@ -122,10 +124,7 @@ class VizdashApp(Away):
         self._dashboard.history = self._service.history.since(self._clock() - _HOUR_S)
         self._signals.entitle(self._board.snapshot)
         self._show()
-        if self._images is not None and snapshot.places and not self._rights_asked:
-            self._rights_asked = True
-            asking = self._ask_image_rights(self._images, snapshot.matrix)
-            self.run_worker(asking, name="image-rights", group="reads", exit_on_error=False)
+        self.ask_image_rights(snapshot)
         if self._desktops.held:
             live = {s.job_id for s in snapshot.sessions if s.live}
             self.run_worker(self._desktops.prune(live), name="prune", group="routes")
@@ -233,25 +232,12 @@ class VizdashApp(Away):
                 self._want_copy()
             case "theme":
                 self._next_theme()
-            case "deploy" | "rollback" | "matrix":
-                self._want_images(event.action_id, context)
             case "quit":
                 await self.action_quit()
-            case _ if not self.want_away(event.action_id):
+            case _ if not self.want_away(event.action_id) and not self.want_images(
+                event.action_id, context
+            ):
                 self._want_screen(event.action_id, context)
-
-    def _want_images(self, action_id: str, context: Context) -> None:
-        if self._images is not None:
-            self._images.want(action_id, context, self._seen)
-
-    def _seen(self) -> tuple[Snapshot | None, Now]:
-        return self._board.snapshot, self._board.now(self._clock())
-
-    def _refresh_images(self) -> None:
-        self._poller.refresh()
-
-    async def _ask_image_rights(self, desk: ImageDesk, matrix: Matrix) -> None:
-        self._dashboard.image_rights = await desk.rights(matrix)
 
     def _want_of(self, action_id: str, session: Session) -> bool:
         """What is done to one session; whether it was one of these."""
@@ -262,29 +248,17 @@ class VizdashApp(Away):
                 self.push_screen(LogScreen(self._service, session, find=self._board.find))
             case "again":
                 self._want_again(session)
+            case "renew":
+                self.renew(session)
             case "message":
                 self._operators.message(session)
             case _:
                 return False
         return True
 
-    def ask(self, screen: Screen[str | None], answered: Callable[[str], Awaitable[None]]) -> None:
-        """See operators.Face."""
-
-        def given(text: str | None) -> None:
-            if text is not None:
-                self.run_worker(partial(answered, text), group="writes")
-
-        self.push_screen(screen, given)
-
-    def confirm(self, question: Question, answered: Callable[[], Awaitable[None]]) -> None:
-        """See operators.Face."""
-
-        def given(yes: bool | None) -> None:
-            if yes:
-                self.run_worker(answered, group="writes")
-
-        self.push_screen(Confirm(question), given)
+    def moment(self) -> Now:
+        """See shelf.Shelf."""
+        return self._board.now(self._clock())
 
     def look_again(self) -> None:
         """See operators.Face."""
@@ -421,16 +395,3 @@ class VizdashApp(Away):
         """The palette acts on the dashboard: elsewhere its actions have nothing to act on."""
         if self.screen is self._dashboard:
             super().action_command_palette()
-
-    async def action_quit(self) -> None:
-        """Leave, having named what goes dark, and what is broken off."""
-        if self._images is None or not self._images.busy:
-            await super().action_quit()
-            return
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self.exit()
-
-        if not isinstance(self.screen, Confirm):
-            self.push_screen(Confirm(quitting(self._desktops.held, changing=True)), answered)

@@ -135,7 +135,9 @@ def _user(session: Session, now: Now, cells: int) -> Line:
 
 
 def _version(session: Session, now: Now, cells: int) -> Line:
-    return (Span(session.image_version, "muted"),)
+    return line(
+        Span(session.image_version, "muted"), Span(" ↑" if session.newer_version else "", "warn")
+    )
 
 
 def _job(session: Session, now: Now, cells: int) -> Line:

@@ -37,6 +37,12 @@ def advice(session: Session, now: Now) -> Span:
     return Span("" if session.mine else f"belongs to {session.user}", "muted")
 
 
+def newer(session: Session) -> Line:
+    """That a newer image is out, and what to do."""
+    words_ = f"{session.newer_version} is out"
+    return line(Span(words_, "warn"), Span(" — N starts a session on it" * session.mine, "muted"))
+
+
 def session_line(session: Session, now: Now) -> Line:
     """One line for where there's no room for more."""
     return line(words.session_state(session, now), "  ", advice(session, now))
@@ -46,8 +52,10 @@ def session_lines(session: Session, now: Now) -> list[Line]:
     """Everything of a session."""
     state = words.session_state(session, now)
     found = [line(Span(state.text, state.tone, bold=True), "   ", advice(session, now)), ()]
-    app = line(Span(session.app, "strong"), Span(f"  {session.image_version}", "muted"))
-    found.append(field("app", *app))
+    image = f"  {session.image_version}  {session.image_digest[:12]}".rstrip()
+    found.append(field("app", Span(session.app, "strong"), Span(image, "muted")))
+    if session.newer_version:
+        found.append(field("image", *newer(session)))
     found.append(field("session", session.id, Span(f"   job {session.job_id}", "muted")))
     where = Span(f"   partition {session.partition}" if session.partition else "", "muted")
     found.append(field("node", session.node or Span("none yet", "muted"), where))

@@ -1,0 +1,214 @@
+"""The build: asked for with b, shown with its phases, left running, cancelled, failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from textual.widgets import Input, Log, Static
+
+from tests.ui.fake import FakeService, busy, node, ready, snapshot
+from tests.unit.images.recorded import said
+from vizdash.actions import REGISTRY, Context
+from vizdash.building import Building
+from vizdash.config import Build as BuildConfig
+from vizdash.config import Cluster, Config
+from vizdash.ui.app import VizdashApp
+from vizdash.ui.builddesk import BuildDesk
+from vizdash.ui.screens.build import BuildForm, BuildLogScreen, BuildScreen
+from vizdash.ui.screens.confirm import Confirm
+from vizdash.ui.widgets.chips import Chips
+
+
+class Stream:
+    """Says what it is told to, when it is told to."""
+
+    def __init__(self) -> None:
+        self.said: asyncio.Queue[str | None] = asyncio.Queue()
+        self.finished = 0
+
+    def say(self, *lines: str | None) -> None:
+        for line in lines:
+            self.said.put_nowait(line)
+
+    async def lines(self) -> AsyncIterator[str]:
+        while (line := await self.said.get()) is not None:
+            yield line
+
+    async def finish(self) -> int:
+        self.finished += 1
+        return 255
+
+
+class Streamer:
+    def __init__(self) -> None:
+        self.stream = Stream()
+        self.argv: Sequence[str] = ()
+
+    async def open(self, argv: Sequence[str], script: str) -> Stream:
+        self.argv = argv
+        return self.stream
+
+
+@pytest.fixture
+def streamer() -> Streamer:
+    return Streamer()
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streamer: Streamer) -> VizdashApp:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    build = BuildConfig(where="builder", definitions="")
+    cluster = Cluster("viz", refresh_s=3600, image_store=str(tmp_path / "store"), build=build,
+                      audit_log=str(tmp_path / "audit.jsonl"))  # fmt: skip
+    service: Any = FakeService(now=busy())
+    service.config = Config(cluster, {}, service.catalogue)
+    service.engine = SimpleNamespace(name="slurm")
+    service.app = service.catalogue.__getitem__
+    app = VizdashApp(service)
+    app.desk = BuildDesk(app, Building(service, streamer))
+    return app
+
+
+def text(app: VizdashApp, name: str) -> str:
+    return str(app.screen.query_one(name, Static).content)
+
+
+async def until(pilot: Any, what: Any) -> None:
+    for _ in range(200):
+        if what():
+            return
+        await pilot.pause(0.05)
+    said = [str(n.message) for n in pilot.app._notifications]
+    raise AssertionError((pilot.app.screen, said))
+
+
+async def begin(pilot: Any, streamer: Streamer) -> None:
+    await pilot.pause()
+    await pilot.press("b")
+    await until(pilot, lambda: isinstance(pilot.app.screen, BuildForm))
+    pilot.app.screen.query_one("#app", Chips).pick("gedit")
+    pilot.app.screen.query_one("#version", Input).value = "7.1"
+    await pilot.press("enter")
+    await until(pilot, lambda: isinstance(pilot.app.screen, BuildScreen))
+
+
+async def test_a_build_is_shown_with_its_phases_and_goes_on_when_left(
+    app: VizdashApp, streamer: Streamer
+) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot, streamer)
+        assert streamer.argv[-2] == "builder"
+        streamer.stream.say("INFO:    Starting build...", "INFO:    Running post scriptlet", "+ x")
+        await until(pilot, lambda: "● post" in text(app, "#build-phases"))
+        assert "✓ bootstrap" in text(app, "#build-phases")
+        assert "building for" in text(app, "#build-state")
+        assert list(app.screen.query_one(Log).lines)[:3] == [
+            "INFO:    Starting build...", "INFO:    Running post scriptlet", "+ x"
+        ]  # fmt: skip
+        await pilot.press("escape")
+        await pilot.pause()
+        assert not isinstance(app.screen, BuildScreen)
+        assert app.desk.builds.running == 1
+        await pilot.press("b")
+        await until(pilot, lambda: isinstance(app.screen, BuildScreen))
+
+
+async def test_a_failure_names_the_command_and_its_log_is_found_again(
+    app: VizdashApp, streamer: Streamer
+) -> None:
+    async with app.run_test(size=(100, 30)) as pilot:
+        await begin(pilot, streamer)
+        streamer.stream.say(*said("failing").splitlines(), None)
+        await until(pilot, lambda: "✗ post" in text(app, "#build-phases"))
+        assert "%post failed at: cat /no/such/file" in text(app, "#build-state")
+        assert app.desk.builds.running == 0
+        await pilot.press("escape")
+        await pilot.press("b")
+        await until(pilot, lambda: isinstance(app.screen, BuildForm))
+        app.screen.query_one("#app", Chips).pick("gedit")
+        await pilot.press("ctrl+l")
+        await until(pilot, lambda: isinstance(app.screen, BuildLogScreen))
+        assert any("cat: /no/such/file" in line for line in app.screen.query_one(Log).lines)
+
+
+async def test_cancelling_asks_and_waits_for_the_end(app: VizdashApp, streamer: Streamer) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot, streamer)
+        streamer.stream.say("INFO:    Running post scriptlet")
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("y")
+        await until(
+            pilot,
+            lambda: (
+                isinstance(app.screen, BuildScreen)
+                and "all of it has been ended" in text(app, "#build-state")
+            ),
+        )
+        assert streamer.stream.finished == 1
+
+
+async def test_what_cant_begin_is_said_in_the_form(app: VizdashApp, streamer: Streamer) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        await pilot.press("b")
+        await until(pilot, lambda: isinstance(app.screen, BuildForm))
+        app.screen.query_one("#arguments", Input).value = "nonsense"
+        await pilot.press("tab", "tab", "enter")
+        await until(pilot, lambda: "write NAME=VALUE" in text(app, "#verdict"))
+        app.screen.query_one("#arguments", Input).value = ""
+        app.screen.query_one("#version", Input).value = "a/b"
+        await pilot.press("enter")
+        await until(pilot, lambda: "make a version" in text(app, "#verdict"))
+
+
+async def test_read_only_builds_nothing(app: VizdashApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        app._dashboard.read_only = True
+        await pilot.pause()
+        await pilot.press("b")
+        await pilot.pause()
+        assert not isinstance(app.screen, BuildForm)
+
+
+async def test_a_newer_image_is_told_and_one_key_starts_on_it() -> None:
+    old = ready(1, newer_version="2.2", image_digest="ab" * 32)
+    current = ready(2)
+    service: Any = FakeService(now=snapshot(sessions=(old, current), nodes=(node(1),)))
+    app = VizdashApp(service)
+    async with app.run_test(size=(150, 45)) as pilot:
+        await pilot.pause()
+        await pilot.press("R")
+        await until_shown(pilot, app, "2.2 is out — N starts a session on it")
+        assert "abababababab" in text(app, "#detail")
+        await pilot.press("N")
+        await until_started(pilot, service)
+        (request,) = service.started
+        assert (request.app, request.image, request.resources) == ("desktop", "", old.resources)
+    renew = REGISTRY.by_id("renew")
+    assert renew.reason(Context(session=old)) == ""
+    assert renew.reason(Context(session=current)) == "no newer image of it is out"
+    assert renew.reason(Context(session=replace(old, mine=False))) == "it belongs to anna"
+    assert renew.reason(Context(session=old, read_only=True)) == "this vizdash is read-only"
+
+
+async def until_shown(pilot: Any, app: VizdashApp, words: str) -> None:
+    for _ in range(200):
+        await pilot.pause(0.05)
+        if words in text(app, "#detail"):
+            return
+    raise AssertionError(text(app, "#detail"))
+
+
+async def until_started(pilot: Any, service: Any) -> None:
+    for _ in range(200):
+        await pilot.pause(0.05)
+        if service.started:
+            return
+    raise AssertionError([str(n.message) for n in pilot.app._notifications])

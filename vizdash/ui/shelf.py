@@ -1,0 +1,102 @@
+"""What a dashboard does with images: deploys and builds that go on, sessions on a newer one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from textual.screen import Screen
+
+from vizdash.actions import Context
+from vizdash.errors import VizdashError
+from vizdash.model import Matrix, Session, SessionRequest, Snapshot
+from vizdash.ui.away import Away
+from vizdash.ui.builddesk import BuildDesk
+from vizdash.ui.imaging import ImageDesk
+from vizdash.ui.screens.confirm import Confirm, Question, quitting
+from vizdash.ui.screens.dashboard import Dashboard
+from vizdash.ui.widgets.table import Now
+
+
+class Shelf(Away):
+    """A part of the app. Quitting names what would be broken off."""
+
+    desk: BuildDesk
+    _images: ImageDesk | None
+    _dashboard: Dashboard
+    _rights_asked = False
+
+    def moment(self) -> Now:
+        """Now, and how old the data is."""
+        raise NotImplementedError
+
+    async def _start(self, request: SessionRequest) -> Session:
+        raise NotImplementedError
+
+    def want_images(self, action_id: str, context: Context) -> bool:
+        """Build, deploy, roll back or show the matrix; whether it was one of these."""
+        match action_id:
+            case "build":
+                self.desk.want(context.session.app if context.session else "")
+            case "deploy" | "rollback" | "matrix":
+                if self._images is not None:
+                    self._images.want(action_id, context, self._seen)
+            case _:
+                return False
+        return True
+
+    def ask(self, screen: Screen[str | None], answered: Callable[[str], Awaitable[None]]) -> None:
+        """See operators.Face."""
+
+        def given(text: str | None) -> None:
+            if text is not None:
+                self.run_worker(partial(answered, text), group="writes")
+
+        self.push_screen(screen, given)
+
+    def confirm(self, question: Question, answered: Callable[[], Awaitable[None]]) -> None:
+        """See operators.Face."""
+
+        def given(yes: bool | None) -> None:
+            if yes:
+                self.run_worker(answered, group="writes")
+
+        self.push_screen(Confirm(question), given)
+
+    def _seen(self) -> tuple[Snapshot | None, Now]:
+        return self._board.snapshot, self.moment()
+
+    def ask_image_rights(self, snapshot: Snapshot) -> None:
+        """Once, as soon as the nodes have been looked at."""
+        if self._images is None or not snapshot.places or self._rights_asked:
+            return
+        self._rights_asked = True
+        asking = self._ask_rights_of(self._images, snapshot.matrix)
+        self.run_worker(asking, name="image-rights", group="reads", exit_on_error=False)
+
+    async def _ask_rights_of(self, desk: ImageDesk, matrix: Matrix) -> None:
+        self._dashboard.image_rights = await desk.rights(matrix)
+
+    def renew(self, session: Session) -> None:
+        """A session of the same size, on the image that new sessions run from."""
+        request = SessionRequest(session.app, session.resources, partition=session.partition)
+        self.run_worker(self._renew(request), name="renew", group="writes")
+
+    async def _renew(self, request: SessionRequest) -> None:
+        try:
+            await self._start(request)
+        except VizdashError as e:
+            self.trouble(e.line)
+
+    async def action_quit(self) -> None:
+        """Leave, having named what goes dark, and what is broken off."""
+        if self._images is None or not self._images.busy:
+            await super().action_quit()
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.exit()
+
+        if not isinstance(self.screen, Confirm):
+            self.push_screen(Confirm(quitting(self._desktops.held, changing=True)), answered)

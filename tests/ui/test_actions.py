@@ -87,11 +87,15 @@ CASES: dict[str, Case] = {
     "help": Case(_on_top(HelpScreen)),
     "quit": Case(lambda app, service: app._exit),
 }
-ACTIONS = pytest.mark.parametrize("action", REGISTRY, ids=lambda a: a.id)
+#: Driven in the files of their own screens: test_build.py and test_deploy.py.
+ELSEWHERE = {"build", "renew", "deploy", "rollback", "matrix"}
+ACTIONS = pytest.mark.parametrize(
+    "action", [a for a in REGISTRY if a.id not in ELSEWHERE], ids=lambda a: a.id
+)
 
 
 def test_no_action_is_forgotten_here() -> None:
-    assert set(CASES) == {action.id for action in REGISTRY}
+    assert set(CASES) | ELSEWHERE == {action.id for action in REGISTRY}
 
 
 def _context(app: VizdashApp) -> Context:

@@ -87,7 +87,7 @@ CASES: dict[str, Case] = {
     "help": Case(_on_top(HelpScreen)),
     "quit": Case(lambda app, service: app._exit),
 }
-#: Driven in the files of their own screens: test_build.py and test_deploy.py.
+#: Driven where their screens are: ui/test_build.py, and integration/images/test_dashboard.py.
 ELSEWHERE = {"build", "renew", "deploy", "rollback", "matrix"}
 ACTIONS = pytest.mark.parametrize(
     "action", [a for a in REGISTRY if a.id not in ELSEWHERE], ids=lambda a: a.id

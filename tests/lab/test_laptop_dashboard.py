@@ -47,7 +47,8 @@ def start_by_keys(lab: Lab, screen: Terminal) -> dict[str, str]:
         time.sleep(1)
     assert len(new) == 1
     wait_state(lab, new[0]["id"], "ready", seconds=90)
-    screen.wait("ready", seconds=60)
+    # The row under the cursor says so, and not a word that was there before.
+    screen.wait("press o to open", seconds=60)
     return new[0]
 
 

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import pytest
 
 from vizdash.config import Cluster, Config
 from vizdash.errors import Unreachable
+from vizdash.history import History
 from vizdash.model import Session, SessionState, Snapshot
 from vizdash.poller import Poller
 from vizdash.service import Service
@@ -23,8 +25,9 @@ PENDING = Session("3f9a01bc", "7", "desktop", "alice", SessionState.PENDING)
 class FakeCluster:
     """Answers when it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, history: History) -> None:
         self.config = Config(Cluster("viz", refresh_s=10), {}, {})
+        self.history = history
         self.now = EMPTY
         self.failure: Unreachable | None = None
         self.asked = 0
@@ -55,8 +58,8 @@ class Seen:
 
 
 @pytest.fixture
-def cluster() -> FakeCluster:
-    return FakeCluster()
+def cluster(tmp_path: Path) -> FakeCluster:
+    return FakeCluster(History(tmp_path / "history.json"))
 
 
 def poller_of(cluster: FakeCluster) -> tuple[Poller, Seen]:

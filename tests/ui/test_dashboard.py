@@ -10,7 +10,18 @@ import pytest
 from textual import events
 
 from tests.ui.drive import AnyPilot, begin, click_row, press, sees, settled, text, toasts, until
-from tests.ui.fake import AT, FakeService, app_on, broken, busy, empty, many, ready, session
+from tests.ui.fake import (
+    AT,
+    FakeService,
+    app_on,
+    broken,
+    busy,
+    empty,
+    many,
+    ready,
+    session,
+    snapshot,
+)
 from vizdash.errors import Refused, Unreachable
 from vizdash.model import Snapshot
 from vizdash.model.session import SessionState
@@ -226,6 +237,7 @@ async def test_without_a_browser_the_address_is_shown_and_copied() -> None:
         await press(pilot, "down", "down", "down", "o")
         await until(pilot, lambda: isinstance(app.screen, AddressScreen))
         await until(pilot, lambda: sees(pilot, "http://127.0.0.1:21345/", "ssh -N -L 21345:"))
+        assert toasts(pilot) == []  # nothing lies over the line to copy
         await press(pilot, "l")
         assert app.clipboard == service.routes[0].url
         await press(pilot, "c")
@@ -235,6 +247,18 @@ async def test_without_a_browser_the_address_is_shown_and_copied() -> None:
         await press(pilot, "escape")
         assert app.screen is _board(app)
         assert not service.routes[0].closed
+
+
+@pytest.mark.parametrize(
+    ("viewers", "since", "words"),
+    [(0, None, "nobody looks"), (0, 300, "nobody looks for 5 min"), (2, None, "2 browsers")],
+)
+async def test_the_detail_tells_who_looks(viewers: int, since: int | None, words: str) -> None:
+    idle = int(AT) - since if since is not None else None
+    app, _service = app_on(snapshot(sessions=(ready(1, viewers=viewers, idle_since=idle),)))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await until(pilot, lambda: sees(pilot, "viewers", words))
 
 
 async def test_keys_and_wheel_move_through_a_long_list() -> None:

@@ -374,8 +374,11 @@ class VizdashApp(Shelf):
             await self._watch(opened)
 
     async def _show_address(self, opened: Opened) -> None:
-        """There's no browser here: say what to do at the person's own computer."""
+        """There's no browser here: say what to do at the person's own computer. Nothing may lie
+        over it: what was told before is over.
+        """
         session, route = opened.session, opened.route
+        self.clear_notifications()
         if route.kind != "handoff":
             self.push_screen(AddressScreen(route, session))
             return

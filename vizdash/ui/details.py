@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from vizdash.model import Node, Session, SessionState, Snapshot
 from vizdash.ui import words
-from vizdash.ui.format import about, bar, countdown, memory, names, size
+from vizdash.ui.format import about, bar, countdown, memory, names, plural, size
 from vizdash.ui.theme import Line, Span, Tone, line
 from vizdash.ui.widgets.table import Now
 
@@ -62,6 +62,8 @@ def session_lines(session: Session, now: Now) -> list[Line]:
     if session.resources.cores:
         found.append(field("size", words.resources(session.resources)))
     found += _time(session, now)
+    if session.state is SessionState.READY and session.viewers is not None:
+        found.append(field("viewers", _viewers(session, now)))
     found.append(field("owner", Span("you", "accent") if session.mine else session.user))
     if session.legacy:
         found.append(field("kind", Span("started by an older job script", "muted")))
@@ -77,6 +79,14 @@ def _time(session: Session, now: Now) -> Iterable[Line]:
         yield field("time", f"{about(limit)} at most")
     if session.started_at and session.live:
         yield field("started", f"{about(now.at - session.started_at)} ago")
+
+
+def _viewers(session: Session, now: Now) -> Span:
+    """How many browsers look at it, or since when nobody has."""
+    if session.viewers:
+        return Span(plural(session.viewers, "browser"))
+    since = f" for {about(now.at - session.idle_since)}" if session.idle_since else ""
+    return Span(f"nobody looks{since}", "muted")
 
 
 def node_line(node: Node) -> Line:

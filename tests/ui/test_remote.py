@@ -69,6 +69,9 @@ async def test_a_lost_connection_is_shown_with_its_countdown() -> None:
         assert "trying again in 3 s" in warning(app)
         remote.become(LinkState.UP)
         await until(pilot, lambda: not app.screen.query_one("#warning").has_class("-shown"))
+        # What was over before anybody could read of it is told as well.
+        told = "the connection to login is back after 5.0 s (it does not answer any more)"
+        await until(pilot, lambda: told in [n.message for n in app._notifications])
 
 
 async def test_a_login_that_needs_a_person_waits_for_the_key() -> None:

@@ -95,7 +95,7 @@ class VizdashApp(Shelf):
         registry = keyed(service.config)
         self._dashboard = Dashboard(registry, read_only=read_only or service.config.read_only)
         self._poller = Poller(service, on_snapshot=self._on_snapshot, on_failure=self._on_failure)
-        self._link = LinkWatch(service, clock, fail=self._on_no_link, back=self._poller.refresh)
+        self._link = LinkWatch(service, clock, fail=self._on_no_link, back=self.link_back)
 
     def get_default_screen(self) -> Screen[None]:
         """The dashboard lies under everything."""

@@ -32,6 +32,10 @@ class Away(App[str]):
         """One line that names cause and mend."""
         raise NotImplementedError
 
+    def news(self, text: str) -> None:
+        """One line that goes away by itself."""
+        raise NotImplementedError
+
     def _want_open(self, session: Session) -> None:
         raise NotImplementedError
 
@@ -49,6 +53,11 @@ class Away(App[str]):
             case _:
                 return False
         return True
+
+    def link_back(self, words: str) -> None:
+        """The connection is there again, perhaps before anybody could read that it was not."""
+        self.news(words)
+        self._poller.refresh()
 
     async def _log_in(self) -> None:
         if trouble := await self._link.log_in():

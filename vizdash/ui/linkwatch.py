@@ -7,11 +7,13 @@ from collections.abc import Callable
 from vizdash.errors import VizdashError
 from vizdash.model.link import Link, LinkState
 from vizdash.service import Service
+from vizdash.units import duration_words
 
 
 class LinkWatch:
-    """``fail`` takes the line to show while there's no connection, ``back`` is called once there
-    is one again. A cluster that this machine is a part of has none to watch.
+    """``fail`` takes the line to show while there's no connection, ``back`` is told once there is
+    one again: for how long it was away, and why. A cluster that this machine is a part of has
+    none to watch.
     """
 
     def __init__(
@@ -20,13 +22,14 @@ class LinkWatch:
         clock: Callable[[], float],
         *,
         fail: Callable[[str], None],
-        back: Callable[[], None],
+        back: Callable[[str], None],
     ) -> None:
         self._remote = service.remote
         self._clock = clock
         self._fail = fail
         self._back = back
-        self._down = False
+        #: When it was lost, in seconds since the epoch, and why.
+        self._lost: tuple[float, str] | None = None
         if self._remote is not None:
             self._remote.watch(self._changed)
 
@@ -58,11 +61,14 @@ class LinkWatch:
 
     def _changed(self, link: Link) -> None:
         if link.down:
-            self._down = True
+            self._lost = self._lost or (self._clock(), link.cause)
             self._tell(link)
-        elif link.state is LinkState.UP and self._down:
-            self._down = False
-            self._back()
+        elif link.state is LinkState.UP and self._lost:
+            (at, cause), self._lost = self._lost, None
+            away = max(0.0, self._clock() - at)
+            words = f"{away:.1f} s" if away < 10 else duration_words(int(away))
+            why = f" ({cause})" if cause else ""
+            self._back(f"the connection to {link.host} is back after {words}{why}")
 
     def _tell(self, link: Link) -> None:
         words = link.words(self._clock())

@@ -38,6 +38,7 @@ class Behaviour:
     tried: list[str] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
     conns: list[asyncssh.SSHServerConnection] = field(default_factory=list)
+    commands: set[asyncio.Task[Any]] = field(default_factory=set)
 
 
 class Server(asyncssh.SSHServer):
@@ -116,6 +117,10 @@ class Server(asyncssh.SSHServer):
         how = self.how
         line = process.command or ""
         how.ran.append(line)
+        task = asyncio.current_task()
+        assert task is not None
+        how.commands.add(task)
+        task.add_done_callback(how.commands.discard)
         try:
             if how.noise:
                 process.stdout.write(how.noise.encode())
@@ -192,6 +197,8 @@ async def sshd(
         for conn in how.conns:
             conn.abort()
         await server.wait_closed()
+        # A loop that is closed before it has heard of its children's end warns of them.
+        await asyncio.gather(*how.commands, return_exceptions=True)
 
 
 class Wire:

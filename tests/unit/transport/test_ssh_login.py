@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from pathlib import Path
 
@@ -261,6 +262,32 @@ def _command_lines() -> list[str]:
         with contextlib.suppress(OSError):
             found.append(file.read_text(errors="replace"))
     return found
+
+
+async def test_the_configs_own_agent_holds_the_key(home: Path, key: asyncssh.SSHKey) -> None:
+    """IdentityAgent, with a real ssh-agent and no private key on the disk."""
+    socket_path, private = str(home / "agent"), home / ".ssh/id_ed25519"
+    quiet = asyncio.subprocess.PIPE
+    agent = await asyncio.create_subprocess_exec("ssh-agent", "-D", "-a", socket_path, stdout=quiet)
+    try:
+        async with asyncio.timeout(20):
+            while not await asyncio.to_thread(Path(socket_path).exists):
+                await asyncio.sleep(0.02)
+        environ = {**os.environ, "SSH_AUTH_SOCK": socket_path}
+        private.chmod(0o600)
+        add = await asyncio.create_subprocess_exec(
+            "ssh-add", "-q", str(private), env=environ, stderr=quiet
+        )
+        _, said = await add.communicate()
+        assert add.returncode == 0, said
+        private.unlink()
+        (home / ".ssh/config").write_text(f"Match host 127.*\n  IdentityAgent {socket_path}\n")
+        async with sshd(Behaviour(keys=[key])) as server:
+            server.known(home)
+            assert await echo(at(server), Person()) == "in\n"
+    finally:
+        agent.terminate()
+        await agent.communicate()
 
 
 async def test_a_bad_config_is_one_clear_line(home: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab import Lab
 from tests.lab.browser import desktop
-from tests.lab.campus import PERSON, STRANGER, Campus, admit, jump_host, sshd, user
+from tests.lab.campus import PERSON, STRANGER, Campus, admit, sshd, user
 from tests.lab.desks import BLUE, HOST, asks_for_password, looked_at, opened_from, typed, wait_page
 from tests.lab.vd import leftovers, wait_state
 
@@ -139,22 +139,6 @@ def _security_types(outside: Campus, page: str) -> object:
     finally:
         server.terminate()
         server.communicate(timeout=10)
-
-
-def test_through_a_jump_host(lab: Lab, outside: Campus) -> None:
-    config = "Host inner\n  HostName 10.77.0.10\n  User alice\n  ProxyJump alice@jump\n"
-    outside.write(".ssh/config", config)
-    try:
-        with jump_host(outside):
-            outside.know("jump", "10.77.0.10")
-            session = outside.start("--host", "inner", "desktop")
-            with looked_at(outside, session["id"], "--host", "inner") as seen:
-                typed(lab, seen, "Through-the-jump-host")
-            outside.vizdash("--host", "inner", "stop", session["id"])
-            wait_state(lab, session["id"], "ended")
-    finally:
-        outside.run("rm", ".ssh/config")
-        outside.know("login")
 
 
 #: Login shells, and what start-up files print where they should be silent.

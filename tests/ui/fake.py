@@ -328,6 +328,7 @@ class FakeService:
     catalogue: dict[str, App] = field(default_factory=lambda: dict(APPS))
     started: list[SessionRequest] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     routes: list[FakeRoute] = field(default_factory=list)
     browsed: int = 0
     judged: list[SessionRequest] = field(default_factory=list)
@@ -384,10 +385,11 @@ class FakeService:
         fresh = tuple(one for one in new if one.job_id not in known)
         self.now = replace(self.now, sessions=(*fresh, *self.now.sessions))
 
-    async def stop(self, session: Session) -> None:
+    async def stop(self, session: Session, note: str = "") -> None:
         if self.stop_refusal is not None:
             raise self.stop_refusal
         self.stopped.append(session.id)
+        self.notes.append(note)
 
     async def logs(self, session: Session, *, lines: int = 200) -> str:
         if self.log_refusal is not None:

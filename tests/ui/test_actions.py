@@ -216,6 +216,22 @@ async def test_an_admin_stops_what_is_not_theirs() -> None:
         assert len(service.stopped) == 1
 
 
+async def test_an_admin_leaves_a_note_for_whose_session_they_stop() -> None:
+    app, service = app_on(busy(), admin=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down", "x")
+        assert not sees(pilot, "With a note")  # it is their own
+        await press(pilot, "m", "n", "down", "x")
+        assert sees(pilot, "of björn", "m  With a note")
+        await press(pilot, "m")
+        assert isinstance(app.screen, AskScreen)
+        assert sees(pilot, "björn to read")
+        await press(pilot, *"down at 9", "enter")
+        await until(pilot, lambda: service.stopped)
+        assert service.notes == ["down at 9"]
+
+
 async def test_three_keys_from_a_cold_start_to_an_open_desktop_and_two_to_stop_it() -> None:
     keys: list[str] = []
     app, service = app_on(empty())

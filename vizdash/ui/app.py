@@ -33,7 +33,6 @@ from vizdash.ui.linkwatch import LinkWatch
 from vizdash.ui.operators import Operators
 from vizdash.ui.screens.address import AddressScreen
 from vizdash.ui.screens.commands import CommandsScreen
-from vizdash.ui.screens.confirm import Confirm, stopping, stopping_many
 from vizdash.ui.screens.copy import CopyScreen
 from vizdash.ui.screens.dashboard import Dashboard
 from vizdash.ui.screens.deadline import Choice, DeadlineScreen, more_s
@@ -41,8 +40,8 @@ from vizdash.ui.screens.help import HelpScreen
 from vizdash.ui.screens.history import HistoryScreen
 from vizdash.ui.screens.log import LogScreen
 from vizdash.ui.screens.start import StartScreen
-from vizdash.ui.shelf import Shelf
 from vizdash.ui.signals import Signals
+from vizdash.ui.stops import Stops
 from vizdash.ui.theme import THEMES
 from vizdash.ui.widgets.table import Now
 
@@ -52,7 +51,7 @@ _NEWS_S, _ERROR_S = 6, 12
 _HOUR_S, _CONFIG_S = 3600.0, 2.0
 
 
-class VizdashApp(Shelf):
+class VizdashApp(Stops):
     """The dashboard of one cluster. ``clock`` gives seconds since the epoch; ``reload`` gives the
     config when it was changed, and is called now and then.
 
@@ -108,6 +107,7 @@ class VizdashApp(Shelf):
         self.set_interval(1, self.tick)
         self.set_interval(_CONFIG_S, self._look_at_config)
         self._signals.entitle(self._board.snapshot)
+        self.remember()
 
     async def on_unmount(self) -> None:
         """However vizdash ends, its routes end with it, unless somebody takes them over."""
@@ -221,7 +221,7 @@ class VizdashApp(Shelf):
             case "start":
                 self._want_start(context)
             case "stop":
-                self._want_stop(stoppable(context))
+                self.want_stop(stoppable(context))
             case "deadline" | "extend":
                 self._want_time(context)
             case "drain" if context.node:
@@ -324,34 +324,12 @@ class VizdashApp(Shelf):
         """Start it, show it at once and ask the cluster again. Raises VizdashError."""
         session = await self._service.start(request)
         self._board.started(session, self._clock())
+        self.remember(request)
         self._show()
         self._dashboard.point_at(session)
         self._poller.refresh()
         self.news(f"{session.app} is on its way as job {session.job_id}")
         return session
-
-    def _want_stop(self, sessions: tuple[Session, ...]) -> None:
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._dashboard.sessions.unmark()
-                for session in sessions:
-                    self.run_worker(self._stop(session), name="stop", group="writes")
-
-        now = self._board.now(self._clock())
-        one = len(sessions) == 1
-        asked = stopping(sessions[0], now) if one else stopping_many(sessions, now)
-        self.push_screen(Confirm(asked), answered)
-
-    async def _stop(self, session: Session) -> None:
-        try:
-            await self._service.stop(session)
-        except VizdashError as e:
-            self.trouble(e.line)
-            return
-        self._board.stopped(session, self._clock())
-        self._show()
-        self._poller.refresh()
-        self.news(f"{session.app} (job {session.job_id}) is being ended")
 
     def _want_open(self, session: Session) -> None:
         if self._desktops.opening(session):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vizdash.model import Node, Session, SessionState
 from vizdash.ui import words
 from vizdash.ui.format import bar, escape_control, gib, natural, size, width
+from vizdash.ui.room import Room
 from vizdash.ui.theme import Line, Span, Tone, line
 from vizdash.ui.widgets.table import Column, Now
 
@@ -96,6 +99,19 @@ NODES: tuple[Column[Node], ...] = (
         sort=lambda n: n.reason,
     ),
 )
+
+
+def fits(room: Callable[[], Room | None]) -> Column[Node]:
+    """How many more sessions of the usual size each node has room for."""
+
+    def count(node: Node) -> int:
+        found = room()
+        return found.on.get(node.name, 0) if found else 0
+
+    def cell(node: Node, now: Now, cells: int) -> Line:
+        return (Span(str(count(node)) if room() else "", "text" if count(node) else "faint"),)
+
+    return Column("FITS", cell, 4, 5, rank=4, right=True, sort=count)
 
 
 def _session_state(session: Session, now: Now, cells: int) -> Line:

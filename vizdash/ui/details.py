@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from vizdash.model import Node, Session, SessionState, Snapshot
+from vizdash.model import Job, Node, Session, SessionState, Snapshot
 from vizdash.ui import words
 from vizdash.ui.format import about, bar, countdown, memory, names, plural, size
+from vizdash.ui.room import Room
 from vizdash.ui.theme import Line, Span, Tone, line
 from vizdash.ui.widgets.table import Now
 
@@ -89,7 +90,7 @@ def _viewers(session: Session, now: Now) -> Span:
     return Span(f"nobody looks{since}", "muted")
 
 
-def node_line(node: Node) -> Line:
+def node_line(node: Node, room: Room | None = None) -> Line:
     """One line of a node."""
     state = words.node_state(node)
     if node.reason:
@@ -97,11 +98,12 @@ def node_line(node: Node) -> Line:
     free = f"{node.cores_free} cores, {memory(node.memory_free_mib)}"
     if node.gpus:
         free += f", {node.gpus_free} GPU"
-    return line(state, Span(f"  free: {free}", "muted"))
+    more = f"; fits {room.on.get(node.name, 0)} more {room.app}" if room else ""
+    return line(state, Span(f"  free: {free}{more}", "muted"))
 
 
-def node_lines(node: Node, snapshot: Snapshot, now: Now) -> list[Line]:
-    """Everything of a node, and the sessions on it."""
+def node_lines(node: Node, snapshot: Snapshot, now: Now, room: Room | None = None) -> list[Line]:
+    """Everything of a node: its room, and who runs what on it."""
     state = words.node_state(node)
     found = [line(Span(state.text, state.tone, bold=True), "   ", Span(node.reason, "warn")), ()]
     found.append(meter("cores", node.cores_alloc, node.cores, f"{node.cores_alloc}/{node.cores}"))
@@ -111,12 +113,31 @@ def node_lines(node: Node, snapshot: Snapshot, now: Now) -> list[Line]:
         kind = f" {gres.type}" if gres.type else ""
         found.append(meter(gres.name, gres.used, gres.total, f"{gres.used}/{gres.total}{kind}"))
     if node.os_load is not None:
-        found.append(field("load", f"{node.os_load:.2f}", Span("   one minute", "muted")))
+        given = f"{node.os_load:.1f} busy by the system, {node.cores_alloc} given by the engine"
+        found.append(meter("load", node.os_load, node.cores, given))
+    if room is not None:
+        fits = room.on.get(node.name, 0)
+        told = Span(f"{fits} more" if fits else "no more", "text" if fits else "muted")
+        found.append(field("fits", told, Span(f"   of {room.size}", "muted")))
     if node.features:
         found.append(field("features", Span(", ".join(node.features), "muted")))
     here = [s for s in snapshot.sessions if s.node == node.name and s.live]
     found += _here(here, now)
+    ours = {session.job_id for session in here}
+    found += _others([job for job in snapshot.jobs_on(node.name) if job.id not in ours])
     return found
+
+
+def _others(jobs: Sequence[Job]) -> Iterable[Line]:
+    """Jobs that are no sessions: whose, what, how large."""
+    for n, job in enumerate(jobs[:8]):
+        size = f"{plural(job.cores, 'core')}, {memory(job.memory_mib)}"
+        spread = f" on {plural(len(job.nodes), 'node')}" if len(job.nodes) > 1 else ""
+        what = Span(f"{job.name or 'job'}  ", "text")
+        about_it = Span(f"  {size}{spread}  job {job.id}", "muted")
+        yield field("" if n else "other jobs", what, Span(job.user, "muted"), about_it)
+    if len(jobs) > 8:
+        yield field("", Span(f"and {len(jobs) - 8} more", "muted"))
 
 
 def _here(sessions: Sequence[Session], now: Now) -> Iterable[Line]:

@@ -96,7 +96,7 @@ def _end(session: Session) -> Span:
     if session.result == "failed":
         step = f"step {session.step}: " if session.step else ""
         return Span(f"{step}{session.error or 'no cause is known'}", "bad")
-    return Span(session.error, "muted")
+    return Span(session.error or session.note, "muted")
 
 
 def resources(wanted: Resources) -> str:

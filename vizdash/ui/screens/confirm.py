@@ -26,12 +26,13 @@ _NAMED = 8
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and what each answer does."""
+    """What is asked, and what each answer does; ``noted`` (empty: no) is a yes with a note."""
 
     title: str
     text: tuple[Line, ...]
     yes: str
     no: str
+    noted: str = ""
 
 
 def stopping(session: Session, now: Now) -> Question:
@@ -50,7 +51,13 @@ def stopping(session: Session, now: Now) -> Question:
     if session.state is SessionState.PENDING:
         lost = line(Span("It loses its place in the queue.", "warn"))
     text = (what, line(Span(" · ".join(facts), "muted")), (), lost)
-    return Question("Stop this session?", text, "Stop it", "Keep it")
+    noted = "" if session.mine or not _bears_note(session) else "With a note"
+    return Question("Stop this session?", text, "Stop it", "Keep it", noted)
+
+
+def _bears_note(session: Session) -> bool:
+    """Whether its job has a place for a note."""
+    return session.state is not SessionState.PENDING and not session.legacy
 
 
 def quitting(held: int, *, changing: bool = False) -> Question:
@@ -79,7 +86,9 @@ def stopping_many(sessions: Sequence[Session], now: Now) -> Question:
         text.append(line(Span(f"and {len(sessions) - _NAMED} more", "muted")))
     text += [(), line(Span("What isn't saved in them is lost.", "warn"))]
     title = f"Stop these {len(sessions)} sessions?"
-    return Question(title, tuple(text), "Stop them", "Keep them")
+    others = any(not s.mine and _bears_note(s) for s in sessions)
+    noted = "With a note" if others else ""
+    return Question(title, tuple(text), "Stop them", "Keep them", noted)
 
 
 class Answer(Static, can_focus=True):
@@ -106,10 +115,13 @@ class Answer(Static, can_focus=True):
 
 
 class Confirm(ModalScreen[bool]):
-    """True for yes. No has the focus; y, n and Escape answer at once."""
+    """True for yes; ``noted`` tells that a note is to go with it. No has the focus; y, n, m and
+    Escape answer at once.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", show=False),
+        Binding("m", "noted", "With a note", show=False),
         Binding("n,escape,q", "answer(False)", "No", show=False),
         Binding("left,right,up,down,h,l", "other", "Other answer", show=False),
     ]
@@ -118,6 +130,7 @@ class Confirm(ModalScreen[bool]):
     def __init__(self, question: Question) -> None:
         super().__init__()
         self._question = question
+        self.noted = False
 
     def compose(self) -> ComposeResult:
         """The question and its two answers."""
@@ -127,16 +140,28 @@ class Confirm(ModalScreen[bool]):
             yield Static(lines(asked.text), id="question")
             with Horizontal(id="answers"):
                 yield Answer(content((Span(f"y  {asked.yes}", "text"),)).plain, id="yes")
+                if asked.noted:
+                    label = content((Span(f"m  {asked.noted}", "text"),)).plain
+                    yield Answer(label, id="noted")
                 yield Answer(content((Span(f"n  {asked.no}", "text"),)).plain, id="no")
 
     def action_answer(self, yes: bool) -> None:
         """Give an answer."""
         self.dismiss(yes)
 
+    def action_noted(self) -> None:
+        """Yes, with a note."""
+        if self._question.noted:
+            self.noted = True
+            self.dismiss(True)
+
     def action_other(self) -> None:
-        """There are two answers only."""
+        """The next answer."""
         self.focus_next(Answer)
 
     @on(Answer.Given)
     def _given(self, event: Answer.Given) -> None:
-        self.dismiss(event.answer.id == "yes")
+        if event.answer.id == "noted":
+            self.action_noted()
+        else:
+            self.dismiss(event.answer.id == "yes")

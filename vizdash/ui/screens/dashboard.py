@@ -16,12 +16,13 @@ from textual.widgets import Static
 
 from vizdash.actions import NOT_LOOKED, REGISTRY, ActionRegistry, Context, Target
 from vizdash.history import Sample
-from vizdash.model import Node, Session, Snapshot
+from vizdash.model import Node, Session, SessionRequest, Snapshot
 from vizdash.ui import details, words
 from vizdash.ui.board import Board
-from vizdash.ui.columns import IMAGES, NODES, SESSIONS
+from vizdash.ui.columns import IMAGES, NODES, SESSIONS, fits
 from vizdash.ui.filter import IMAGE_FIELDS, NODE_FIELDS, SESSION_FIELDS, Fields, parse
 from vizdash.ui.format import escape_control
+from vizdash.ui.room import Room, room_for
 from vizdash.ui.theme import Line, Span, content, line, lines
 from vizdash.ui.widgets.filterbar import FilterBar
 from vizdash.ui.widgets.footer import Footer
@@ -70,6 +71,8 @@ class Dashboard(Screen[None]):
         self.admin = False
         self.image_rights = NOT_LOOKED
         self.node_admin = False
+        self.usual: SessionRequest | None = None
+        self._room: Room | None = None
         self.registry = registry
         self._board = Board()
         self._now = Now()
@@ -83,7 +86,8 @@ class Dashboard(Screen[None]):
         self._footer = Footer(registry)
         self._bar = FilterBar()
         self._detail = Static(id="detail", markup=False)
-        self.nodes: Table[Node] = Table(NODES, lambda node: node.name, id="nodes")
+        columns = (*NODES[:-2], fits(lambda: self._room), *NODES[-2:])
+        self.nodes: Table[Node] = Table(columns, lambda node: node.name, id="nodes")
         self.sessions: Table[Session] = Table(
             SESSIONS, lambda s: s.job_id, moving=words.moving, id="sessions"
         )
@@ -139,6 +143,7 @@ class Dashboard(Screen[None]):
         snapshot = board.snapshot
         if snapshot is not None:
             self._fill_empty(snapshot)
+            self._measure_room(snapshot)
             self.nodes.set_rows(snapshot.nodes, now)
             self.sessions.set_rows(snapshot.sessions, now)
             self.images.set_rows(words.image_rows(snapshot.images), now)
@@ -146,6 +151,12 @@ class Dashboard(Screen[None]):
         self._entitle(snapshot)
         self._tick_header()
         self._show_row()
+
+    def _measure_room(self, snapshot: Snapshot) -> None:
+        room = room_for(self.usual, snapshot)
+        if room != self._room:
+            self._room = room
+            self.nodes.refresh()
 
     def tick(self, now: Now) -> None:
         """A second went by."""
@@ -220,6 +231,8 @@ class Dashboard(Screen[None]):
                 spans.append(Span(f"  /{text}", "accent"))
             if table.marked:
                 spans.append(Span(f"  ◆ {len(table.marked)} marked", "accent"))
+            if table is self.nodes and self._room is not None:
+                spans.append(Span(f"  {self._room.total} more {self._room.app} fit", "muted"))
             spans.append(Span(f"  {told}" if told else "", "muted"))
             table.border_title = content(spans)
 
@@ -255,8 +268,8 @@ class Dashboard(Screen[None]):
         """Title, one line, and all lines of the row under the cursor."""
         now, pane = self._now, self.pane
         if pane is self.nodes and (node := self.nodes.row):
-            full = details.node_lines(node, snapshot, now)
-            return node.name, details.node_line(node), full
+            full = details.node_lines(node, snapshot, now, self._room)
+            return node.name, details.node_line(node, self._room), full
         if pane is self.images and (image := self.images.row):
             full = details.image_lines(image, snapshot)
             return f"{image.app} {image.version}", details.image_line(image), full

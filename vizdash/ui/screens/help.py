@@ -42,19 +42,21 @@ def help_lines(registry: ActionRegistry, context: Context) -> list[Line]:
             title = line(Span(f"{name}, when they have the focus", "accent", bold=True))
             found += [(), title, *_rows(others, context)]
     found += [(), line(Span("Signs", "accent", bold=True))]
+    found.append(line(Span("! key".ljust(13), "warn"), Span("it asks before it does it", "muted")))
     for glyph, tone, word, what in LEGEND:
         found.append(line(Span(f"{glyph} {word}".ljust(13), tone), Span(what, "muted")))
     return found
 
 
-def _row(keys: str, *spans: Span) -> Line:
-    return line(Span(keys.ljust(_KEYS) + " ", "accent", bold=True), *spans)
+def _row(keys: str, *spans: Span, sign: str = " ") -> Line:
+    first = Span(sign, "warn", bold=True)
+    return line(first, Span(keys.ljust(_KEYS) + " ", "accent", bold=True), *spans)
 
 
 def _rows(actions: Iterable[Action], context: Context) -> Iterable[Line]:
     for action in actions:
         keys = " ".join(key_label(key) for key in action.keys) or "–"
-        yield _row(keys, Span(action.help), Span(" asks" if action.dangerous else "", "warn"))
+        yield _row(keys, Span(action.help), sign="!" if action.dangerous else " ")
         if action.on == context.pane and (reason := action.reason(context)):
             yield _row("", Span(f"not now: {reason}", "warn"))
 

@@ -12,7 +12,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from vizdash.history import Sample
-from vizdash.model import Capacity, Session, Snapshot
+from vizdash.model import Capacity, Matrix, Session, Snapshot
+from vizdash.model.drift import judge
 from vizdash.ui.format import about, bar, countdown, escape_control, gib, spark
 from vizdash.ui.theme import Line, Span, Tone, content
 from vizdash.ui.widgets.table import Now
@@ -28,6 +29,7 @@ class Header(Vertical):
         self._age = Static(id="age", markup=False)
         self._load = Load(id="load")
         self._warning = Static(id="warning", markup=False)
+        self._judged, self._drift = Matrix(), 0
 
     def compose(self) -> ComposeResult:
         """Who and how old, the load, and the warning."""
@@ -40,7 +42,11 @@ class Header(Vertical):
     def show(self, snapshot: Snapshot, history: Sequence[Sample], *, read_only: bool) -> None:
         """Name the cluster and draw its load."""
         self._who.update(content(_who(snapshot, read_only=read_only)))
-        self._load.show(snapshot.capacity, history)
+        # The matrix is looked at anew once a minute, and judged when it has changed.
+        if snapshot.matrix != self._judged:
+            self._judged = snapshot.matrix
+            self._drift = sum(found.state.drift for found in judge(self._judged))
+        self._load.show(snapshot.capacity, history, self._drift)
 
     def tick(self, now: Now, *, asked: bool, failure: str, urgent: Session | None) -> None:
         """How old the data is, why there's none newer, and which session ends soon."""
@@ -83,18 +89,21 @@ def _age(now: Now, *, asked: bool, failing: bool) -> Span:
 
 
 class Load(Widget):
-    """Bars of cores, memory and GPUs in use, and how each went in the last hour."""
+    """Bars of cores, memory and GPUs in use, how each went in the last hour, and a badge where
+    images on nodes are not as they should be.
+    """
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._capacity: Capacity | None = None
         self._history: tuple[Sample, ...] = ()
+        self._drift = 0
 
-    def show(self, capacity: Capacity, history: Sequence[Sample]) -> None:
+    def show(self, capacity: Capacity, history: Sequence[Sample], drift: int = 0) -> None:
         """Draw these."""
-        shown = (capacity, tuple(history))
-        if shown != (self._capacity, self._history):
-            self._capacity, self._history = shown
+        shown = (capacity, tuple(history), drift)
+        if shown != (self._capacity, self._history, self._drift):
+            self._capacity, self._history, self._drift = shown
             self.refresh()
 
     def render(self) -> Content:
@@ -103,17 +112,23 @@ class Load(Widget):
         if load is None:
             return Content("")
         if not load.cores:
-            return content((Span("no node takes jobs now", "warn"),))
+            return content((Span("no node takes jobs now    ", "warn"), _badge(self._drift)))
         parts = [part for part in _parts(load, self._history) if part.total]
         wide = self.size.width >= 120
         texts = sum(len(part.name) + len(part.text) + 6 for part in parts)
-        room = (self.size.width - texts) // len(parts)
+        badge = _badge(self._drift)
+        room = (self.size.width - texts - len(badge.text)) // len(parts)
         sparks = min(20, room // 2) if wide else 0
         cells = max(3, min(24, room - sparks - (2 if sparks else 0)))
         spans: list[Span] = []
         for part in parts:
             spans += _bar(part, cells, sparks)
-        return content(spans)
+        return content((*spans, badge))
+
+
+def _badge(drift: int) -> Span:
+    """How many images or nodes want something done; the matrix names them."""
+    return Span(f"≠ {drift} drift: M" if drift else "", "warn", bold=True)
 
 
 @dataclass(frozen=True, slots=True)

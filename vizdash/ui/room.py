@@ -1,0 +1,58 @@
+"""How many more sessions of the size that the form would offer there is room for now. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vizdash.model import Resources, SessionRequest, Snapshot
+from vizdash.service import Service
+from vizdash.sessions.fit import fit
+from vizdash.ui import words
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """``on`` are the nodes with room, and for how many sessions of ``resources``."""
+
+    app: str
+    resources: Resources
+    on: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """On all nodes."""
+        return sum(self.on.values())
+
+    @property
+    def size(self) -> str:
+        """What the figures are of: ``desktop, 2 cores · 4 GiB``."""
+        return f"{self.app}, {words.resources(self.resources)}"
+
+
+def usual(service: Service) -> SessionRequest | None:
+    """What the start form would offer first: the last choice, else the first app's default."""
+    if (last := service.last_request()) is not None:
+        return last
+    app = next(iter(service.apps()), None)
+    return SessionRequest(app.name, app.resources) if app is not None else None
+
+
+def room_for(request: SessionRequest | None, snapshot: Snapshot) -> Room | None:
+    """Held against the snapshot, as the form holds it against fresh figures. Nodes known to have
+    no image of the app, where others have one, are left out.
+    """
+    if request is None:
+        return None
+    name = request.partition or snapshot.partition
+    partition = next((p for p in snapshot.partitions if p.name == name), None)
+    having = {image.node for image in snapshot.images if image.app == request.app}
+    known = {place.node for place in snapshot.places if place.known} if having else set()
+    verdict = fit(
+        request.resources,
+        snapshot.nodes,
+        partition,
+        account=request.account,
+        without=frozenset(known - having),
+    )
+    return Room(request.app, request.resources, dict(verdict.now))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -12,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from vizdash.actions import Action, ActionRegistry, Context, key_label
+from vizdash.ui.format import width
 from vizdash.ui.theme import Line, Span, line, lines
 from vizdash.ui.words import LEGEND
 
@@ -25,6 +28,8 @@ _MOVING = (
 )
 _PANES = {"session": "Sessions", "node": "Nodes", "image": "Images"}
 _KEYS = 10
+#: Cells of a line in the dialog, at every size of the terminal that fits it.
+_CELLS = 72
 
 
 def help_lines(registry: ActionRegistry, context: Context) -> list[Line]:
@@ -61,6 +66,16 @@ def _rows(actions: Iterable[Action], context: Context) -> Iterable[Line]:
             yield _row("", Span(f"not now: {reason}", "warn"))
 
 
+def hung(rows: Iterable[Line], cells: int) -> Iterable[Line]:
+    """Rows whose last text is too long for ``cells`` go on below where that text began."""
+    for row in rows:
+        *first, last = row or (Span(""),)
+        at = sum(width(span.text) for span in first)
+        for n, text in enumerate(textwrap.wrap(last.text, max(20, cells - at)) or [""]):
+            part = replace(last, text=text)
+            yield line(*first, part) if n == 0 else line(Span(" " * at), part)
+
+
 class HelpScreen(ModalScreen[None]):
     """Closed by the key that opened it."""
 
@@ -80,7 +95,7 @@ class HelpScreen(ModalScreen[None]):
             dialog.border_title = "Keys"
             dialog.border_subtitle = "↑ ↓ scroll · esc closes"
             with VerticalScroll(id="help-scroll"):
-                yield Static(lines(self._lines), id="help-text")
+                yield Static(lines(hung(self._lines, _CELLS)), id="help-text")
 
     def action_scroll(self, way: str) -> None:
         """Like the arrows."""

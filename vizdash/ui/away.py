@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from textual.app import App
-
 from vizdash.model import Session
 from vizdash.poller import Poller
 from vizdash.service import Service
 from vizdash.ui.board import Board
 from vizdash.ui.desktops import Desktops
 from vizdash.ui.linkwatch import LinkWatch
+from vizdash.ui.repaint import Sparing
 from vizdash.ui.screens.clusters import ClustersScreen
 from vizdash.ui.screens.leave import LeaveScreen, Leaving
 from vizdash.ui.screens.tunnels import TunnelsScreen
 
 
-class Away(App[str]):
+class Away(Sparing):
     """A part of the app. It ends with ``hold`` when its tunnels are to be kept, or with
     ``cluster:NAME`` when another cluster is wanted; then the tunnels are not closed either.
     """

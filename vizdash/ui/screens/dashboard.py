@@ -234,7 +234,10 @@ class Dashboard(Screen[None]):
             if table is self.nodes and self._room is not None:
                 spans.append(Span(f"  {self._room.total} more {self._room.app} fit", "muted"))
             spans.append(Span(f"  {told}" if told else "", "muted"))
-            table.border_title = content(spans)
+            title = content(spans)
+            # To set a title draws the whole pane anew.
+            if table.border_title != title.markup:
+                table.border_title = title
 
     # ------------------------------------------------------------------ the row under the cursor
 

@@ -53,6 +53,18 @@ class Placed(Generic[R]):
     x: int
     width: int
 
+    def changed(self, row: R, before: Now, now: Now) -> int:
+        """The first cell in which the row differs between two moments; ``width`` for none."""
+        was, drawn = (self.column.cell(row, at, self.width) for at in (before, now))
+        if was == drawn:
+            return self.width
+        old, new = ("".join(span.text for span in one) for one in (was, drawn))
+        plain = new.isascii() and len(old) == len(new) <= self.width and len(drawn) == 1
+        if not plain or [s.tone for s in was] != [s.tone for s in drawn]:
+            return 0
+        same = next(i for i, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1])
+        return same + (self.width - len(new) if self.column.right else 0)
+
 
 def place(columns: Sequence[Column[R]], wishes: Sequence[int], room: int) -> list[Placed[R]]:
     """Choose columns and widths for ``room`` cells. A column is shown whole or not at all, those

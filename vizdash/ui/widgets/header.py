@@ -41,7 +41,9 @@ class Header(Vertical):
 
     def show(self, snapshot: Snapshot, history: Sequence[Sample], *, read_only: bool) -> None:
         """Name the cluster and draw its load."""
-        self._who.update(content(_who(snapshot, read_only=read_only)))
+        who = content(_who(snapshot, read_only=read_only))
+        if self._who.content != who:
+            self._who.update(who)
         # The matrix is looked at anew once a minute, and judged when it has changed.
         if snapshot.matrix != self._judged:
             self._judged = snapshot.matrix

@@ -210,13 +210,16 @@ class Table(ScrollView, Generic[R], can_focus=True):
         """It is ``now``: repaint the cells on the screen that depend on it."""
         if now == self._now:
             return
-        self._now = now
+        before, self._now = self._now, now
         ticking = [p for p in self._placed if p.column.ticks]
         first = self.scroll_offset.y
         for i in range(first, min(len(self._rows), first + self.size.height - _HEAD)):
             if self._moving(self._rows[i]):
                 for spot in ticking:
-                    self.refresh(Region(spot.x, i - first + _HEAD, spot.width, 1))
+                    at = spot.changed(self._rows[i], before, now)
+                    if at < spot.width:
+                        y = i - first + _HEAD
+                        self.refresh(Region(spot.x + at, y, spot.width - at, 1))
 
     def select(self, key: str) -> bool:
         """Put the cursor on the row called ``key``; False when there's none."""

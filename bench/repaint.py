@@ -1,0 +1,116 @@
+"""What the dashboard writes to a terminal of 80x24: while nothing happens but the time, and when
+one row changes, against a whole screen.
+
+The program draws through Textual's own driver onto a pseudo-terminal; the snapshots are those of
+the tests (five sessions, three of them with a countdown). Bytes are counted, not timed: a link's
+delay changes when they arrive, not how many there are, and at 300 bytes/s a line of 2,400 bit/s
+would keep up.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from dataclasses import replace
+from pathlib import Path
+
+COLUMNS, LINES = 80, 24
+#: Bytes per second that an idle dashboard may write.
+BUDGET = 300
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class Screen:
+    """The program in a pseudo-terminal."""
+
+    def __init__(self) -> None:
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+            os.chdir(_ROOT)
+            os.execve(sys.executable, [sys.executable, "-m", "bench.repaint"], env)
+        size = struct.pack("HHHH", LINES, COLUMNS, 0, 0)
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, size)
+
+    def written(self, seconds: float) -> bytes:
+        """What it writes in the next ``seconds``."""
+        end, found = time.monotonic() + seconds, b""
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self._fd], [], [], left)[0]:
+                found += os.read(self._fd, 65536)
+        return found
+
+    def close(self) -> None:
+        """End it."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self._fd)
+
+
+def run(seconds: int = 30) -> None:
+    """Idle, a whole screen, and a refresh in which one row changed."""
+    screen = Screen()
+    try:
+        screen.written(6)
+        idle = len(screen.written(seconds)) / seconds
+        os.kill(screen.pid, signal.SIGUSR2)  # every line drawn anew
+        whole = len(screen.written(2)) - 2 * idle
+        rows = []
+        for _ in range(5):
+            os.kill(screen.pid, signal.SIGUSR1)  # a refresh with one changed row
+            rows.append(len(screen.written(2)) - 2 * idle)
+    finally:
+        screen.close()
+    row = sorted(rows)[len(rows) // 2]
+    verdict = "within" if idle < BUDGET else "OVER"
+    print(f"  idle, countdowns and age moving       {idle:7.0f} bytes/s  {verdict} {BUDGET}")
+    print(f"  a whole screen                        {whole:7.0f} bytes")
+    print(f"  a refresh with one changed row        {row:7.0f} bytes    x {row / whole:5.2f}")
+
+
+def _program() -> None:
+    """The dashboard, with a clock that goes; signals stand for what the cluster does."""
+    from tests.ui.fake import AT, app_on, busy
+    from vizdash.model import Session
+
+    began = time.monotonic()
+    # None on its way: those are asked for every other second.
+    moving = {"starting", "pending"}
+    still = replace(busy(), sessions=tuple(s for s in busy().sessions if s.state not in moving))
+    app, service = app_on(still, clock=lambda: AT + time.monotonic() - began)
+    turn = 0
+
+    def change(*_: object) -> None:
+        nonlocal turn
+        turn += 1
+        now = AT + time.monotonic() - began
+
+        def aged(session: Session) -> Session:
+            left = session.time_left_s
+            gone = int(now - AT)
+            if session.state == "ended" and session.result == "failed":
+                return replace(session, error=f"the error number {turn} of those that came")
+            return replace(session, time_left_s=None if left is None else left - gone)
+
+        sessions = tuple(aged(s) for s in still.sessions)
+        service.now = replace(still, sessions=sessions, taken_at=now)
+        app.look_again()
+
+    def paint() -> None:
+        # What Textual does when the whole screen is laid out anew.
+        app._display(app.screen, app.screen._compositor.render_full_update())  # noqa: SLF001
+
+    signal.signal(signal.SIGUSR1, change)
+    signal.signal(signal.SIGUSR2, lambda *_: app.call_later(paint))
+    app.run()
+
+
+if __name__ == "__main__":
+    _program()

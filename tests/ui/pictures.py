@@ -7,12 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.ui.fake import app_on, broken, busy, empty, many
+from tests.ui.fake import LOG, app_on, broken, busy, empty, many
 from vizdash.errors import Unreachable
 from vizdash.model import SessionRequest, Snapshot
 from vizdash.ui.app import VizdashApp
 
-_LOG = "\n".join(f"12:00:{n:02} step {n}: something was done" for n in range(60))
 _WIDE, _NARROW = (160, 48), (80, 24)
 
 #: Name, data, size of the terminal, keys.
@@ -68,7 +67,7 @@ def main(folder: Path, *, proofs: bool = False) -> None:
     """Write them all."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, data, size, keys in (*PICTURES, *(PROOFS if proofs else ())):
-        app, service = app_on(data(), log=_LOG, browser="address" not in name)
+        app, service = app_on(data(), log=LOG, browser="address" not in name)
         service.last = SessionRequest("paraview", service.catalogue["paraview"].resources)
         svg = asyncio.run(picture(app, size, keys))
         (folder / f"{name}.svg").write_text(svg, encoding="utf-8")

@@ -7,8 +7,10 @@ from functools import cached_property
 
 from vizdash.config import Config
 from vizdash.history import History, history_file
-from vizdash.model import Ran
+from vizdash.model import Ran, Session
 from vizdash.presets import Presets, presets_file
+from vizdash.sessions.store import SessionStore
+from vizdash.sessions.trail import Trail, trail_of
 from vizdash.transport.base import CommandRunner
 from vizdash.transport.record import Recorder
 
@@ -18,6 +20,7 @@ class Own:
 
     config: Config
     _runner: CommandRunner
+    _store: SessionStore
 
     @cached_property
     def history(self) -> History:
@@ -33,6 +36,10 @@ class Own:
     def ran(self) -> tuple[Ran, ...]:
         """The last commands that were run, newest first."""
         return self._runner.ran if isinstance(self._runner, Recorder) else ()
+
+    async def trail(self, session: Session, *, lines: int) -> Trail:
+        """When it was ready, and the last ``lines`` lines of its log; see ``trail_of``."""
+        return await trail_of(session, self._store, lines=lines)
 
     async def keep_history(self) -> None:
         """Write what was seen and isn't in the file yet."""

@@ -23,13 +23,17 @@ own_folder() {
   if [ -e "$F/job.log" ]; then chmod 600 "$F/job.log"; fi
 }
 
-# status STATE STEP [RESULT] [ERROR]: into the folder, whole or not at all.
+# status STATE STEP [RESULT] [ERROR]: into the folder, whole or not at all. READY, the moment at which
+# the desktop first answered, stays to the end.
 status() {
-  local new=$F/.status.$BASHPID
+  local new=$F/.status.$BASHPID ready
+  ready=$(sed -n 's/^READY=//p' "$F/status" 2>/dev/null) || ready=''
+  if [ "$1" = ready ] && [ -z "$ready" ]; then printf -v ready '%(%s)T' -1; fi
   {
     printf 'STATE=%s\nSTEP=%s\nRESULT=%s\n' "$1" "$2" "${3:-}"
     printf 'ERROR=%s\nUPDATED=%(%s)T\n' "$(one_line "${4:-}")" -1
     printf 'NODE=%s\nJOB_ID=%s\n' "$node" "$job_id"
+    if [ -n "$ready" ]; then printf 'READY=%s\n' "$ready"; fi
     if [ -n "$image_digest" ]; then printf 'IMAGE_DIGEST=%s\n' "$image_digest"; fi
     if [ -n "$viewers" ]; then printf 'VIEWERS=%s\nSINCE=%s\n' "$viewers" "$since"; fi
   } >"$new" && mv -f "$new" "$F/status"

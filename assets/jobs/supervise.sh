@@ -79,12 +79,14 @@ bash "$sweep" "$id" "$$"
 # A script that was killed could not write its own end.
 if ! grep -qs '^STATE=ended$' "$folder/status"; then
   step=$(sed -n 's/^STEP=//p' "$folder/status" 2>/dev/null)
+  ready=$(sed -n '/^READY=/p' "$folder/status" 2>/dev/null)
   error=''
   [ -n "$result" ] || error='the job script was killed'
   {
     printf 'STATE=ended\nSTEP=%s\nERROR=%s\n' "$step" "$error"
     printf 'RESULT=%s\nUPDATED=%(%s)T\n' "${result:-failed}" -1
     printf 'NODE=%s\nJOB_ID=%s\n' "$(uname -n)" "$id"
+    if [ -n "$ready" ]; then printf '%s\n' "$ready"; fi
   } >"$folder/.status.$$"
   mv -f "$folder/.status.$$" "$folder/status"
 fi

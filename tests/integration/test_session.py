@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 
 from tests.integration.machine import Machine, wait_until
@@ -81,6 +82,8 @@ def test_start_open_type_and_stop(machine: Machine) -> None:
     assert (ended["state"], ended["result"]) == ("ended", "cancelled")
     folder = machine.outside(f"~/.local/state/vizdash/sessions/{session['id']}")
     assert {p.name for p in folder.iterdir()} == {"job.json", "job.log", "status", "supervisor"}
+    # When it was ready is known to the end.
+    assert re.search(r"^READY=\d{10}$", (folder / "status").read_text(), re.MULTILINE)
 
 
 def test_no_secret_is_to_be_seen(machine: Machine) -> None:

@@ -114,6 +114,7 @@ SESSION_KEYS = {
     "image_version": "1.0",
     "image_digest": "",
     "newer_version": "",
+    "submitted_at": 1799999990,
     "expected_start_at": None,
     "started_at": 1800000000,
 }
@@ -141,6 +142,7 @@ def test_the_keys_of_schema_1_are_all_there() -> None:
         partition="viz",
         resources=Resources(2, 2048, 1, 7200),
         image_version="1.0",
+        submitted_at=1799999990,
         started_at=1800000000,
         time_left_s=3600,
     )

@@ -124,14 +124,16 @@ class Cluster:
 class Ui:
     """The dashboard. ``theme`` is ``dark``, ``light`` or ``contrast``. When a session gets ready
     the terminal may ring (``bell``), show a desktop notification (``notify``) and carry it in its
-    title (``title``). ``keys`` are a person's own keys by action, in Textual's notation; none for
-    an action takes its keys away.
+    title (``title``). ``preview`` is whether ready desktops of one's own are shown small. ``keys``
+    are a person's own keys by action, in Textual's notation; none for an action takes its keys
+    away.
     """
 
     theme: str = "dark"
     bell: bool = True
     notify: bool = True
     title: bool = True
+    preview: bool = True
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 

@@ -214,6 +214,7 @@ _UI: dict[str, Reader] = {
     "bell": f.flag,
     "notify": f.flag,
     "title": f.flag,
+    "preview": f.flag,
     "keys": _keys,
 }
 

@@ -25,12 +25,13 @@ class Session:
 
     ``reason`` says in words why a pending one waits; ``result`` how an ended one ended
     (``finished``, ``cancelled``, ``timed out``, ``failed``); ``step`` and ``error`` are the
-    step that failed and its last error line. ``expected_start_at`` and ``started_at`` are
-    seconds since the epoch, ``time_left_s`` seconds (None: no limit). ``mine`` is whether it
-    belongs to the person asking. ``viewers`` is how many browsers look at a ready desktop, and
-    ``idle_since`` (seconds since the epoch) since when nobody has; both are None when the job does
-    not tell, and ``idle_since`` while somebody looks. ``note`` is what an operator wrote to it,
-    such as why it was stopped; ``ended_at`` (seconds since the epoch) is when it did.
+    step that failed and its last error line. ``submitted_at``, ``expected_start_at`` and
+    ``started_at`` are seconds since the epoch, ``time_left_s`` seconds (None: no limit).
+    ``mine`` is whether it belongs to the person asking. ``viewers`` is how many browsers look at
+    a ready desktop, and ``idle_since`` (seconds since the epoch) since when nobody has; both are
+    None when the job does not tell, and ``idle_since`` while somebody looks. ``note`` is what an
+    operator wrote to it, such as why it was stopped; ``ended_at`` (seconds since the epoch) is
+    when it did.
     ``image_digest`` is the SHA-256 that was recorded on its node for the image it runs from (empty:
     none was); ``newer_version`` is the version that new sessions of its app run, where that is
     newer. ``claim`` texts come from the job's comment, which anyone can forge: they are shown,
@@ -53,6 +54,7 @@ class Session:
     image_version: str = ""
     image_digest: str = ""
     newer_version: str = ""
+    submitted_at: int | None = None
     expected_start_at: int | None = None
     started_at: int | None = None
     time_left_s: int | None = None

@@ -60,13 +60,18 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the job last said of itself (see the session protocol in assets/jobs/vnc.sh)."""
+    """What the job last said of itself (see the session protocol in assets/jobs/vnc.sh).
+
+    ``updated_at`` and ``ready_at`` (when the desktop first answered) are seconds since the epoch; 0
+    where the job did not tell.
+    """
 
     state: str = ""
     step: str = ""
     error: str = ""
     result: str = ""
     updated_at: int = 0
+    ready_at: int = 0
 
 
 def read_connection(session_id: str) -> Connection:
@@ -109,6 +114,7 @@ def status_of(values: Mapping[str, str] | None) -> Status:
         error=values.get("ERROR", ""),
         result=values.get("RESULT", "").replace("-", " "),
         updated_at=_number(values.get("UPDATED", "")),
+        ready_at=_number(values.get("READY", "")),
     )
 
 

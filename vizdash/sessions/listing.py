@@ -112,6 +112,7 @@ def _session(job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], S
         ),
         image_version=claim.image,
         image_digest=claim.digest,
+        submitted_at=job.submit_at,
         expected_start_at=job.start_at if state is SessionState.PENDING else None,
         started_at=None if state is SessionState.PENDING else job.start_at,
         time_left_s=job.time_left_s,

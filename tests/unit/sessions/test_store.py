@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vizdash.errors import NotFound, Refused
+from vizdash.model import Session, SessionState
 from vizdash.sessions.folder import Status, folder_of
 from vizdash.sessions.store import LocalStore, RemoteStore, SessionStore
+from vizdash.sessions.trail import Trail, trail_of
 from vizdash.transport.local import LocalRunner
 
 ID, OTHER = "3f9a01bc", "00000000"
@@ -130,6 +133,22 @@ async def test_the_end_of_a_log(store: SessionStore) -> None:
     assert len(many) == 200
     with pytest.raises(NotFound):
         await store.tail(OTHER, 3)
+
+
+async def test_the_trail_of_a_session(store: SessionStore) -> None:
+    mine = Session(ID, "7", "desktop", "alice", SessionState.READY, node="viz-node001")
+    put("status", "STATE=ready\nSTEP=ready\nUPDATED=1800000300\nREADY=1800000012\n")
+    assert await trail_of(mine, store, lines=2) == Trail(1800000012, (), "it is not there")
+    put("job.log", "")
+    assert (await trail_of(mine, store, lines=2)).note == "empty so far"
+    put("job.log", "one\ntwo\nthree\n")
+    assert await trail_of(mine, store, lines=2) == Trail(1800000012, ("two", "three"))
+    put("status", "STATE=starting\nSTEP=xvnc\n")
+    assert (await trail_of(mine, store, lines=2)).ready_at is None
+    waits = replace(mine, state=SessionState.PENDING, node="")
+    assert (await trail_of(waits, store, lines=2)).note == "the job has not begun"
+    with pytest.raises(Refused, match="only alice"):
+        await trail_of(replace(mine, mine=False), store, lines=2)
 
 
 @pytest.mark.parametrize("bad", ["", "..", "../../etc", "3F9A01BC", "3f9a01bc\n", "$(id)", "-rf"])

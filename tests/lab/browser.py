@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from PIL import Image, ImageChops
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 
 class Network(Protocol):
@@ -37,20 +37,64 @@ _ARGS = [
 PICTURES = Path(os.environ.get("VIZDASH_PICTURES", tempfile.gettempdir())) / "vizdash-pictures"
 
 
-@contextlib.contextmanager
-def browser(host: Network | None = None) -> Iterator[Browser]:
-    """Chromium, headless, in the network of ``host`` (None: this machine's)."""
-    with tempfile.TemporaryDirectory(prefix="vizdash-chromium-") as folder:
-        program = Path(folder) / "chromium"
+class Browsers:
+    """Chromium, headless, one for each network that is looked from; all end with the last."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._playwright: Playwright | None = None
+        self._started: dict[str, Browser] = {}
+
+    def __enter__(self) -> Browsers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._started.clear()
+        self._stack.close()
+
+    def of(self, host: Network | None) -> Browser:
+        """The one in the network of ``host`` (None: this machine's)."""
         argv = ["/usr/bin/chromium"] if host is None else host.netns_argv(["/usr/bin/chromium"])
-        program.write_text(f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n')
+        line = shlex.join(argv)
+        if line not in self._started:
+            self._started[line] = self._start(line)
+        return self._started[line]
+
+    def _start(self, line: str) -> Browser:
+        folder = tempfile.TemporaryDirectory(prefix="vizdash-chromium-")
+        program = Path(self._stack.enter_context(folder)) / "chromium"
+        program.write_text(f'#!/bin/sh\nexec {line} "$@"\n')
         program.chmod(0o755)
-        with sync_playwright() as playwright:
-            chromium = playwright.chromium.launch(executable_path=str(program), args=_ARGS)
-            try:
-                yield chromium
-            finally:
-                chromium.close()
+        if self._playwright is None:
+            self._playwright = self._stack.enter_context(sync_playwright())
+        chromium = self._playwright.chromium.launch(executable_path=str(program), args=_ARGS)
+        self._stack.callback(chromium.close)
+        return chromium
+
+
+#: Those of the module whose tests run, where they are kept from test to test (``kept``).
+_kept: list[Browsers] = []
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Start no browser twice: it costs more than what most tests do with it."""
+    with Browsers() as browsers:
+        _kept.append(browsers)
+        try:
+            yield
+        finally:
+            _kept.remove(browsers)
+
+
+@contextlib.contextmanager
+def browser(host: Network | None = None) -> Iterator[BrowserContext]:
+    """A new profile of Chromium in the network of ``host`` (None: this machine's)."""
+    with contextlib.ExitStack() as stack:
+        browsers = _kept[-1] if _kept else stack.enter_context(Browsers())
+        context = browsers.of(host).new_context(viewport={"width": 1280, "height": 720})
+        stack.callback(context.close)
+        yield context
 
 
 class Desktop:
@@ -134,7 +178,7 @@ class Desktop:
 def desktop(url: str, host: Network | None = None) -> Iterator[Desktop]:
     """Open a noVNC address and wait until it is connected."""
     with browser(host) as chromium:
-        page = chromium.new_page(viewport={"width": 1280, "height": 720})
+        page = chromium.new_page()
         requests: list[str] = []
         page.on("request", lambda request: requests.append(request.url))
         page.goto(url)

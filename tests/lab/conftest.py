@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Lab, probe, recipe
+from tests.lab.browser import kept
 from tests.lab.campus import Campus, campus
 
 _HERE = Path(__file__).parent
@@ -37,6 +38,13 @@ def can_lab() -> None:
 def running_lab(can_lab: None) -> Iterator[Lab]:
     with Lab.start() as lab:
         yield lab
+
+
+@pytest.fixture(scope="module", autouse=True)
+def browsers() -> Iterator[None]:
+    """A browser serves all the tests of a module."""
+    with kept():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def asks_for_password(url: str, host: Host) -> bool:
     without = url.rpartition("&password=")[0]
     assert without
     with browser(host) as chromium:
-        page = chromium.new_page(viewport={"width": 1280, "height": 720})
+        page = chromium.new_page()
         page.goto(without)
         page.wait_for_selector("#noVNC_credentials_dlg.noVNC_open", timeout=30_000)
         connected = page.evaluate("document.documentElement.classList.contains('noVNC_connected')")

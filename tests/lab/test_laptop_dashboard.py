@@ -231,7 +231,7 @@ def test_nodes_that_take_no_ssh(lab: Lab, outside: Campus) -> None:
         chromium = stack.enter_context(browser(outside.laptop))
         for viewers in (1, 2):
             url = stack.enter_context(opened_from(outside, session["id"]))
-            page = chromium.new_page(viewport={"width": 1280, "height": 720})
+            page = chromium.new_page()
             page.goto(url)
             seen = Desktop(page)
             seen.wait_share(BLUE)

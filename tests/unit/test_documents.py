@@ -12,12 +12,18 @@ import pytest
 from vizdash import __version__
 from vizdash.actions import REGISTRY, Context, key_label
 from vizdash.cli import cli
+from vizdash.cli.common import HOMES
 from vizdash.ui.screens.help import help_lines
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-VERBS = cli.commands
+with click.Context(cli) as _context:
+    VERBS = {
+        name: command
+        for name in cli.list_commands(_context)
+        if (command := cli.get_command(_context, name)) is not None
+    }
 
 
 def test_every_verb_is_in_the_readme_and_no_other() -> None:
@@ -86,6 +92,14 @@ def test_every_verb_of_an_action_is_one_and_says_what_the_action_says() -> None:
                 command = cli.get_command(context, action.verb)
             assert command is not None, action.verb
             assert action.help in (command.help or "")
+
+
+def test_each_module_holds_the_verbs_that_it_is_loaded_for() -> None:
+    assert set(VERBS) == set(cli.commands) == {verb for verbs in HOMES.values() for verb in verbs}
+    for module, verbs in HOMES.items():
+        for verb in verbs:
+            callback = VERBS[verb].callback
+            assert callback is not None and callback.__module__ == f"vizdash.cli.{module}"
 
 
 def test_every_verb_has_help_and_so_has_every_option() -> None:

@@ -44,6 +44,18 @@ def test_a_verb_loads_no_terminal_and_no_ssh_library(words: tuple[str, ...]) -> 
     assert not loaded & HEAVY
 
 
+def test_a_verb_loads_no_other_verbs_module() -> None:
+    code = (
+        "import sys\n"
+        + verb("sessions", "--help")
+        + "print(sorted(m for m in sys.modules if '.cli.' in m))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = said.stdout.splitlines()[-1]
+    assert "vizdash.cli.sessions" in loaded
+    assert "vizdash.cli.build" not in loaded and "vizdash.cli.images" not in loaded
+
+
 def modules() -> list[str]:
     root = Path(vizdash.__file__).parent
     names = []

@@ -9,11 +9,10 @@ import sys
 import click
 
 from vizdash import output
-from vizdash.cli import build, cluster, images, operators, sessions
 from vizdash.cli.common import cli
 from vizdash.errors import VizdashError
 
-__all__ = ["build", "cli", "cluster", "images", "main", "operators", "sessions"]
+__all__ = ["cli", "main"]
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import click
@@ -114,10 +115,27 @@ def _on_signals(end: Callable[[], object]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, end)
 
 
+#: The modules of this package, and the verbs in each. A verb's module is loaded when it is called:
+#: scripts call many.
+HOMES = {
+    "build": ("build",),
+    "cluster": ("apps", "config", "doctor", "nodes"),
+    "images": ("deploy", "images", "prune", "rollback"),
+    "operators": ("drain", "extend", "message", "resume"),
+    "sessions": ("logs", "open", "sessions", "start", "stop"),
+}
+
+
 class _Group(click.Group):
     """Verbs' one-line help comes from the registry of actions, where they are one."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self.commands, *(verb for verbs in HOMES.values() for verb in verbs)})
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for module, verbs in HOMES.items():
+            if cmd_name in verbs and cmd_name not in self.commands:
+                import_module(f"vizdash.cli.{module}")
         command = super().get_command(ctx, cmd_name)
         if command is not None and not command.help:
             with contextlib.suppress(StopIteration):

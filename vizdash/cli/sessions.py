@@ -10,7 +10,6 @@ import click
 
 from vizdash import output
 from vizdash.actions import REGISTRY
-from vizdash.cli.build import show_log
 from vizdash.cli.common import DURATION, MEMORY, cli, common, geometry_of, options_of, run
 from vizdash.cli.watch import until_lost
 from vizdash.errors import VizdashError
@@ -225,6 +224,8 @@ def logs(ctx: click.Context, /, session: str, follow: bool, lines: int, **values
 
     async def work(service: Service) -> None:
         if of_build:
+            from vizdash.cli.build import show_log
+
             await show_log(service, session, version, lines=lines, follow=follow)
             return
         found = await service.find(session)

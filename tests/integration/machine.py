@@ -30,7 +30,7 @@ USER = "alice"
 _UID = 61234
 #: What the tests need of this machine.
 PROGRAMS = ("Xvnc", "vncpasswd", "websockify", "openbox", "xterm", "xmessage", "xsetroot",
-            "dbus-daemon", "chromium", "tmux", "unshare", "nsenter", "setpriv", "ip",
+            "dbus-daemon", "chromium-headless-shell", "tmux", "unshare", "nsenter", "setpriv", "ip",
             "ss", "pkill", "curl")  # fmt: skip
 
 

@@ -23,6 +23,8 @@ class Network(Protocol):
         """The command line that runs a program of this machine in the host's network."""
 
 
+#: Chromium without its windows: the same engine, at a third of the work for each picture.
+_PROGRAM = "/usr/bin/chromium-headless-shell"
 #: This machine's network is closed: without these, Chromium asks for hosts that it can't reach.
 _ARGS = [
     "--no-sandbox",
@@ -54,7 +56,7 @@ class Browsers:
 
     def of(self, host: Network | None) -> Browser:
         """The one in the network of ``host`` (None: this machine's)."""
-        argv = ["/usr/bin/chromium"] if host is None else host.netns_argv(["/usr/bin/chromium"])
+        argv = [_PROGRAM] if host is None else host.netns_argv([_PROGRAM])
         line = shlex.join(argv)
         if line not in self._started:
             self._started[line] = self._start(line)

@@ -34,7 +34,7 @@ clusters:
     build:
       definitions: /home/alice/work/defs
       arguments: {{bootstrap: localimage, base: {base}}}
-      options: [--mksquashfs-args, "-comp gzip -Xcompression-level 1"]
+      options: [--mksquashfs-args, "{squashfs}"]
       resources: {{cores: 1, memory: 500M, time: 10m}}
 """
 DEFINITION = """Bootstrap: {{ bootstrap }}
@@ -57,7 +57,7 @@ LINGER = "    setsid sleep 7301 &\n    (sleep 7302 &)\n    echo it waits\n    sl
 def configure(host: Host, *, engine: str, base: str, script: str) -> None:
     host.run(f"rm -rf work && mkdir work && cd work && mkdir defs && {{ {script} }}", user="alice")
     host.run("mkdir -p ~/.config/vizdash && cat >~/.config/vizdash/config.yaml", user="alice",
-             input=CONFIG.format(engine=engine, base=base))  # fmt: skip
+             input=CONFIG.format(engine=engine, base=base, squashfs=recipe.SQUASHFS))  # fmt: skip
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from vizdash.config import App, Config
@@ -13,6 +13,7 @@ from vizdash.config.fields import nearest
 from vizdash.engines import Engine, EngineInfo
 from vizdash.errors import NotFound, Refused, UsageError, VizdashError
 from vizdash.images.watch import ImageWatch
+from vizdash.kept import Kept
 from vizdash.model import (
     Job,
     Node,
@@ -25,35 +26,21 @@ from vizdash.model import (
 from vizdash.model.image import version_of
 from vizdash.operations import Operations
 from vizdash.own import Own
-from vizdash.sessions import choice, listing, opening, routes, submit
+from vizdash.reach import Reach
+from vizdash.sessions import choice, listing, opening, submit
 from vizdash.sessions.choice import request_for
 from vizdash.sessions.fit import Fit, fit
 from vizdash.sessions.folder import Status
 from vizdash.sessions.handin import hand_in
 from vizdash.sessions.past import Past
-from vizdash.sessions.preview import Picture, of_session
 from vizdash.sessions.store import LocalStore, SessionStore
-from vizdash.sessions.viewer import have_browser
 from vizdash.transport.base import CommandRunner, PortForwarder, Remote
 
-#: Seconds that what is known of partitions, and of other people's jobs, stays good.
-_PARTITIONS_S = 60.0
-_OTHERS_S = 30.0
 #: A snapshot waits this long for the nodes' image folders.
 _PATIENCE_S = 1.5
 
 
-@dataclass(slots=True)
-class _Kept:
-    """What is asked less often than at every poll, and when it was."""
-
-    partitions: tuple[Partition, ...] = ()
-    partitions_at: float = float("-inf")
-    others: tuple[Job, ...] = ()
-    others_at: float = float("-inf")
-
-
-class Service(Own):
+class Service(Own, Reach):
     """Everything a face of vizdash may do with one cluster. Methods raise VizdashError."""
 
     def __init__(
@@ -74,7 +61,7 @@ class Service(Own):
         self._runner = runner
         self._forwarder = forwarder
         self._store = store or LocalStore()
-        self._kept = _Kept()
+        self._kept = Kept(engine)
         self._showing = opening.Showing()
         self.past = Past(engine, self._store, self._listed)
         self.operations = Operations(engine, read_only=config.read_only)
@@ -94,10 +81,10 @@ class Service(Own):
         others and the nodes' images only now and then.
         """
         info, nodes, mine, partitions = await asyncio.gather(
-            self.engine.info(), self.engine.nodes(), self._own_jobs(), self._partitions()
+            self.engine.info(), self.engine.nodes(), self._kept.own(), self._kept.partitions()
         )
-        others = await self._others(info.user) if all_users else ()
-        partition = self._partition(partitions)
+        others = await self._kept.others(info.user) if all_users else ()
+        partition = self._kept.partition(partitions, self.config.cluster.partition)
         members = tuple(n for n in nodes if partition is None or partition.name in n.partitions)
         found = await self.images.matrix(members, _PATIENCE_S) if images else self.images.now
         jobs = self.past.under((*mine, *others), info.user)
@@ -161,8 +148,9 @@ class Service(Own):
 
     async def fit(self, request: SessionRequest) -> Fit:
         """What fits now and ever, from fresh figures of the nodes."""
-        nodes, partitions = await asyncio.gather(self.engine.nodes(), self._partitions())
-        partition = self._partition(partitions, request.partition)
+        nodes, partitions = await asyncio.gather(self.engine.nodes(), self._kept.partitions())
+        usual = self.config.cluster.partition
+        partition = self._kept.partition(partitions, usual, request.partition)
         if request.partition and partition is None:
             names = tuple(p.name for p in partitions)
             hint = nearest(request.partition, names)
@@ -259,55 +247,6 @@ class Service(Own):
             why = "the job has not begun" if not session.node else e.why
             raise NotFound(f"log of {session.id}", why) from e
 
-    # ------------------------------------------------------------------ opening
-
-    async def open_route(self, session: Session, *, handoff: bool = False) -> routes.Route:
-        """Make the way to a ready session. Raises NotFound, Refused or Unreachable."""
-        if not session.mine:
-            raise Refused(f"session {session.id}", f"only {session.user} can open it")
-        if session.state is not SessionState.READY:
-            why = f"it is {session.state}" + (f": {session.reason}" if session.reason else "")
-            raise Refused(f"session {session.id} can't be opened", why)
-        connection = await self._store.connection(session.id)
-        ports = None
-        if self.remote is not None and self.config.cluster.route != "direct":
-            ports = self.remote.open_port
-        return await routes.open_route(connection, self._forwarder, ports, handoff=handoff)
-
-    async def open_desktop(
-        self, session: Session, *, handoff: bool = False
-    ) -> tuple[routes.Route, bool]:
-        """Make the way and start the person's browser on it. Where there's none (and whenever
-        ``handoff`` says so) it is a way for ``hand_off``, and the second value is False.
-
-        Raises NotFound, Refused or Unreachable.
-        """
-        handoff = handoff or not have_browser()
-        route = await self.open_route(session, handoff=handoff)
-        if await self.show(route):
-            return route, True
-        if route.kind == "tunnel":
-            await route.close()
-            route = await self.open_route(session, handoff=True)
-        return route, False
-
-    async def show(self, route: routes.Route) -> bool:
-        """Start the person's browser on a route; False when there's none to be had."""
-        return await self._showing.show(route)
-
-    async def hand_off(
-        self, route: routes.Route, session: Session, attempt: int = 0
-    ) -> opening.Handoff:
-        """What to run on one's own computer; ``attempt`` counts ports that were taken there."""
-        host = await opening.host_name(self.config.cluster)
-        return opening.hand_off(route, session.id, host, attempt)
-
-    def preview(
-        self, session: Session, size: Callable[[], tuple[int, int]]
-    ) -> AsyncGenerator[Picture, None]:
-        """Pictures of a ready session's desktop until it is closed; see ``preview.of_session``."""
-        return of_session(session, self._store, self._forwarder, size)
-
     async def close(self) -> None:
         """Take away what opening left behind."""
         await self.past.close()
@@ -348,31 +287,6 @@ class Service(Own):
         wanted = await self.images.wanted()
         own = {app.name for app in self.config.apps.values() if app.image}
         return listing.with_newer(found, {k: v for k, v in wanted.items() if k not in own})
-
-    async def _own_jobs(self) -> tuple[Job, ...]:
-        return await self.engine.jobs(user=(await self.engine.info()).user)
-
-    async def _others(self, user: str) -> tuple[Job, ...]:
-        kept = self._kept
-        if time.monotonic() - kept.others_at > _OTHERS_S and self.engine.name != "local":
-            jobs = await self.engine.jobs()
-            kept.others = tuple(job for job in jobs if job.user != user)
-            kept.others_at = time.monotonic()
-        return kept.others
-
-    async def _partitions(self) -> tuple[Partition, ...]:
-        kept = self._kept
-        if time.monotonic() - kept.partitions_at > _PARTITIONS_S:
-            kept.partitions = await self.engine.partitions()
-            kept.partitions_at = time.monotonic()
-        return kept.partitions
-
-    def _partition(self, partitions: tuple[Partition, ...], wanted: str = "") -> Partition | None:
-        """The one asked for, the cluster's configured one, or the engine's default."""
-        name = wanted or (self.config.cluster.partition if self.engine.name != "local" else "")
-        if name:
-            return next((p for p in partitions if p.name == name), None)
-        return next((p for p in partitions if p.default), None)
 
     async def _without_image(
         self, request: SessionRequest, nodes: tuple[Node, ...], partition: Partition | None

@@ -1,0 +1,53 @@
+"""What is asked of the engine less often than at every poll."""
+
+from __future__ import annotations
+
+import time
+
+from vizdash.engines import Engine
+from vizdash.model import Job, Partition
+
+#: Seconds that what is known of partitions, and of other people's jobs, stays good.
+_PARTITIONS_S = 60.0
+_OTHERS_S = 30.0
+
+
+class Kept:
+    """Partitions and other people's jobs, and when they were asked for. Methods raise as the
+    engine's do.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._partitions: tuple[Partition, ...] = ()
+        self._partitions_at = float("-inf")
+        self._others: tuple[Job, ...] = ()
+        self._others_at = float("-inf")
+
+    async def own(self) -> tuple[Job, ...]:
+        """The user's own jobs: never an old answer."""
+        return await self._engine.jobs(user=(await self._engine.info()).user)
+
+    async def others(self, user: str) -> tuple[Job, ...]:
+        """The jobs of everybody but ``user``."""
+        if time.monotonic() - self._others_at > _OTHERS_S and self._engine.name != "local":
+            jobs = await self._engine.jobs()
+            self._others = tuple(job for job in jobs if job.user != user)
+            self._others_at = time.monotonic()
+        return self._others
+
+    async def partitions(self) -> tuple[Partition, ...]:
+        """Every partition."""
+        if time.monotonic() - self._partitions_at > _PARTITIONS_S:
+            self._partitions = await self._engine.partitions()
+            self._partitions_at = time.monotonic()
+        return self._partitions
+
+    def partition(
+        self, partitions: tuple[Partition, ...], configured: str, wanted: str = ""
+    ) -> Partition | None:
+        """The one asked for, the configured one (``local`` has none), or the engine's default."""
+        name = wanted or (configured if self._engine.name != "local" else "")
+        if name:
+            return next((p for p in partitions if p.name == name), None)
+        return next((p for p in partitions if p.default), None)

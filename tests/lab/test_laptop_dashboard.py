@@ -10,12 +10,19 @@ from collections.abc import Iterator
 
 from tests.lab import Lab
 from tests.lab.browser import Desktop, browser, desktop
-from tests.lab.campus import PERSON, Campus, closed_nodes, jump_host
+from tests.lab.campus import PERSON, Campus, admit, closed_nodes, jump_host
 from tests.lab.desks import BLUE, HOST, looked_at, opened_from, typed
 from tests.lab.otp import code, otp_sshd
 from tests.lab.terminal import Terminal, terminal
 from tests.lab.vd import leftovers, sessions, wait_state
 
+#: Two clusters of one config: the same login host, as two people.
+_CLUSTERS = """
+default_cluster: viz
+clusters:
+  viz: {host: alice@login}
+  other: {host: bob@login}
+"""
 _BROWSER = '#!/bin/sh\ncp "${1#file://}" ~/.page && mv ~/.page ~/page\n'
 
 
@@ -82,15 +89,30 @@ def quit_by_keys(screen: Terminal) -> None:
     assert screen.code() == 0
 
 
+def to_cluster(screen: Terminal, way: str, user: str) -> None:
+    """Go to the next or last cluster of the config; the header says who one is there."""
+    screen.keys("@")
+    screen.wait("Clusters")
+    screen.keys(way, "Enter")
+    pattern = re.compile(rf"^ *vizdash .*· {user}\b", re.MULTILINE)
+    screen.until(lambda seen: bool(pattern.search(seen)), f"it is not {user}'s", 60)
+
+
 def test_a_whole_session_by_keys(lab: Lab, outside: Campus) -> None:
-    with dashboard(outside) as screen:
+    admit(outside, lab.login, "bob")
+    outside.write(".config/vizdash/config.yaml", _CLUSTERS)
+    with dashboard(outside, "--cluster", "viz") as screen:
         session = start_by_keys(lab, screen)
         url = open_by_keys(outside, screen)
         with desktop(url, outside.laptop) as seen:
             seen.wait_share(BLUE)
+            to_cluster(screen, "Down", "bob")
+            # The tab lives on, while its cluster is not looked at.
             typed(lab, seen, "By-keys")
+            to_cluster(screen, "Up", "alice")
         stop_by_keys(lab, screen, session)
         quit_by_keys(screen)
+    outside.run("rm", ".config/vizdash/config.yaml")
     node = next(s["node"] for s in sessions(lab) if s["id"] == session["id"])
     assert leftovers(lab.hosts[node], "alice") == ""
 

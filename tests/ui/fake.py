@@ -11,9 +11,11 @@ from typing import Any, cast
 from vizdash.config import App, Cluster, Config
 from vizdash.errors import VizdashError
 from vizdash.history import History
+from vizdash.imaging import Imaging, View
 from vizdash.model import (
     Gres,
     Image,
+    Matrix,
     Node,
     Ran,
     Resources,
@@ -306,6 +308,23 @@ class FakeOperations:
         self._do("message", session.job_id, text)
 
 
+class FakeImaging:
+    """What may be done with the images that a fake service has on its nodes."""
+
+    def __init__(self, service: FakeService) -> None:
+        self.service = service
+
+    async def rights(self, matrix: Matrix) -> str:
+        return ""
+
+    async def view(self) -> View:
+        assert self.service.now is not None
+        return View("viz", self.service.now.matrix)
+
+    async def rollback_version(self, app: str, matrix: Matrix) -> str:
+        return next(i.version for i in matrix.images if i.app == app and not i.current)
+
+
 @dataclass
 class FakeService:
     """Answers with what the test put here, remembers what it was asked."""
@@ -425,4 +444,6 @@ def app_on(
 ) -> tuple[VizdashApp, FakeService]:
     """The real program on a fake service."""
     service = FakeService(now=now if now is not None else busy(), **changes)  # type: ignore[arg-type]
-    return VizdashApp(cast("Service", service), clock=clock, reload=reload), service
+    imaging = cast("Imaging", FakeImaging(service))
+    app = VizdashApp(cast("Service", service), clock=clock, reload=reload, imaging=imaging)
+    return app, service

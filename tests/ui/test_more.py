@@ -227,6 +227,30 @@ async def test_a_new_action_is_in_footer_palette_help_and_cli() -> None:
     assert "Wave" not in CliRunner().invoke(cli, ["--help"]).output
 
 
+async def test_an_action_that_can_t_be_done_now_says_why_wherever_it_is_met() -> None:
+    wave = Action(
+        "wave", "Wave", "Wave at the cluster.", ("f9",), footer=1,
+        disabled_reason=lambda context: "" if context.node else "no [node] to wave at",
+    )  # fmt: skip
+    with _added(wave):
+        app, _ = app_on(busy())
+        async with app.run_test(size=(160, 48)) as pilot:
+            await begin(pilot)
+            assert not sees(pilot, "f9 Wave")  # the footer has what can be done
+            await press(pilot, "f9")
+            assert toasts(pilot) == ["Wave: no [node] to wave at"]
+            await press(pilot, "question_mark")
+            assert sees(pilot, "Wave at the cluster.", "not now: no [node] to wave at")
+            await press(pilot, "escape", "ctrl+p", *"wave")
+            await until(pilot, lambda: offered(pilot)[:1] == ["Wave"])
+            await until(pilot, lambda: sees(pilot, "not now: no [node] to wave at"))
+            await press(pilot, "escape", "1")
+            assert sees(pilot, "f9 Wave")
+            await press(pilot, "question_mark")
+            assert sees(pilot, "Wave at the cluster.")
+            assert not sees(pilot, "to wave at")
+
+
 @pytest.mark.parametrize("action", [a for a in REGISTRY if a.verb], ids=lambda a: a.verb)
 def test_a_verb_s_help_is_its_action_s(action: Action) -> None:
     said = CliRunner().invoke(cli, [action.verb, "--help"])

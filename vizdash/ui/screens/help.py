@@ -62,7 +62,7 @@ def _rows(actions: Iterable[Action], context: Context) -> Iterable[Line]:
     for action in actions:
         keys = " ".join(key_label(key) for key in action.keys) or "–"
         yield _row(keys, Span(action.help), sign="!" if action.dangerous else " ")
-        if action.on == context.pane and (reason := action.reason(context)):
+        if action.on in {context.pane, "any"} and (reason := action.reason(context)):
             yield _row("", Span(f"not now: {reason}", "warn"))
 
 

@@ -85,6 +85,10 @@ def test_bad_values_are_usage_errors(lab: Lab, words: list[str], told: str) -> N
 def test_an_image_that_the_node_lacks(lab: Lab) -> None:
     line = refused(lab, "gedit", "--node", "viz-node001")
     assert "node viz-node001 has no such image (vizdash deploy gedit)" in line
+    # Where no node is asked for, it goes to one that has it.
+    session = json.loads(vizdash(lab, "start", "gedit", "--json").stdout)["session"]
+    job = lab.login.run(["scontrol", "show", "job", session["job_id"]]).stdout
+    assert "ExcNodeList=viz-node001\n" in job
     line = refused(lab, "desktop", "--image", "9.9")
     assert "has the image (vizdash deploy desktop)" in line
 

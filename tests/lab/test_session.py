@@ -60,28 +60,6 @@ def test_host_runtime(lab: Lab, site: None) -> None:
     assert leftovers(lab.hosts[session["node"]], "alice") == ""
 
 
-def test_gedit_saves_what_is_typed(lab: Lab) -> None:
-    lab.login.run("rm -f ~/from-gedit.txt", user="alice")
-    session = start(lab, "gedit")
-    assert session["node"] != "viz-node001", "the node without the image was kept off"
-    with opened(lab, session["id"]) as url, desktop(url, lab.login) as seen:
-        # White paper, then letters on it, then the dialog over it.
-        seen.wait_share((255, 255, 255), least=0.7)
-        seen.click(640, 300)
-        with seen.changes((30, 45, 300, 65)):
-            seen.type("Typed in the browser.")
-        with seen.changes((200, 100, 1080, 600)):
-            seen.press("Control+s")
-        seen.type("/home/alice/from-gedit.txt\n")
-        deadline = time.monotonic() + 20
-        while "browser" not in lab.login.run("cat ~/from-gedit.txt; true", user="alice").stdout:
-            assert time.monotonic() < deadline, f"nothing was saved: {seen.save('gedit-unsaved')}"
-            seen.page.wait_for_timeout(200)
-        seen.save("gedit-on-the-lab")
-    text = lab.login.run("cat ~/from-gedit.txt", user="alice").stdout
-    assert text == "Typed in the browser.\n"
-
-
 def test_a_gpu_is_given(lab: Lab) -> None:
     session = start(lab, "desktop", "--gpus", "1")
     assert session["node"] == "viz-node003"

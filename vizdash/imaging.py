@@ -229,7 +229,12 @@ class Imaging:
         """What a prune would take away; nothing is changed."""
         self.service.app(app)
         view = await self.view(nodeset)
-        return Pruning(app, *change.prunable(view.matrix, app, keep, view.sessions))
+        if self.config.cluster.deploy.method != "shared":
+            return Pruning(app, *change.prunable(view.matrix, app, keep, view.sessions))
+        # A session of a node that does not answer runs from the same copy.
+        anywhere = [replace(session, node="") for session in view.sessions]
+        found = change.prunable(view.matrix, app, keep, anywhere)
+        return Pruning(app, *change.one_copy(*found))
 
     async def prune(self, pruning: Pruning, tell: Tell) -> Progress:
         """Take it away. Each node looks once more whether something runs from it."""
@@ -238,8 +243,6 @@ class Imaging:
         going: dict[str, list[Old]] = {}
         for old in pruning.going:
             going.setdefault(old.node, []).append(old)
-        if self.config.cluster.deploy.method == "shared":
-            going = {"": [replace(old, node="") for old in next(iter(going.values()), [])]}
         progress = Progress(going, tell)
         try:
             await change.prune(self.site, progress, going)

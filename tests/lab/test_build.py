@@ -209,3 +209,31 @@ def test_a_build_that_cant_begin_says_why(workshop: Lab) -> None:
     done = vizdash(workshop, "build", "gedit", "--arg", "colour=red", check=False)
     assert done.returncode == 1
     assert "the definition file asks for no such argument" in done.stderr
+
+
+def test_one_copy_on_a_shared_file_system(workshop: Lab) -> None:
+    """Built and deployed by one who needs no rights: every node sees the one copy."""
+    apps = "/home/alice/work/apps"
+    shared = f"    image_root: {apps}\n    deploy: {{method: shared, sudo: never}}\n"
+    workshop.login.run(["mkdir", apps], user="alice")
+    workshop.login.run(["tee", "-a", ".config/vizdash/config.yaml"], user="alice", input=shared)
+    for version in ("1.1", "1.2"):
+        vizdash(workshop, "build", "gedit", "--version", version)
+        done = vizdash(workshop, "deploy", "gedit", "--json")
+        (row,) = json.loads(done.stdout)["deploy"]["nodes"]
+        assert (row["outcome"], row["copied"], row["switched"]) == ("done", True, True)
+        assert on_nodes(workshop, version) == set(recipe.NODES)
+    vizdash(workshop, "rollback", "gedit")
+    assert on_nodes(workshop, "1.1") == set(recipe.NODES)
+    kept = vizdash(workshop, "prune", "gedit", "--keep", "1", "--yes")
+    assert "gedit 1.1 stays (it is the current one) on the shared image root" in kept.stderr
+    vizdash(workshop, "deploy", "gedit")
+    vizdash(workshop, "prune", "gedit", "--keep", "1", "--yes")
+    left = workshop.login.run(["ls", f"{apps}/gedit"]).stdout.split()
+    assert {name for name in left if name.endswith(".sif")} == {"gedit-1.2.sif", "gedit.sif"}
+
+
+def on_nodes(lab: Lab, version: str) -> set[str]:
+    """The nodes whose current gedit is this version."""
+    rows = json.loads(vizdash(lab, "images", "gedit", "--json").stdout)["images"]
+    return {r["node"] for r in rows if (r["version"], r["state"]) == (version, "current")}

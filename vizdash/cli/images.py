@@ -281,7 +281,7 @@ def _tell_pruning(pruning: Pruning, live: Live) -> None:
     for old, why in pruning.staying:
         rows.setdefault(f"{old.app} {old.version} stays ({why}) on", []).append(old.node)
     for words, nodes in rows.items():
-        live.say(f"{words} {nodesets.fold(nodes) or 'this machine'}")
+        live.say(f"{words} {nodesets.fold(nodes) or 'the shared image root'}")
     if not pruning.going:
         live.say(f"there is nothing of {pruning.app} to remove")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vizdash.errors import NotFound, Refused, VizdashError
 from vizdash.images.deploy import Site, legacy_version, reach, version_in
@@ -110,6 +110,15 @@ def prunable(
             else:
                 going.append(old)
     return tuple(going), tuple(staying)
+
+
+def one_copy(
+    going: Iterable[Old], staying: Iterable[tuple[Old, str]]
+) -> tuple[tuple[Old, ...], tuple[tuple[Old, str], ...]]:
+    """The same where every node sees one copy: what one node has in use stays for all."""
+    held = {old.name: (replace(old, node=""), why) for old, why in staying}
+    free = {old.name: replace(old, node="") for old in going if old.name not in held}
+    return tuple(free.values()), tuple(held.values())
 
 
 def _named(image: Image) -> bool:

@@ -102,7 +102,8 @@ class Deployment:
                         if node != canary:
                             self.progress.fail(node, error, Phase.SKIPPED)
                     return
-            await self._wave([node for node in nodes if node != canary])
+            # A shared file system is one place, whose name is empty.
+            await self._wave([node for node in nodes if not canary or node != canary])
         except asyncio.CancelledError:
             for row in self.progress.nodes.values():
                 if not row.phase.over:

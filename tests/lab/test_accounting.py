@@ -185,6 +185,7 @@ def test_when_it_would_start(accounts: Lab) -> None:
     end = one(accounts, first["id"])["started_at"] + 3600
     assert not later["test"]["fits_now"]
     assert abs(later["test"]["expected_start_at"] - end) <= 120
+    assert "nothing is free now: starts about" in later["test"]["words"]
     denied = vizdash(
         accounts, "start", "desktop", "--qos", "brief", "--time", "1h", "--test-only", check=False
     )

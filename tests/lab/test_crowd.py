@@ -7,6 +7,7 @@ import time
 
 from tests.lab import Lab
 from tests.lab.browser import desktop
+from tests.lab.terminal import terminal
 from tests.lab.test_session import BLUE
 from tests.lab.vd import opened, sessions, start, vizdash, wait_state
 
@@ -45,6 +46,10 @@ def test_twenty_at_once(lab: Lab) -> None:
     pending = [s for s in now if s["state"] == "pending"]
     assert len(pending) == 20 - fits
     assert all(s["reason"] for s in pending), pending
+    with terminal(lab.login, ["vizdash"]) as screen:  # the form offers the same size again
+        screen.wait("Nodes 3", seconds=60)
+        screen.keys("n")
+        screen.wait("nothing is free now: starts about")
     for session in (ready[0], ready[9], ready[18]):
         with opened(lab, session["id"]) as url:
             page = url.partition("#")[0]

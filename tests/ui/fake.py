@@ -336,6 +336,7 @@ class FakeService:
     stop_refusal: VizdashError | None = None
     open_refusal: VizdashError | None = None
     verdict: Fit = Fit(now=(("viz-node002", 1), ("viz-node003", 1)), ever=("viz-node002",))
+    expected: int | VizdashError | None = None
     last: SessionRequest | None = None
     log: str = ""
     log_refusal: VizdashError | None = None
@@ -351,6 +352,7 @@ class FakeService:
     routes: list[FakeRoute] = field(default_factory=list)
     browsed: int = 0
     judged: list[SessionRequest] = field(default_factory=list)
+    foreseen: list[SessionRequest] = field(default_factory=list)
     asked: int = 0
     gate: asyncio.Event | None = None
     remote: Any = None
@@ -383,6 +385,12 @@ class FakeService:
         if self.fit_failure is not None:
             raise self.fit_failure
         return self.verdict
+
+    async def expected_start(self, request: SessionRequest) -> int | None:
+        self.foreseen.append(request)
+        if isinstance(self.expected, VizdashError):
+            raise self.expected
+        return self.expected
 
     async def start(self, request: SessionRequest) -> Session:
         if self.gate is not None:

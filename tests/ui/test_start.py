@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from tests.ui.drive import AnyPilot, begin, press, sees, settled, toasts, until
-from tests.ui.fake import G, app_on, busy, empty
-from vizdash.errors import Refused, Unreachable
+from tests.ui.fake import AT, G, app_on, busy, empty
+from vizdash.errors import Refused, Unreachable, VizdashError
 from vizdash.model import Resources, SessionRequest
 from vizdash.sessions.fit import Fit
 from vizdash.ui.screens.dashboard import Dashboard
@@ -24,6 +25,11 @@ async def _typed(pilot: AnyPilot, field: str, value: str) -> None:
     box.value = ""
     await pilot.press(*value)
     await settled(pilot)
+
+
+def _verdict(pilot: AnyPilot) -> str:
+    """What the form says, however its lines are broken."""
+    return str(pilot.app.screen.query_one("#verdict", Static).content)
 
 
 async def test_the_defaults_are_the_app_s_and_enter_starts_them() -> None:
@@ -186,6 +192,48 @@ async def test_what_fits_is_told(verdict: Fit, words: str) -> None:
         await begin(pilot)
         await press(pilot, "n")
         await until(pilot, lambda: sees(pilot, words))
+
+
+@pytest.mark.parametrize(
+    ("expected", "words"),
+    [
+        (int(AT) + 35 * 60, "(in 35 min), on viz-node001 or viz-node002"),
+        (None, "○ nothing free now: it waits for viz-node001, viz-node002"),
+        (Refused("desktop", "the QOS allows less"), "when is not known: the QOS allows less"),
+    ],
+)
+async def test_when_it_would_start_is_told(expected: int | VizdashError | None, words: str) -> None:
+    full = Fit(ever=("viz-node001", "viz-node002"))
+    app, service = app_on(empty(), verdict=full, expected=expected)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        await until(pilot, lambda: words in _verdict(pilot))
+        if isinstance(expected, int):
+            clock = time.strftime("%H:%M", time.localtime(expected))
+            assert f"○ nothing is free now: starts about {clock} (in 35 min)" in _verdict(pilot)
+        assert service.foreseen == service.judged[-1:]  # once, and nothing is handed in
+        assert not service.started
+        await _typed(pilot, "cores", "3")  # of another size it is another time
+        await until(pilot, lambda: [r.resources.cores for r in service.foreseen] == [2, 3])
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Fit(now=(("viz-node003", 1),), ever=("viz-node003",)),
+        Fit(ever=("viz-node001",), away="viz-node001 is drained"),
+        Fit(refusal="64 cores asked, but viz-node001 has 16"),
+    ],
+)
+async def test_the_scheduler_is_not_asked_about_what_needs_no_waiting(verdict: Fit) -> None:
+    app, service = app_on(empty(), verdict=verdict)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        await until(pilot, lambda: sees(pilot, verdict.words))
+        await settled(pilot)
+        assert not service.foreseen
 
 
 async def test_what_fits_is_not_known() -> None:

@@ -14,6 +14,7 @@ from vizdash.engines.slurm import SlurmEngine
 from vizdash.errors import NotFound, Refused, Unreachable, UsageError
 from vizdash.model import Resources, SessionRequest, SessionState
 from vizdash.service import Service, request_for
+from vizdash.sessions.fit import Fit
 from vizdash.sessions.folder import sessions_root
 from vizdash.transport.forward import SshForwarder
 
@@ -75,6 +76,15 @@ async def test_what_cannot_fit_is_refused_before_sbatch() -> None:
         await made.start(replace(REQUEST, resources=Resources(5000, 128, 0, 7200)))
     assert "sbatch" not in sent(made)
     assert folders() == []
+
+
+async def test_when_it_would_start_is_asked_and_nothing_is_handed_in() -> None:
+    made = service(sbatch="test-later")
+    at = await made.expected_start(REQUEST)
+    assert at is not None
+    assert Fit(ever=("viz-node001",)).with_start(at, at - 7200).endswith("(in 2 h), on viz-node001")
+    assert folders() == []
+    assert made.last_request() is None
 
 
 async def test_read_only_changes_nothing() -> None:

@@ -112,12 +112,13 @@ async def _tell_start(service: Service, request: SessionRequest, *, as_json: boo
     """When it would start: now, at a time, or (the engine does not say) some time."""
     verdict = await service.fit(request)
     at = await service.expected_start(request)
+    words = verdict.with_start(at, time.time())
     if as_json:
         cluster = (await service.info()).cluster
-        told = {"fits_now": bool(verdict.now), "expected_start_at": at, "words": verdict.words}
+        told = {"fits_now": bool(verdict.now), "expected_start_at": at, "words": words}
         output.write_json("test", told, cluster)
         return
-    output.talk(verdict.words)
+    output.talk(words)
     if at is not None:
         output.write(time.strftime("%Y-%m-%d %H:%M", time.localtime(at)))
 

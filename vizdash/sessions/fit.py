@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,25 @@ class Fit:
         noun = "session" if count == 1 else "sessions"
         fits = "fits" if count == 1 else "fit"
         return f"{count} {noun} of this size {fits} now: {_names([n for n, _ in self.now])}"
+
+    @property
+    def waits(self) -> bool:
+        """Whether it only has to wait for others to end: the scheduler may know for how long."""
+        return not (self.now or self.refusal or self.away)
+
+    def with_start(self, at: int | None, now: float) -> str:
+        """``words`` with when the engine expects it to start (both in epoch seconds)."""
+        if at is None or self.refusal or self.now:
+            return self.words
+        return f"nothing is free now: {starts(at, now)}, on {_names(self.ever, 'or')}"
+
+
+def starts(at: int, now: float) -> str:
+    """``starts about 14:20 (in 35 min)``; the day is told when it isn't today."""
+    left = max(0, round((at - now) / 60) * 60)
+    then, today = time.localtime(at), time.localtime(now)
+    clock = time.strftime("%H:%M" if then[:3] == today[:3] else "%a %d %b, %H:%M", then)
+    return f"starts about {clock} ({f'in {duration_words(left)}' if left else 'any moment now'})"
 
 
 def fit(
@@ -157,6 +177,9 @@ def _shorts(wanted: Resources, node: Node) -> list[str]:
     return short
 
 
-def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:6])
-    return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown
+def _names(names: Sequence[str], joint: str = "") -> str:
+    if len(names) > 6:
+        return f"{', '.join(names[:6])} and {len(names) - 6} more"
+    if joint and len(names) > 1:
+        return f"{', '.join(names[:-1])} {joint} {names[-1]}"
+    return ", ".join(names)

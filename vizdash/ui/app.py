@@ -277,7 +277,9 @@ class VizdashApp(Stops):
         node = context.node.name if context.node else ""
         nodes = context.snapshot.nodes if context.snapshot else ()
         self.push_screen(
-            StartScreen(self._service, self._start, nodes=nodes, node=node, first=first)
+            StartScreen(
+                self._service, self._start, nodes=nodes, node=node, first=first, clock=self._clock
+            )
         )
 
     def _want_again(self, session: Session) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vizdash.model import Gres, Node, Partition, Resources
-from vizdash.sessions.fit import Fit, fit
+from vizdash.sessions.fit import Fit, fit, starts
 
 G = 1024
 #: The lab's cluster: the legacy node, and two larger ones, one of them with GPUs.
@@ -146,3 +148,38 @@ def test_what_is_said_to_fit_does(wanted: Resources, nodes: list[Node]) -> None:
     assert set(dict(found.now)) <= set(found.ever)
     assert found.words
     assert "\n" not in found.words
+
+
+@pytest.fixture
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_utc")
+@pytest.mark.parametrize(
+    ("later_s", "words"),
+    [
+        (35 * 60 + 5, "starts about 08:35 (in 35 min)"),
+        (16 * 3600 - 1, "starts about 23:59 (in 16 h)"),
+        (16 * 3600, "starts about Sat 16 Jan, 00:00 (in 16 h)"),
+        (20, "starts about 08:00 (any moment now)"),
+        (-90, "starts about 07:58 (any moment now)"),
+    ],
+)
+def test_when_it_starts_in_words(later_s: int, words: str) -> None:
+    now = 1_800_000_000  # Friday 15 January 2027, 08:00 UTC
+    assert starts(now + later_s, now) == words
+
+
+def test_a_start_is_told_of_what_waits() -> None:
+    waits = Fit(ever=("viz-node001", "viz-node002"))
+    assert waits.waits
+    assert waits.with_start(None, 0) == waits.words
+    assert waits.with_start(60, 0).endswith("(in 1 min), on viz-node001 or viz-node002")
+    for other in (Fit(now=(("a", 1),)), Fit(refusal="no"), Fit(ever=("a",), away="a is drained")):
+        assert not other.waits
+    assert Fit(now=(("a", 1),)).with_start(60, 0) == Fit(now=(("a", 1),)).words

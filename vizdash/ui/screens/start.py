@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from textual.widgets import Input, Label, Static
 from vizdash.errors import VizdashError
 from vizdash.model import Node, Session, SessionRequest
 from vizdash.service import Service
+from vizdash.sessions.fit import Fit
 from vizdash.ui.form import MORE, OWN, SAVED, SIZES, Form, FormError
 from vizdash.ui.format import escape_control
 from vizdash.ui.theme import Span, Tone, content
@@ -97,7 +99,7 @@ class Naming(Input):
 
 class StartScreen(ModalScreen[None]):
     """Enter starts from any field, Escape leaves. ``start`` starts a session; it goes on when
-    the form is left meanwhile.
+    the form is left meanwhile. ``clock`` gives epoch seconds.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -119,6 +121,7 @@ class StartScreen(ModalScreen[None]):
         nodes: Sequence[Node] = (),
         node: str = "",
         first: SessionRequest | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
         self._service = service
@@ -126,6 +129,7 @@ class StartScreen(ModalScreen[None]):
         self._node_names = [n.name for n in nodes]
         self._apps = {app.name: app for app in service.apps()}
         self._first = first
+        self._clock = clock
         self._form = self._first_form(node)
         self._busy = False
 
@@ -304,8 +308,20 @@ class StartScreen(ModalScreen[None]):
             return
         if fit.refusal:
             self._say(fit.words, "bad", "✗")
+            return
+        self._say(fit.words, "good" if fit.now else "warn", "✓" if fit.now else "○")
+        if fit.waits:
+            await self._foresee(request, fit)
+
+    async def _foresee(self, request: SessionRequest, fit: Fit) -> None:
+        """Ask the scheduler: it costs it some thought, so only for what must wait."""
+        await asyncio.sleep(self.PAUSE_S)
+        try:
+            at = await self._service.expected_start(request)
+        except VizdashError as e:
+            self._say(f"{fit.words}; when is not known: {e.why}", "warn", "○")
         else:
-            self._say(fit.words, "good" if fit.now else "warn", "✓" if fit.now else "○")
+            self._say(fit.with_start(at, self._clock()), "warn", "○")
 
     # ------------------------------------------------------------------ starting
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 from rich.segment import Segment
+from textual.geometry import Region
 from textual.strip import Strip
 
 from tests.ui.drive import begin, settled, until
-from tests.ui.fake import AT, app_on, busy, ready
+from tests.ui.fake import AT, app_on, busy, ready, session
+from vizdash.model import SessionState
 from vizdash.ui.columns import SESSIONS
-from vizdash.ui.repaint import Spans
+from vizdash.ui.repaint import Spans, lean
 from vizdash.ui.widgets.columns import Now, Placed
 
 _LEFT = next(column for column in SESSIONS if column.title == "LEFT")
@@ -32,10 +35,73 @@ def test_a_span_is_written_from_where_it_begins() -> None:
 def test_of_a_countdown_only_the_digits_that_moved() -> None:
     spot = Placed(_LEFT, 0, 10)
     row = ready(1, time_left_s=4329)  # 1:12:09
-    assert spot.changed(row, Now(AT, 0), Now(AT, 0)) == 10
-    assert spot.changed(row, Now(AT, 0), Now(AT + 1, 1)) == 9
-    assert spot.changed(row, Now(AT, 0), Now(AT + 10, 10)) == 6  # 1:11:59
-    assert spot.changed(replace(row, time_left_s=3600), Now(AT, 0), Now(AT + 1, 1)) == 0
+    begun = Now(AT, 0)
+    assert spot.changed(row, begun, row, begun) == (0, 0)
+    assert spot.changed(row, begun, row, Now(AT + 1, 1)) == (9, 10)
+    assert spot.changed(row, begun, row, Now(AT + 10, 10)) == (6, 9)  # 1:11:59
+    polled = replace(row, time_left_s=4329 - 60)  # told anew after a minute
+    assert spot.changed(row, Now(AT + 60, 60), polled, Now(AT + 60, 0)) == (0, 0)
+    assert spot.changed(row, begun, polled, Now(AT + 60, 0)) == (6, 7)  # 1:11:09
+    short = replace(row, time_left_s=3600)
+    assert spot.changed(short, begun, short, Now(AT + 1, 1)) == (3, 10)  # 1:00:00, 59:59
+
+
+def test_of_one_that_starts_only_the_sign_turns() -> None:
+    spot = Placed(next(column for column in SESSIONS if column.title == "STATE"), 0, 11)
+    row = session(5, SessionState.STARTING)
+    assert spot.changed(row, Now(AT), row, Now(AT + 1)) == (0, 1)
+    assert spot.changed(row, Now(AT), replace(row, state=SessionState.READY), Now(AT)) == (0, 11)
+
+
+def test_of_text_with_wide_characters_the_whole_cell() -> None:
+    app = next(column for column in SESSIONS if column.title == "APP")
+    rows = (ready(1, app="한국어"), ready(1, app="한국말"))
+    assert Placed(app, 0, 10).changed(rows[0], Now(), rows[1], Now()) == (0, 10)
+
+
+_RED, _BLUE, _OFF = "\x1b[38;2;200;0;0m", "\x1b[38;2;0;0;200m", "\x1b[0m"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "written"),
+    [
+        (f"{_RED}a{_OFF}\x1b[2;3H{_RED}b{_OFF}", f"{_RED}a\x1b[2;3Hb{_OFF}"),
+        (f"{_RED}a{_OFF}{_BLUE}b{_OFF}", f"{_RED}a{_OFF}{_BLUE}b{_OFF}"),
+        (f"{_RED}a{_OFF} {_RED}b{_OFF}", f"{_RED}a{_OFF} {_RED}b{_OFF}"),
+        (f"{_RED}{_BLUE}a{_OFF}{_BLUE}b{_OFF}", f"{_RED}{_BLUE}a{_OFF}{_BLUE}b{_OFF}"),
+        (f"{_RED}a{_OFF}\x1b[2;3H", f"{_RED}a\x1b[2;3H{_OFF}"),
+        ("plain", "plain"),
+    ],
+)
+def test_a_colour_that_is_set_is_not_set_again(drawn: str, written: str) -> None:
+    assert lean(drawn) == written
+
+
+async def test_a_poll_draws_anew_only_what_looks_different() -> None:
+    """A minute later every countdown was told anew, and one session has got ready."""
+    clock = [AT]
+    app, service = app_on(busy(), clock=lambda: clock[0])
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        drawn: list[Region] = []
+        sessions = app._dashboard.sessions
+        sessions.refresh = lambda *regions, **_: drawn.extend(regions)  # type: ignore[method-assign,assignment]
+        left = [s.time_left_s for s in busy().sessions]
+        aged = [
+            replace(s, time_left_s=None if t is None else t - 60)
+            for s, t in zip(busy().sessions, left, strict=True)
+        ]
+        clock[0] += 60
+        app.tick()
+        await settled(pilot)
+        drawn.clear()
+        aged[1] = replace(aged[1], step="window manager")
+        service.now = replace(busy(), sessions=tuple(aged), taken_at=AT + 57)
+        app.look_again()
+        await until(pilot, lambda: sessions.found[1].step == "window manager")
+        await settled(pilot)
+        assert {region.y for region in drawn} == {2}  # below the titles, the second row
+        assert sum(region.width for region in drawn) < 60
 
 
 async def test_a_poll_that_brought_nothing_draws_no_pane_anew() -> None:

@@ -6,11 +6,10 @@ from vizdash.model.node import Gres, Node, Partition
 from vizdash.model.ran import Ran
 from vizdash.model.request import JobRequest, Resources, SessionRequest
 from vizdash.model.session import Session, SessionState
-from vizdash.model.snapshot import Capacity, Diff, Snapshot, diff
+from vizdash.model.snapshot import Capacity, Snapshot
 
 __all__ = [
     "Capacity",
-    "Diff",
     "Gres",
     "Image",
     "Job",
@@ -27,5 +26,4 @@ __all__ = [
     "SessionState",
     "Snapshot",
     "Stray",
-    "diff",
 ]

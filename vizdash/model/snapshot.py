@@ -1,10 +1,9 @@
-"""All that one poll saw, and what changed since the last."""
+"""All that one poll saw."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from vizdash.model.image import Image, Matrix, Place
 from vizdash.model.job import Job
@@ -73,29 +72,3 @@ class Snapshot:
     def matrix(self) -> Matrix:
         """Images × nodes."""
         return Matrix(self.images, self.places, self.wanted_images)
-
-
-@dataclass(frozen=True, slots=True)
-class Diff:
-    """Names of rows that came, changed and went, in the new snapshot's order."""
-
-    added: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.changed or self.removed)
-
-
-T = TypeVar("T")
-
-
-def diff(old: Iterable[T], new: Iterable[T], key: Callable[[T], str]) -> Diff:
-    """Compare two lists of rows by ``key``; order alone is not a change."""
-    before = {key(row): row for row in old}
-    after = {key(row): row for row in new}
-    return Diff(
-        added=tuple(k for k in after if k not in before),
-        changed=tuple(k for k, row in after.items() if k in before and before[k] != row),
-        removed=tuple(k for k in before if k not in after),
-    )

@@ -46,12 +46,12 @@ def newer(session: Session) -> Line:
 
 def session_line(session: Session, now: Now) -> Line:
     """One line for where there's no room for more."""
-    return line(words.session_state(session, now), "  ", advice(session, now))
+    return line(words.session_state(session, Now()), "  ", advice(session, now))
 
 
 def session_lines(session: Session, now: Now) -> list[Line]:
     """Everything of a session."""
-    state = words.session_state(session, now)
+    state = words.session_state(session, Now())  # one that turns is written anew each second
     found = [line(Span(state.text, state.tone, bold=True), "   ", advice(session, now)), ()]
     image = f"  {session.image_version}  {session.image_digest[:12]}".rstrip()
     found.append(field("app", Span(session.app, "strong"), Span(image, "muted")))
@@ -143,7 +143,7 @@ def _others(jobs: Sequence[Job]) -> Iterable[Line]:
 def _here(sessions: Sequence[Session], now: Now) -> Iterable[Line]:
     for n, session in enumerate(sessions[:8]):
         owner = Span("you", "accent") if session.mine else Span(session.user, "muted")
-        state = words.session_state(session, now)
+        state = words.session_state(session, Now())
         yield field("" if n else "sessions", state, f"  {session.app}  ", owner)
     if len(sessions) > 8:
         yield field("", Span(f"and {len(sessions) - 8} more", "muted"))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.console import Console, RenderableType
 from rich.control import Control
 from textual._compositor import ChopsUpdate
 from textual.app import App
 from textual.screen import Screen
+
+_RESET = "\x1b[0m"
+_COLOURS = re.compile(r"(\x1b\[[\d;]*m)")
+_MOVES = re.compile(r"\x1b\[\d+;\d+H")
 
 
 class Spans(ChopsUpdate):
@@ -24,7 +30,28 @@ class Spans(ChopsUpdate):
                 first = max(x, x1)
                 found.append(Control.move_to(first, y).segment.text)
                 found.append(strip.crop(first - x, min(end, x2) - x).render(console))
-        return "".join(found)
+        return lean("".join(found))
+
+
+def lean(text: str) -> str:
+    """``text`` without the colours that are set again as they were: most of what is written."""
+    found: list[str] = []
+    active, over = "", False
+    for token in _COLOURS.split(text):
+        if token == _RESET:
+            over = True
+        elif _COLOURS.fullmatch(token):
+            if over and token == active:
+                over = False
+                continue
+            found += [_RESET, token] if over else [token]
+            active, over = token if over or not active else active + token, False
+        else:
+            if over and _MOVES.sub("", token):
+                found.append(_RESET)
+                active, over = "", False
+            found.append(token)
+    return "".join([*found, _RESET] if over else found)
 
 
 class Sparing(App[str]):

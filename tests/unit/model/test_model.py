@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vizdash.model import Capacity, Gres, JobState, Node, Snapshot, diff
+from vizdash.model import Capacity, Gres, JobState, Node, Snapshot
 from vizdash.model.gres import gpu_count
 
 NODE = Node("n1", "IDLE", cores=8, memory_mib=16384, partitions=("viz",))
@@ -90,26 +90,6 @@ def test_a_snapshot_differs_by_what_it_saw_and_not_by_when() -> None:
     one = Snapshot("viz", "slurm", "viz", "alice", nodes=(NODE,), taken_at=1.0)
     assert one == replace(one, taken_at=2.0)
     assert one != replace(one, nodes=())
-
-
-def test_diff_names_what_came_changed_and_went() -> None:
-    old = [NODE, replace(NODE, name="n2"), replace(NODE, name="n3")]
-    new = [replace(NODE, name="n4"), replace(NODE, name="n2", state="DOWN"), NODE]
-    found = diff(old, new, key=lambda n: n.name)
-    assert (found.added, found.changed, found.removed) == (("n4",), ("n2",), ("n3",))
-    assert found
-    assert not diff(old, reversed(old), key=lambda n: n.name)
-
-
-ROWS = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 2))
-
-
-@given(ROWS, ROWS)
-def test_applying_a_diff_to_the_old_gives_the_new(old: dict[str, int], new: dict[str, int]) -> None:
-    found = diff(old.items(), new.items(), key=lambda row: row[0])
-    patched = {k: v for k, v in old.items() if k not in found.removed}
-    patched |= {k: new[k] for k in (*found.added, *found.changed)}
-    assert patched == new
 
 
 def test_job_states_wait_run_or_have_ended() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from vizdash.ui.format import escape_control, pad
 from vizdash.ui.theme import Line
 
 R = TypeVar("R")
@@ -53,17 +54,23 @@ class Placed(Generic[R]):
     x: int
     width: int
 
-    def changed(self, row: R, before: Now, now: Now) -> int:
-        """The first cell in which the row differs between two moments; ``width`` for none."""
-        was, drawn = (self.column.cell(row, at, self.width) for at in (before, now))
-        if was == drawn:
-            return self.width
-        old, new = ("".join(span.text for span in one) for one in (was, drawn))
-        plain = new.isascii() and len(old) == len(new) <= self.width and len(drawn) == 1
-        if not plain or [s.tone for s in was] != [s.tone for s in drawn]:
-            return 0
-        same = next(i for i, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1])
-        return same + (self.width - len(new) if self.column.right else 0)
+    def changed(self, was: R, before: Now, row: R, now: Now) -> tuple[int, int]:
+        """The first cell in which two rows of two moments differ, and the one after the last;
+        equal ones for none.
+        """
+        old, new = self.column.cell(was, before, self.width), self.column.cell(row, now, self.width)
+        if old == new:
+            return 0, 0
+        if not len(old) == len(new) == 1 or replace(old[0], text="") != replace(new[0], text=""):
+            return 0, self.width
+        texts = [self._fitted(span.text) for span in (*old, *new)]
+        if any(len(text) != self.width for text in texts):
+            return 0, self.width  # a character may be two cells wide
+        differ = [i for i, (one, other) in enumerate(zip(*texts, strict=True)) if one != other]
+        return (differ[0], differ[-1] + 1) if differ else (0, 0)
+
+    def _fitted(self, text: str) -> str:
+        return pad(escape_control(text), self.width, right=self.column.right)
 
 
 def place(columns: Sequence[Column[R]], wishes: Sequence[int], room: int) -> list[Placed[R]]:

@@ -15,7 +15,6 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from vizdash.model import diff
 from vizdash.ui.format import ellipsis, escape_control, pad, width
 from vizdash.ui.theme import TONES, Line
 from vizdash.ui.widgets.columns import GAP, GUTTER, Column, Now, Placed, place
@@ -134,16 +133,16 @@ class Table(ScrollView, Generic[R], can_focus=True):
                 self.refresh()
 
     def set_rows(self, rows: Sequence[R], now: Now) -> None:
-        """Show ``rows``; only lines that changed are repainted."""
-        old, kept = self._rows, self.row
+        """Show ``rows``; only cells that changed are repainted."""
+        old, kept, before = self._rows, self.row, self._now
         kept_key = None if kept is None else self._key(kept)
         self._found, self._now = tuple(rows), now
         self.view.forget(self._found)
         self._rows = self.view.rows(self._found)
         self._index = {self._key(row): i for i, row in enumerate(self._rows)}
-        change = diff(old, self._rows, self._key)
+        changed = old != self._rows
         same_places = [self._key(r) for r in old] == list(self._index)
-        if change or not same_places:
+        if changed:
             self._measure()
         if not same_places:
             self.virtual_size = Size(0, self._height())
@@ -154,10 +153,8 @@ class Table(ScrollView, Generic[R], can_focus=True):
         elif self._place():
             self.refresh()
         else:
-            for key in change.changed:
-                self._refresh_row(self._index[key])
-        self.tick(now)
-        if change or not same_places:
+            self._repaint(old, before)
+        if changed:
             self.post_message(self.Moved(self))
 
     def keep(self, kept: Callable[[R], bool]) -> None:
@@ -208,18 +205,20 @@ class Table(ScrollView, Generic[R], can_focus=True):
 
     def tick(self, now: Now) -> None:
         """It is ``now``: repaint the cells on the screen that depend on it."""
-        if now == self._now:
-            return
-        before, self._now = self._now, now
-        ticking = [p for p in self._placed if p.column.ticks]
+        if now != self._now:
+            before, self._now = self._now, now
+            self._repaint(self._rows, before)
+
+    def _repaint(self, old: Sequence[R], before: Now) -> None:
+        """The cells on the screen that are not as they were drawn of ``old``, row for row."""
         first = self.scroll_offset.y
         for i in range(first, min(len(self._rows), first + self.size.height - _HEAD)):
-            if self._moving(self._rows[i]):
-                for spot in ticking:
-                    at = spot.changed(self._rows[i], before, now)
-                    if at < spot.width:
-                        y = i - first + _HEAD
-                        self.refresh(Region(spot.x + at, y, spot.width - at, 1))
+            row, same = self._rows[i], self._rows[i] == old[i]
+            for spot in self._placed:
+                if not same or (spot.column.ticks and self._moving(row)):
+                    at, end = spot.changed(old[i], before, row, self._now)
+                    if at < end:
+                        self.refresh(Region(spot.x + at, i - first + _HEAD, end - at, 1))
 
     def select(self, key: str) -> bool:
         """Put the cursor on the row called ``key``; False when there's none."""

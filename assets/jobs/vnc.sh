@@ -210,6 +210,12 @@ write_connection() { # DISPLAY [PORT]
   } >"$new" && mv -f "$new" "$F/connection"
 }
 
+# Folders of sessions that ended a season ago go, so that a home does not fill up with them.
+forget_old() {
+  find "${F%/*}" -mindepth 1 -maxdepth 1 -type d -mtime +90 ! -name "$SESSION_ID" \
+    -exec rm -rf -- {} + 2>/dev/null
+}
+
 report() {
   local word first second
   while read -r word first second; do
@@ -225,6 +231,7 @@ report() {
         status ready ready
         say "ready on $node, display $first"
         comment ready ready
+        forget_old
         ;;
       warn) show_warning ;;
       viewers)

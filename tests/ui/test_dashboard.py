@@ -331,13 +331,23 @@ async def test_too_small_a_terminal_gets_one_clear_line(size: tuple[int, int]) -
         await until(pilot, lambda: sees(pilot, "viz-node001", "● ready"))
 
 
-@pytest.mark.parametrize("size", [(80, 24), (100, 30), (119, 35), (120, 36), (220, 50), (300, 100)])
+@pytest.mark.parametrize(
+    "size", [(80, 24), (100, 30), (120, 40), (149, 35), (150, 36), (220, 50), (300, 100)]
+)
 async def test_every_size_shows_all_three_panes_and_the_keys(size: tuple[int, int]) -> None:
     app, _service = app_on(busy())
     async with app.run_test(size=size) as pilot:
         await begin(pilot)
         assert sees(pilot, "1 Nodes 4", "2 Sessions 7", "3 Images 3", "n New session", "? Help")
         assert max(map(len, text(pilot).splitlines())) <= size[0]
+
+
+@pytest.mark.parametrize("size", [(100, 30), (120, 40), (140, 40), (160, 48), (300, 100)])
+async def test_where_a_session_fits_is_told_at_every_usual_size(size: tuple[int, int]) -> None:
+    app, _service = app_on(busy())
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "FITS", "GPU", "NOTE", "SIZE")
 
 
 def _job(number: str, user: str, **changes: object) -> Job:

@@ -48,7 +48,7 @@ class Dashboard(Screen[None]):
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
         (0, "-small"),
         (LEAST[0], "-narrow"),
-        (120, "-wide"),
+        (150, "-wide"),
     ]
     VERTICAL_BREAKPOINTS = [  # noqa: RUF012
         (0, "-low"),

@@ -54,7 +54,8 @@ def _size(row: Finding, now: Now, cells: int) -> Line:
 
 def _age(row: Finding, now: Now, cells: int) -> Line:
     thing = row.image or row.stray
-    return (Span(about(max(0.0, now.at - thing.modified_at)) if thing else "", "muted"),)
+    since = thing.modified_at if thing else 0
+    return (Span(about(max(0.0, now.at - since)) if since else "", "muted"),)
 
 
 def _digest(row: Finding, now: Now, cells: int) -> Line:

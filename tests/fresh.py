@@ -177,7 +177,7 @@ def check(machine: Fresh) -> None:
         told("o shows the address")
         print(terminal.screen())
         terminal.press("Escape")
-        terminal.wait_gone("vnc.html")
+        terminal.wait_gone("autoconnect=1")
         terminal.press("q")
         terminal.wait(r"Quit vizdash\?")
         terminal.press("y")

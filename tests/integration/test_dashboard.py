@@ -28,7 +28,7 @@ def test_start_open_quit_find_and_end(machine: Machine, width: int, height: int)
         page = machine.run(["curl", "-s", "--unix-socket", way[1], "http://localhost/vnc.html"])
         assert "noVNC" in page.stdout
         terminal.press("Escape")
-        terminal.wait_gone("vnc.html")
+        terminal.wait_gone("autoconnect=1")
         terminal.press("q")
         # An open desktop's tab goes dark: that is asked about.
         terminal.wait(r"Quit vizdash\?")

@@ -91,6 +91,17 @@ async def test_the_picture_has_the_desktops_colour(desktop: Desktop) -> None:
             pass
 
 
+async def test_another_room_needs_no_change_of_the_desktop(desktop: Desktop) -> None:
+    room = [(64, 40)]
+    wanted = pictures(desktop.connection, HereForwarder(), lambda: room[0])
+    async with asyncio.timeout(60), aclosing(wanted) as found:
+        await anext(found)
+        room[0] = (320, 200)
+        while (picture := await anext(found)).width != 320:
+            pass
+        assert (picture.width, picture.height) == (320, 180)
+
+
 async def test_it_follows_another_size(desktop: Desktop) -> None:
     async with asyncio.timeout(60), aclosing(looking(desktop)) as found:
         await anext(found)

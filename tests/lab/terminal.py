@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import shlex
 import subprocess
@@ -12,6 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.lab.host import Host
+
+#: Red, green and blue, 0 to 255.
+Colour = tuple[int, int, int]
+#: A colour as tmux writes one of 24 bits (ISO 8613-6, SGR 38 and 48).
+_RGB = re.compile(r"[34]8;2;(\d+);(\d+);(\d+)")
 
 
 class Terminal:
@@ -48,6 +54,20 @@ class Terminal:
             f"{'still' if gone else 'no'} {any_of}",
             seconds,
         )
+
+    def colours(self) -> set[Colour]:
+        """The colours of what is seen now, of a program that was told of 24 bits."""
+        found = _RGB.findall(self.tmux("capture-pane", "-p", "-e"))
+        return {(int(red), int(green), int(blue)) for red, green, blue in found}
+
+    def wait_colour(self, colour: Colour, seconds: float = 60) -> None:
+        """Wait until a colour is seen, or one that differs by as little as 16 bits make."""
+
+        def near(seen: Colour) -> bool:
+            return all(abs(a - b) <= 8 for a, b in zip(seen, colour, strict=True))
+
+        what = f"no colour {colour}"
+        self.until(lambda _: any(near(seen) for seen in self.colours()), what, seconds)
 
     def until(self, test: Callable[[str], bool], what: str, seconds: float = 30) -> str:
         """Wait until what is seen passes ``test``; returns it."""

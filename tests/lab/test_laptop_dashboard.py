@@ -31,7 +31,7 @@ def dashboard(outside: Campus, *host: str) -> Iterator[Terminal]:
     """vizdash in a terminal of the laptop, with a browser that keeps the page it is given."""
     outside.write("browser", _BROWSER)
     outside.run("sh", "-c", "chmod +x browser; rm -f page")
-    env = {"BROWSER": f"/home/{PERSON}/browser"}
+    env = {"BROWSER": f"/home/{PERSON}/browser", "COLORTERM": "truecolor"}
     command = ["vizdash", *(host or HOST)]
     with terminal(outside.laptop, command, user=PERSON, size=(140, 40), env=env) as screen:
         yield screen
@@ -103,6 +103,10 @@ def test_a_whole_session_by_keys(lab: Lab, outside: Campus) -> None:
     outside.write(".config/vizdash/config.yaml", _CLUSTERS)
     with dashboard(outside, "--cluster", "viz") as screen:
         session = start_by_keys(lab, screen)
+        screen.keys("v")
+        screen.wait_colour(BLUE)  # its picture, over the one connection
+        screen.keys("Escape")
+        screen.wait("Nodes 3")
         url = open_by_keys(outside, screen)
         with desktop(url, outside.laptop) as seen:
             seen.wait_share(BLUE)

@@ -1,57 +1,42 @@
-"""The thumbnail of a desktop, through the same route as the desktop itself."""
+"""The thumbnail of a desktop, in the real program in a terminal, from start to stop by keys."""
 
 from __future__ import annotations
 
-import time
-
 from tests.lab import Lab
-from tests.lab.vd import sessions, start
+from tests.lab.desks import BLUE
+from tests.lab.terminal import Colour, terminal
+from tests.lab.test_laptop_dashboard import quit_by_keys, start_by_keys, stop_by_keys
+from tests.lab.vd import leftovers, sessions
 
-#: Prints the colour in the middle of each picture, as the dashboard would get it.
-_LOOK = """
-import asyncio, sys
-from contextlib import aclosing
-from vizdash.cli.prompt import Terminal
-from vizdash.config import load
-from vizdash.connect import connect
 
-async def main():
-    service = await connect(load()[0], Terminal())
-    try:
-        session = await service.find(sys.argv[1])
-        async with aclosing(service.preview(session, lambda: (60, 40))) as found:
-            async for picture in found:
-                x, y = picture.width // 2, 1
-                print(*picture.at(x, y), picture.width, picture.height, flush=True)
-    finally:
-        await service.close()
-
-asyncio.run(main())
-"""
+def paint(lab: Lab, session_id: str, node: str, colour: Colour) -> None:
+    """Set the desktop's root window to a colour, as a program in the session would."""
+    # By the display's abstract socket, with the session's own cookie.
+    folder = f"~/.local/state/vizdash/sessions/{session_id}"
+    own = f". {folder}/connection; export DISPLAY XAUTHORITY=$RUNTIME_DIR/xauth"
+    lab.hosts[node].run(f"{own}; xsetroot -solid '#%02x%02x%02x'" % colour, user="alice")
 
 
 def test_the_thumbnail_shows_the_root_windows_colour(lab: Lab) -> None:
-    session = start(lab, "desktop", "--memory", "1G")
-    node = lab.hosts[session["node"]]
-    look = lab.login.popen(["/opt/vizdash/bin/python", "-c", _LOOK, session["id"]], user="alice")
-    assert look.stdout is not None
-    try:
-        first = look.stdout.readline()
-        assert near(first, (0x31, 0x51, 0x6F)), first or look.communicate(timeout=30)
-        # By the display's abstract socket, with the session's own cookie.
-        folder = f"~/.local/state/vizdash/sessions/{session['id']}"
-        paint = f". {folder}/connection; export DISPLAY XAUTHORITY=$RUNTIME_DIR/xauth; "
-        node.run(f"{paint} xsetroot -solid '#c02040'", user="alice")
-        deadline = time.monotonic() + 30
-        while not near(line := look.stdout.readline(), (0xC0, 0x20, 0x40)):
-            assert time.monotonic() < deadline, line
-    finally:
-        look.terminate()
-        look.communicate(timeout=10)
-    # A look is no viewer.
-    assert [s["viewers"] for s in sessions(lab) if s["id"] == session["id"]] == [0]
-
-
-def near(line: str, colour: tuple[int, int, int]) -> bool:
-    seen = [int(word) for word in line.split()[:3]]
-    return len(seen) == 3 and all(abs(a - b) <= 8 for a, b in zip(seen, colour, strict=True))
+    true_colour = {"COLORTERM": "truecolor"}
+    with terminal(lab.login, ["vizdash"], size=(160, 48), env=true_colour) as screen:
+        id_ = start_by_keys(lab, screen)["id"]
+        node = next(s["node"] for s in sessions(lab) if s["id"] == id_)
+        # Beside the row: nothing but the cursor rests on it.
+        screen.wait_colour(BLUE)
+        paint(lab, id_, node, red := (0xC0, 0x20, 0x40))
+        screen.wait_colour(red)
+        # And large, by a key, with what the session left in its folder.
+        screen.keys("v")
+        screen.wait("→ ready +")
+        screen.wait("ready on")
+        screen.wait_colour(red)
+        paint(lab, id_, node, green := (0x10, 0x90, 0x50))
+        screen.wait_colour(green)
+        # A look is no viewer.
+        assert [s["viewers"] for s in sessions(lab) if s["id"] == id_] == [0]
+        screen.keys("Escape")
+        screen.wait("2 Sessions")
+        stop_by_keys(lab, screen, {"id": id_})
+        quit_by_keys(screen)
+    assert leftovers(lab.hosts[node], "alice") == ""

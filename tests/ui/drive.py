@@ -18,7 +18,7 @@ from vizdash.ui.widgets.table import Table
 #: Seconds after which something that has not come never will.
 DEADLINE_S = 30.0
 #: Workers that run as long as the program, or as long as a desktop is open.
-_ENDLESS = {"poller", "routes"}
+_ENDLESS = {"poller", "routes", "preview"}
 
 AnyPilot = Pilot[str]
 

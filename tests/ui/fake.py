@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 from vizdash.config import App, Cluster, Config
+from vizdash.config.model import Ui
 from vizdash.errors import VizdashError
 from vizdash.history import History
 from vizdash.imaging import Imaging, View
@@ -26,7 +27,9 @@ from vizdash.model import (
 )
 from vizdash.service import Fit, Service
 from vizdash.sessions.opening import Handoff
+from vizdash.sessions.preview import Picture
 from vizdash.sessions.routes import Route
+from vizdash.sessions.trail import Trail
 from vizdash.ui.app import VizdashApp
 
 #: The moment at which the clock stands.
@@ -69,6 +72,7 @@ def ready(number: int = 1, **changes: object) -> Session:
     values: dict[str, object] = {
         "node": "viz-node002",
         "time_left_s": 4329,
+        "submitted_at": int(AT) - 2875,
         "started_at": int(AT) - 2871,
     }
     return session(number, SessionState.READY, **(values | changes))
@@ -127,6 +131,9 @@ def busy() -> Snapshot:
             app="paraview",
             image_version="5.12.0",
             error="paraview: error while loading shared libraries: libGLU.so.1",
+            submitted_at=int(AT) - 3610,
+            started_at=int(AT) - 3600,
+            ended_at=int(AT) - 3550,
         ),
         session(0, SessionState.ENDED, result="finished", node="viz-node003"),
     )
@@ -214,6 +221,17 @@ APPS = {
 }
 
 
+def watched() -> Snapshot:
+    """Desktops that tell whether anybody looks at them: an admin's view."""
+    hour = 3600
+    mine = ready(1, viewers=1)
+    seldom = ready(2, mine=False, user="björn", viewers=0, idle_since=int(AT) - 26 * hour)
+    just = ready(3, mine=False, user="carla", viewers=0, idle_since=int(AT) - 720)
+    two = ready(4, mine=False, user="dora", viewers=2)
+    silent = ready(5, mine=False, user="emil")
+    return replace(busy(), sessions=(mine, just, two, silent, seldom, *busy().sessions[:1]))
+
+
 def ending() -> Snapshot:
     """A desktop whose time is nearly up."""
     return replace(busy(), sessions=(ready(4, time_left_s=250), ready(1), *busy().sessions[4:]))
@@ -239,6 +257,9 @@ RAN = (
     Ran(1, AT - 20, ("ssh", "viz-node002", "true"), 30.0, None, "no answer in 30 s"),
 )
 
+#: The config of those who look at their desktops.
+LOOKING = Config(Cluster("viz", refresh_s=3600), {}, APPS)
+
 #: What a job's log looks like.
 LOG = "\n".join(
     (
@@ -249,6 +270,17 @@ LOG = "\n".join(
         "vizdash: step ready",
     )
 )
+
+
+def desktop_picture(width: int, height: int) -> Picture:
+    """A blue desktop of 16:9 with a white window on it."""
+    wide = min(width, height * 16 // 9)
+    tall = wide * 9 // 16
+    rgb = bytearray(b"\x31\x51\x6f" * (wide * tall))
+    for y in range(tall // 4, tall // 2):
+        for x in range(wide // 4, wide * 3 // 4):
+            rgb[(y * wide + x) * 3 : (y * wide + x + 1) * 3] = b"\xf0\xf0\xf0"
+    return Picture(wide, tall, bytes(rgb), (1280, 720))
 
 
 @dataclass
@@ -340,6 +372,10 @@ class FakeService:
     last: SessionRequest | None = None
     log: str = ""
     log_refusal: VizdashError | None = None
+    trail_refusal: VizdashError | None = None
+    preview_refusal: VizdashError | None = None
+    trails: list[str] = field(default_factory=list)
+    looked_at: list[str] = field(default_factory=list)
     browser: bool = True
     admin: bool = False
     node_admin: bool = False
@@ -360,7 +396,12 @@ class FakeService:
     history: History = field(default_factory=lambda: History(None))
     presets: FakePresets = field(default_factory=FakePresets)
     ran: tuple[Ran, ...] = ()
-    config: Config = field(default_factory=lambda: Config(Cluster("viz", refresh_s=3600), {}, APPS))
+    #: Without pictures, unless a test wants them.
+    config: Config = field(
+        default_factory=lambda: Config(
+            Cluster("viz", refresh_s=3600), {}, APPS, ui=Ui(preview=False)
+        )
+    )
 
     async def snapshot(self) -> Snapshot:
         self.asked += 1
@@ -422,6 +463,32 @@ class FakeService:
         if self.log_refusal is not None:
             raise self.log_refusal
         return self.log
+
+    async def trail(self, session: Session, *, lines: int) -> Trail:
+        self.trails.append(session.id)
+        if self.trail_refusal is not None:
+            raise self.trail_refusal
+        if not session.node:
+            return Trail(note="the job has not begun")
+        ready = session.started_at + 12 if session.started_at else None
+        log = tuple(self.log.splitlines()[-lines:])
+        return Trail(ready, log, "" if log else "empty so far")
+
+    async def preview(
+        self, session: Session, size: Callable[[], tuple[int, int]]
+    ) -> AsyncGenerator[Picture, None]:
+        self.looked_at.append(session.id)
+        if self.preview_refusal is not None:
+            raise self.preview_refusal
+        try:
+            shown = (0, 0)
+            while True:
+                if size() != shown:
+                    shown = size()
+                    yield desktop_picture(*shown)
+                await asyncio.sleep(0.005)
+        finally:
+            self.looked_at.remove(session.id)
 
     async def open_desktop(self, session: Session) -> tuple[Route, bool]:
         if self.gate is not None:

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tests.ui.fake import AT, LOG, app_on, broken, busy, empty, many
+from tests.ui.fake import AT, LOG, LOOKING, app_on, broken, busy, empty, many
 from vizdash.errors import Unreachable
 from vizdash.model import Place, SessionRequest, Snapshot
 from vizdash.model.image import Stray
 from vizdash.ui.app import VizdashApp
 
 _WIDE, _NARROW = (160, 48), (80, 24)
+#: The keys to a ready session.
+_READY = ("down", "down", "down")
 
 
 def deployed() -> Snapshot:
@@ -35,11 +37,12 @@ def deployed() -> Snapshot:
 
 #: Of the documents: name, data, size of the terminal, keys.
 PICTURES: tuple[tuple[str, Callable[[], Snapshot], tuple[int, int], tuple[str, ...]], ...] = (
-    ("dashboard", busy, (140, 36), ()),
+    ("dashboard", busy, (160, 42), _READY),
     ("nodes", busy, (140, 36), ("1",)),
     ("start", busy, (110, 32), ("n",)),
-    ("log", busy, (110, 32), ("down", "down", "down", "l")),
-    ("address", busy, (110, 32), ("down", "down", "down", "o")),
+    ("look", busy, (110, 32), (*_READY, "v")),
+    ("log", busy, (110, 32), (*_READY, "l")),
+    ("address", busy, (110, 32), (*_READY, "o")),
     ("matrix", deployed, (140, 24), ("M",)),
 )
 #: For looking at, not for the documents.
@@ -53,7 +56,7 @@ PROOFS = (
     ("images", busy, (140, 36), ("3",)),
     ("empty", empty, _NARROW, ()),
     ("broken", broken, (140, 36), ()),
-    ("stop", busy, (110, 32), ("down", "down", "down", "x")),
+    ("stop", busy, (110, 32), (*_READY, "x")),
     ("help", busy, (110, 36), ("question_mark",)),
     ("palette", busy, (110, 32), ("ctrl+p",)),
     ("start-80x24", busy, _NARROW, ("n", "tab", "tab")),
@@ -72,7 +75,7 @@ async def picture(app: VizdashApp, size: tuple[int, int], keys: tuple[str, ...])
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         await pilot.press(*keys)
-        await pilot.pause(0.6)
+        await pilot.pause(1.2)
         return app.export_screenshot(title="vizdash")
 
 
@@ -91,7 +94,7 @@ def main(folder: Path, *, proofs: bool = False) -> None:
     """Write them all."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, data, size, keys in (*PICTURES, *(PROOFS if proofs else ())):
-        app, service = app_on(data(), log=LOG, browser="address" not in name)
+        app, service = app_on(data(), log=LOG, browser="address" not in name, config=LOOKING)
         service.last = SessionRequest("paraview", service.catalogue["paraview"].resources)
         svg = asyncio.run(picture(app, size, keys))
         (folder / f"{name}.svg").write_text(svg, encoding="utf-8")

@@ -39,6 +39,7 @@ from vizdash.ui.screens.deploy import DeployScreen
 from vizdash.ui.screens.help import HelpScreen
 from vizdash.ui.screens.history import HistoryScreen
 from vizdash.ui.screens.log import LogScreen
+from vizdash.ui.screens.look import LookScreen
 from vizdash.ui.screens.matrix import MatrixScreen
 from vizdash.ui.screens.start import StartScreen
 from vizdash.ui.screens.tunnels import TunnelsScreen
@@ -81,6 +82,7 @@ CASES: dict[str, Case] = {
     "open": Case(lambda app, service: service.browsed == 1),
     "stop": Case(_on_top(Confirm)),
     "logs": Case(_on_top(LogScreen)),
+    "look": Case(_on_top(LookScreen)),
     "again": Case(_on_top(StartScreen)),
     "deadline": Case(_on_top(DeadlineScreen)),
     "renew": Case(lambda app, service: [r.app for r in service.started] == ["desktop"]),

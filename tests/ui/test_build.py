@@ -186,7 +186,7 @@ async def test_a_newer_image_is_told_and_one_key_starts_on_it() -> None:
         await pilot.pause()
         await pilot.press("R")
         await until_shown(pilot, app, "2.2 is out — N starts a session on it")
-        assert "abababababab" in text(app, "#detail")
+        assert "abababababab" in text(app, "#detail-text")
         await pilot.press("N")
         await until_started(pilot, service)
         (request,) = service.started
@@ -201,9 +201,9 @@ async def test_a_newer_image_is_told_and_one_key_starts_on_it() -> None:
 async def until_shown(pilot: Any, app: VizdashApp, words: str) -> None:
     for _ in range(200):
         await pilot.pause(0.05)
-        if words in text(app, "#detail"):
+        if words in text(app, "#detail-text"):
             return
-    raise AssertionError(text(app, "#detail"))
+    raise AssertionError(text(app, "#detail-text"))
 
 
 async def until_started(pilot: Any, service: Any) -> None:

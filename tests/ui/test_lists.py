@@ -98,7 +98,7 @@ async def test_order_by_key_and_by_clicks_on_a_title() -> None:
         while table.sorted_by != "" or len(seen) == 1:
             await press(pilot, "s")
             seen.append(table.sorted_by)
-        assert seen == ["", "STATE", "APP", "NODE", "LEFT", "OWNER", "SIZE", "NOTE", ""]
+        assert seen == ["", "STATE", "APP", "NODE", "LEFT", "OWNER", "SIZE", "VERSION", "NOTE", ""]
 
 
 async def test_several_are_marked_and_stopped_at_once() -> None:

@@ -6,7 +6,7 @@ After a wanted change: ``pytest tests/ui/test_pictures.py --snapshot-update``, a
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from textual.pilot import Pilot
@@ -14,21 +14,25 @@ from textual.pilot import Pilot
 from tests.ui.drive import begin, press, settled, until
 from tests.ui.fake import (
     LOG,
+    LOOKING,
     RAN,
     app_on,
     broken,
     busy,
     day,
+    desktop_picture,
     empty,
     ending,
     hard,
     many,
     small,
+    watched,
 )
 from vizdash.errors import Refused, Unreachable, VizdashError
 from vizdash.model import Snapshot
 from vizdash.sessions.fit import Fit
 from vizdash.ui.app import VizdashApp
+from vizdash.ui.widgets.thumbnail import Thumbnail
 
 Compare = Callable[..., bool]
 
@@ -49,6 +53,14 @@ _NEVER = Fit(
 )
 _LATER = Fit(ever=("viz-node001",), away="viz-node004 is drained: fan 2 failed")
 _NO_CTLD = Unreachable("slurm", "slurmctld does not answer", "is it running?")
+_NO_HOME = Unreachable("the folder of 4f2a91c1", "the login host does not answer", "try again")
+_NO_WAY = Unreachable("ssh viz-node002", "no route to host", "see vizdash doctor")
+
+
+def _no_accounting() -> Snapshot:
+    note = "what ended is known for 5 min: cluster viz keeps no accounting"
+    return replace(busy(), past_note=note)
+
 
 PICTURES: dict[str, Picture] = {
     "dashboard-empty": Picture(empty),
@@ -78,8 +90,25 @@ PICTURES: dict[str, Picture] = {
     "log-empty": Picture(busy, (*_READY, "l")),
     "log-broken": Picture(hard, ("l",), {"log": "\x1b[2J\x07boo \u202egnp\n" * 9 + "가나다 " * 60}),
     "log-missing": Picture(busy, (*_READY, "l"), {"log_refusal": Unreachable("log", "no file")}),
+    "detail-usual": Picture(busy, _READY, {"log": LOG, "config": LOOKING}),
+    "detail-nothing": Picture(
+        busy,
+        _READY,
+        {"trail_refusal": _NO_HOME, "preview_refusal": _NO_WAY, "config": LOOKING},
+    ),
+    "detail-opened": Picture(busy, (*_READY, "o"), {"log": LOG}),
+    "look-usual": Picture(busy, (*_READY, "v"), {"log": LOG, "config": LOOKING}),
+    "look-alone": Picture(busy, (*_READY, "v", "v"), {"log": LOG, "config": LOOKING}),
+    "look-light": Picture(busy, ("T", *_READY, "v"), {"log": LOG, "config": LOOKING}),
+    "look-failed": Picture(_no_accounting, ("end", "up", "v"), {"log": LOG, "config": LOOKING}),
+    "look-pending": Picture(busy, ("v",), {"config": LOOKING}),
+    "look-others": Picture(busy, (*_READY, "down", "v"), {"config": LOOKING}),
+    "look-broken": Picture(
+        hard, ("v",), {"log": "\x1b[2J\x07boo \u202egnp\n" * 9 + "가나다 " * 60}
+    ),
     "address-usual": Picture(busy, (*_READY, "o"), {"browser": False}),
     "address-broken": Picture(hard, ("o",), {"browser": False}),
+    "sessions-idle": Picture(watched, ("slash", *"viewer:idle", "enter", *"sssssss")),
     "dashboard-limit": Picture(ending),
     "dashboard-filter": Picture(busy, ("slash", *"state:ready")),
     "dashboard-marks": Picture(busy, ("space", "space", "s", "s")),
@@ -108,6 +137,14 @@ PICTURES: dict[str, Picture] = {
 SIZES = {"80x24": (80, 24), "160x48": (160, 48)}
 
 
+def _drawn(shown: Thumbnail) -> bool:
+    """Whether a thumbnail shows what it is to show, as large as it can."""
+    picture = shown.picture
+    if not shown.display or not shown.size.area or picture is None:
+        return not (shown.display and shown.waiting)
+    return picture == desktop_picture(*shown._points())
+
+
 def _drive(picture: Picture, service: object) -> Callable[[Pilot[str]], Awaitable[None]]:
     async def run(pilot: Pilot[str]) -> None:
         await begin(pilot)
@@ -118,6 +155,8 @@ def _drive(picture: Picture, service: object) -> Callable[[Pilot[str]], Awaitabl
             await until(pilot, lambda: service.asked > asked)  # type: ignore[attr-defined]
         await press(pilot, *picture.keys)
         await settled(pilot)
+        seen = pilot.app.screen.query(Thumbnail)
+        await until(pilot, lambda: all(map(_drawn, seen)), "every thumbnail")
         pilot.app.clear_notifications()
         await settled(pilot)
 

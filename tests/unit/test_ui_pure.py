@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from vizdash.ui.columns import NODES, SESSIONS
 from vizdash.ui.filter import NODE_FIELDS, SESSION_FIELDS, parse
 from vizdash.ui.plot import columns, resample
 from vizdash.ui.terminal import notification, window_title
-from vizdash.ui.widgets.columns import GAP, place
+from vizdash.ui.widgets.columns import GAP, Now, place
 from vizdash.ui.widgets.view import View
 
 MINE = Session("4f2a", "10", "ParaView", "anna", SessionState.READY, node="viz-node003")
@@ -49,6 +50,29 @@ def test_the_filter(text: str, kept: str) -> None:
     rows = {"M": MINE, "T": THEIRS, "F": FAILED}
     assert "".join(name for name, row in rows.items() if wanted(row)) == kept
     assert not wanted.error
+
+
+NOW = Now(1_800_000_000.0)
+
+
+def _used(number: int, viewers: int | None, since: int | None = None) -> Session:
+    since = None if since is None else int(NOW.at) - since
+    return replace(MINE, job_id=str(number), viewers=viewers, idle_since=since)
+
+
+def test_who_looks_is_told_sorted_and_found() -> None:
+    ended = replace(_used(6, 0, 9), state=SessionState.ENDED)
+    found = (_used(1, 1), _used(2, 0, 720), _used(3, None), _used(4, 0, 7200), _used(5, 2), ended)
+    column = next(c for c in SESSIONS if c.title == "IDLE")
+    cells = ["".join(span.text for span in column.cell(s, NOW, 8)) for s in found]
+    assert cells == ["in use", "12 min", "", "2 h", "2 in use", ""]
+    assert column.sort is not None
+    assert [s.job_id for s in sorted(found, key=column.sort)] == ["4", "2", "1", "5", "3", "6"]
+    kept = {
+        text: [s.job_id for s in found if parse(text, SESSION_FIELDS)(s)]
+        for text in ("viewer:idle", "viewer:connected", "!viewer:idle !viewer:connected")
+    }
+    assert list(kept.values()) == [["2", "4"], ["1", "5"], ["3", "6"]]
 
 
 def test_a_wrong_field_says_which_is_meant_and_hides_nothing() -> None:
@@ -106,7 +130,10 @@ def test_wrong_keys_are_named(keys: dict[str, tuple[str, ...]], words: str) -> N
         REGISTRY.remapped(keys)
 
 
-@given(st.integers(1, 300), st.lists(st.integers(0, 60), min_size=9, max_size=9))
+_WISHES = st.lists(st.integers(0, 60), min_size=len(SESSIONS), max_size=len(SESSIONS))
+
+
+@given(st.integers(1, 300), _WISHES)
 def test_columns_never_leave_their_room(room: int, wishes: list[int]) -> None:
     least = [max(w, c.least) if w else 0 for w, c in zip(wishes, SESSIONS, strict=True)]
     placed = place(SESSIONS, [min(w, c.most) for w, c in zip(least, SESSIONS, strict=True)], room)

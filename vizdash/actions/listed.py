@@ -48,6 +48,14 @@ REGISTRY = ActionRegistry(
             disabled_reason=rules.may_read,
         ),
         Action(
+            "look",
+            "Look",
+            "Show all there is to say of the chosen session, and its desktop as it is now.",
+            ("v",),
+            on="session",
+            footer=4,
+        ),
+        Action(
             "extend",
             "Extend",
             "Give the chosen session more time (Slurm's operators may).",
@@ -136,7 +144,7 @@ REGISTRY = ActionRegistry(
         Action(
             "filter",
             "Filter",
-            "Show only rows with these words: !not state:ready user:me.",
+            "Show only rows with these words: !not state:ready user:me viewer:idle.",
             ("slash",),
             footer=3,
             disabled_reason=rules.in_list,

@@ -22,6 +22,8 @@ from vizdash.transport.base import PortForwarder
 #: Seconds between two pictures, and the bytes a second that they may cost in the long run.
 EVERY_S = 2.0
 BYTES_PER_S = 32 * 1024
+#: Seconds between looks whether another size is wanted, while the desktop stands still.
+_SIZE_S = 0.5
 #: Points of the desktop that make one point of the picture, across and down.
 _POINTS = 3
 _sleep = asyncio.sleep
@@ -67,8 +69,8 @@ async def of_session(
 async def pictures(
     connection: Connection, forwarder: PortForwarder, size: Callable[[], tuple[int, int]]
 ) -> AsyncGenerator[Picture, None]:
-    """Pictures of a desktop: one at once, then one whenever something changed, until the
-    iterator is closed or the desktop is gone.
+    """Pictures of a desktop: one at once, then one whenever something changed or another size is
+    wanted, until the iterator is closed or the desktop is gone.
 
     ``size`` is asked for the largest picture wanted, in points; a picture keeps the desktop's
     shape. Raises NotFound where there's no socket to look at, Unreachable or TimedOut when the
@@ -86,19 +88,31 @@ async def pictures(
         finally:
             await viewer.close()
     finally:
-        await forward.close()
+        # Whoever is cancelled twice has not tidied up.
+        await asyncio.shield(forward.close())
 
 
 async def _pictures(
     viewer: Viewer, size: Callable[[], tuple[int, int]]
 ) -> AsyncGenerator[Picture, None]:
-    whole = True
+    whole, shown = True, (0, 0)
     while True:
         before = viewer.received
         await viewer.ask(whole=whole)
-        whole = not await viewer.update()
+        update = asyncio.ensure_future(viewer.update())
+        try:
+            while not update.done():
+                await asyncio.wait({update}, timeout=_SIZE_S)
+                if not update.done() and not whole and size() != shown:
+                    shown = size()
+                    yield await asyncio.to_thread(shrink, viewer.screen, *shown)
+        finally:
+            update.cancel()
+            await asyncio.gather(update, return_exceptions=True)
+        whole = not update.result()
         if not whole:
-            yield await asyncio.to_thread(shrink, viewer.screen, *size())
+            shown = size()
+            yield await asyncio.to_thread(shrink, viewer.screen, *shown)
         await _sleep(max(EVERY_S, (viewer.received - before) / BYTES_PER_S))
 
 

@@ -39,6 +39,7 @@ from vizdash.ui.screens.deadline import Choice, DeadlineScreen, more_s
 from vizdash.ui.screens.help import HelpScreen
 from vizdash.ui.screens.history import HistoryScreen
 from vizdash.ui.screens.log import LogScreen
+from vizdash.ui.screens.look import LookScreen
 from vizdash.ui.screens.start import StartScreen
 from vizdash.ui.signals import Signals
 from vizdash.ui.stops import Stops
@@ -92,7 +93,8 @@ class VizdashApp(Stops):
         self._images = ImageDesk(self, self, imaging, self.look_again) if imaging else None
         self.desk = BuildDesk(self, Building(service))
         registry = keyed(service.config)
-        self._dashboard = Dashboard(registry, read_only=read_only or service.config.read_only)
+        read_only = read_only or service.config.read_only
+        self._dashboard = Dashboard(registry, read_only=read_only, looks=self._desktops)
         self._poller = Poller(service, on_snapshot=self._on_snapshot, on_failure=self._on_failure)
         self._link = LinkWatch(service, clock, fail=self._on_no_link, back=self.link_back)
 
@@ -112,6 +114,7 @@ class VizdashApp(Stops):
     async def on_unmount(self) -> None:
         """However vizdash ends, its routes end with it, unless somebody takes them over."""
         self._signals.close()
+        await self._desktops.look_away()
         if not self.return_value:
             await self._desktops.close()
         await self.desk.close()
@@ -246,6 +249,8 @@ class VizdashApp(Stops):
                 self._want_open(session)
             case "logs":
                 self.push_screen(LogScreen(self._service, session, find=self._board.find))
+            case "look":
+                self._want_look(session)
             case "again":
                 self._want_again(session)
             case "renew":
@@ -255,6 +260,13 @@ class VizdashApp(Stops):
             case _:
                 return False
         return True
+
+    def _want_look(self, session: Session) -> None:
+        def seen() -> tuple[Session | None, Snapshot | None, Now]:
+            return self._board.find(session.job_id), self._board.snapshot, self.moment()
+
+        self._dashboard.look_away()
+        self.push_screen(LookScreen(session, self._desktops, seen), self._dashboard.look_back)
 
     def moment(self) -> Now:
         """See shelf.Shelf."""
@@ -350,6 +362,7 @@ class VizdashApp(Stops):
             self.news(f"{session.app} is open in your browser; keep vizdash running")
         else:
             await self._show_address(opened)
+        self._show()
         if opened.new and opened.route.kind != "direct":
             await self._watch(opened)
 

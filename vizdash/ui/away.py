@@ -12,6 +12,7 @@ from vizdash.ui.desktops import Desktops
 from vizdash.ui.linkwatch import LinkWatch
 from vizdash.ui.repaint import Sparing
 from vizdash.ui.screens.clusters import ClustersScreen
+from vizdash.ui.screens.dashboard import Dashboard
 from vizdash.ui.screens.leave import LeaveScreen, Leaving
 from vizdash.ui.screens.tunnels import TunnelsScreen
 
@@ -26,6 +27,7 @@ class Away(Sparing):
     _desktops: Desktops
     _poller: Poller
     _link: LinkWatch
+    _dashboard: Dashboard
 
     def trouble(self, text: str) -> None:
         """One line that names cause and mend."""
@@ -57,6 +59,7 @@ class Away(Sparing):
         """The connection is there again, perhaps before anybody could read that it was not."""
         self.news(words)
         self._poller.refresh()
+        self._dashboard.look_back()
 
     async def _log_in(self) -> None:
         if trouble := await self._link.log_in():

@@ -59,6 +59,9 @@ def _reason(node: Node, now: Now, cells: int) -> Line:
     return (Span(node.reason, "muted" if node.usable else "warn"),)
 
 
+_STILL = Now()
+
+
 def _shown(text: str) -> int:
     return width(escape_control(text))
 
@@ -156,6 +159,17 @@ def _version(session: Session, now: Now, cells: int) -> Line:
     )
 
 
+def _idle(session: Session, now: Now, cells: int) -> Line:
+    return (words.idle(session, now),)
+
+
+def _idle_key(session: Session) -> tuple[int, float]:
+    """The longest idle first; then those that somebody looks at, and those that do not tell."""
+    if session.viewers is None or not session.live:
+        return (2, 0.0)
+    return (1, 0.0) if session.viewers else (0, float(session.idle_since or 0))
+
+
 def _job(session: Session, now: Now, cells: int) -> Line:
     return (Span(session.job_id, "faint"),)
 
@@ -163,8 +177,6 @@ def _job(session: Session, now: Now, cells: int) -> Line:
 def _note(session: Session, now: Now, cells: int) -> Line:
     return (words.note(session, now),)
 
-
-_STILL = Now()
 
 _ORDER = {state: n for n, state in enumerate(SessionState)}
 
@@ -200,9 +212,21 @@ SESSIONS: tuple[Column[Session], ...] = (
         _size,
         6,
         14,
-        rank=4,
+        rank=5,
         measure=lambda s: len(resources_short(s)),
         sort=lambda s: (s.resources.cores, s.resources.memory_mib, s.resources.gpus),
+    ),
+    Column(
+        "IDLE",
+        _idle,
+        6,
+        8,
+        rank=4,
+        right=True,
+        ticks=True,
+        sparse=True,
+        measure=lambda s: max(6, _shown(words.idle(s, _STILL).text)) if words.viewer(s) else 0,
+        sort=_idle_key,
     ),
     Column(
         "VERSION",
@@ -226,7 +250,7 @@ SESSIONS: tuple[Column[Session], ...] = (
     Column(
         "NOTE",
         _note,
-        18,
+        15,
         60,
         rank=3,
         grows=1,

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from vizdash.model import Session
 from vizdash.service import Service
+from vizdash.sessions.preview import Picture
 from vizdash.sessions.routes import Route
+from vizdash.sessions.trail import Trail
 from vizdash.ui.screens.tunnels import Tunnel
+from vizdash.ui.widgets.thumbnail import Source
+
+#: Seconds for which leaving waits until no way to a desktop is left that was only looked at.
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +38,7 @@ class Desktops:
         self._routes: dict[str, Route] = {}
         self._sessions: dict[str, Session] = {}
         self._opening: set[str] = set()
+        self._looking: set[asyncio.Task[object]] = set()
 
     @property
     def held(self) -> int:
@@ -67,6 +76,40 @@ class Desktops:
     def route(self, session: Session) -> Route | None:
         """The way to it, if it is open."""
         return self._routes.get(session.job_id)
+
+    def address(self, session: Session) -> str:
+        """Where its desktop is, without the password; empty while it is not open."""
+        route = self._routes.get(session.job_id)
+        return route.url.partition("#")[0] if route is not None else ""
+
+    def picture(self, session: Session) -> Source | None:
+        """Pictures of its desktop; None where the config wants none."""
+        return partial(self._pictures, session) if self._service.config.ui.preview else None
+
+    async def _pictures(
+        self, session: Session, size: Callable[[], tuple[int, int]]
+    ) -> AsyncGenerator[Picture, None]:
+        looking = asyncio.current_task()
+        assert looking is not None
+        self._looking.add(looking)
+        try:
+            async with aclosing(self._service.preview(session, size)) as found:
+                async for picture in found:
+                    yield picture
+        finally:
+            self._looking.discard(looking)
+
+    async def look_away(self) -> None:
+        """End every look at a desktop, and wait until its way is taken back."""
+        if looking := set(self._looking):
+            for task in looking:
+                if not task.cancelling():  # a second time would break its tidying off
+                    task.cancel()
+            await asyncio.wait(looking, timeout=_PATIENCE_S)
+
+    async def trail(self, session: Session, lines: int) -> Trail:
+        """See Service.trail."""
+        return await self._service.trail(session, lines=lines)
 
     async def open(self, session: Session) -> Opened:
         """The way to ``session``, a new one or the one that is there, and a browser on it.

@@ -1,24 +1,24 @@
-"""All there is to say of the row under the cursor."""
+"""All there is to say of a node or an image (of a session: see sessiondetails.py)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from vizdash.model import Job, Node, Session, SessionState, Snapshot
+from vizdash.model import Job, Node, Session, Snapshot
 from vizdash.ui import words
-from vizdash.ui.format import about, bar, countdown, memory, names, plural, size
+from vizdash.ui.format import bar, memory, names, plural, size
 from vizdash.ui.room import Room
 from vizdash.ui.theme import Line, Span, Tone, line
 from vizdash.ui.widgets.table import Now
 
 #: Cells of the names on the left, and of the bars.
-_NAME = 11
+NAME = 11
 _BAR = 24
 
 
 def field(name: str, *spans: Span | str) -> Line:
     """A name and what belongs to it."""
-    return line(Span(name.ljust(_NAME), "faint"), *spans)
+    return line(Span(name.ljust(NAME), "faint"), *spans)
 
 
 def meter(name: str, used: float, total: float, words_: str) -> Line:
@@ -26,68 +26,6 @@ def meter(name: str, used: float, total: float, words_: str) -> Line:
     tone: Tone = "warn" if total and used / total >= 0.9 else "busy"
     filled, rest = bar(used, total, _BAR)
     return field(name, Span(filled, tone), Span(rest, "faint"), Span(f"  {words_}"))
-
-
-def advice(session: Session, now: Now) -> Span:
-    """What to do with it now, or why nothing can be done."""
-    note = words.note(session, now)
-    if note.text:
-        return note
-    if session.state is SessionState.READY and session.mine:
-        return Span("press o to open it in your browser", "muted")
-    return Span("" if session.mine else f"belongs to {session.user}", "muted")
-
-
-def newer(session: Session) -> Line:
-    """That a newer image is out, and what to do."""
-    words_ = f"{session.newer_version} is out"
-    return line(Span(words_, "warn"), Span(" — N starts a session on it" * session.mine, "muted"))
-
-
-def session_line(session: Session, now: Now) -> Line:
-    """One line for where there's no room for more."""
-    return line(words.session_state(session, Now()), "  ", advice(session, now))
-
-
-def session_lines(session: Session, now: Now) -> list[Line]:
-    """Everything of a session."""
-    state = words.session_state(session, Now())  # one that turns is written anew each second
-    found = [line(Span(state.text, state.tone, bold=True), "   ", advice(session, now)), ()]
-    image = f"  {session.image_version}  {session.image_digest[:12]}".rstrip()
-    found.append(field("app", Span(session.app, "strong"), Span(image, "muted")))
-    if session.newer_version:
-        found.append(field("image", *newer(session)))
-    found.append(field("session", session.id, Span(f"   job {session.job_id}", "muted")))
-    where = Span(f"   partition {session.partition}" if session.partition else "", "muted")
-    found.append(field("node", session.node or Span("none yet", "muted"), where))
-    if session.resources.cores:
-        found.append(field("size", words.resources(session.resources)))
-    found += _time(session, now)
-    if session.state is SessionState.READY and session.viewers is not None:
-        found.append(field("viewers", _viewers(session, now)))
-    found.append(field("owner", Span("you", "accent") if session.mine else session.user))
-    if session.legacy:
-        found.append(field("kind", Span("started by an older job script", "muted")))
-    return found
-
-
-def _time(session: Session, now: Now) -> Iterable[Line]:
-    limit = session.resources.time_s
-    if session.live and session.time_left_s is not None and limit and session.node:
-        left = max(0.0, session.time_left_s - now.age_s)
-        yield meter("time", limit - left, limit, f"{countdown(left)} left of {about(limit)}")
-    elif limit:
-        yield field("time", f"{about(limit)} at most")
-    if session.started_at and session.live:
-        yield field("started", f"{about(now.at - session.started_at)} ago")
-
-
-def _viewers(session: Session, now: Now) -> Span:
-    """How many browsers look at it, or since when nobody has."""
-    if session.viewers:
-        return Span(plural(session.viewers, "browser"))
-    since = f" for {about(now.at - session.idle_since)}" if session.idle_since else ""
-    return Span(f"nobody looks{since}", "muted")
 
 
 def node_line(node: Node, room: Room | None = None) -> Line:

@@ -40,6 +40,7 @@ SESSION_FIELDS: Fields[Session] = {
     "session": lambda s: s.id,
     "version": lambda s: s.image_version,
     "partition": lambda s: s.partition,
+    "viewer": words.viewer,
     "note": lambda s: f"{s.reason} {s.step} {s.error}",
 }
 IMAGE_FIELDS: Fields[ImageRow] = {

@@ -14,7 +14,6 @@ from vizdash.ui.away import Away
 from vizdash.ui.builddesk import BuildDesk
 from vizdash.ui.imaging import ImageDesk
 from vizdash.ui.screens.confirm import Confirm, Question, quitting
-from vizdash.ui.screens.dashboard import Dashboard
 from vizdash.ui.widgets.table import Now
 
 
@@ -23,7 +22,6 @@ class Shelf(Away):
 
     desk: BuildDesk
     _images: ImageDesk | None
-    _dashboard: Dashboard
     _rights_asked = False
 
     def moment(self) -> Now:

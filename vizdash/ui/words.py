@@ -41,6 +41,9 @@ LEGEND: tuple[tuple[str, Tone, str, str], ...] = (
     ("?", "warn", "unknown", "the engine could not be asked"),
 )
 
+#: How one ended that nobody has more to say of.
+ENDS: Mapping[str, str] = {word: meaning for _, _, word, meaning in LEGEND if word in _RESULTS}
+
 
 def session_state(session: Session, now: Now) -> Span:
     """``● ready``, ``✗ failed``; an ended one is called by its result."""
@@ -59,8 +62,28 @@ def moving(session: Session) -> bool:
     return session.live and (
         session.time_left_s is not None
         or session.expected_start_at is not None
+        or session.idle_since is not None
         or session.state is SessionState.STARTING
     )
+
+
+def idle(session: Session, now: Now) -> Span:
+    """``3 h`` for a desktop that nobody has looked at for that long, ``in use`` for one that is
+    looked at; empty where the session does not tell.
+    """
+    if session.viewers is None or not session.live:
+        return Span("")
+    if session.viewers:
+        return Span("in use" if session.viewers == 1 else f"{session.viewers} in use")
+    since = session.idle_since
+    return Span("idle" if since is None else about(now.at - since), "muted")
+
+
+def viewer(session: Session) -> str:
+    """``idle`` or ``connected``, for the filter."""
+    if session.viewers is None or not session.live:
+        return ""
+    return "connected" if session.viewers else "idle"
 
 
 def time_left(session: Session, now: Now) -> str:

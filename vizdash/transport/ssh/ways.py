@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import asyncssh
@@ -115,7 +116,15 @@ class LoginSshForwarder:
     async def open(self, node: str, socket: str, *, job_id: str = "") -> LinkForward:
         """See PortForwarder.open."""
         hold = _Hold(self._runner, node, socket)
-        await hold.make()
+        making = asyncio.ensure_future(hold.make())
+        try:
+            await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # Nobody wants it any more: it would stay for its minute.
+            with contextlib.suppress(VizdashError):
+                await making
+                await hold.drop()
+            raise
         return LinkForward(self._runner, hold.dial, hold.drop)
 
 

@@ -23,7 +23,9 @@ from vizdash.ui.columns import IMAGES, NODES, SESSIONS, fits
 from vizdash.ui.filter import IMAGE_FIELDS, NODE_FIELDS, SESSION_FIELDS, Fields, parse
 from vizdash.ui.format import escape_control
 from vizdash.ui.room import Room, room_for
-from vizdash.ui.theme import Line, Span, content, line, lines
+from vizdash.ui.theme import Line, Span, content, line
+from vizdash.ui.widgets.detail import Detail, Looks
+from vizdash.ui.widgets.detail import Room as Space
 from vizdash.ui.widgets.filterbar import FilterBar
 from vizdash.ui.widgets.footer import Footer
 from vizdash.ui.widgets.header import Header
@@ -65,7 +67,13 @@ class Dashboard(Screen[None]):
             self.context = context
             super().__init__()
 
-    def __init__(self, registry: ActionRegistry = REGISTRY, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        registry: ActionRegistry = REGISTRY,
+        *,
+        read_only: bool = False,
+        looks: Looks | None = None,
+    ) -> None:
         super().__init__()
         self.read_only = read_only
         self.admin = False
@@ -85,7 +93,7 @@ class Dashboard(Screen[None]):
         self._header = Header()
         self._footer = Footer(registry)
         self._bar = FilterBar()
-        self._detail = Static(id="detail", markup=False)
+        self._detail = Detail(looks, id="detail")
         columns = (*NODES[:-2], fits(lambda: self._room), *NODES[-2:])
         self.nodes: Table[Node] = Table(columns, lambda node: node.name, id="nodes")
         self.sessions: Table[Session] = Table(
@@ -255,32 +263,46 @@ class Dashboard(Screen[None]):
         self._show_detail()
 
     def _show_detail(self) -> None:
-        box, snapshot = self._detail, self._board.snapshot
+        """Everything of the row under the cursor, or one line of it where there's no more room."""
+        box, snapshot, pane = self._detail, self._board.snapshot, self.pane
         if snapshot is None:
             return
-        title, short, full = self._described(snapshot)
+        wide = self.has_class("-wide")
+        room: Space = "beside" if wide else "lines" if self.has_class("-tall") else "line"
+        title, found = self._described(snapshot, pane, short=room == "line")
         entitled = content((Span(title, bold=True),))
         if box.border_title != entitled.markup:
             box.border_title = entitled
-        roomy = self.has_class("-wide") or self.has_class("-tall")
-        shown = lines(full) if roomy else content(short)
-        if box.content != shown:
-            box.update(shown, layout=not self.has_class("-wide"))
+        if isinstance(found, Session):
+            box.tell(found, snapshot, self._now, room)
+        else:
+            box.show(found, layout=not wide)
 
-    def _described(self, snapshot: Snapshot) -> tuple[str, Line, list[Line]]:
-        """Title, one line, and all lines of the row under the cursor."""
-        now, pane = self._now, self.pane
+    def _described(
+        self, snapshot: Snapshot, pane: Table[Any], *, short: bool
+    ) -> tuple[str, Session | list[Line]]:
+        """Title, and the lines (or the session) of the row under the cursor."""
+        now, room = self._now, self._room
         if pane is self.nodes and (node := self.nodes.row):
-            full = details.node_lines(node, snapshot, now, self._room)
-            return node.name, details.node_line(node, self._room), full
+            full = details.node_lines(node, snapshot, now, room)
+            return node.name, [details.node_line(node, room)] if short else full
         if pane is self.images and (image := self.images.row):
             full = details.image_lines(image, snapshot)
-            return f"{image.app} {image.version}", details.image_line(image), full
+            return f"{image.app} {image.version}", [details.image_line(image)] if short else full
         if session := self.sessions.row:
-            full = details.session_lines(session, now)
-            return f"{session.app} {session.id}", details.session_line(session, now), full
-        hint = line(Span("nothing is chosen", "muted"))
-        return "Details", hint, [hint]
+            return f"{session.app} {session.id}", session
+        return "Details", [line(Span("nothing is chosen", "muted"))]
+
+    def look_away(self) -> None:
+        """Something else shows the session: its desktop is not looked at twice."""
+        self._detail.pause()
+
+    def look_back(self, action_id: str | None = None) -> None:
+        """Look at it again, and do what was wanted there."""
+        self._detail.resume()
+        self._show_row()
+        if action_id:
+            self.action_want(action_id)
 
     def on_resize(self, event: events.Resize) -> None:
         """Too small a terminal gets one clear line; others the right amount of detail."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import lru_cache
+from textwrap import wrap
 
 from rich.color import Color
 from rich.segment import Segment
@@ -38,12 +39,18 @@ class Thumbnail(Widget):
         super().__init__(id=id)
         self._picture: Picture | None = None
         self._words = ""
+        self._waiting = False
         self._worker: Worker[None] | None = None
 
     @property
     def picture(self) -> Picture | None:
         """What is shown."""
         return self._picture
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the first picture, or why there is none, is still to come."""
+        return self._waiting
 
     def look(self, source: Source | None, words: str = "looking…") -> None:
         """Look at another desktop, or with None at nothing; ``words`` stand there until its first
@@ -53,8 +60,10 @@ class Thumbnail(Widget):
             self._worker.cancel()
             self._worker = None
         self._show(None, words if source is not None else "")
+        self._waiting = source is not None
         if source is not None:
-            self._worker = self.run_worker(self._follow(source), exit_on_error=False)
+            follow = self._follow(source)
+            self._worker = self.run_worker(follow, group="preview", exit_on_error=False)
 
     async def _follow(self, source: Source) -> None:
         try:
@@ -76,6 +85,7 @@ class Thumbnail(Widget):
     def _show(self, picture: Picture | None, words: str) -> None:
         """Draw only the rows that differ: a terminal may be far away."""
         before, self._picture, self._words = self._picture, picture, words
+        self._waiting = False
         same_shape = before is not None and picture is not None and before.width == picture.width
         if not same_shape or before is None or picture is None or before.height != picture.height:
             self.refresh()
@@ -93,7 +103,9 @@ class Thumbnail(Widget):
         width, base = self.size.width, self.rich_style
         picture = self._picture
         if picture is None:
-            text = escape_control(self._words) if y == self.size.height // 2 else ""
+            told = wrap(escape_control(self._words), max(1, width))
+            at = y - (self.size.height - len(told) + 1) // 2
+            text = told[at] if 0 <= at < len(told) else ""
             return Strip([Segment(text.center(width), base)]).adjust_cell_length(width, base)
         row = y - self._above(picture)
         if not 0 <= row * 2 < picture.height:

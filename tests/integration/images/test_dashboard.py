@@ -62,8 +62,15 @@ def verdict(app: VizdashApp) -> str:
     return str(app.screen.query_one("#deploy-verdict", Static).render())
 
 
+async def may_change(app: VizdashApp, pilot: object) -> None:
+    """Wait until the dashboard is what is seen, and images can be changed from it."""
+    dashboard = app._dashboard
+    await until(pilot, lambda: app.screen is dashboard and dashboard.image_rights == "")
+
+
 async def deploy(app: VizdashApp, pilot: object, version: str) -> None:
     press = pilot.press  # type: ignore[attr-defined]
+    await may_change(app, pilot)
     await press("d")
     await until(pilot, lambda: isinstance(app.screen, DeployScreen))
     await press("right")  # desktop, gedit, paraview
@@ -83,12 +90,12 @@ async def deploy(app: VizdashApp, pilot: object, version: str) -> None:
 async def test_deploy_and_roll_back(folder: Path) -> None:
     app = await app_on(folder)
     async with app.run_test(size=(130, 36)) as pilot:
-        await until(pilot, lambda: app._dashboard.image_rights == "")
         await deploy(app, pilot, "1.0")
         await deploy(app, pilot, "1.1")
         link = folder / "root/gedit/gedit.sif"
         assert os.readlink(link) == "gedit-1.1.sif"
         await until(pilot, lambda: len(app._dashboard.images.rows) == 2)
+        await may_change(app, pilot)
         await pilot.press("3", "r")
         await until(pilot, lambda: type(app.screen).__name__ == "Confirm")
         await pilot.press("y")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vizdash.errors import VizdashError
+from vizdash.images import audit
+from vizdash.imaging import Imaging
 from vizdash.service import Service
 from vizdash.sessions.folder import sessions_root
 from vizdash.sessions.viewer import have_browser
@@ -63,6 +65,9 @@ async def examine(service: Service) -> tuple[Finding, ...]:
         findings.append(await _version(runner, "apptainer", "optional: sessions from images"))
     if service.remote is None:
         findings.append(await asyncio.to_thread(_state_folder))
+        if not local and await Imaging(service).named():
+            log = service.config.cluster.audit_log
+            findings.append(await asyncio.to_thread(_audit_log, log))
     browser = have_browser()
     words = "here" if browser else "none here: vizdash shows the address to open instead"
     findings.append(Finding("browser", True, words))
@@ -99,3 +104,12 @@ def _state_folder() -> Finding:
         return Finding("session folder", False, f"{root}: {e.strerror}", "check your home")
     good = os.access(root, os.W_OK) and root.stat().st_uid == os.geteuid()
     return Finding("session folder", good, str(root), "it must be yours and writable")
+
+
+def _audit_log(log: str) -> Finding:
+    """Who deploys must be able to write down what they did, where all can read it."""
+    folder = Path(log).expanduser().parent
+    account = audit.account_name(os.geteuid())
+    mend = f"sudo install -d -m 755 -o {account} {folder} (else it goes to a log of your own)"
+    why = audit.refusal(log)
+    return Finding("audit log", not why, why or log, mend)

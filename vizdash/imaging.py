@@ -99,11 +99,14 @@ class Imaging:
         self, matrix: Matrix, images: Iterable[Image], tell: Callable[[str], None]
     ) -> tuple[Verdict, ...]:
         """Read these images whole, by sudo(8) where that is needed and given: what is found is
-        recorded there, so that it stays told.
+        recorded there, so that it stays told. Where it can't be, the reason is told.
         """
-        needing = [p.node for p in matrix.places if not p.failure and not p.writable]
-        may = not needing or not await self.rights(matrix)
-        by_sudo = set(needing) if may else set()
+        always = self.config.cluster.deploy.sudo == "always"
+        needing = [p for p in matrix.places if not p.failure and (always or not p.writable)]
+        by_sudo = {place.node for place in needing}
+        if needing and (reason := await self.rights(matrix)):
+            by_sudo = set()
+            tell(f"digests are not recorded: {reason} (see deploy.admins)")
         return await verify(
             self.shell, images, self.root, sudo=lambda node: node in by_sudo, tell=tell
         )
@@ -123,12 +126,12 @@ class Imaging:
         if not places:
             cause = next((p.failure for p in matrix.places), "there are no nodes")
             return f"no node can be reached: {cause}"
-        if any(place.writable for place in places):
+        writable = any(place.writable for place in places)
+        if writable and deploy.sudo != "always":
             return ""
-        user, groups = await self._who()
+        user, named = await self._who()
         reason = f"{places[0].user or user} may not write {self.root} on the nodes"
-        named = {user, *(f"@{group}" for group in groups)} & set(deploy.admins)
-        if deploy.sudo == "never" or not (asked or named or deploy.user):
+        if deploy.sudo == "never" or not (asked or named or deploy.user or writable):
             return f"{reason}; that is for root and the deploy account"
         try:
             await reach(self.site, places[0].node)
@@ -144,11 +147,18 @@ class Imaging:
         if reason := await self.rights(matrix, asked=True):
             raise Refused("images", reason, "ask who deploys images here")
 
-    async def _who(self) -> tuple[str, list[str]]:
+    async def named(self) -> bool:
+        """Whether the caller is one who deploys: root, or one whom the configuration names."""
+        user, named = await self._who()
+        return named or user == "root"
+
+    async def _who(self) -> tuple[str, bool]:
+        """The caller's name, and whether they are among ``deploy.admins``."""
         words = ("sh", "-c", "id -un; id -Gn")
         result = await self.shell.runner.run(Command(words))
         user, _, groups = result.stdout.partition("\n")
-        return user.strip(), groups.split()
+        known = {user.strip(), *(f"@{group}" for group in groups.split())}
+        return user.strip(), bool(known & set(self.config.cluster.deploy.admins))
 
     def _writable(self) -> None:
         if self.config.read_only:

@@ -90,8 +90,11 @@ def _tell_bad(verdicts: tuple[Verdict, ...]) -> None:
         apps = sorted({v.image.app for v in bad})
         mend = "; ".join(f"vizdash deploy {app} mends damage" for app in apps)
         raise VizdashError("verify", f"{len(bad)} of {len(verdicts)} images are not right", mend)
-    if verdicts:
-        output.talk(f"all {len(verdicts)} images are what was recorded for them")
+    new = sum(not v.recorded for v in verdicts)
+    if len(verdicts) > new:
+        output.talk(f"all {len(verdicts) - new} images are what was recorded for them")
+    if new:
+        output.talk(f"{new} images were read; no digest had been recorded for them")
 
 
 def _write_tables(view: View, findings: tuple[Finding, ...]) -> None:

@@ -106,6 +106,18 @@ def record(events: Iterable[Event], log: str, *, own: Path | None = None) -> Pat
     return place
 
 
+def refusal(log: str) -> str:
+    """Why the caller can't write the site's log, or make it; empty when they can."""
+    place = wanted = Path(log).expanduser()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if place != wanted and not place.is_dir():
+        return f"{place} is no folder"
+    return (
+        "" if os.access(place, os.W_OK) else f"{account_name(os.geteuid())} may not write {place}"
+    )
+
+
 def history(log: str, *, own: Path | None = None, app: str = "") -> History:
     """The events of both logs, the latest last; ``app`` leaves the others' out."""
     events: list[Event] = []

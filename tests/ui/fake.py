@@ -347,7 +347,7 @@ class FakeImaging:
         self.service = service
 
     async def rights(self, matrix: Matrix) -> str:
-        return ""
+        return self.service.image_refusal
 
     async def view(self) -> View:
         assert self.service.now is not None
@@ -367,6 +367,7 @@ class FakeService:
     refusal: VizdashError | None = None
     stop_refusal: VizdashError | None = None
     open_refusal: VizdashError | None = None
+    image_refusal: str = ""
     verdict: Fit = Fit(now=(("viz-node002", 1), ("viz-node003", 1)), ever=("viz-node002",))
     expected: int | VizdashError | None = None
     last: SessionRequest | None = None

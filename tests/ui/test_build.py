@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from textual.widgets import Input, Log, Static
 
+from tests.ui.drive import toasts
 from tests.ui.fake import FakeService, busy, node, ready, snapshot
 from tests.unit.images.recorded import said
 from vizdash.actions import REGISTRY, Context
@@ -22,6 +23,7 @@ from vizdash.ui.app import VizdashApp
 from vizdash.ui.builddesk import BuildDesk
 from vizdash.ui.screens.build import BuildForm, BuildLogScreen, BuildScreen
 from vizdash.ui.screens.confirm import Confirm
+from vizdash.ui.screens.dashboard import Dashboard
 from vizdash.ui.widgets.chips import Chips
 
 
@@ -88,11 +90,11 @@ async def until(pilot: Any, what: Any) -> None:
     raise AssertionError((pilot.app.screen, said))
 
 
-async def begin(pilot: Any, streamer: Streamer) -> None:
+async def begin(pilot: Any, streamer: Streamer, app: str = "gedit") -> None:
     await pilot.pause()
     await pilot.press("b")
     await until(pilot, lambda: isinstance(pilot.app.screen, BuildForm))
-    pilot.app.screen.query_one("#app", Chips).pick("gedit")
+    pilot.app.screen.query_one("#app", Chips).pick(app)
     pilot.app.screen.query_one("#version", Input).value = "7.1"
     await pilot.press("enter")
     await until(pilot, lambda: isinstance(pilot.app.screen, BuildScreen))
@@ -123,7 +125,7 @@ async def test_a_failure_names_the_command_and_its_log_is_found_again(
     app: VizdashApp, streamer: Streamer
 ) -> None:
     async with app.run_test(size=(100, 30)) as pilot:
-        await begin(pilot, streamer)
+        await begin(pilot, streamer, "desktop")
         streamer.stream.say(*said("failing").splitlines(), None)
         await until(pilot, lambda: "✗ post" in text(app, "#build-phases"))
         assert "%post failed at: cat /no/such/file" in text(app, "#build-state")
@@ -131,10 +133,24 @@ async def test_a_failure_names_the_command_and_its_log_is_found_again(
         await pilot.press("escape")
         await pilot.press("b")
         await until(pilot, lambda: isinstance(app.screen, BuildForm))
-        app.screen.query_one("#app", Chips).pick("gedit")
+        app.screen.query_one("#app", Chips).pick("desktop")
         await pilot.press("ctrl+l")
         await until(pilot, lambda: isinstance(app.screen, BuildLogScreen))
         assert any("cat: /no/such/file" in line for line in app.screen.query_one(Log).lines)
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: isinstance(app.screen, Dashboard))
+        await pilot.press("3")  # and from the image's own row
+        await pilot.press("home", "l")
+        await until(pilot, lambda: isinstance(app.screen, BuildLogScreen))
+        assert any("cat: /no/such/file" in line for line in app.screen.query_one(Log).lines)
+
+
+async def test_an_image_that_was_not_built_here_has_no_log(app: VizdashApp) -> None:
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.pause()
+        await pilot.press("3", "home", "l")
+        await until(pilot, lambda: toasts(pilot))
+        assert toasts(pilot) == ["build of desktop: you have run none (vizdash build desktop)"]
 
 
 async def test_cancelling_asks_and_waits_for_the_end(app: VizdashApp, streamer: Streamer) -> None:

@@ -40,10 +40,9 @@ REGISTRY = ActionRegistry(
         Action(
             "logs",
             "Log",
-            "Show the chosen session's log: follow it, search in it.",
+            "Show the log of the chosen session, or of an image's last build.",
             ("l",),
             verb="logs",
-            on="session",
             footer=2,
             disabled_reason=rules.may_read,
         ),
@@ -103,6 +102,7 @@ REGISTRY = ActionRegistry(
             verb="deploy",
             on="image",
             writes=True,
+            footer=3,
             disabled_reason=rules.may_change_images,
         ),
         Action(
@@ -113,6 +113,7 @@ REGISTRY = ActionRegistry(
             verb="rollback",
             on="image",
             dangerous=True,
+            footer=5,
             disabled_reason=rules.may_roll_back,
         ),
         Action(
@@ -122,6 +123,7 @@ REGISTRY = ActionRegistry(
             ("M",),
             verb="images",
             on="image",
+            footer=5,
         ),
         Action(
             "again",

@@ -40,9 +40,13 @@ async def everywhere(site: Site, progress: Progress, work: Callable[[str], Await
             except VizdashError as e:
                 progress.fail(node, e)
 
-    async with asyncio.TaskGroup() as group:
-        for node in progress.nodes:
-            group.create_task(one(node))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for node in progress.nodes:
+                group.create_task(one(node))
+    except asyncio.CancelledError:
+        progress.cancel()
+        raise
 
 
 async def switch(site: Site, progress: Progress, app: str, version: str) -> None:

@@ -105,10 +105,7 @@ class Deployment:
             # A shared file system is one place, whose name is empty.
             await self._wave([node for node in nodes if not canary or node != canary])
         except asyncio.CancelledError:
-            for row in self.progress.nodes.values():
-                if not row.phase.over:
-                    why = VizdashError(row.node, "cancelled", "deploy again: it goes on there")
-                    self.progress.fail(row.node, why, Phase.CANCELLED)
+            self.progress.cancel()
             raise
 
     async def _wave(self, nodes: Sequence[str]) -> None:

@@ -99,6 +99,18 @@ class Progress:
         row.error = error
         self.enter(node, phase, cause(error, node))
 
+    def cancel(self) -> None:
+        """Everything was broken off: each node that was not done says where."""
+        for row in self.nodes.values():
+            if not row.phase.over:
+                begun = f"broken off while {row.phase}"
+                if row.copied and row.phase is Phase.COPYING and row.bytes_total:
+                    begun += f" at {100 * row.bytes_done // row.bytes_total}%"
+                if row.phase is Phase.WAITING:
+                    begun = "nothing was done there"
+                error = VizdashError(row.node, begun, "the same again goes on there")
+                self.fail(row.node, error, Phase.CANCELLED)
+
     @property
     def bytes_total(self) -> int:
         """Of all nodes that are copied to."""

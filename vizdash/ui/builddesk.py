@@ -35,7 +35,7 @@ class BuildDesk:
             return
         usual = self._building.cluster.build.where
         places = list(dict.fromkeys((usual, "here", "job")))
-        form = BuildForm(names, places, self._begin, self._show, self._want_log, app=chosen)
+        form = BuildForm(names, places, self._begin, self._show, self.want_log, app=chosen)
         self._app.push_screen(form)
 
     async def _begin(self, request: BuildRequest) -> Build:
@@ -48,7 +48,8 @@ class BuildDesk:
         else:
             self._app.push_screen(screen)
 
-    def _want_log(self, app: str) -> None:
+    def want_log(self, app: str) -> None:
+        """The log of the app's last build, or why there's none."""
         self._app.run_worker(self._log(app), name="build-log", group="reads")
 
     async def _log(self, app: str) -> None:

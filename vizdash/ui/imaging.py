@@ -11,7 +11,7 @@ from textual.worker import Worker
 
 from vizdash.actions import Context
 from vizdash.errors import VizdashError
-from vizdash.images.progress import NodeProgress, Progress
+from vizdash.images.progress import NodeProgress, Phase, Progress
 from vizdash.imaging import Imaging, Plan
 from vizdash.model import Matrix, Snapshot
 from vizdash.ui.format import names
@@ -31,6 +31,13 @@ class Teller(Protocol):
 
     def trouble(self, text: str) -> None:
         """One line that names cause and mend."""
+
+    def build_log(self, app: str) -> None:
+        """Show the log of an app's last build."""
+
+    @property
+    def image_rights(self) -> str:
+        """Why images can't be changed; empty when they can."""
 
 
 class ImageDesk:
@@ -65,7 +72,9 @@ class ImageDesk:
     ) -> None:
         """Do an action of images."""
         if action_id == "matrix":
-            self._app.push_screen(MatrixScreen(now, self._from_matrix(context)))
+            self._app.push_screen(
+                MatrixScreen(now, self._from_matrix, lambda: self._teller.image_rights)
+            )
         elif self._run is not None and not self._run.over:
             self._app.push_screen(ProgressScreen(self._run))
         elif action_id == "deploy":
@@ -73,16 +82,17 @@ class ImageDesk:
         elif context.app:
             self._app.run_worker(self._rollback(context.app), name="rollback", group="writes")
 
-    def _from_matrix(self, context: Context) -> Callable[[str, str], None]:
-        def want(action_id: str, app: str) -> None:
-            if context.image_rights:
-                self._teller.trouble(context.image_rights)
-            elif action_id == "deploy":
-                self._deploy(app)
-            elif app:
-                self._app.run_worker(self._rollback(app), name="rollback", group="writes")
-
-        return want
+    def _from_matrix(self, action_id: str, app: str) -> None:
+        if action_id == "logs":
+            self._teller.build_log(app)
+        elif self._teller.image_rights:
+            self._teller.trouble(self._teller.image_rights)
+        elif self._run is not None and not self._run.over:
+            self._app.push_screen(ProgressScreen(self._run))
+        elif action_id == "deploy":
+            self._deploy(app)
+        elif app:
+            self._app.run_worker(self._rollback(app), name="rollback", group="writes")
 
     # ------------------------------------------------------------------ deploy
 
@@ -162,8 +172,17 @@ class ImageDesk:
         except VizdashError as e:
             self._teller.trouble(e.line)
         except asyncio.CancelledError:
-            self._teller.trouble(f"{run.title}: broken off; the next deploy goes on from there")
+            self._teller.trouble(broken_off(run))
             raise
         finally:
             run.over = True
             self._refresh()
+
+
+def broken_off(run: Run) -> str:
+    """What a cancelled change has done, what it has not, and how it goes on."""
+    rows = run.progress.nodes.values()
+    done = tuple(row.node for row in rows if row.phase is Phase.DONE)
+    half = tuple(row.node for row in rows if row.phase is not Phase.DONE)
+    told = f"{run.title}: broken off, done on {names(done) if done else 'no node'}"
+    return f"{told}, not on {names(half)} (the same again goes on from there)" if half else told

@@ -35,7 +35,9 @@ class Shelf(Away):
         """Build, deploy, roll back or show the matrix; whether it was one of these."""
         match action_id:
             case "build":
-                self.desk.want(context.session.app if context.session else "")
+                self.desk.want(context.session.app if context.session else context.app)
+            case "logs":
+                self.build_log(context.app)
             case "deploy" | "rollback" | "matrix":
                 if self._images is not None:
                     self._images.want(action_id, context, self._seen)
@@ -60,6 +62,15 @@ class Shelf(Away):
                 self.run_worker(answered, group="writes")
 
         self.push_screen(Confirm(question), given)
+
+    @property
+    def image_rights(self) -> str:
+        """See imaging.Teller."""
+        return self._dashboard.image_rights
+
+    def build_log(self, app: str) -> None:
+        """See imaging.Teller."""
+        self.desk.want_log(app)
 
     def _seen(self) -> tuple[Snapshot | None, Now]:
         return self._board.snapshot, self.moment()

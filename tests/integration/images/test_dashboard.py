@@ -68,7 +68,11 @@ async def may_change(app: VizdashApp, pilot: object) -> None:
     await until(pilot, lambda: app.screen is dashboard and dashboard.image_rights == "")
 
 
-async def deploy(app: VizdashApp, pilot: object, version: str) -> None:
+def keys(app: VizdashApp) -> str:
+    return str(app.screen.query_one("#progress-keys", Static).render())
+
+
+async def begin(app: VizdashApp, pilot: object, version: str) -> None:
     press = pilot.press  # type: ignore[attr-defined]
     await may_change(app, pilot)
     await press("d")
@@ -80,6 +84,11 @@ async def deploy(app: VizdashApp, pilot: object, version: str) -> None:
     await until(pilot, lambda: f"gedit {version}" in verdict(app))
     await press("enter")
     await until(pilot, lambda: isinstance(app.screen, ProgressScreen))
+
+
+async def deploy(app: VizdashApp, pilot: object, version: str) -> None:
+    await begin(app, pilot, version)
+    press = pilot.press  # type: ignore[attr-defined]
     screen = app.screen
     assert isinstance(screen, ProgressScreen)
     await until(pilot, lambda: bool(screen.table.rows) and screen.table.rows[0].phase.over)
@@ -112,6 +121,46 @@ async def test_deploy_and_roll_back(folder: Path) -> None:
                 == {("1.0", "current"), ("1.1", "kept")}
             ),
         )
+
+
+#: rsync as it is, which then waits for as long as the connection would.
+_SLOW = """#!/bin/bash
+/usr/bin/rsync "$@" && cd {folder} && echo $$ >rsync.new && mv rsync.new rsync.pid
+exec sleep 3600
+"""
+
+
+async def test_a_deploy_is_broken_off_and_goes_on_the_next_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = os.environ["PATH"]
+    (folder / "tools").mkdir()
+    (folder / "tools/rsync").write_text(_SLOW.format(folder=folder))
+    (folder / "tools/rsync").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}/tools:{usual}")
+    app = await app_on(folder)
+    async with app.run_test(size=(130, 36)) as pilot:
+        await begin(app, pilot, "1.0")
+        await until(pilot, (folder / "rsync.pid").exists)
+        assert "x Break off" in keys(app)
+        await pilot.press("x")
+        screen = app.screen
+        assert isinstance(screen, ProgressScreen)
+        await until(pilot, lambda: str(screen.table.rows[0].phase) == "cancelled")
+        note = screen.table.rows[0].note
+        assert note.startswith("broken off while copying")
+        assert note.endswith("(the same again goes on there)")
+        await until(pilot, lambda: "Break off" not in keys(app))
+        pid = int((folder / "rsync.pid").read_text())
+        await until(pilot, lambda: not Path(f"/proc/{pid}").exists())
+        there = {f.name for f in (folder / "root/gedit").glob("*.sif")}
+        assert there == set()  # nothing has an image's name
+        told = [note.message for note in app._notifications]
+        assert any("broken off, done on no node, not on" in text for text in told), told
+        await pilot.press("escape")
+        monkeypatch.setenv("PATH", usual)
+        await deploy(app, pilot, "1.0")
+        assert os.readlink(folder / "root/gedit/gedit.sif") == "gedit-1.0.sif"
 
 
 async def test_no_such_version_is_told_in_the_form(folder: Path) -> None:

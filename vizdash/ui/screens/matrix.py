@@ -80,12 +80,15 @@ MATRIX: tuple[Column[Finding], ...] = (
 
 
 class MatrixScreen(Screen[None]):
-    """``now`` gives the last snapshot and the moment; ``want`` does an action on an app."""
+    """``now`` gives the last snapshot and the moment; ``want`` does an action on an app;
+    ``rights`` says why images can't be changed (empty: they can).
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,M", "dismiss", "Back", show=False),
         Binding("d", "want('deploy')", "Deploy", show=False),
         Binding("r", "want('rollback')", "Roll back", show=False),
+        Binding("l", "want('logs')", "Build log", show=False),
     ]
     AUTO_FOCUS = "Table"
 
@@ -93,10 +96,12 @@ class MatrixScreen(Screen[None]):
         self,
         now: Callable[[], tuple[Snapshot | None, Now]],
         want: Callable[[str, str], None],
+        rights: Callable[[], str],
     ) -> None:
         super().__init__()
         self._now = now
         self._want = want
+        self._rights = rights
         self.table: Table[Finding] = Table(MATRIX, _key, id="matrix")
 
     def compose(self) -> ComposeResult:
@@ -108,11 +113,6 @@ class MatrixScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Draw now, and again as snapshots come."""
-        keys = (("esc", "Back"), ("d", "Deploy"), ("r", "Roll back"))
-        spans = [
-            s for k, w in keys for s in (Span(k, "accent", bold=True), Span(f" {w}   ", "muted"))
-        ]
-        self.query_one("#matrix-keys", Static).update(content(spans))
         self._draw()
         self.set_interval(_EVERY_S, self._draw)
 
@@ -129,7 +129,19 @@ class MatrixScreen(Screen[None]):
             told = Span(f"! {told.text}", "warn")
         title = (Span("Images × nodes   ", "strong", bold=True), told)
         self.query_one("#matrix-title", Static).update(content(title))
+        self._show_keys()
         self._show_row()
+
+    def _show_keys(self) -> None:
+        """Those that work, and why the others don't."""
+        why = self._rights()
+        keys = [("esc", "Back"), ("l", "Build log")]
+        keys += [] if why else [("d", "Deploy"), ("r", "Roll back")]
+        spans = [
+            s for k, w in keys for s in (Span(k, "accent", bold=True), Span(f" {w}   ", "muted"))
+        ]
+        spans += [Span(f"no deploy: {escape_control(why)}", "faint")] if why else []
+        self.query_one("#matrix-keys", Static).update(content(spans))
 
     @on(Table.Moved)
     def _show_row(self) -> None:

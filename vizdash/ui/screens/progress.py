@@ -136,7 +136,7 @@ class ProgressScreen(Screen[None]):
         self.query_one("#progress-note", Static).update(content((note,)))
         keys = [("esc", "Back" if run.over else "Back (it goes on)")]
         if not run.over:
-            keys.append(("x", "Break off (the next deploy goes on from there)"))
+            keys.append(("x", "Break off (the same again goes on from there)"))
         found = [
             span
             for key, what in keys

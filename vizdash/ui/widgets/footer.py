@@ -55,7 +55,10 @@ class Footer(Widget):
         return [entry for _, entry in ranked]
 
     def _works(self, action: Action) -> bool:
-        return bool(action.footer and action.keys) and not action.reason(self._shown_for)
+        context = self._shown_for
+        elsewhere = action.on == "image" and context.pane != "image"
+        shown = bool(action.footer and action.keys) and not elsewhere
+        return shown and not action.reason(context)
 
     def render(self) -> Content:
         """``n New session  o Open  …``."""

@@ -1,0 +1,58 @@
+"""The matrix and the keys that change images, for those who may and those who may not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.ui.drive import AnyPilot, begin, press, sees, text, toasts
+from tests.ui.fake import app_on, busy
+from vizdash.model import Place, Snapshot
+from vizdash.ui.app import VizdashApp
+
+WHY = "anna may not write /opt/apptainers/apps on the nodes"
+
+
+def looked_at() -> Snapshot:
+    """The nodes' image folders have been seen: rights can be told."""
+    day = busy()
+    return replace(day, places=tuple(Place(n.name) for n in day.nodes))
+
+
+def last_line(pilot: AnyPilot) -> str:
+    return text(pilot).splitlines()[-1]
+
+
+def on_top(app: VizdashApp) -> str:
+    return type(app.screen).__name__
+
+
+async def test_who_may_not_deploy_is_told_before_anything_is_tried() -> None:
+    app, _ = app_on(looked_at(), image_refusal=WHY)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await begin(pilot)
+        await press(pilot, "3")
+        assert "M Images × nodes" in last_line(pilot)
+        assert "Deploy" not in last_line(pilot) and "Roll back" not in last_line(pilot)
+        await press(pilot, "d", "r")
+        assert toasts(pilot) == [f"Deploy: {WHY}", f"Roll back: {WHY}"]
+        assert on_top(app) == "Dashboard"
+        await press(pilot, "ctrl+p", *"Deploy")
+        assert sees(pilot, f"not now: {WHY}")
+        await press(pilot, "escape", "M")
+        assert on_top(app) == "MatrixScreen"
+        assert f"no deploy: {WHY}" in last_line(pilot)
+        assert "Roll back" not in last_line(pilot)
+        await press(pilot, "d")
+        assert on_top(app) == "MatrixScreen" and toasts(pilot)[-1] == WHY
+
+
+async def test_who_may_has_the_keys_where_images_are() -> None:
+    app, _ = app_on(looked_at())
+    async with app.run_test(size=(120, 30)) as pilot:
+        await begin(pilot)
+        await press(pilot, "2")
+        assert "d Deploy" not in last_line(pilot)
+        await press(pilot, "3")
+        assert "d Deploy  r Roll back  M Images × nodes" in last_line(pilot)
+        await press(pilot, "M")
+        assert "l Build log   d Deploy   r Roll back" in last_line(pilot)

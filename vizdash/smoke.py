@@ -46,12 +46,12 @@ def renderer_in(log: str) -> str:
     """What the log of such a session tells of who draws, in words for people."""
     told = _TOLD.findall(log)
     if not told:
-        return "who draws its OpenGL was not told (its log has no word of it)"
+        return "what draws its OpenGL was not told (its log has no word of it)"
     kind, text = told[-1]
     if kind == "renderer" and text.strip():
         return f"OpenGL is drawn by {text.strip()}"
     if kind == "untold":
-        return f"who draws its OpenGL was not told ({text.strip()})"
+        return f"what draws its OpenGL was not told ({text.strip()})"
     if lacking := _NO_LIBRARY.match(text):
         return f"it has no OpenGL (the image has no {lacking[1]})"
     return f"it has no OpenGL ({text.strip() or 'libGL names no renderer'})"

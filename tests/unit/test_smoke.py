@@ -30,7 +30,7 @@ MARK = "vizdash-smoke:"
         ("renderer ", "it has no OpenGL (libGL names no renderer)"),
         (
             "untold the image has no python3",
-            "who draws its OpenGL was not told (the image has no python3)",
+            "what draws its OpenGL was not told (the image has no python3)",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import binascii
 import shlex
 import zlib
 
-from vizdash.errors import NotFound, Refused, UsageError, VizdashError
+from vizdash.errors import NotFound, Refused, UsageError, VizdashError, last_line
 from vizdash.images import sif
 from vizdash.images.matrix import look_at
 from vizdash.images.shell import NodeShell
@@ -69,7 +69,7 @@ async def cargo_of(shell: NodeShell, image: Image, *, signed: bool) -> Cargo:
     if info.problem:
         raise Refused(image.path, info.problem, "build it again")
     if signed:
-        await _verify_signature(shell, image.path)
+        await verify_signature(shell, image.path)
     digest = image.digest or await _digest(shell, image.path)
     return Cargo(image.app, image.version, digest, image.size_bytes, image.path, info.arch)
 
@@ -102,11 +102,34 @@ async def _digest(shell: NodeShell, path: str) -> str:
     return result.check("sha256sum").stdout.lstrip("\\")[:64]
 
 
-async def _verify_signature(shell: NodeShell, path: str) -> None:
-    """Apptainer's own check, against the keys that the caller's keyring trusts."""
-    command = Command(("apptainer", "verify", path), timeout_s=_VERIFY_S)
+#: What Apptainer's last line holds, what it means, and the mend.
+_VERDICTS = (
+    ("signature not found", "it has no signature", "apptainer sign {path}"),
+    (
+        "unknown entity",
+        "its signer's key is not in this account's keyring",
+        "apptainer key import FILE, if you trust it",
+    ),
+    ("integrity compromised", "it is not what was signed", "build and sign it again"),
+)
+
+
+async def verify_signature(shell: NodeShell, path: str) -> None:
+    """Apptainer's own check, against the keys in the caller's keyring alone: it would take any
+    key that a public key server has, and anybody can put one there.
+
+    Raises Refused.
+    """
+    command = Command(("apptainer", "verify", "--local", path), timeout_s=_VERIFY_S)
     result = await shell.runner.run(command)
-    if result.code != 0:
-        said = [line for line in result.stderr.splitlines() if "FATAL" in line]
-        why = said[-1].partition("FATAL:")[2].strip() if said else "apptainer verify refused it"
-        raise Refused(path, f"its signature does not verify: {why}", "apptainer sign it")
+    if result.code == 0:
+        return
+    said = last_line(result.stderr).partition("FATAL:")[2].strip()
+    why, mend = (
+        f"its signature does not verify: {said or last_line(result.stderr)}",
+        "sign it again",
+    )
+    for words, means, how in _VERDICTS:
+        if words in said:
+            why, mend = means, how.format(path=path)
+    raise Refused(path, f"{why} (deploy.signed demands one)", mend)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.ui.drive import AnyPilot, begin, press, sees, text, toasts
 from tests.ui.fake import app_on, busy
 from vizdash.model import Place, Snapshot
@@ -56,3 +58,20 @@ async def test_who_may_has_the_keys_where_images_are() -> None:
         assert "d Deploy  r Roll back  M Images × nodes" in last_line(pilot)
         await press(pilot, "M")
         assert "l Build log   d Deploy   r Roll back" in last_line(pilot)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+async def test_the_matrix_says_all_of_a_row_at_every_size(size: tuple[int, int]) -> None:
+    day = looked_at()
+    image = next(i for i in day.images if i.current)
+    other = replace(image, node="viz-node001", digest="cd" * 32)
+    places = (*day.places[:-1], replace(day.places[-1], failure="No route to host"))
+    images = (other, *(replace(image, node=p.node, digest="ab" * 32) for p in places[1:]))
+    app, _ = app_on(replace(day, images=images, places=places))
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        await press(pilot, "M")
+        assert sees(pilot, "≠ another digest", "1 node not looked at")
+        while "≠" not in next(line for line in text(pilot).splitlines() if "▌" in line):
+            await press(pilot, "down")
+        assert sees(pilot, "the same version elsewhere has another content", image.path)

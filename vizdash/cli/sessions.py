@@ -212,7 +212,7 @@ def stop(
     run(options_of(ctx, values), work)
 
 
-@cli.command(help="Show a session's log. With --build, that of an app's latest build.")
+@cli.command(help=REGISTRY.by_verb("logs").help + " With --build, that of an app's latest build.")
 @common
 @click.argument("session")
 @click.option("--build", "of_build", is_flag=True, help="SESSION is an app: show its build's log.")

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from vizdash.model import Snapshot
 from vizdash.model.drift import Finding, State, judge, sessions_of
-from vizdash.ui.format import about, escape_control, size, width
+from vizdash.ui.format import about, escape_control, plural, size, width
 from vizdash.ui.theme import Line, Span, Tone, content, lines
 from vizdash.ui.widgets.table import Column, Now, Table
 
@@ -71,7 +71,7 @@ MATRIX: tuple[Column[Finding], ...] = (
     Column("APP", _app, 7, 16, measure=lambda r: width(escape_control(r.app))),
     Column("VERSION", _version, 7, 12, measure=lambda r: width(escape_control(r.version)) or 11),
     Column("NODE", _node, 6, 16, measure=lambda r: width(escape_control(r.node)) or 12),
-    Column("STATE", _state, 12, 16),
+    Column("STATE", _state, 16, 16),
     Column("SIZE", _size, 8, 8, rank=2, right=True),
     Column("AGE", _age, 6, 8, rank=3, right=True),
     Column("DIGEST", _digest, 12, 12, rank=4),
@@ -127,7 +127,9 @@ class MatrixScreen(Screen[None]):
         told = Span(f"{drift} need something done" if drift else "all as it should be", "muted")
         if drift:
             told = Span(f"! {told.text}", "warn")
-        title = (Span("Images × nodes   ", "strong", bold=True), told)
+        silent = sum(bool(place.failure) for place in snapshot.places)
+        away = f"   {plural(silent, 'node')} not looked at" if silent else ""
+        title = (Span("Images × nodes   ", "strong", bold=True), told, Span(away, "warn"))
         self.query_one("#matrix-title", Static).update(content(title))
         self._show_keys()
         self._show_row()
@@ -159,8 +161,9 @@ class MatrixScreen(Screen[None]):
         users = sessions_of(row.image, snapshot.sessions) if row.image else ()
         ran = ", ".join(f"{s.id} ({'you' if s.mine else s.user})" for s in users)
         second: Line = (Span(f"in use by {ran}" if ran else "", "muted"),)
-        third: Line = (Span(row.image.path if row.image else row.note, "faint"),)
-        self.query_one("#matrix-places", Static).update(lines([first, second, third]))
+        third: Line = (Span(row.image.path if row.image else "", "faint"),)
+        note: Line = (Span(escape_control(row.note), "warn" if row.state.drift else "muted"),)
+        self.query_one("#matrix-places", Static).update(lines([first, note, second, third]))
 
     def action_want(self, action_id: str) -> None:
         """Do it with the app under the cursor."""

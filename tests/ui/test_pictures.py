@@ -1,21 +1,31 @@
-"""Snapshots of every screen, small and large, with empty, small, busy and broken data.
+"""Snapshots of every screen, small and large, dark and light, with empty, small, busy and broken
+data.
 
 After a wanted change: ``pytest tests/ui/test_pictures.py --snapshot-update``, and look at each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import importlib
+import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
+from pytest_textual_snapshot import SVGImageExtension  # type: ignore[import-untyped]
+from syrupy.assertion import SnapshotAssertion
+from textual.command import CommandPalette
 from textual.pilot import Pilot
+from textual.screen import Screen
 
+from tests.ui import scenes
 from tests.ui.drive import begin, press, settled, until
 from tests.ui.fake import (
     LOG,
     LOOKING,
     RAN,
+    FakeService,
     app_on,
     broken,
     busy,
@@ -31,7 +41,28 @@ from tests.ui.fake import (
 from vizdash.errors import Refused, Unreachable, VizdashError
 from vizdash.model import Snapshot
 from vizdash.sessions.fit import Fit
-from vizdash.ui.app import VizdashApp
+from vizdash.ui import screens
+from vizdash.ui.screens.address import AddressScreen
+from vizdash.ui.screens.ask import AskScreen
+from vizdash.ui.screens.build import BuildForm, BuildLogScreen, BuildScreen
+from vizdash.ui.screens.clusters import ClustersScreen
+from vizdash.ui.screens.commands import CommandsScreen
+from vizdash.ui.screens.confirm import Confirm
+from vizdash.ui.screens.copy import CopyScreen
+from vizdash.ui.screens.dashboard import Dashboard
+from vizdash.ui.screens.deadline import DeadlineScreen
+from vizdash.ui.screens.deploy import DeployScreen
+from vizdash.ui.screens.help import HelpScreen
+from vizdash.ui.screens.history import HistoryScreen
+from vizdash.ui.screens.leave import LeaveScreen
+from vizdash.ui.screens.log import LogScreen
+from vizdash.ui.screens.look import LookScreen
+from vizdash.ui.screens.matrix import MatrixScreen
+from vizdash.ui.screens.progress import ProgressScreen
+from vizdash.ui.screens.prompt import PromptScreen
+from vizdash.ui.screens.start import StartScreen
+from vizdash.ui.screens.tunnels import TunnelsScreen
+from vizdash.ui.theme import THEMES
 from vizdash.ui.widgets.thumbnail import Thumbnail
 
 Compare = Callable[..., bool]
@@ -39,12 +70,16 @@ Compare = Callable[..., bool]
 
 @dataclass(frozen=True)
 class Picture:
-    """Data, keys that lead to the screen, and what the service answers."""
+    """Data, keys that lead to the screen, and what the service answers; a screen that is laid over
+    the dashboard; and whether the person may change images.
+    """
 
     data: Callable[[], Snapshot]
     keys: tuple[str, ...] = ()
     answers: dict[str, object] = field(default_factory=dict)
     fails: VizdashError | None = None
+    scene: Callable[[], Screen[Any]] | None = None
+    rights: bool = False
 
 
 _READY = ("down", "down", "down")
@@ -99,7 +134,6 @@ PICTURES: dict[str, Picture] = {
     "detail-opened": Picture(busy, (*_READY, "o"), {"log": LOG}),
     "look-usual": Picture(busy, (*_READY, "v"), {"log": LOG, "config": LOOKING}),
     "look-alone": Picture(busy, (*_READY, "v", "v"), {"log": LOG, "config": LOOKING}),
-    "look-light": Picture(busy, ("T", *_READY, "v"), {"log": LOG, "config": LOOKING}),
     "look-failed": Picture(_no_accounting, ("end", "up", "v"), {"log": LOG, "config": LOOKING}),
     "look-pending": Picture(busy, ("v",), {"config": LOOKING}),
     "look-others": Picture(busy, (*_READY, "down", "v"), {"config": LOOKING}),
@@ -112,12 +146,7 @@ PICTURES: dict[str, Picture] = {
     "dashboard-limit": Picture(ending),
     "dashboard-filter": Picture(busy, ("slash", *"state:ready")),
     "dashboard-marks": Picture(busy, ("space", "space", "s", "s")),
-    "dashboard-light": Picture(busy, ("T",)),
     "dashboard-contrast": Picture(busy, ("T", "T")),
-    "broken-light": Picture(broken, ("T",)),
-    "start-light": Picture(busy, ("T", "n")),
-    "stop-light": Picture(busy, ("T", *_READY, "x")),
-    "log-light": Picture(busy, ("T", *_READY, "l", "slash", *"number 5", "enter"), {"log": LOG}),
     "log-search": Picture(busy, (*_READY, "l", "slash", *"number 5", "enter"), {"log": LOG}),
     "stop-several": Picture(busy, ("space", "space", "space", "x")),
     "deadline": Picture(ending, ("w",)),
@@ -133,6 +162,50 @@ PICTURES: dict[str, Picture] = {
     "help": Picture(busy, ("question_mark",)),
     "palette-usual": Picture(busy, (*_READY, "ctrl+p")),
     "palette-empty": Picture(empty, ("ctrl+p",)),
+    "matrix-empty": Picture(empty, ("M",)),
+    "matrix-small": Picture(small, ("M",)),
+    "matrix-busy": Picture(busy, ("M", "down")),
+    "matrix-broken": Picture(broken, ("M", "end")),
+    "deploy": Picture(busy, ("3", "d"), rights=True),
+    "rollback": Picture(busy, ("3", "r"), rights=True),
+    "deploying": Picture(busy, scene=scenes.deploying),
+    "deploying-broken": Picture(broken, scene=scenes.deployed_badly),
+    "build": Picture(busy, ("b",)),
+    "building": Picture(busy, scene=scenes.building),
+    "building-failed": Picture(busy, scene=scenes.build_failed),
+    "built-log": Picture(busy, scene=scenes.build_log),
+    "prompt-password": Picture(busy, scene=scenes.password),
+    "prompt-host-key": Picture(empty, scene=scenes.host_key),
+    "tunnels": Picture(busy, scene=scenes.tunnels),
+    "tunnels-empty": Picture(empty, ("t",)),
+    "clusters": Picture(small, scene=scenes.clusters),
+    "leave": Picture(busy, scene=scenes.leaving),
+}
+#: What each picture is one of, by its name's first word.
+SHOWS: dict[str, type[Screen[Any]]] = {
+    **dict.fromkeys(("dashboard", "nodes", "images", "session", "sessions", "detail"), Dashboard),
+    **dict.fromkeys(("stop", "rollback"), Confirm),
+    **dict.fromkeys(("drain", "message"), AskScreen),
+    "address": AddressScreen,
+    "build": BuildForm,
+    "building": BuildScreen,
+    "built": BuildLogScreen,
+    "clusters": ClustersScreen,
+    "commands": CommandsScreen,
+    "copy": CopyScreen,
+    "deadline": DeadlineScreen,
+    "deploy": DeployScreen,
+    "deploying": ProgressScreen,
+    "help": HelpScreen,
+    "history": HistoryScreen,
+    "leave": LeaveScreen,
+    "log": LogScreen,
+    "look": LookScreen,
+    "matrix": MatrixScreen,
+    "palette": CommandPalette,
+    "prompt": PromptScreen,
+    "start": StartScreen,
+    "tunnels": TunnelsScreen,
 }
 SIZES = {"80x24": (80, 24), "160x48": (160, 48)}
 
@@ -145,30 +218,57 @@ def _drawn(shown: Thumbnail) -> bool:
     return picture == desktop_picture(*shown._points())
 
 
-def _drive(picture: Picture, service: object) -> Callable[[Pilot[str]], Awaitable[None]]:
-    async def run(pilot: Pilot[str]) -> None:
-        await begin(pilot)
-        if picture.fails is not None:
-            service.failure = picture.fails  # type: ignore[attr-defined]
-            asked = service.asked  # type: ignore[attr-defined]
-            await press(pilot, "R")
-            await until(pilot, lambda: service.asked > asked)  # type: ignore[attr-defined]
-        await press(pilot, *picture.keys)
-        await settled(pilot)
-        seen = pilot.app.screen.query(Thumbnail)
-        await until(pilot, lambda: all(map(_drawn, seen)), "every thumbnail")
-        pilot.app.clear_notifications()
-        await settled(pilot)
+async def _drive(picture: Picture, service: FakeService, pilot: Pilot[str]) -> None:
+    """Go to the screen, and let what comes and goes by itself be gone."""
+    await begin(pilot)
+    if picture.fails is not None:
+        service.failure = picture.fails
+        asked = service.asked
+        await press(pilot, "R")
+        await until(pilot, lambda: service.asked > asked)
+    if picture.rights:
+        rights = pilot.app._dashboard  # type: ignore[attr-defined]
+        await until(pilot, lambda: rights.image_rights == "", "rights to the images")
+    await press(pilot, *picture.keys)
+    if picture.scene is not None:
+        await pilot.app.push_screen(picture.scene())
+    await settled(pilot)
+    seen = pilot.app.screen.query(Thumbnail)
+    await until(pilot, lambda: all(map(_drawn, seen)), "every thumbnail")
+    pilot.app.clear_notifications()
+    await settled(pilot)
 
-    return run
+
+def test_every_screen_is_shown() -> None:
+    names = [info.name for info in pkgutil.iter_modules(screens.__path__)]
+    modules = [importlib.import_module(f"{screens.__name__}.{name}") for name in names]
+    ours = {
+        cls
+        for module in modules
+        for cls in vars(module).values()
+        if isinstance(cls, type) and issubclass(cls, Screen) and cls.__module__ == module.__name__
+    }
+    assert len(ours) > 20
+    assert ours <= set(SHOWS.values())
+    assert {name.partition("-")[0] for name in PICTURES} == set(SHOWS)
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
-@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES.keys())
-def test_screen(snap_compare: Compare, picture: Picture, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("name", PICTURES)
+async def test_screen(snapshot: SnapshotAssertion, name: str, size: tuple[int, int]) -> None:
+    """Dark as it comes, then light: the second picture of one run."""
+    picture = PICTURES[name]
+    compared = snapshot.use_extension(SVGImageExtension)
     app, service = app_on(picture.data(), **picture.answers)  # type: ignore[arg-type]
-    assert isinstance(app, VizdashApp)
-    assert snap_compare(app, terminal_size=size, run_before=_drive(picture, service))
+    async with app.run_test(size=size) as pilot:
+        await _drive(picture, service, pilot)
+        assert isinstance(app.screen, SHOWS[name.partition("-")[0]])
+        dark = app.export_screenshot(title=app.title, simplify=True)
+        app.theme = THEMES["light"].name
+        await settled(pilot)
+        light = app.export_screenshot(title=app.title, simplify=True)
+    assert dark == compared
+    assert light == compared
 
 
 @pytest.mark.parametrize("size", [(79, 24), (300, 100)], ids=["too-small", "300x100"])

@@ -13,7 +13,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from vizdash.config import Cluster
-from vizdash.ui.format import escape_control
+from vizdash.ui.format import escape_control, width
 
 
 class ClustersScreen(ModalScreen[str]):
@@ -38,7 +38,10 @@ class ClustersScreen(ModalScreen[str]):
     def _option(self, cluster: Cluster) -> Option:
         mark = "●" if cluster.name == self._now else " "
         where = cluster.host or "this machine"
-        return Option(escape_control(f"{mark} {cluster.name}   {where}"), id=cluster.name)
+        name = escape_control(cluster.name)
+        room = max(width(escape_control(c.name)) for c in self._clusters) - width(name)
+        text = f"{mark} {name}{' ' * room}   {escape_control(where)}"
+        return Option(text, id=cluster.name)
 
     def on_mount(self) -> None:
         """Where we are."""

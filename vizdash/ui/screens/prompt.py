@@ -44,6 +44,7 @@ class PromptScreen(ModalScreen[tuple[str, ...] | None]):
                 hint = line(Span("Enter sends it, Escape gives up.", "muted"))
                 yield Static(lines([hint]))
             else:
+                dialog.border_subtitle = "tab the other · enter answers · esc no"
                 with Horizontal(classes="answers"):
                     yield Answer("No", id="no")
                     yield Answer(escape_control(prompt.yes.capitalize() or "Yes"), id="yes")

@@ -127,6 +127,8 @@ class MatrixScreen(Screen[None]):
         told = Span(f"{drift} need something done" if drift else "all as it should be", "muted")
         if drift:
             told = Span(f"! {told.text}", "warn")
+        elif not snapshot.matrix.places:
+            told = Span("the nodes have not been looked at yet", "muted")
         silent = sum(bool(place.failure) for place in snapshot.places)
         away = f"   {plural(silent, 'node')} not looked at" if silent else ""
         title = (Span("Images × nodes   ", "strong", bold=True), told, Span(away, "warn"))

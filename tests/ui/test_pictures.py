@@ -22,6 +22,7 @@ from textual.screen import Screen
 from tests.ui import scenes
 from tests.ui.drive import begin, press, settled, until
 from tests.ui.fake import (
+    AT,
     LOG,
     LOOKING,
     RAN,
@@ -38,8 +39,9 @@ from tests.ui.fake import (
     small,
     watched,
 )
+from tests.ui.pictures import deployed
 from vizdash.errors import Refused, Unreachable, VizdashError
-from vizdash.model import Snapshot
+from vizdash.model import Place, Snapshot, Stray
 from vizdash.sessions.fit import Fit
 from vizdash.ui import screens
 from vizdash.ui.screens.address import AddressScreen
@@ -95,6 +97,14 @@ _NO_WAY = Unreachable("ssh viz-node002", "no route to host", "see vizdash doctor
 def _no_accounting() -> Snapshot:
     note = "what ended is known for 5 min: cluster viz keeps no accounting"
     return replace(busy(), past_note=note)
+
+
+def _hostile_files() -> Snapshot:
+    """A node of forty characters with a file that was named to be a nuisance."""
+    now = broken()
+    name = "\x1b[2Jboo\u202egnp\n가나다.sif"
+    stray = Stray(f"/opt/apptainers/apps/paraview/{name}", 1 << 30, int(AT) - 7200)
+    return replace(now, places=(Place(now.nodes[0].name, free_bytes=0, strays=(stray,)),))
 
 
 PICTURES: dict[str, Picture] = {
@@ -164,10 +174,10 @@ PICTURES: dict[str, Picture] = {
     "palette-empty": Picture(empty, ("ctrl+p",)),
     "matrix-empty": Picture(empty, ("M",)),
     "matrix-small": Picture(small, ("M",)),
-    "matrix-busy": Picture(busy, ("M", "down")),
-    "matrix-broken": Picture(broken, ("M", "end")),
-    "deploy": Picture(busy, ("3", "d"), rights=True),
-    "rollback": Picture(busy, ("3", "r"), rights=True),
+    "matrix-busy": Picture(deployed, ("M", "down")),
+    "matrix-broken": Picture(_hostile_files, ("M", "end")),
+    "deploy": Picture(deployed, ("3", "d"), rights=True),
+    "rollback": Picture(deployed, ("3", "r"), rights=True),
     "deploying": Picture(busy, scene=scenes.deploying),
     "deploying-broken": Picture(broken, scene=scenes.deployed_badly),
     "build": Picture(busy, ("b",)),

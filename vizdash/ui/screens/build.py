@@ -221,7 +221,8 @@ class BuildScreen(Screen[None]):
         self.query_one("#build-phases", Static).update(content(phase_line(build)))
         keys = [("esc", "Leave it running" if build.running else "Back")]
         keys += [("x", "Cancel it")] if build.running and not self._ending else []
-        keys += [("f", "Stop following" if self.query_one(Log).auto_scroll else "Follow")]
+        if self.build.running:
+            keys += [("f", "Stop following" if self.query_one(Log).auto_scroll else "Follow")]
         found = [
             span
             for key, what in keys

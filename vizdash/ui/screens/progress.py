@@ -119,14 +119,14 @@ class ProgressScreen(Screen[None]):
         self.table.set_rows(rows, Now())
         over = sum(row.phase.over for row in rows)
         told = f"{over} of {plural(len(rows), 'node')}"
-        if progress.bytes_total:
-            told += f" · {size(progress.bytes_done) or '0 MiB'} of {size(progress.bytes_total)}"
-            if progress.bytes_sent:
-                told += f" · {size(progress.bytes_sent)} travelled"
-        if progress.rate:
-            told += f" · {size(int(progress.rate))}/s"
         if progress.left_s is not None:
             told += f" · {countdown(progress.left_s)} left"
+        if progress.bytes_total:
+            told += f" · {size(progress.bytes_done) or '0 MiB'} of {size(progress.bytes_total)}"
+        if progress.rate:
+            told += f" · {size(int(progress.rate))}/s"
+        if progress.bytes_sent:
+            told += f" · {size(progress.bytes_sent)} sent"
         spans = (Span(f"{run.title}   ", "strong", bold=True), Span(told, "muted"))
         self.query_one("#progress-title", Static).update(content(spans))
         row = self.table.row

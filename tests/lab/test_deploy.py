@@ -302,5 +302,6 @@ def test_a_session_tries_it_before_it_is_current(yard: Lab) -> None:
     rows = deploy(yard, "--smoke", "--canary", "viz-node002", "--node", "viz-node[002-003]")
     for name in ("viz-node002", "viz-node003"):
         assert "its desktop answers" in rows[name]["note"], rows
+        assert "OpenGL is drawn by llvmpipe" in rows[name]["note"], rows
         assert current(yard.hosts[name]) == "gedit-1.1.sif"
     assert not [s for s in sessions(yard, ADMIN) if s["state"] != "ended"]

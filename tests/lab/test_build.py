@@ -237,3 +237,26 @@ def on_nodes(lab: Lab, version: str) -> set[str]:
     """The nodes whose current gedit is this version."""
     rows = json.loads(vizdash(lab, "images", "gedit", "--json").stdout)["images"]
     return {r["node"] for r in rows if (r["version"], r["state"]) == (version, "current")}
+
+
+def test_only_signed_images_where_a_site_wants_that(workshop: Lab) -> None:
+    extra = (
+        "    image_root: /home/alice/work/apps\n"
+        "    deploy: {method: shared, sudo: never, signed: true}\n"
+    )
+    login = workshop.login
+    login.run(["mkdir", "work/apps"], user="alice")
+    login.run(["tee", "-a", ".config/vizdash/config.yaml"], user="alice", input=extra)
+    vizdash(workshop, "build", "gedit", "--version", "1.1")
+    done = vizdash(workshop, "deploy", "gedit", check=False)
+    assert done.returncode == 1
+    assert "it has no signature (deploy.signed demands one)" in done.stderr
+    image = "work/store/gedit/gedit-1.1.sif"
+    pair = ["apptainer", "key", "newpair", "-N", "A", "-E", "a@example.org", "-C", "x"]
+    login.run([*pair, "-b", "2048", "-P", "", "--push=false"], user="alice", timeout=120)
+    login.run(["apptainer", "sign", image], user="alice")
+    try:
+        vizdash(workshop, "deploy", "gedit")
+        assert on_nodes(workshop, "1.1") == set(recipe.NODES)
+    finally:
+        login.run("rm -rf ~/.apptainer/keys ~/.apptainer/sypgp", user="alice")

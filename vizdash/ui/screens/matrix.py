@@ -155,7 +155,8 @@ class MatrixScreen(Screen[None]):
         place = snapshot.matrix.place(row.node) if snapshot and row else None
         if snapshot is None or row is None or place is None:
             return
-        room = f"{size(place.free_bytes)} free of {size(place.total_bytes)}"
+        free = f"{size(place.free_bytes) or '0 MiB'} free of {size(place.total_bytes)}"
+        room = free if place.total_bytes else ""
         seen = f"   not looked at: {place.failure}" if place.failure else ""
         if place.failure and place.seen_at:
             seen = f"   as of {about(now.at - place.seen_at)} ago ({place.failure})"
@@ -163,7 +164,8 @@ class MatrixScreen(Screen[None]):
         users = sessions_of(row.image, snapshot.sessions) if row.image else ()
         ran = ", ".join(f"{s.id} ({'you' if s.mine else s.user})" for s in users)
         second: Line = (Span(f"in use by {ran}" if ran else "", "muted"),)
-        third: Line = (Span(row.image.path if row.image else "", "faint"),)
+        thing = row.image or row.stray
+        third: Line = (Span(escape_control(thing.path) if thing else "", "faint"),)
         note: Line = (Span(escape_control(row.note), "warn" if row.state.drift else "muted"),)
         self.query_one("#matrix-places", Static).update(lines([first, note, second, third]))
 

@@ -19,6 +19,8 @@ class Terminal:
         self._folder = tempfile.TemporaryDirectory(prefix="vizdash-tmux-")
         self._tmux = ["tmux", "-S", f"{self._folder.name}/s", "-f", "/dev/null"]
         self._code = Path(self._folder.name) / "code"
+        #: Every key so far.
+        self.pressed: list[str] = []
         command = f"{shlex.join(argv)}; echo $? >{self._code}; sleep 3600"
         self._run("new-session", "-d", "-x", str(width), "-y", str(height), command)
 
@@ -32,6 +34,7 @@ class Terminal:
 
     def press(self, *keys: str) -> None:
         """Keys by their tmux names (``Enter``, ``Escape``) or letters."""
+        self.pressed += keys
         self._run("send-keys", *keys)
 
     def wait(self, pattern: str, seconds: float = 30) -> str:

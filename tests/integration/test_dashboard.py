@@ -25,6 +25,7 @@ def test_start_open_quit_find_and_end(machine: Machine, width: int, height: int)
         screen = terminal.wait(r"http://127\.0\.0\.1:\d+/vnc\.html#autoconnect=1", 60)
         way = re.search(rf"-L \d+:(/tmp/\S+) {machine.user}@", screen)
         assert way is not None, screen
+        assert terminal.pressed == ["n", "Enter", "o"]
         page = machine.run(["curl", "-s", "--unix-socket", way[1], "http://localhost/vnc.html"])
         assert "noVNC" in page.stdout
         terminal.press("Escape")
@@ -42,6 +43,7 @@ def test_start_open_quit_find_and_end(machine: Machine, width: int, height: int)
         terminal.wait(r"Stop this session\?")
         assert session["id"] in terminal.screen()
         terminal.press("y")
+        assert terminal.pressed == ["x", "y"]
         wait_until(lambda: machine.sessions()[0]["state"] == "ended", "end of the session", 60)
         terminal.wait("ended|cancelled", 60)
         terminal.press("q")

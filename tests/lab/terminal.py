@@ -26,6 +26,8 @@ class Terminal:
     def __init__(self, name: str, code: Path) -> None:
         self._tmux = ["tmux", "-L", name]
         self._code = code
+        #: Every key so far.
+        self.pressed: list[str] = []
 
     def tmux(self, *words: str) -> str:
         """A tmux command."""
@@ -37,6 +39,7 @@ class Terminal:
 
     def keys(self, *names: str) -> None:
         """Press keys."""
+        self.pressed += names
         self.tmux("send-keys", *names)
 
     def type(self, text: str) -> None:

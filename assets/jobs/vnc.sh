@@ -210,10 +210,11 @@ write_connection() { # DISPLAY [PORT]
   } >"$new" && mv -f "$new" "$F/connection"
 }
 
-# Folders of sessions that ended a season ago go, so that a home does not fill up with them.
+# Folders of sessions that ended a season ago go, so that a home does not fill up with them. One that
+# says nothing of its end may belong to a job that still waits or runs: it stays.
 forget_old() {
-  find "${F%/*}" -mindepth 1 -maxdepth 1 -type d -mtime +90 ! -name "$SESSION_ID" \
-    -exec rm -rf -- {} + 2>/dev/null
+  find "${F%/*}" -mindepth 2 -maxdepth 2 -name status -mtime +90 \
+    -exec grep -qx STATE=ended {} \; -printf '%h\0' 2>/dev/null | xargs -0 -r rm -rf --
 }
 
 report() {

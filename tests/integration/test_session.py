@@ -59,9 +59,14 @@ def type_into(machine: Machine, seen: Desktop, word: str) -> None:
 
 
 def test_start_open_type_and_stop(machine: Machine) -> None:
-    kept = ".local/state/vizdash/sessions"
-    machine.run(["mkdir", "-p", f"{kept}/0ld0ld01/sub", f"{kept}/0ld0ld02"])
-    machine.run(["touch", "-d", "100 days ago", f"{kept}/0ld0ld01"])
+    before = {"0ld0ld01": "ended", "0ld0ld02": "ready", "0ld0ld03": "", "y0ungy0u": "ended"}
+    for name, state in before.items():
+        kept = f".local/state/vizdash/sessions/{name}"
+        machine.run(["mkdir", "-p", kept])
+        if state:
+            machine.run(["sh", "-c", f"echo STATE={state} >{kept}/status"])
+        if name != "y0ungy0u":
+            machine.run(["sh", "-c", f"touch -d '100 days ago' {kept}/* {kept}; true"])
     done = machine.vizdash(
         "start", "desktop", "--cpus", "1", "--memory", "256M", "--wait", "--json"
     )
@@ -85,8 +90,9 @@ def test_start_open_type_and_stop(machine: Machine) -> None:
     assert (ended["state"], ended["result"]) == ("ended", "cancelled")
     folder = machine.outside(f"~/.local/state/vizdash/sessions/{session['id']}")
     assert {p.name for p in folder.iterdir()} == {"job.json", "job.log", "status", "supervisor"}
-    # What ended a season ago has gone, what is younger has not.
-    assert {p.name for p in folder.parent.iterdir() if p.is_dir()} == {session["id"], "0ld0ld02"}
+    # What ended a season ago has gone; what is younger, or may still wait or run, has not.
+    left = {p.name for p in folder.parent.iterdir() if p.is_dir()}
+    assert left == {session["id"], *before} - {"0ld0ld01"}
     # When it was ready is known to the end.
     assert re.search(r"^READY=\d{10}$", (folder / "status").read_text(), re.MULTILINE)
 

@@ -19,6 +19,7 @@ from tests.ui.fake import (
     busy,
     empty,
     many,
+    node,
     ready,
     session,
     snapshot,
@@ -86,6 +87,15 @@ async def test_states_move_by_themselves_and_the_cursor_stays_on_its_row(
         assert after is not None
         assert after.job_id == chosen.job_id
         assert _board(app).sessions.cursor == 4
+
+
+@SIZES
+async def test_columns_make_room_for_rows_that_come(size: tuple[int, int]) -> None:
+    app, service = app_on(replace(busy(), nodes=(), sessions=()))
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        await _poll(pilot, service, replace(busy(), nodes=(node(1, name="gpu-viz-node001"),)))
+        assert sees(pilot, "gpu-viz-node001", "paraview  viz-node001")
 
 
 async def test_a_row_that_goes_leaves_the_cursor_on_its_neighbour() -> None:

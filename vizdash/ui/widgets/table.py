@@ -135,22 +135,22 @@ class Table(ScrollView, Generic[R], can_focus=True):
     def set_rows(self, rows: Sequence[R], now: Now) -> None:
         """Show ``rows``; only cells that changed are repainted."""
         old, kept, before = self._rows, self.row, self._now
-        kept_key = None if kept is None else self._key(kept)
+        kept_key = "" if kept is None else self._key(kept)
         self._found, self._now = tuple(rows), now
         self.view.forget(self._found)
         self._rows = self.view.rows(self._found)
         self._index = {self._key(row): i for i, row in enumerate(self._rows)}
-        changed = old != self._rows
-        same_places = [self._key(r) for r in old] == list(self._index)
-        if changed:
+        if changed := old != self._rows:
             self._measure()
+        same_places = [self._key(r) for r in old] == list(self._index)
+        moved = self._place()  # before the rows are drawn: a pane of a fixed size lays out no more
         if not same_places:
             self.virtual_size = Size(0, self._height())
-            fallback = min(self.cursor, max(0, len(self._rows) - 1))
-            self.set_reactive(Table.cursor, self._index.get(kept_key or "", fallback))
+            last = max(0, len(self._rows) - 1)
+            self.set_reactive(Table.cursor, self._index.get(kept_key, min(self.cursor, last)))
             self._into_view()
             self.refresh(layout=self.styles.is_auto_height)
-        elif self._place():
+        elif moved:
             self.refresh()
         else:
             self._repaint(old, before)

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+from textual import events
 from textual.widgets import Input, Static
 
 from tests.ui.drive import AnyPilot, begin, press, sees, settled, toasts, until
@@ -70,6 +71,20 @@ async def test_a_last_app_that_is_gone_is_no_default() -> None:
         await begin(pilot)
         await press(pilot, "n")
         assert sees(pilot, "● desktop")
+
+
+async def test_keys_that_come_together_go_where_they_were_meant() -> None:
+    app, service = app_on(empty())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n", "tab", "tab")
+        assert app._driver is not None
+        for key in ("3", "tab", "5", "G", "tab", "tab", "9", "0", "m", "shift+tab", "1"):
+            app._driver.send_message(events.Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: sees(pilot, "90m"))
+        await press(pilot, "enter")
+        await until(pilot, lambda: service.started)
+        assert service.started[0].resources == Resources(3, 5 * G, 1, 5400)
 
 
 async def test_every_field_by_keyboard() -> None:

@@ -42,6 +42,8 @@ _NAMES = {
     "constraint": "Constraint",
 }
 _HINTS = {"node": "any", "geometry": "1280x720"}
+_KEYS = "enter starts · ← → choose · ^s saves · esc cancels"
+_KEYS_SAVED = "enter starts · ← → choose · ^s saves · ^d forgets · esc cancels"
 _ROWS = (("cores", "memory"), ("gpus", "time"), ("node", "geometry"))
 
 
@@ -107,6 +109,9 @@ class StartScreen(ModalScreen[None]):
         Binding("ctrl+s", "save", "Save", show=False, priority=True),
         Binding("ctrl+d", "forget", "Forget", show=False, priority=True),
         Binding("enter", "start", "Start", show=False),
+        # Before the next key is handed on: keys that come together went into the field before.
+        Binding("tab", "app.focus_next", "Next", show=False, priority=True),
+        Binding("shift+tab", "app.focus_previous", "Previous", show=False, priority=True),
         Binding("down", "app.focus_next", "Next", show=False),
         Binding("up", "app.focus_previous", "Previous", show=False),
     ]
@@ -153,7 +158,7 @@ class StartScreen(ModalScreen[None]):
         form = self._form
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "New session"
-            dialog.border_subtitle = "enter starts · ← → choose · ^s saves · esc cancels"
+            dialog.border_subtitle = _KEYS
             if form is None:
                 yield Static("The catalogue has no apps: add one under apps: in the config.")
                 return
@@ -294,6 +299,8 @@ class StartScreen(ModalScreen[None]):
             return None
 
     def _judge_soon(self) -> None:
+        saved = self._form is not None and self._form.saved_name()
+        self.query_one(".dialog").border_subtitle = _KEYS_SAVED if saved else _KEYS
         if not self._busy and (request := self._request()) is not None:
             # A callable: a coroutine that is replaced before it began would warn of it.
             judge: Callable[[], Awaitable[None]] = partial(self._judge, request)

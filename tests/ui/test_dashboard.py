@@ -13,7 +13,6 @@ from tests.ui.drive import AnyPilot, begin, click_row, press, sees, settled, tex
 from tests.ui.fake import (
     AT,
     FakeService,
-    G,
     app_on,
     broken,
     busy,
@@ -25,9 +24,8 @@ from tests.ui.fake import (
     snapshot,
 )
 from vizdash.errors import Refused, Unreachable
-from vizdash.model import Job, Resources, SessionRequest, Snapshot
+from vizdash.model import Snapshot
 from vizdash.model.image import Place
-from vizdash.model.job import JobState
 from vizdash.model.session import SessionState
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.address import AddressScreen
@@ -350,39 +348,6 @@ async def test_every_size_shows_all_three_panes_and_the_keys(size: tuple[int, in
         await begin(pilot)
         assert sees(pilot, "1 Nodes 4", "2 Sessions 7", "3 Images 3", "n New session", "? Help")
         assert max(map(len, text(pilot).splitlines())) <= size[0]
-
-
-@pytest.mark.parametrize("size", [(100, 30), (120, 40), (140, 40), (160, 48), (300, 100)])
-async def test_where_a_session_fits_is_told_at_every_usual_size(size: tuple[int, int]) -> None:
-    app, _service = app_on(busy())
-    async with app.run_test(size=size) as pilot:
-        await begin(pilot)
-        assert sees(pilot, "FITS", "GPU", "NOTE", "SIZE")
-
-
-def _job(number: str, user: str, **changes: object) -> Job:
-    made = Job(
-        number, user, "solve", JobState.RUNNING, node="viz-node001", cores=4, memory_mib=8 * G
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]
-
-
-async def test_a_node_says_who_runs_what_and_how_many_more_fit() -> None:
-    jobs = (_job("1044", "anna"), _job("77", "carla"), _job("78", "dora", node="viz-node002"))
-    app, service = app_on(replace(busy(), jobs=jobs))
-    async with app.run_test(size=(160, 48)) as pilot:
-        await begin(pilot)
-        await press(pilot, "1")
-        # The first app's default is 2 cores and 2 GiB; free are 2, 10 and 16 cores.
-        assert sees(pilot, "14 more desktop fit", "1 more   of desktop, 2 cores · 2 GiB")
-        assert sees(pilot, "6.3 busy by the system, 14 given by the engine")
-        assert sees(pilot, "other jobs solve  carla  4 cores, 8 GiB  job 77")
-        assert not sees(pilot, "job 1044", "dora")
-        service.last = SessionRequest("paraview", Resources(8, 16 * G, 1, 3600))
-        app.remember()
-        await _poll(pilot, service)
-        # A GPU each: two on viz-node003, and viz-node002 has one left.
-        assert sees(pilot, "3 more paraview fit", "no more   of paraview, 8 cores · 16 GiB · 1 GPU")
 
 
 @SIZES

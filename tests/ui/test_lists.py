@@ -7,7 +7,7 @@ from dataclasses import replace
 from textual.widgets import Input
 
 from tests.ui.drive import AnyPilot, begin, click_row, press, sees, settled, text, toasts, until
-from tests.ui.fake import app_on, busy
+from tests.ui.fake import app_on, busy, watched
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.confirm import Confirm
 from vizdash.ui.screens.copy import CopyScreen
@@ -126,6 +126,19 @@ async def test_marks_are_seen_counted_and_taken_away() -> None:
         assert sees(pilot, "◆ 1 marked")
         await press(pilot, "escape")
         assert not sees(pilot, "◆")
+
+
+async def test_a_row_tells_who_looks_in_a_small_terminal_too() -> None:
+    app, service = app_on(watched())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "you      ◉ 1", "carla    12m", "björn     1d", "in 12 min: wai")
+        # No room for a column of its own: the last one tells, and still why one waits.
+        long = tuple(replace(s, app="paraview-server") for s in watched().sessions)
+        service.now = replace(watched(), sessions=long)
+        await press(pilot, "R")
+        await until(pilot, lambda: sees(pilot, "carla  idle 12 min", "you    in use"))
+        assert sees(pilot, "björn  idle 1 d", "in 12 min: wai")
 
 
 async def test_mine_and_all() -> None:

@@ -71,7 +71,9 @@ async def test_it_is_let_be() -> None:
     app, _ = app_on(ending())
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
-        await press(pilot, "w", "escape")
+        await press(pilot, "w")
+        assert sees(pilot, "a  Start the same", "r  Copy a request", "d  Let it be")
+        await press(pilot, "d")
         assert not sees(pilot, "press w for the choices")
         await press(pilot, "w")  # of the chosen session one can still ask
         assert sees(pilot, "Time limit")
@@ -320,7 +322,7 @@ async def test_a_size_is_saved_chosen_and_forgotten() -> None:
             if sees(pilot, "● ★ mine"):
                 break
             await press(pilot, "right")
-        assert sees(pilot, "● ★ mine")
+        assert sees(pilot, "● ★ mine", "^d forgets")
         await press(pilot, "enter")
         await until(pilot, lambda: service.started)
         assert service.started[0].resources.cores == 7

@@ -66,6 +66,8 @@ def test_who_looks_is_told_sorted_and_found() -> None:
     column = next(c for c in SESSIONS if c.title == "IDLE")
     cells = ["".join(span.text for span in column.cell(s, NOW, 8)) for s in found]
     assert cells == ["in use", "12 min", "", "2 h", "2 in use", ""]
+    cells = ["".join(span.text for span in column.cell(s, NOW, 4)) for s in found]
+    assert cells == ["◉ 1", "12m", "", "2h", "◉ 2", ""]
     assert column.sort is not None
     assert [s.job_id for s in sorted(found, key=column.sort)] == ["4", "2", "1", "5", "3", "6"]
     kept = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from vizdash.model import Node, Session, SessionState
 from vizdash.ui import words
@@ -160,7 +161,9 @@ def _version(session: Session, now: Now, cells: int) -> Line:
 
 
 def _idle(session: Session, now: Now, cells: int) -> Line:
-    return (words.idle(session, now),)
+    full = words.idle(session, now)
+    fits_in = cells >= 6 and width(full.text) <= cells
+    return (full if fits_in else words.idle_short(session, now),)
 
 
 def _idle_key(session: Session) -> tuple[int, float]:
@@ -174,8 +177,13 @@ def _job(session: Session, now: Now, cells: int) -> Line:
     return (Span(session.job_id, "faint"),)
 
 
+def _noted(session: Session, now: Now, cells: int) -> Span:
+    full = words.note(session, now)
+    return full if width(full.text) <= cells else words.note_short(session, now)
+
+
 def _note(session: Session, now: Now, cells: int) -> Line:
-    return (words.note(session, now),)
+    return (_noted(session, now, cells),)
 
 
 _ORDER = {state: n for n, state in enumerate(SessionState)}
@@ -197,7 +205,17 @@ SESSIONS: tuple[Column[Session], ...] = (
         measure=lambda s: _shown(s.node),
         sort=lambda s: natural(s.node),
     ),
-    Column("LEFT", _left, 8, 10, rank=1, right=True, ticks=True, sort=_left_key),
+    Column(
+        "LEFT",
+        _left,
+        8,
+        10,
+        rank=1,
+        right=True,
+        ticks=True,
+        measure=lambda s: len(words.time_left(s, _STILL)),
+        sort=_left_key,
+    ),
     Column(
         "OWNER",
         _user,
@@ -219,9 +237,10 @@ SESSIONS: tuple[Column[Session], ...] = (
     Column(
         "IDLE",
         _idle,
-        6,
+        5,
         8,
         rank=4,
+        short=5,
         right=True,
         ticks=True,
         sparse=True,
@@ -259,6 +278,18 @@ SESSIONS: tuple[Column[Session], ...] = (
         sort=lambda s: words.note(s, _STILL).text,
     ),
 )
+
+
+def sessions(idle_shown: Callable[[], bool]) -> tuple[Column[Session], ...]:
+    """The columns, of which the last tells who looks while there is no room for the one that does.
+    ``idle_shown`` says whether that one is shown.
+    """
+
+    def note(session: Session, now: Now, cells: int) -> Line:
+        told = _noted(session, now, cells)
+        return (told if told.text or idle_shown() else words.looked_at(session, now),)
+
+    return (*SESSIONS[:-1], replace(SESSIONS[-1], cell=note))
 
 
 def _image_app(row: words.ImageRow, now: Now, cells: int) -> Line:

@@ -28,16 +28,32 @@ def meter(name: str, used: float, total: float, words_: str) -> Line:
     return field(name, Span(filled, tone), Span(rest, "faint"), Span(f"  {words_}"))
 
 
-def node_line(node: Node, room: Room | None = None) -> Line:
-    """One line of a node."""
+def node_line(node: Node, snapshot: Snapshot, room: Room | None = None) -> Line:
+    """One line of a node: why nothing may start on it, who runs what, else what is free."""
     state = words.node_state(node)
-    if node.reason:
-        return line(state, "  ", Span(node.reason, "muted"))
+    told = [node.reason] if node.reason else []
+    if runs := _runs(node, snapshot):
+        told.append(f"runs {runs}")
+    if told:
+        return line(state, Span(f"  {'; '.join(told)}", "muted"))
     free = f"{node.cores_free} cores, {memory(node.memory_free_mib)}"
     if node.gpus:
         free += f", {node.gpus_free} GPU"
     more = f"; fits {room.on.get(node.name, 0)} more {room.app}" if room else ""
     return line(state, Span(f"  free: {free}{more}", "muted"))
+
+
+def _here_and_others(node: Node, snapshot: Snapshot) -> tuple[list[Session], list[Job]]:
+    here = [s for s in snapshot.sessions if s.node == node.name and s.live]
+    ours = {session.job_id for session in here}
+    return here, [job for job in snapshot.jobs_on(node.name) if job.id not in ours]
+
+
+def _runs(node: Node, snapshot: Snapshot) -> str:
+    """Who runs what on it: ``desktop (you), solve (carla)``."""
+    here, others = _here_and_others(node, snapshot)
+    found = [f"{s.app} ({'you' if s.mine else s.user})" for s in here]
+    return ", ".join([*found, *(f"{job.name or 'job'} ({job.user})" for job in others)])
 
 
 def node_lines(node: Node, snapshot: Snapshot, now: Now, room: Room | None = None) -> list[Line]:
@@ -59,10 +75,9 @@ def node_lines(node: Node, snapshot: Snapshot, now: Now, room: Room | None = Non
         found.append(field("fits", told, Span(f"   of {room.size}", "muted")))
     if node.features:
         found.append(field("features", Span(", ".join(node.features), "muted")))
-    here = [s for s in snapshot.sessions if s.node == node.name and s.live]
+    here, others = _here_and_others(node, snapshot)
     found += _here(here, now)
-    ours = {session.job_id for session in here}
-    found += _others([job for job in snapshot.jobs_on(node.name) if job.id not in ours])
+    found += _others(others)
     return found
 
 

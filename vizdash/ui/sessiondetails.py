@@ -46,7 +46,7 @@ def newer(session: Session) -> Line:
 
 def session_line(session: Session, now: Now) -> Line:
     """One line for where there's no room for more."""
-    looks = _viewers(session, now) if words.viewer(session) and not session.mine else None
+    looks = _viewers(session, now) if words.viewer(session) else None
     found = (words.session_state(session, Now()), "  ", advice(session, now))
     return line(*found, *((Span("   ", "muted"), looks) if looks else ()))
 
@@ -147,5 +147,6 @@ def log_lines(trail: Trail | None, count: int, cells: int) -> list[Line]:
     if trail.note:
         return [field("log", Span(trail.note, "muted"))]
     room = max(1, cells - NAME)
-    shown = [ellipsis(escape_control(text.expandtabs()), room) for text in trail.log[-count:]]
+    told = [text for text in trail.log if text.strip()][-count:]
+    shown = [ellipsis(escape_control(text.expandtabs()), room) for text in told]
     return [field("" if n else "log", Span(text, "muted")) for n, text in enumerate(shown)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vizdash.model import Image, Node, Resources, Session, SessionState
 from vizdash.ui.format import about, countdown, memory, names, natural
@@ -20,6 +20,8 @@ _STATES: Mapping[SessionState, tuple[str, Tone]] = {
     SessionState.ENDING: ("◌", "muted"),
     SessionState.UNKNOWN: ("?", "warn"),
 }
+#: Somebody looks at it.
+_LOOKED_AT = "◉"
 _RESULTS: Mapping[str, tuple[str, Tone]] = {
     "finished": ("✓", "muted"),
     "cancelled": ("–", "muted"),
@@ -39,6 +41,7 @@ LEGEND: tuple[tuple[str, Tone, str, str], ...] = (
     ("◷", "warn", "timed out", "it reached its time limit"),
     ("✗", "bad", "failed", "the note names the step and the last error"),
     ("?", "warn", "unknown", "the engine could not be asked"),
+    (_LOOKED_AT, "text", "2", "browsers that look at it; else IDLE is since when nobody does"),
 )
 
 #: How one ended that nobody has more to say of.
@@ -79,6 +82,24 @@ def idle(session: Session, now: Now) -> Span:
     return Span("idle" if since is None else about(now.at - since), "muted")
 
 
+def idle_short(session: Session, now: Now) -> Span:
+    """The same in four cells: ``3h``, ``12m``; ``◉ 1`` for one that somebody looks at."""
+    full = idle(session, now)
+    if session.live and session.viewers:
+        return replace(full, text=f"{_LOOKED_AT} {session.viewers}")
+    return replace(full, text=full.text.replace(" ", "").replace("min", "m"))
+
+
+def looked_at(session: Session, now: Now) -> Span:
+    """The same where no title says what it is: ``in use``, ``idle 12 min``."""
+    full = idle(session, now)
+    return (
+        full
+        if session.viewers or not session.idle_since
+        else replace(full, text=f"idle {full.text}")
+    )
+
+
 def viewer(session: Session) -> str:
     """``idle`` or ``connected``, for the filter."""
     if session.viewers is None or not session.live:
@@ -113,6 +134,15 @@ def note(session: Session, now: Now) -> Span:
     if session.state is SessionState.READY and left is not None and left < 300:
         return Span("its time is nearly up: save your work", "warn")
     return Span("")
+
+
+def note_short(session: Session, now: Now) -> Span:
+    """The same for a row: what waits says first when it starts, the rest may be cut off."""
+    start = session.expected_start_at
+    if session.state is SessionState.PENDING and start is not None and start > now.at:
+        reason = session.reason or "waiting"
+        return Span(f"in {about(start - now.at)}: {reason}", "warn")
+    return note(session, now)
 
 
 def _end(session: Session) -> Span:

@@ -19,7 +19,7 @@ from vizdash.history import Sample
 from vizdash.model import Node, Session, SessionRequest, Snapshot
 from vizdash.ui import details, words
 from vizdash.ui.board import Board
-from vizdash.ui.columns import IMAGES, NODES, SESSIONS, fits
+from vizdash.ui.columns import IMAGES, NODES, fits, sessions
 from vizdash.ui.filter import IMAGE_FIELDS, NODE_FIELDS, SESSION_FIELDS, Fields, parse
 from vizdash.ui.format import escape_control
 from vizdash.ui.room import Room, room_for
@@ -96,8 +96,9 @@ class Dashboard(Screen[None]):
         self._detail = Detail(looks, id="detail")
         columns = (*NODES[:-2], fits(lambda: self._room), *NODES[-2:])
         self.nodes: Table[Node] = Table(columns, lambda node: node.name, id="nodes")
+        told = sessions(lambda: self.sessions.shows("IDLE"))
         self.sessions: Table[Session] = Table(
-            SESSIONS, lambda s: s.job_id, moving=words.moving, id="sessions"
+            told, lambda s: s.job_id, moving=words.moving, id="sessions"
         )
         self.images: Table[words.ImageRow] = Table(IMAGES, lambda row: row.key, id="images")
 
@@ -285,7 +286,7 @@ class Dashboard(Screen[None]):
         now, room = self._now, self._room
         if pane is self.nodes and (node := self.nodes.row):
             full = details.node_lines(node, snapshot, now, room)
-            return node.name, [details.node_line(node, room)] if short else full
+            return node.name, [details.node_line(node, snapshot, room)] if short else full
         if pane is self.images and (image := self.images.row):
             full = details.image_lines(image, snapshot)
             return f"{image.app} {image.version}", [details.image_line(image)] if short else full

@@ -19,7 +19,7 @@ from vizdash.ui.theme import Span, content, line, lines
 from vizdash.ui.widgets.table import Now
 from vizdash.units import duration_words
 
-Choice = Literal["again", "request", "extend"]
+Choice = Literal["again", "request", "extend", "dismiss"]
 
 #: What is asked for where the session's own limit is not known, in seconds.
 _USUAL_S = 7200
@@ -31,10 +31,11 @@ def more_s(session: Session) -> int:
 
 
 class DeadlineScreen(ModalScreen[Choice | None]):
-    """Gives back what was chosen; None for nothing."""
+    """Gives back what was chosen; None for leaving it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,w,d", "dismiss", "Let it be", show=False),
+        Binding("escape,q,w", "dismiss", "Let it be", show=False),
+        Binding("d", "choose('dismiss')", "Let it be", show=False),
         Binding("a", "choose('again')", "Same again", show=False),
         Binding("r", "choose('request')", "Request", show=False),
         Binding("e", "choose('extend')", "Extend", show=False),
@@ -48,6 +49,7 @@ class DeadlineScreen(ModalScreen[Choice | None]):
         offers: list[tuple[Choice, str, str]] = [
             ("again", "a", "Start the same again now, and move over"),
             ("request", "r", f"Copy a request for {more} more, to send to your operators"),
+            ("dismiss", "d", "Let it be: it ends at its limit"),
         ]
         if may_extend:
             offers.insert(0, ("extend", "e", f"Extend it by {more}"))

@@ -29,6 +29,7 @@ class Column(Generic[R]):
     """One column. ``cell`` draws a row in a given number of cells; ``least`` and ``most`` bound
     its width, ``measure`` says what a row would like (else ``most``). Columns with a higher
     ``rank`` go first when the room is short; those with ``grows`` share what is left over.
+    ``short`` is for one that can draw itself shorter: the cells it does with before any has to go.
     ``ticks`` marks one that depends on the moment, ``sparse`` one that is left out while no row
     has anything for it. ``sort`` is what it sorts by (else it can't be sorted by).
     """
@@ -39,6 +40,7 @@ class Column(Generic[R]):
     most: int
     rank: int = 0
     grows: int = 0
+    short: int = 0
     right: bool = False
     ticks: bool = False
     sparse: bool = False
@@ -81,6 +83,8 @@ def place(columns: Sequence[Column[R]], wishes: Sequence[int], room: int) -> lis
         c.least if w and (c.grows or c.measure is None) else w
         for c, w in zip(columns, wishes, strict=True)
     ]
+    if _sum(needs, [i for i, need in enumerate(needs) if need]) > room:
+        needs = [min(need, c.short or need) for c, need in zip(columns, needs, strict=True)]
     chosen = [i for i, need in enumerate(needs) if need]
     while len(chosen) > 1 and _sum(needs, chosen) > room:
         last = max(chosen, key=lambda i: (columns[i].rank, i))

@@ -198,6 +198,10 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self.refresh()
         self.post_message(self.Moved(self))
 
+    def shows(self, title: str) -> bool:
+        """Whether there is room for the column with this title."""
+        return any(spot.column.title == title for spot in self._placed)
+
     def cells(self, row: R) -> list[tuple[str, str]]:
         """Title and text of each of the row's cells, whole."""
         drawn = ((c.title.strip(), c.cell(row, self._now, 10**4)) for c in self._columns)
@@ -234,18 +238,15 @@ class Table(ScrollView, Generic[R], can_focus=True):
             wish = column.most
             if column.measure is not None:
                 wish = max((column.measure(row) for row in self._rows), default=0)
-                if not wish and column.sparse and self._rows:
-                    self._wishes.append(0)
-                    continue
-                wish = max(wish, width(column.title), column.least)
+                gone = not wish and column.sparse and self._rows
+                wish = 0 if gone else max(wish, width(column.title), column.least)
             self._wishes.append(min(wish, column.most))
 
     def _place(self) -> bool:
         """Lay the columns out anew; whether anything moved."""
-        placed = place(self._columns, self._wishes, self.size.width - GUTTER - 1)
-        moved = placed != self._placed
-        self._placed = placed
-        return moved
+        room = self.size.width - GUTTER - 1
+        was, self._placed = self._placed, place(self._columns, self._wishes, room)
+        return was != self._placed
 
     def _height(self) -> int:
         return _HEAD + max(len(self._rows), len(self._empty) if not self._rows else 0)
@@ -393,7 +394,6 @@ class Table(ScrollView, Generic[R], can_focus=True):
         index = self._columns.index(spot.column)
         if index != self._sorted:
             self.sort_by(index)
-        elif not self.view.reverse:
-            self.sort_by(index, reverse=True)
         else:
-            self.sort_by(-1)
+            back = self.view.reverse
+            self.sort_by(-1 if back else index, reverse=not back)

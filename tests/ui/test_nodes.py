@@ -1,0 +1,70 @@
+"""What the dashboard says of a node: its room, its load, who runs what on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.ui.drive import AnyPilot, begin, press, sees, settled, until
+from tests.ui.fake import FakeService, G, app_on, busy
+from vizdash.model import Job, Resources, SessionRequest, Snapshot
+from vizdash.model.job import JobState
+from vizdash.ui.app import VizdashApp
+
+
+async def _poll(pilot: AnyPilot, service: FakeService, now: Snapshot | None = None) -> None:
+    """The next snapshot is on the screen."""
+    app = pilot.app
+    assert isinstance(app, VizdashApp)
+    if now is not None:
+        service.now = now
+    asked = service.asked
+    app._poller.refresh()
+    await until(pilot, lambda: service.asked > asked)
+    await settled(pilot)
+
+
+@pytest.mark.parametrize("size", [(100, 30), (120, 40), (140, 40), (160, 48), (300, 100)])
+async def test_where_a_session_fits_is_told_at_every_usual_size(size: tuple[int, int]) -> None:
+    app, _service = app_on(busy())
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "FITS", "GPU", "NOTE", "SIZE")
+
+
+def _job(number: str, user: str, **changes: object) -> Job:
+    made = Job(
+        number, user, "solve", JobState.RUNNING, node="viz-node001", cores=4, memory_mib=8 * G
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+async def test_a_node_says_in_one_line_who_runs_what() -> None:
+    jobs = (_job("1044", "anna"), _job("77", "carla"))
+    app, _service = app_on(replace(busy(), jobs=jobs))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "1")
+        who = "runs desktop (you), paraview (you), desktop (björn), solve (carla)"
+        assert sees(pilot, f"◑ mixed  {who}")
+        await press(pilot, "down", "down")
+        assert sees(pilot, "○ idle  free: 16 cores, 64 GiB, 2 GPU; fits 8 more desktop")
+
+
+async def test_a_node_says_who_runs_what_and_how_many_more_fit() -> None:
+    jobs = (_job("1044", "anna"), _job("77", "carla"), _job("78", "dora", node="viz-node002"))
+    app, service = app_on(replace(busy(), jobs=jobs))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "1")
+        # The first app's default is 2 cores and 2 GiB; free are 2, 10 and 16 cores.
+        assert sees(pilot, "14 more desktop fit", "1 more   of desktop, 2 cores · 2 GiB")
+        assert sees(pilot, "6.3 busy by the system, 14 given by the engine")
+        assert sees(pilot, "other jobs solve  carla  4 cores, 8 GiB  job 77")
+        assert not sees(pilot, "job 1044", "dora")
+        service.last = SessionRequest("paraview", Resources(8, 16 * G, 1, 3600))
+        app.remember()
+        await _poll(pilot, service)
+        # A GPU each: two on viz-node003, and viz-node002 has one left.
+        assert sees(pilot, "3 more paraview fit", "no more   of paraview, 8 cores · 16 GiB · 1 GPU")

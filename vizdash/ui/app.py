@@ -26,6 +26,7 @@ from vizdash.ui.board import Board, Notice
 from vizdash.ui.builddesk import BuildDesk
 from vizdash.ui.commands import Actions
 from vizdash.ui.desktops import Desktops, Opened
+from vizdash.ui.driver import TerminalDriver
 from vizdash.ui.format import escape_control
 from vizdash.ui.imaging import ImageDesk
 from vizdash.ui.keys import keyed
@@ -78,7 +79,7 @@ class VizdashApp(Stops):
         reload: Callable[[], Config | None] = lambda: None,
         imaging: Imaging | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=TerminalDriver)
         for theme in THEMES.values():
             self.register_theme(theme)
         self.theme = THEMES[service.config.ui.theme].name

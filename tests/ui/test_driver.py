@@ -1,0 +1,160 @@
+"""A terminal that stands still, and one that goes away: the real program in a real pty(7)."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vizdash.ui.driver import ROOM, Output
+
+_DEADLINE_S = 60.0
+
+
+class Pty:
+    """A dashboard of this machine alone; ``end`` is the terminal's side."""
+
+    def __init__(self, home: Path) -> None:
+        self.end, inner = pty.openpty()
+        self.size(24, 80)
+        env = {"HOME": str(home), "PATH": os.environ["PATH"], "TERM": "xterm-256color"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from vizdash.cli import main; main()"],
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+            env=env,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(inner)
+
+    def size(self, rows: int, columns: int) -> None:
+        """Another size of the window: all is painted anew."""
+        fcntl.ioctl(self.end, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def read_until(self, words: bytes) -> bytes:
+        """Take what is written until it holds these words."""
+        seen, until = b"", time.monotonic() + _DEADLINE_S
+        while words not in seen:
+            assert time.monotonic() < until, seen[-2000:]
+            seen += os.read(self.end, 65536)
+        return seen
+
+    def fill(self) -> None:
+        """Read nothing, and have so much painted that nothing more goes into the terminal."""
+        until, held, same = time.monotonic() + _DEADLINE_S, -1, 0
+        while same < 50:
+            assert time.monotonic() < until
+            self.size(40 + same % 2, 150)
+            select.select([], [], [], 0.02)
+            now = struct.unpack("i", fcntl.ioctl(self.end, termios.FIONREAD, b"\0" * 4))[0]
+            same, held = (same + 1 if now == held else 0), now
+
+    def close(self) -> None:
+        """The window is closed; the kernel hangs up on all that belongs to it."""
+        os.close(self.end)
+        self.end = -1
+
+    def code(self) -> int:
+        """The exit code; fails when it does not end."""
+        return self.process.wait(_DEADLINE_S)
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Iterator[Pty]:
+    (tmp_path / ".config/vizdash").mkdir(parents=True)
+    (tmp_path / ".config/vizdash/config.yaml").write_text("clusters: {here: {engine: local}}\n")
+    terminal = Pty(tmp_path)
+    try:
+        terminal.read_until(b"Sessions")
+        yield terminal
+    finally:
+        terminal.process.kill()
+        terminal.process.wait()
+        if terminal.end >= 0:
+            os.close(terminal.end)
+
+
+def test_a_closed_terminal_ends_it(shown: Pty) -> None:
+    shown.close()
+    shown.code()
+
+
+def test_a_terminal_that_stood_still_and_is_closed_ends_it(shown: Pty) -> None:
+    shown.fill()
+    shown.close()
+    shown.code()
+
+
+def test_a_terminal_that_stands_still_keeps_no_kill_from_ending_it(shown: Pty) -> None:
+    shown.fill()
+    shown.process.send_signal(signal.SIGTERM)
+    shown.code()
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        with contextlib.suppress(OSError):
+            os.close(end)
+
+
+def test_nobody_waits_for_it_and_what_is_last_is_kept(pipe: tuple[int, int]) -> None:
+    """The pipe is full: writing goes on, the oldest is forgotten in whole pieces, and then the
+    screen is asked for.
+    """
+    behind = threading.Event()
+    output = Output(pipe[1], gone=lambda: None, behind=behind.set)
+    pieces = [f"<{n:04}{'.' * 4000}>" for n in range(100)]
+    for piece in pieces:
+        output.write(piece)
+    assert not behind.is_set()
+    read = ""
+    while not read.endswith(pieces[-1]):
+        read += os.read(pipe[0], 4096).decode()
+    assert behind.wait(_DEADLINE_S)
+    seen = re.findall(r"<(\d{4})\.{4000}>", read)
+    assert read == "".join(pieces[int(n)] for n in seen)
+    assert len(seen) * 4006 < len("".join(pieces)) - ROOM
+    output.write("after")
+    output.drain(_DEADLINE_S)
+    assert os.read(pipe[0], 4096) == b"after"
+
+
+def test_whoever_ends_waits_for_the_last_words(pipe: tuple[int, int]) -> None:
+    output = Output(pipe[1], gone=lambda: None, behind=lambda: None)
+    output.write("x" * 200_000)
+    output.drain(0.01)
+    got = b""
+    while len(got) < 200_000:
+        got += os.read(pipe[0], 65536)
+    output.drain(_DEADLINE_S)
+    assert set(got) == {ord("x")}
+
+
+def test_it_tells_that_nobody_reads(pipe: tuple[int, int]) -> None:
+    """As with a closed terminal, nothing is written any more."""
+    gone = threading.Event()
+    os.close(pipe[0])
+    output = Output(pipe[1], gone=gone.set, behind=lambda: None)
+    output.write("is anybody there?")
+    assert gone.wait(_DEADLINE_S)
+    output.write("no")
+    output.drain(_DEADLINE_S)

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from textual.geometry import Region
+from textual.widget import Widget
 
-from tests.ui.drive import begin, press, sees, text, toasts, until
-from tests.ui.fake import LOG, LOOKING, app_on, busy, ready, snapshot
+from tests.ui.drive import begin, click_key, press, sees, settled, text, toasts, until
+from tests.ui.fake import AT, LOG, LOOKING, app_on, busy, ready, snapshot
+from vizdash.actions import REGISTRY, looking
 from vizdash.errors import Unreachable
+from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.copy import CopyScreen
+from vizdash.ui.screens.help import HelpScreen
 from vizdash.ui.screens.log import LogScreen
 from vizdash.ui.screens.look import LookScreen
 from vizdash.ui.widgets.detail import Detail
+from vizdash.ui.widgets.footer import Footer
 from vizdash.ui.widgets.thumbnail import Thumbnail
 
 WIDE, SMALL = (160, 48), (80, 24)
@@ -199,3 +205,247 @@ async def test_why_there_is_no_history_is_told_of_what_ended() -> None:
         assert not sees(pilot, note)
         await press(pilot, "end")
         assert sees(pilot, "✓ finished   it ended by itself", note)
+
+
+# ---------------------------------------------------------------------- its keys
+
+
+def _keys(app: VizdashApp) -> list[str]:
+    """What the line of keys offers."""
+    return [action_id for action_id, _, _ in app.screen.query_one(Footer).shown()]
+
+
+def _looking(app: VizdashApp) -> LookScreen:
+    assert isinstance(app.screen, LookScreen)
+    return app.screen
+
+
+async def test_of_ones_own_ready_desktop_everything_is_offered() -> None:
+    app, _service = app_on(busy(), config=LOOKING)
+    async with app.run_test(size=WIDE) as pilot:
+        await begin(pilot)
+        await press(pilot, *_READY, "v")
+        shown = app.screen.query_one(Thumbnail)
+        await until(pilot, lambda: shown.picture is not None)
+        await settled(pilot)
+        assert _keys(app) == [
+            "back", "look", "open", "stop", "logs", "extend", "message", "again", "deadline",
+            "copy", "reload", "help",
+        ]  # fmt: skip
+
+
+async def test_of_somebody_elses_what_can_t_be_done_is_not_offered_and_says_why() -> None:
+    app, service = app_on(busy(), config=LOOKING)
+    async with app.run_test(size=WIDE) as pilot:
+        await begin(pilot)
+        await press(pilot, *_READY, "down", "v")
+        assert _keys(app) == ["back", "again", "copy", "reload", "help"]
+        assert not sees(pilot, "o Open", "x Stop")
+        await press(pilot, "v", "o", "enter", "x", "l", "e", "w")
+        assert toasts(pilot) == [
+            "Picture: only björn can see its desktop",
+            "Open: only björn can open it",
+            "Open: only björn can open it",
+            "Stop: it belongs to björn",
+            "Log: only björn can read its log",
+            "Extend: it belongs to björn",
+            "Time: no session of yours is chosen whose time is running",
+        ]
+        _looking(app)
+        assert not service.browsed
+
+
+async def test_of_one_that_ended_what_can_t_be_done_is_not_offered_and_says_why() -> None:
+    app, service = app_on(busy(), config=LOOKING, log=LOG)
+    async with app.run_test(size=WIDE) as pilot:
+        await begin(pilot)
+        await press(pilot, "end", "v")
+        assert _keys(app) == ["back", "logs", "again", "copy", "reload", "help"]
+        await press(pilot, "v", "o", "x", "e")
+        assert toasts(pilot) == [
+            "Picture: it is ended",
+            "Open: it is ended",
+            "Stop: it has ended",
+            "Extend: it has ended",
+        ]
+        _looking(app)
+        assert not service.browsed
+
+
+async def test_read_only_it_stops_nothing() -> None:
+    app, _service = app_on(busy(), config=LOOKING)
+    app._dashboard.read_only = True
+    async with app.run_test(size=WIDE) as pilot:
+        await begin(pilot)
+        await press(pilot, *_READY, "v", "x")
+        assert "stop" not in _keys(app)
+        assert "open" in _keys(app)
+        assert toasts(pilot) == ["Stop: this vizdash is read-only"]
+        _looking(app)
+
+
+async def test_one_that_is_gone_can_only_be_left() -> None:
+    app, service = app_on(busy(), config=LOOKING)
+    async with app.run_test(size=WIDE) as pilot:
+        await begin(pilot)
+        await press(pilot, *_READY, "v")
+        service.now = snapshot(sessions=busy().sessions[:3])
+        app.look_again()
+        await until(pilot, lambda: app._board.find(MINE.job_id) is None)
+        _looking(app).tick()
+        await settled(pilot)
+        assert not {"open", "stop", "logs", "again"} & set(_keys(app))
+        await press(pilot, "x")
+        assert toasts(pilot)[-1] == "Stop: the session is no longer in the list"
+        await press(pilot, "escape")
+        await until(pilot, lambda: app.screen is app._dashboard)
+
+
+async def test_a_click_on_a_key_is_the_key() -> None:
+    app, service = app_on(busy(), config=LOOKING)
+    async with app.run_test(size=SMALL) as pilot:
+        await begin(pilot)
+        await press(pilot, *_READY, "v")
+        shown = app.screen.query_one(Thumbnail)
+        await until(pilot, lambda: shown.picture is not None)
+        await settled(pilot)
+        await click_key(pilot, "look")
+        assert not sees(pilot, "owner you")
+        await click_key(pilot, "back")
+        await until(pilot, lambda: app.screen is app._dashboard)
+        await press(pilot, "v")
+        await click_key(pilot, "open")
+        await until(pilot, lambda: service.browsed == 1)
+
+
+async def test_a_person_s_own_keys_work_there_at_once() -> None:
+    app, service = app_on(busy(), config=LOOKING)
+    keys = {"stop": ("f8",), "open": ("q", "escape"), "look": ("z",), "logs": ()}
+    app._dashboard.use(REGISTRY.remapped({**keys, "quit": ("Q",), "clear": ()}))
+    async with app.run_test(size=WIDE) as pilot:
+        await begin(pilot)
+        await press(pilot, *_READY, "z")
+        assert sees(pilot, "esc Back", "f8 Stop", "q Open")
+        assert not sees(pilot, "l Log")
+        await press(pilot, "x", "l")
+        _looking(app)
+        assert toasts(pilot) == []
+        app._dashboard.use(REGISTRY.remapped(keys | {"stop": ("f9",), "quit": (), "clear": ()}))
+        _looking(app).tick()
+        await settled(pilot)
+        assert sees(pilot, "f9 Stop")
+        await press(pilot, "escape")  # leads back, whatever else it was given to
+        assert app.screen is app._dashboard
+        assert not service.browsed
+        await press(pilot, "z", "q")
+        await until(pilot, lambda: service.browsed == 1)
+
+
+def test_every_action_on_a_session_is_there() -> None:
+    there = {action.id for action in looking(REGISTRY)}
+    assert there >= {a.id for a in REGISTRY if a.on == "session"} - {"mark"}
+
+
+async def test_its_help_is_of_this_session() -> None:
+    app, _service = app_on(busy(), config=LOOKING)
+    async with app.run_test(size=WIDE) as pilot:
+        await begin(pilot)
+        await press(pilot, *_READY, "down", "v", "question_mark")
+        assert isinstance(app.screen, HelpScreen)
+        assert sees(pilot, "This session", "not now: only björn can open it", "Go back to the")
+        assert not sees(pilot, "Nodes, when they have the focus")
+        await press(pilot, "question_mark")
+        _looking(app)
+
+
+async def test_it_acts_on_its_session_not_on_what_is_marked_or_under_the_cursor() -> None:
+    app, service = app_on(busy(), config=LOOKING)
+    async with app.run_test(size=WIDE) as pilot:
+        await begin(pilot)
+        await press(pilot, "space", "space", "down", "v")
+        assert sees(pilot, MINE.id)
+        app._dashboard.sessions.select(busy().sessions[2].job_id)
+        await press(pilot, "x")
+        assert sees(pilot, "Stop this session?")
+        await press(pilot, "y")
+        await until(pilot, lambda: service.stopped)
+        assert service.stopped == [MINE.id]
+
+
+async def test_an_operator_extends_somebody_elses_from_there() -> None:
+    app, service = app_on(busy(), admin=True, node_admin=True)
+    async with app.run_test(size=WIDE) as pilot:
+        await begin(pilot)
+        await press(pilot, *_READY, "down", "v", "e", "e")
+        assert service.operations.done == [("extend", OTHERS.job_id, "7200")]
+
+
+async def test_the_time_of_one_that_waits_is_not_extended() -> None:
+    app, _service = app_on(busy(), config=LOOKING)
+    async with app.run_test(size=WIDE) as pilot:
+        await begin(pilot)
+        await press(pilot, "v", "e")
+        assert "extend" not in _keys(app)
+        assert toasts(pilot) == ["Extend: its time is not running yet"]
+
+
+# ---------------------------------------------------------------------- what a second draws
+
+
+def _watch(app: VizdashApp, drawn: list[tuple[str, tuple[Region, ...]]]) -> None:
+    """Note what is drawn anew from now on: whose, and which part (none: all of it)."""
+
+    def watched(widget: Widget) -> None:
+        real = widget._set_dirty
+
+        def noted(*regions: Region) -> None:
+            drawn.append((widget.id or type(widget).__name__, regions))
+            real(*regions)
+
+        widget._set_dirty = noted  # type: ignore[method-assign]
+
+    for widget in app.screen.walk_children(with_self=True):
+        assert isinstance(widget, Widget)
+        watched(widget)
+
+
+@pytest.mark.parametrize("size", [WIDE, SMALL], ids=["wide", "small"])
+async def test_a_second_draws_the_countdown_and_nothing_else(size: tuple[int, int]) -> None:
+    clock = [AT]
+    app, _service = app_on(busy(), log=LOG, clock=lambda: clock[0])
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        await press(pilot, *_READY, "v")
+        await until(pilot, lambda: sees(pilot, "vizdash: step ready"))
+        screen = _looking(app)
+        screen.tick()
+        await settled(pilot)
+        row = next(y for y, one in enumerate(text(pilot).splitlines()) if " left of " in one)
+        drawn: list[tuple[str, tuple[Region, ...]]] = []
+        _watch(app, drawn)
+        screen.tick()
+        await settled(pilot)
+        assert drawn == []
+        clock[0] += 1
+        screen.tick()
+        await settled(pilot)
+        assert sees(pilot, "1:12:05 left of 2 h")
+        assert [name for name, _ in drawn] == ["detail-text"]
+        top = screen.query_one("#detail-text").content_region.y
+        assert [region.y + top for region in drawn[0][1]] == [row]
+
+
+async def test_a_second_of_one_that_starts_turns_no_sign() -> None:
+    clock = [AT]
+    starting = replace(busy().sessions[1], time_left_s=None)
+    app, _service = app_on(snapshot(sessions=(starting,)), clock=lambda: clock[0])
+    async with app.run_test(size=WIDE) as pilot:
+        await begin(pilot)
+        await press(pilot, "v")
+        screen = _looking(app)
+        drawn: list[tuple[str, tuple[Region, ...]]] = []
+        _watch(app, drawn)
+        clock[0] += 1
+        screen.tick()
+        await settled(pilot)
+        assert drawn == []

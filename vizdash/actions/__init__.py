@@ -1,6 +1,7 @@
 """The one registry of what a person can do: keys, footer, palette, help and verbs use it."""
 
 from vizdash.actions.listed import REGISTRY
+from vizdash.actions.looking import looking
 from vizdash.actions.registry import (
     NOT_LOOKED,
     Action,
@@ -19,6 +20,7 @@ __all__ = [
     "Context",
     "Target",
     "key_label",
+    "looking",
     "stoppable",
     "timed",
 ]

@@ -28,7 +28,8 @@ class Context:
     """What is on the screen and under the cursor: ``pane`` is the pane with the focus, ``marked``
     are sessions that the person marked to act on all of them, ``urgent`` is the session of
     one's own whose time limit is near, ``app`` is that of an image. ``image_rights`` says why
-    images can't be changed from here (empty: they can).
+    images can't be changed from here (empty: they can), ``pictured`` whether the session's
+    desktop is seen now.
     """
 
     snapshot: Snapshot | None = None
@@ -42,6 +43,7 @@ class Context:
     node_admin: bool = False
     app: str = ""
     image_rights: str = NOT_LOOKED
+    pictured: bool = False
 
 
 def key_label(key: str) -> str:

@@ -41,6 +41,8 @@ def may_extend(context: Context) -> str:
         return "it has ended"
     if not session.resources.time_s:
         return "it has no time limit"
+    if not session.node:
+        return "its time is not running yet"
     return "" if session.mine or context.admin else f"it belongs to {session.user}"
 
 
@@ -95,6 +97,18 @@ def may_read(context: Context) -> str:
     if session is None:
         return "" if context.app else "no session is chosen"
     return "" if session.mine else f"only {session.user} can read its log"
+
+
+def may_enlarge(context: Context) -> str:
+    """There must be a picture of its desktop."""
+    session = context.session
+    if context.pictured or session is None:
+        return "" if context.pictured else "no session is chosen"
+    if not session.mine:
+        return f"only {session.user} can see its desktop"
+    if session.state is not SessionState.READY:
+        return f"it is {session.state}"
+    return "there is no picture of it"
 
 
 def may_change_images(context: Context) -> str:

@@ -37,10 +37,10 @@ from vizdash.ui.screens.commands import CommandsScreen
 from vizdash.ui.screens.copy import CopyScreen
 from vizdash.ui.screens.dashboard import Dashboard
 from vizdash.ui.screens.deadline import Choice, DeadlineScreen, more_s
-from vizdash.ui.screens.help import HelpScreen
+from vizdash.ui.screens.help import HelpScreen, help_lines
 from vizdash.ui.screens.history import HistoryScreen
 from vizdash.ui.screens.log import LogScreen
-from vizdash.ui.screens.look import LookScreen
+from vizdash.ui.screens.look import LookScreen, Seen
 from vizdash.ui.screens.start import StartScreen
 from vizdash.ui.signals import Signals
 from vizdash.ui.stops import Stops
@@ -226,14 +226,16 @@ class VizdashApp(Stops):
                 self._want_start(context)
             case "stop":
                 self.want_stop(stoppable(context))
-            case "deadline" | "extend":
-                self._want_time(context)
+            case "deadline":
+                self._want_time(timed(context))
+            case "extend":
+                self._want_time(context.session)
             case "drain" if context.node:
                 self._operators.drain(context.node)
             case "resume" if context.node:
                 self._operators.resume(context.node)
             case "copy":
-                self._want_copy()
+                self._want_copy(context.session)
             case "theme":
                 self._next_theme()
             case "quit":
@@ -263,11 +265,14 @@ class VizdashApp(Stops):
         return True
 
     def _want_look(self, session: Session) -> None:
-        def seen() -> tuple[Session | None, Snapshot | None, Now]:
-            return self._board.find(session.job_id), self._board.snapshot, self.moment()
+        board = self._dashboard
 
-        self._dashboard.look_away()
-        self.push_screen(LookScreen(session, self._desktops, seen), self._dashboard.look_back)
+        def seen() -> Seen:
+            found = self._board.find(session.job_id)
+            return Seen(found, board.context(), self.moment(), board.registry)
+
+        board.look_away()
+        self.push_screen(LookScreen(session, self._desktops, seen), board.look_back)
 
     def moment(self) -> Now:
         """See shelf.Shelf."""
@@ -280,7 +285,7 @@ class VizdashApp(Stops):
     def _want_screen(self, action_id: str, context: Context) -> None:
         match action_id:
             case "help":
-                self.push_screen(HelpScreen(self._dashboard.registry, context))
+                self.push_screen(HelpScreen(help_lines(self._dashboard.registry, context)))
             case "history":
                 self.push_screen(HistoryScreen(self._service.history.since, self._clock()))
             case "commands":
@@ -299,8 +304,7 @@ class VizdashApp(Stops):
         request = SessionRequest(session.app, session.resources, partition=session.partition)
         self._want_start(Context(snapshot=self._board.snapshot), request)
 
-    def _want_time(self, context: Context) -> None:
-        session = timed(context)
+    def _want_time(self, session: Session | None) -> None:
         if session is None:
             return
 
@@ -319,14 +323,15 @@ class VizdashApp(Stops):
         may = may or self._service.engine.name == "local"
         self.push_screen(DeadlineScreen(session, now, may_extend=may), chosen)
 
-    def _want_copy(self) -> None:
-        """Cells of the row under the cursor, and the address of an opened desktop first."""
-        pane = self._dashboard.pane
-        if pane.row is None:
+    def _want_copy(self, session: Session | None) -> None:
+        """Cells of it or of the row under the cursor, and an opened desktop's address first."""
+        pane = self._dashboard.sessions if session else self._dashboard.pane
+        row = session or pane.row
+        if row is None:
             self.warn("Copy: there is no row")
             return
-        cells = pane.cells(pane.row)
-        if isinstance(pane.row, Session) and (route := self._desktops.route(pane.row)):
+        cells = pane.cells(row)
+        if session and (route := self._desktops.route(session)):
             cells.insert(0, ("ADDRESS", route.url))
 
         def copied(what: tuple[str, str] | None) -> None:

@@ -27,7 +27,7 @@ from vizdash.ui.theme import Line, Span, content, line
 from vizdash.ui.widgets.detail import Detail, Looks
 from vizdash.ui.widgets.detail import Room as Space
 from vizdash.ui.widgets.filterbar import FilterBar
-from vizdash.ui.widgets.footer import Footer
+from vizdash.ui.widgets.footer import Footer, refused
 from vizdash.ui.widgets.header import Header
 from vizdash.ui.widgets.table import Now, Table
 
@@ -298,12 +298,14 @@ class Dashboard(Screen[None]):
         """Something else shows the session: its desktop is not looked at twice."""
         self._detail.pause()
 
-    def look_back(self, action_id: str | None = None) -> None:
-        """Look at it again, and do what was wanted there."""
+    def look_back(self, wish: tuple[str, Context] | None = None) -> None:
+        """Look at it again, and do what was wanted there: not to the row under the cursor, which
+        may be another one by now.
+        """
         self._detail.resume()
         self._show_row()
-        if action_id:
-            self.action_want(action_id)
+        if wish:
+            self.post_message(self.Wanted(*wish))
 
     def on_resize(self, event: events.Resize) -> None:
         """Too small a terminal gets one clear line; others the right amount of detail."""
@@ -327,9 +329,7 @@ class Dashboard(Screen[None]):
     def action_want(self, action_id: str) -> None:
         """Do it, or say why it can't be done."""
         action, context = self.registry.by_id(action_id), self.context()
-        if reason := action.reason(context):
-            said = f"{action.title}: {escape_control(reason)}"
-            self.notify(said, severity="warning", markup=False)
+        if refused(self, action, action.reason(context)):
             return
         match action_id:
             case "focus_nodes" | "focus_sessions" | "focus_images":

@@ -46,11 +46,21 @@ def help_lines(registry: ActionRegistry, context: Context) -> list[Line]:
         if others:
             title = line(Span(f"{name}, when they have the focus", "accent", bold=True))
             found += [(), title, *_rows(others, context)]
-    found += [(), line(Span("Signs", "accent", bold=True))]
-    found.append(line(Span("! key".ljust(13), "warn"), Span("it asks before it does it", "muted")))
+    return [*found, (), *_signs()]
+
+
+def session_help(registry: ActionRegistry, context: Context) -> list[Line]:
+    """That of the screen which shows one session."""
+    title = line(Span("This session", "accent", bold=True))
+    mouse = _row("mouse", Span("click a key in the line at the bottom", "muted"))
+    return [title, *_rows(registry, context), mouse, (), *_signs()]
+
+
+def _signs() -> Iterable[Line]:
+    yield line(Span("Signs", "accent", bold=True))
+    yield line(Span("! key".ljust(13), "warn"), Span("it asks before it does it", "muted"))
     for glyph, tone, word, what in LEGEND:
-        found.append(line(Span(f"{glyph} {word}".ljust(13), tone), Span(what, "muted")))
-    return found
+        yield line(Span(f"{glyph} {word}".ljust(13), tone), Span(what, "muted"))
 
 
 def _row(keys: str, *spans: Span, sign: str = " ") -> Line:
@@ -85,9 +95,9 @@ class HelpScreen(ModalScreen[None]):
         Binding("k", "scroll('up')", "Up", show=False),
     ]
 
-    def __init__(self, registry: ActionRegistry, context: Context) -> None:
+    def __init__(self, shown: Iterable[Line]) -> None:
         super().__init__()
-        self._lines = help_lines(registry, context)
+        self._lines = tuple(shown)
 
     def compose(self) -> ComposeResult:
         """One text that scrolls where it's too long."""

@@ -3,52 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
-from textual import events
+from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Static
 
-from vizdash.model import Session, Snapshot
+from vizdash.actions import ActionRegistry, Context, looking
+from vizdash.model import Session
 from vizdash.ui import words
+from vizdash.ui.screens.help import HelpScreen, session_help
 from vizdash.ui.theme import Span, content
 from vizdash.ui.widgets.detail import Detail, Looks, Room
+from vizdash.ui.widgets.footer import Footer, refused
+from vizdash.ui.widgets.rows import Rows
 from vizdash.ui.widgets.table import Now
 
 #: Seconds between looks at the log while the session lives.
 _EVERY_S = 5.0
 
-#: The session as last seen (None: it is gone), the cluster, and the moment.
-Seen = Callable[[], tuple[Session | None, Snapshot | None, Now]]
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The session as last seen (None: it is gone), what is known around it, the moment, and the
+    actions on the person's keys: the config may have changed.
+    """
+
+    session: Session | None
+    context: Context
+    now: Now
+    registry: ActionRegistry
 
 
-class LookScreen(Screen[str]):
-    """``v`` again gives the picture the whole screen. Left with the id of an action to do."""
+class LookScreen(Screen[tuple[str, Context]]):
+    """``look`` tells what is known now. Left with the id of an action, and what to do it to."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss", "Back", show=False),
-        Binding("o,enter", "leave('open')", "Open", show=False),
-        Binding("l", "leave('logs')", "Log", show=False),
-        Binding("c", "leave('copy')", "Copy", show=False),
-        Binding("x", "leave('stop')", "Stop", show=False),
-        Binding("v", "alone", "Picture alone", show=False),
-        Binding("r,R", "reload", "Reload", show=False),
-    ]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012
 
-    def __init__(self, session: Session, looks: Looks, seen: Seen) -> None:
+    def __init__(self, session: Session, looks: Looks, look: Callable[[], Seen]) -> None:
         super().__init__()
         self._session = session
-        self._seen = seen
+        self._look = look
+        self._title = Rows(id="log-title", markup=False)
         self._detail = Detail(looks, id="look")
+        self._registry = look().registry
+        self._actions = looking(self._registry)
+        self._footer = Footer(self._actions, palette=False)
 
     def compose(self) -> ComposeResult:
         """Title, everything, keys."""
-        yield Static(id="log-title", markup=False)
+        yield self._title
         yield self._detail
-        yield Static(id="log-keys", markup=False)
+        yield self._footer
 
     def on_mount(self) -> None:
         """Now, and whenever a second went by."""
@@ -61,47 +67,76 @@ class LookScreen(Screen[str]):
 
     def tick(self) -> None:
         """Tell what is known now."""
-        found, snapshot, now = self._seen()
-        self._session = session = found or self._session
-        state = words.session_state(session, now)
+        seen = self._look()
+        self._session = session = seen.session or self._session
+        # The sign of one that starts would turn each second.
+        state = words.session_state(session, Now())
         title = (Span("Session  ", "accent", bold=True), state, Span("  "))
         name = Span(session.app, "strong", bold=True)
         where = f" on {session.node}" if session.node else ""
-        self.query_one("#log-title", Static).update(
-            content((*title, name, Span(f"{where} · session {session.id}", "muted")))
-        )
-        keys = (
-            ("esc", "Back"),
-            ("v", "Picture alone, or all"),
-            ("o", "Open"),
-            ("l", "Log"),
-            ("c", "Copy"),
-            ("x", "Stop"),
-            ("r", "Reload"),
-        )
-        spans = [
-            span
-            for key, what in keys
-            for span in (Span(key, "accent", bold=True), Span(f" {what}   ", "muted"))
-        ]
-        self.query_one("#log-keys", Static).update(content(spans))
+        told = Span(f"{where} · session {session.id}", "muted")
+        self._title.put(content((*title, name, told)), layout=False)
         room: Room = "beside" if self.has_class("-wide") else "below"
-        self._detail.tell(session, snapshot, now, room)
+        self._detail.tell(session, seen.context.snapshot, seen.now, room)
+        self._show_keys(seen)
+
+    @on(Detail.Pictured)
+    def _pictured(self) -> None:
+        self._show_keys(self._look())
+
+    def _show_keys(self, seen: Seen) -> None:
+        if seen.registry is not self._registry:
+            self._registry, self._actions = seen.registry, looking(seen.registry)
+            self._footer.use(self._actions)
+        self._footer.show(self._about(seen))
+
+    def _about(self, seen: Seen) -> Context:
+        """Of this session, wherever the dashboard's cursor is and whatever is marked there."""
+        return replace(
+            seen.context,
+            session=seen.session,
+            node=None,
+            marked=(),
+            pane="session",
+            urgent=None,
+            app="",
+            pictured=self._detail.pictured,
+        )
 
     def _again(self) -> None:
         if self._session.live:
             self._detail.reload(self._session)
 
-    def action_reload(self) -> None:
-        """Ask for everything again: a picture that could not be had may be there now."""
-        self._detail.resume()
-        self.tick()
+    # ------------------------------------------------------------------ keys
 
-    def action_leave(self, action_id: str) -> None:
-        """Go back, and do this."""
-        self.dismiss(action_id)
+    def on_key(self, event: events.Key) -> None:
+        """Keys are the registry's, as it stands now."""
+        action = self._actions.by_key(event.key)
+        if action is not None:
+            event.stop()
+            self.action_want(action.id)
 
-    def action_alone(self) -> None:
-        """The picture on the whole screen, or everything again."""
-        if self._detail.has_class("-pictured"):
-            self._detail.toggle_class("-alone")
+    @on(Footer.Pressed)
+    def _pressed(self, event: Footer.Pressed) -> None:
+        self.action_want(event.action_id)
+
+    def action_want(self, action_id: str) -> None:
+        """Do it, or say why it can't be done; what is done to the session is done after leaving."""
+        action, context = self._actions.by_id(action_id), self._about(self._look())
+        reason = action.reason(context)
+        if reason and context.session is None:
+            reason = "the session is no longer in the list"
+        if refused(self, action, reason):
+            return
+        match action_id:
+            case "back":
+                self.dismiss()
+            case "look":
+                self._detail.toggle_class("-alone")
+            case "reload":
+                self._detail.resume()
+                self.tick()
+            case "help":
+                self.app.push_screen(HelpScreen(session_help(self._actions, context)))
+            case _:
+                self.dismiss((action_id, context))

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Protocol
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.widgets import Static
+from textual.message import Message
 
 from vizdash.errors import VizdashError
 from vizdash.model import Session, SessionState, Snapshot
@@ -18,6 +18,7 @@ from vizdash.sessions.trail import Trail
 from vizdash.ui.format import width
 from vizdash.ui.sessiondetails import More, log_lines, session_line, session_lines
 from vizdash.ui.theme import Line, content, lines
+from vizdash.ui.widgets.rows import Rows
 from vizdash.ui.widgets.table import Now
 from vizdash.ui.widgets.thumbnail import Source, Thumbnail
 
@@ -54,10 +55,13 @@ class Detail(Container):
 
     PAUSE_S: ClassVar[float] = 0.5
 
+    class Pictured(Message):
+        """Its picture came or went."""
+
     def __init__(self, looks: Looks | None = None, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._looks = looks
-        self._text = Static(id="detail-text", markup=False)
+        self._text = Rows(id="detail-text", markup=False)
         self._picture = Thumbnail(id="detail-picture")
         self._key: tuple[str, ...] = ()
         self._trail: Trail | None = None
@@ -93,6 +97,11 @@ class Detail(Container):
         if self._key:
             self._key, self._trail = (), None
             self.pause()
+
+    @property
+    def pictured(self) -> bool:
+        """Whether there's a picture."""
+        return self.has_class("-pictured")
 
     def pause(self) -> None:
         """Look at nothing until ``resume`` or another row; what is shown stays."""
@@ -133,8 +142,11 @@ class Detail(Container):
         self._draw()
 
     def _see(self, source: Source | None) -> None:
+        before = self.pictured
         self.set_class(source is not None, "-pictured")
         self._picture.look(source)
+        if before != self.pictured:
+            self.post_message(self.Pictured())
 
     # ------------------------------------------------------------------ drawing
 
@@ -146,16 +158,14 @@ class Detail(Container):
         if room != "lines":
             cells = max(1, self._text.size.width)
             taken = sum(_rows(one, cells) for one in found)
-            below = room == "below" and self.has_class("-pictured")
+            below = room == "below" and self.pictured
             high = self.size.height
             left = high - taken - (max(_PICTURE_ROWS, high * 2 // 5) if below else 0)
             found += log_lines(self._trail, left, cells)
         self._write(found, layout=room in {"lines", "below"})
 
     def _write(self, found: Sequence[Line], *, layout: bool) -> None:
-        shown = content(found[0]) if len(found) == 1 else lines(found)
-        if self._text.content != shown:
-            self._text.update(shown, layout=layout)
+        self._text.put(content(found[0]) if len(found) == 1 else lines(found), layout=layout)
 
 
 def _rows(one: Line, cells: int) -> int:

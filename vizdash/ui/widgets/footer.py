@@ -8,7 +8,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from vizdash.actions import Action, ActionRegistry, Context, key_label
-from vizdash.ui.format import width
+from vizdash.ui.format import escape_control, width
 from vizdash.ui.theme import Span, content
 
 #: Textual's own palette, with its rank among the actions.
@@ -19,7 +19,7 @@ _GAP = 2
 
 
 class Footer(Widget):
-    """One line of keys; a click on one is the key."""
+    """One line of keys; a click on one is the key. ``palette`` is whether it has that too."""
 
     class Pressed(Message):
         """The action whose key was clicked."""
@@ -28,9 +28,10 @@ class Footer(Widget):
             self.action_id = action_id
             super().__init__()
 
-    def __init__(self, registry: ActionRegistry) -> None:
+    def __init__(self, registry: ActionRegistry, *, palette: bool = True) -> None:
         super().__init__()
         self._registry = registry
+        self._palette = palette
         self._shown_for = Context()
 
     def use(self, registry: ActionRegistry) -> None:
@@ -48,7 +49,8 @@ class Footer(Widget):
     def shown(self) -> list[tuple[str, str, str]]:
         """Action, key and title of each that is shown, as many as there's room for."""
         ranked = [(a.footer, _entry(a)) for a in self._registry if self._works(a)]
-        ranked.append((_PALETTE_RANK, _PALETTE))
+        if self._palette:
+            ranked.append((_PALETTE_RANK, _PALETTE))
         while sum(cells(entry) for _, entry in ranked) - _GAP > self.size.width and ranked:
             least = max(range(len(ranked)), key=lambda i: (ranked[i][0], i))
             del ranked[least]
@@ -78,6 +80,14 @@ class Footer(Widget):
             if offset.x < end - _GAP:
                 self.post_message(self.Pressed(entry[0]))
                 return
+
+
+def refused(widget: Widget, action: Action, reason: str) -> bool:
+    """Tell why it can't be done now; whether there was a reason."""
+    if reason:
+        said = f"{action.title}: {escape_control(reason)}"
+        widget.notify(said, severity="warning", markup=False)
+    return bool(reason)
 
 
 def _entry(action: Action) -> tuple[str, str, str]:

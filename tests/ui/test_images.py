@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.ui.drive import AnyPilot, begin, press, sees, text, toasts
+from tests.ui.drive import AnyPilot, begin, press, sees, text, toasts, until
 from tests.ui.fake import app_on, busy
 from vizdash.model import Place, Snapshot
 from vizdash.ui.app import VizdashApp
@@ -58,6 +58,18 @@ async def test_who_may_has_the_keys_where_images_are() -> None:
         assert "d Deploy  r Roll back  M Images × nodes" in last_line(pilot)
         await press(pilot, "M")
         assert "l Build log   d Deploy   r Roll back" in last_line(pilot)
+
+
+async def test_where_there_is_no_image_one_can_only_be_deployed() -> None:
+    app, _ = app_on(replace(looked_at(), images=(), places=(Place("viz-node001"),)))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await begin(pilot)
+        await until(pilot, lambda: app._dashboard.image_rights == "")
+        await press(pilot, "M")
+        assert last_line(pilot).split() == ["esc", "Back", "d", "Deploy"]
+        await press(pilot, "r", "l")
+        assert toasts(pilot) == ["no image is chosen"] * 2
+        assert on_top(app) == "MatrixScreen"
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])

@@ -301,8 +301,21 @@ async def test_the_commands_their_times_and_outcomes() -> None:
         service.ran = (Ran(4, AT, ("false",), 0.001, 1), *RAN)
         await press(pilot, "r")
         assert sees(pilot, "Commands 3 failed")
-        await press(pilot, "f", "s", "s", "escape")
+        assert sees(pilot, "f All")
+        await press(pilot, "f", "s", "s")
+        assert sees(pilot, "esc Back   r Reload   s Sort   f Failed only   c Copy")
+        await press(pilot, "escape")
         assert isinstance(app.screen, Dashboard)
+
+
+async def test_where_there_are_no_commands_none_is_sorted_or_copied() -> None:
+    app, _service = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "C")
+        assert sees(pilot, "esc Back   r Reload")
+        assert not sees(pilot, "s Sort")
+        assert not sees(pilot, "c Copy")
 
 
 # ---------------------------------------------------------------------- saved sizes

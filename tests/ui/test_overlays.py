@@ -92,9 +92,9 @@ async def test_a_log_is_searched() -> None:
         await until(pilot, lambda: sees(pilot, "110 of 112"))
         assert not sees(pilot, "line 1000")  # it stays where the person reads
         await press(pilot, "slash", *"x")
-        assert sees(pilot, "not found")
+        assert sees(pilot, "n N not found")
         await press(pilot, "escape")
-        assert not sees(pilot, "not found")
+        assert not sees(pilot, "n N")
         await press(pilot, "escape")
         assert isinstance(app.screen, Dashboard)
 
@@ -124,6 +124,9 @@ async def test_an_empty_log_says_so_and_control_characters_are_shown() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await _at(pilot, "l")
         await until(pilot, lambda: sees(pilot, "the log is empty so far"))
+        assert text(pilot).splitlines()[-1].split() == ["esc", "Back", "r", "Reload"]
+        await press(pilot, "slash")
+        assert app.focused is not None and app.focused.id != "log-search"
         service.log = "\x1b[2Jboo\ttab"
         await press(pilot, "r")
         await until(pilot, lambda: sees(pilot, r"\x1b[2Jboo"))

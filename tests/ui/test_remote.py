@@ -10,6 +10,7 @@ from typing import Any
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
+from tests.ui.drive import begin, press
 from tests.ui.fake import AT, app_on, busy
 from vizdash.config import Cluster, Config
 from vizdash.errors import Refused
@@ -17,6 +18,7 @@ from vizdash.model.link import Field, Link, LinkState, Prompt
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.leave import LeaveScreen
 from vizdash.ui.screens.prompt import Asker, PromptScreen
+from vizdash.ui.screens.tunnels import Tunnel, TunnelsScreen
 
 
 @dataclass
@@ -148,7 +150,8 @@ async def test_tunnels_are_listed_and_can_be_closed() -> None:
         await pilot.press("t")
         shown = await _options(pilot, app)
         assert "No desktop is open" in str(shown.get_option_at_index(0).prompt)
-        await pilot.press("escape")
+        assert _offers(app) == "esc goes back"
+        await pilot.press("enter", "x", "escape")
         await until(pilot, lambda: app.screen is app._dashboard)
         await _open_first(pilot, app)
         await pilot.press("t")
@@ -156,8 +159,29 @@ async def test_tunnels_are_listed_and_can_be_closed() -> None:
         text = str(shown.get_option_at_index(0).prompt)
         assert "127.0.0.1:40123" in text
         assert "password" not in text
+        assert _offers(app) == "enter shows it · x closes it · esc goes back"
         await pilot.press("x")
         await until(pilot, lambda: service.routes[0].closed)
+        assert _offers(app) == "esc goes back"
+
+
+async def test_one_tunnel_after_the_other_is_closed() -> None:
+    closed: list[str] = []
+    tunnels = [Tunnel(str(n), "desktop", "viz-node002", f"127.0.0.1:{n}") for n in (1, 2, 3)]
+    app, _service = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await app.push_screen(TunnelsScreen(tunnels, closed.append))
+        await press(pilot, "down", "x", "x")
+        assert closed == ["2", "3"]
+        assert _offers(app) == "enter shows it · x closes it · esc goes back"
+        await press(pilot, "x")
+        assert closed == ["2", "3", "1"]
+        assert _offers(app) == "esc goes back"
+
+
+def _offers(app: VizdashApp) -> str:
+    return str(app.screen.query_one(".dialog").border_subtitle)
 
 
 async def test_the_tunnel_of_a_session_that_is_over_is_closed() -> None:
@@ -183,6 +207,14 @@ async def test_a_key_goes_to_another_cluster() -> None:
         await pilot.press("down", "enter")
         await until(pilot, lambda: app.return_value is not None)
     assert app.return_value == "cluster:far"
+
+
+async def test_of_one_cluster_there_is_none_to_go_to() -> None:
+    app, _service = app_on()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("at")
+        await _options(pilot, app)
+        assert _offers(app) == "esc stays"
 
 
 async def _options(pilot: Pilot[Any], app: VizdashApp) -> OptionList:

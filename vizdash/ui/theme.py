@@ -169,6 +169,12 @@ def content(spans: Iterable[Span]) -> Content:
     return Content.assemble(*(_styled(span) for span in spans))
 
 
+def keys_line(keys: Iterable[tuple[str, str]]) -> Content:
+    """Keys and what each does, for the line at the bottom of a screen."""
+    pairs = ((Span(key, "accent", bold=True), Span(f" {what}   ", "muted")) for key, what in keys)
+    return content(span for pair in pairs for span in pair)
+
+
 def lines(found: Iterable[Line]) -> Content:
     """Several lines for a widget that draws Content."""
     return Content("\n").join(content(one) for one in found)

@@ -19,8 +19,9 @@ from vizdash.images.buildlog import PHASES
 from vizdash.ui.builds import Build
 from vizdash.ui.format import escape_control
 from vizdash.ui.screens.confirm import Confirm, Question
-from vizdash.ui.theme import Line, Span, Tone, content, line
+from vizdash.ui.theme import Line, Span, Tone, content, keys_line, line
 from vizdash.ui.widgets.chips import Chips
+from vizdash.ui.widgets.rows import Rows
 
 #: Seconds between looks at what the build has said.
 _EVERY_S = 0.2
@@ -191,7 +192,7 @@ class BuildScreen(Screen[None]):
         yield Static(id="build-state", markup=False)
         yield Static(id="build-phases", markup=False)
         yield Log(max_lines=20_000)
-        yield Static(id="log-keys", markup=False)
+        yield Rows(id="log-keys", markup=False)
 
     def on_mount(self) -> None:
         """Look now, and again."""
@@ -223,12 +224,7 @@ class BuildScreen(Screen[None]):
         keys += [("x", "Cancel it")] if build.running and not self._ending else []
         if self.build.running:
             keys += [("f", "Stop following" if self.query_one(Log).auto_scroll else "Follow")]
-        found = [
-            span
-            for key, what in keys
-            for span in (Span(key, "accent", bold=True), Span(f" {what}   ", "muted"))
-        ]
-        self.query_one("#log-keys", Static).update(content(found))
+        self.query_one("#log-keys", Rows).put(keys_line(keys), layout=False)
 
     def action_cancel(self) -> None:
         """Ask, then end it."""

@@ -32,7 +32,8 @@ class ClustersScreen(ModalScreen[str]):
         """Name and host of each; the cursor on the one that is looked at now."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "Clusters"
-            dialog.border_subtitle = "enter goes there · esc stays"
+            elsewhere = "enter goes there · " if len(self._clusters) > 1 else ""
+            dialog.border_subtitle = f"{elsewhere}esc stays"
             yield OptionList(*(self._option(c) for c in self._clusters), markup=False)
 
     def _option(self, cluster: Cluster) -> Option:

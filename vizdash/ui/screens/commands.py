@@ -12,7 +12,8 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from vizdash.model import Ran
-from vizdash.ui.theme import Line, Span, content, line, lines
+from vizdash.ui.theme import Line, Span, keys_line, line, lines
+from vizdash.ui.widgets.rows import Rows
 from vizdash.ui.widgets.table import Column, Now, Table
 
 
@@ -62,18 +63,13 @@ class CommandsScreen(Screen[None]):
         self._failed = False
         self._table: Table[Ran] = Table(COLUMNS, lambda r: str(r.number), id="ran")
         self._whole = Static(id="ran-whole", markup=False)
+        self._keys = Rows(id="log-keys", markup=False)
 
     def compose(self) -> ComposeResult:
         """The list, the whole of one, the keys."""
         yield self._table
         yield self._whole
-        keys = (("esc", "Back"), ("r", "Reload"), ("s", "Sort"), ("f", "Failed only"))
-        spans = [
-            span
-            for key, what in (*keys, ("c", "Copy"))
-            for span in (Span(key, "accent", bold=True), Span(f" {what}   ", "muted"))
-        ]
-        yield Static(content(spans), id="log-keys", markup=False)
+        yield self._keys
 
     def on_mount(self) -> None:
         """Show what there is."""
@@ -85,6 +81,15 @@ class CommandsScreen(Screen[None]):
         self._table.set_rows(self._ran(), Now())
         shown = " failed" if self._failed else ""
         self._table.border_title = f"Commands {len(self._table.rows)}{shown}"
+        self._show_keys()
+
+    def _show_keys(self) -> None:
+        """Those that do something with what is there."""
+        keys = [("esc", "Back"), ("r", "Reload")]
+        keys += [("s", "Sort")] if self._table.rows else []
+        keys += [("f", "All" if self._failed else "Failed only")] if self._table.found else []
+        keys += [("c", "Copy")] if self._table.rows else []
+        self._keys.put(keys_line(keys), layout=False)
 
     def action_sort(self) -> None:
         """By the next column."""

@@ -16,8 +16,9 @@ from vizdash.model import Session
 from vizdash.service import Service
 from vizdash.ui import words
 from vizdash.ui.format import escape_control
-from vizdash.ui.theme import Span, content
+from vizdash.ui.theme import Span, content, keys_line
 from vizdash.ui.widgets.logview import LogView
+from vizdash.ui.widgets.rows import Rows
 from vizdash.ui.widgets.table import Now
 
 #: Lines asked for, and seconds between looks while the session lives.
@@ -68,11 +69,11 @@ class LogScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Title, what there is to say, lines, keys."""
-        yield Static(id="log-title", markup=False)
+        yield Rows(id="log-title", markup=False)
         yield Static(id="log-said", markup=False)
         yield self._view
         yield self._search
-        yield Static(id="log-keys", markup=False)
+        yield Rows(id="log-keys", markup=False)
 
     def on_mount(self) -> None:
         """Look now, and again while it lives."""
@@ -118,27 +119,26 @@ class LogScreen(Screen[None]):
             Span(session.app, "strong", bold=True),
             Span(f"{where} · session {session.id} · job {session.job_id}   ", "muted"),
         ]
-        self.query_one("#log-title", Static).update(content(spans))
-        at, hits = self._view.hits
-        keys = [
-            ("esc", "Back"),
-            ("f", "Stop following" if self._view.following else "Follow"),
-            ("/", "Search"),
-            ("n N", f"Next, previous ({at} of {hits})" if hits else "Next, previous"),
-            ("g G", "Start, end"),
-            ("r", "Reload"),
-        ]
-        if self._search.value and not hits:
-            keys[3] = ("n N", "not found")
-        found = [
-            span
-            for key, what in keys
-            for span in (Span(key, "accent", bold=True), Span(f" {what}   ", "muted"))
-        ]
-        self.query_one("#log-keys", Static).update(content(found))
+        self.query_one("#log-title", Rows).put(content(spans), layout=False)
+        self._show_keys()
         said = self.query_one("#log-said", Static)
         said.display = bool(self._said)
         said.update(content((Span(self._said, "warn"),)))
+
+    def _show_keys(self) -> None:
+        """Those that do something: where there are no lines, there is nothing to go through."""
+        keys = [("esc", "Back")]
+        if self._shown:
+            at, hits = self._view.hits
+            found = f"Next, previous ({at} of {hits})" if hits else "not found"
+            keys += [
+                ("f", "Stop following" if self._view.following else "Follow"),
+                ("/", "Search"),
+                *([("n N", found)] if self._search.value else []),
+                ("g G", "Start, end"),
+            ]
+        keys.append(("r", "Reload"))
+        self.query_one("#log-keys", Rows).put(keys_line(keys), layout=False)
 
     def action_follow(self) -> None:
         """Go to the end with every new line, or stay."""
@@ -150,7 +150,9 @@ class LogScreen(Screen[None]):
     # ------------------------------------------------------------------ searching
 
     def action_search(self) -> None:
-        """Type a word."""
+        """Type a word, where there are lines to look through."""
+        if not self._shown:
+            return
         self._search.add_class("-shown")
         self._search.focus()
 

@@ -14,7 +14,8 @@ from textual.widgets import Static
 from vizdash.model import Snapshot
 from vizdash.model.drift import Finding, State, judge, sessions_of
 from vizdash.ui.format import about, escape_control, plural, size, width
-from vizdash.ui.theme import Line, Span, Tone, content, lines
+from vizdash.ui.theme import Line, Span, Tone, content, keys_line, lines
+from vizdash.ui.widgets.rows import Rows
 from vizdash.ui.widgets.table import Column, Now, Table
 
 _EVERY_S = 2.0
@@ -109,7 +110,7 @@ class MatrixScreen(Screen[None]):
         yield Static(id="matrix-title", markup=False)
         yield self.table
         yield Static(id="matrix-places", markup=False)
-        yield Static(id="matrix-keys", markup=False)
+        yield Rows(id="matrix-keys", markup=False)
 
     def on_mount(self) -> None:
         """Draw now, and again as snapshots come."""
@@ -139,13 +140,11 @@ class MatrixScreen(Screen[None]):
     def _show_keys(self) -> None:
         """Those that work, and why the others don't."""
         why = self._rights()
-        keys = [("esc", "Back"), ("l", "Build log")]
-        keys += [] if why else [("d", "Deploy"), ("r", "Roll back")]
-        spans = [
-            s for k, w in keys for s in (Span(k, "accent", bold=True), Span(f" {w}   ", "muted"))
-        ]
-        spans += [Span(f"no deploy: {escape_control(why)}", "faint")] if why else []
-        self.query_one("#matrix-keys", Static).update(content(spans))
+        chosen = self.table.row is not None
+        keys = [("esc", "Back"), *([("l", "Build log")] if chosen else [])]
+        keys += [] if why else [("d", "Deploy"), *([("r", "Roll back")] if chosen else [])]
+        told = content([Span(f"no deploy: {escape_control(why)}", "faint")] if why else [])
+        self.query_one("#matrix-keys", Rows).put(keys_line(keys) + told, layout=False)
 
     @on(Table.Moved)
     def _show_row(self) -> None:
@@ -172,6 +171,9 @@ class MatrixScreen(Screen[None]):
     def action_want(self, action_id: str) -> None:
         """Do it with the app under the cursor."""
         row = self.table.row
+        if row is None and action_id != "deploy":
+            self.notify("no image is chosen", severity="warning")
+            return
         self._want(action_id, row.app if row else "")
 
 

@@ -13,7 +13,8 @@ from textual.widgets import Static
 
 from vizdash.images.progress import NodeProgress, Phase, Progress
 from vizdash.ui.format import bar, countdown, escape_control, plural, size, width
-from vizdash.ui.theme import Line, Span, Tone, content
+from vizdash.ui.theme import Line, Span, Tone, content, keys_line
+from vizdash.ui.widgets.rows import Rows
 from vizdash.ui.widgets.table import Column, Now, Table
 
 _EVERY_S = 0.25
@@ -106,7 +107,7 @@ class ProgressScreen(Screen[None]):
         yield Static(id="progress-title", markup=False)
         yield self.table
         yield Static(id="progress-note", markup=False)
-        yield Static(id="progress-keys", markup=False)
+        yield Rows(id="progress-keys", markup=False)
 
     def on_mount(self) -> None:
         """Draw now, and again while it goes on."""
@@ -137,12 +138,7 @@ class ProgressScreen(Screen[None]):
         keys = [("esc", "Back" if run.over else "Back (it goes on)")]
         if not run.over:
             keys.append(("x", "Break off (the same again goes on from there)"))
-        found = [
-            span
-            for key, what in keys
-            for span in (Span(key, "accent", bold=True), Span(f" {what}   ", "muted"))
-        ]
-        self.query_one("#progress-keys", Static).update(content(found))
+        self.query_one("#progress-keys", Rows).put(keys_line(keys), layout=False)
 
     def action_break_off(self) -> None:
         """End it; what arrived stays for the next time."""

@@ -48,8 +48,11 @@ class TunnelsScreen(ModalScreen[str]):
         """The list, or a word that there's nothing."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "Tunnels"
-            dialog.border_subtitle = "enter shows it · x closes it · esc goes back"
+            dialog.border_subtitle = self._keys()
             yield OptionList(*self._options(), markup=False)
+
+    def _keys(self) -> str:
+        return ("enter shows it · x closes it · " if self._tunnels else "") + "esc goes back"
 
     def _options(self) -> list[Option]:
         if not self._tunnels:
@@ -65,7 +68,10 @@ class TunnelsScreen(ModalScreen[str]):
         options = self.query_one(OptionList)
         if options.highlighted is None or not self._tunnels:
             return
-        gone = self._tunnels.pop(options.highlighted)
-        self._close(gone.job_id)
+        at = options.highlighted
+        self._close(self._tunnels.pop(at).job_id)
         options.clear_options()
         options.add_options(self._options())
+        # The cursor goes with the options: it would take an arrow to close the next one.
+        options.highlighted = min(at, len(self._tunnels) - 1) if self._tunnels else None
+        self.query_one(".dialog").border_subtitle = self._keys()

@@ -76,6 +76,10 @@ async def test_each_pane_has_its_own_filter() -> None:
         assert len(app._dashboard.nodes.rows) == 1
 
 
+#: What sessions are sorted by, those without room too (IDLE is left out while nobody tells it).
+_BY = ("STATE", "APP", "NODE", "LEFT", "OWNER", "SIZE", "VERSION", "JOB", "NOTE")
+
+
 async def test_order_by_key_and_by_clicks_on_a_title() -> None:
     app, _ = app_on(busy())
     async with app.run_test(size=(160, 48)) as pilot:
@@ -98,7 +102,29 @@ async def test_order_by_key_and_by_clicks_on_a_title() -> None:
         while table.sorted_by != "" or len(seen) == 1:
             await press(pilot, "s")
             seen.append(table.sorted_by)
-        assert seen == ["", "STATE", "APP", "NODE", "LEFT", "OWNER", "SIZE", "VERSION", "NOTE", ""]
+        assert seen == ["", *_BY, ""]
+
+
+async def test_a_column_without_room_is_sorted_by_too_and_named() -> None:
+    app, _ = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        table = app._dashboard.sessions
+        while table.sorted_by != "JOB":
+            await press(pilot, "s")
+        assert "JOB" not in [p.column.title for p in table._placed]
+        assert sees(pilot, "by job ▲")
+        assert _jobs(app) == sorted(_jobs(app))
+        await press(pilot, "S")
+        assert sees(pilot, "by job ▼")
+
+
+async def test_rows_that_come_late_have_the_room_that_they_need() -> None:
+    """A pane that does not grow with its rows is not laid out anew when they come."""
+    app, _ = app_on(busy())
+    async with app.run_test(size=(300, 100)) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "viz-node001  ◑ mixed")
 
 
 async def test_several_are_marked_and_stopped_at_once() -> None:
@@ -161,6 +187,11 @@ async def test_any_cell_is_copied() -> None:
         assert isinstance(app.screen, CopyScreen)
         await press(pilot, "enter")
         assert app.clipboard == "viz-node001"
+        # The words alone: no sign, and no bar as long as the room.
+        await press(pilot, "c", "j", "enter")
+        assert app.clipboard == "mixed"
+        await press(pilot, "c", "j", "j", "enter")
+        assert app.clipboard == "14/16"
         await click_row(pilot, app._dashboard.images, 1)
         await press(pilot, "c", "j", "enter")
         assert app.clipboard == "2.0"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -18,8 +20,11 @@ from vizdash.history import History
 from vizdash.model import Ran, Resources, SessionRequest
 from vizdash.operations import extension_request
 from vizdash.ui.app import VizdashApp
+from vizdash.ui.screens.confirm import Confirm
 from vizdash.ui.screens.dashboard import Dashboard
 from vizdash.ui.screens.start import StartScreen
+
+HERE = Cluster("here")
 
 
 def _config(**ui: object) -> Config:
@@ -184,9 +189,43 @@ async def test_a_wrong_config_is_told_and_the_old_one_stays() -> None:
         assert sees(pilot, "● ready")
 
 
-async def test_a_key_for_no_action_is_an_error_of_the_config() -> None:
-    with pytest.raises(ConfigError, match=r"ui\.keys: no action is called 'halt'"):
-        app_on(busy(), config=_config(keys={"halt": ("x",)}))
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"stopp": ("x",)}, "ui.keys.stopp: no such action (did you mean 'stop'?)"),
+        ({"stop": ("n",)}, "ui.keys.stop: n is the key of start already (see ui.keys.start)"),
+        ({"stop": ("ctrl-x",)}, "no such key: ctrl-x (did you mean 'ctrl+x'?)"),
+        ({"stop": ("control+x",)}, "no such key: control+x (did you mean 'ctrl'?)"),
+        ({"stop": ("pageu",)}, "no such key: pageu (did you mean 'pageup'?)"),
+        ({"stop": ("j",)}, "j can't be had: it moves about in the lists (choose another one)"),
+    ],
+)
+def test_wrong_keys_are_named_with_their_place(keys: dict[str, Any], words: str) -> None:
+    places = dict.fromkeys(keys, "config.yaml:7")
+    with pytest.raises(ConfigError) as caught:
+        app_on(busy(), config=_config(keys=keys, keys_from=places))
+    assert caught.value.line.startswith("config.yaml:7: ui.keys.")
+    assert caught.value.line.endswith(words)
+
+
+async def test_two_actions_change_their_keys_and_a_sign_stands_for_itself() -> None:
+    keys = {"stop": ("o",), "open": ("x",), "filter": ("%",)}
+    app, _ = app_on(busy(), config=_config(keys=keys))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "percent_sign")
+        assert app._dashboard.query_one("#filter").has_class("-shown")
+        await press(pilot, "escape", "down", "down", "down", "o")
+        assert isinstance(app.screen, Confirm)
+
+
+async def test_the_cluster_has_the_name_that_the_person_gave_it() -> None:
+    named = replace(_config(), cluster=Cluster("campus"))
+    for config, shown in ((named, "campus  slurm"), (replace(named, cluster=HERE), "viz  slurm")):
+        app, _ = app_on(busy(), config=config)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await begin(pilot)
+            assert sees(pilot, f"vizdash  {shown}")
 
 
 async def test_every_theme_is_tried_and_comes_round() -> None:
@@ -305,6 +344,15 @@ async def test_the_commands_their_times_and_outcomes() -> None:
         await press(pilot, "f", "s", "s")
         assert sees(pilot, "esc Back   r Reload   s Sort   f Failed only   c Copy")
         await press(pilot, "escape")
+        await press(pilot, "f")
+        # What is done comes first, not how its environment was cleared.
+        argv = ("env", "-u", "SQUEUE_SORT", "LC_ALL=C", "squeue", "--all")
+        service.ran = (Ran(5, AT, argv, 0.001, 0),)
+        await press(pilot, "r")
+        assert sees(pilot, "✓ done       squeue --all", "run: env -u SQUEUE_SORT LC_ALL=C squeue")
+        await press(pilot, "c")
+        assert app.clipboard == "env -u SQUEUE_SORT LC_ALL=C squeue --all"
+        await press(pilot, "s", "s", "escape")
         assert isinstance(app.screen, Dashboard)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from vizdash import output
+from vizdash.actions import REGISTRY
 from vizdash.cli.common import cli, common, options_of, run
+from vizdash.config import BUILT_IN, Config, Explained
 from vizdash.doctor import examine
 from vizdash.errors import VizdashError
 from vizdash.service import Service
@@ -96,9 +98,23 @@ def doctor(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
 def config_(ctx: click.Context, /, explain: bool, as_json: bool, **values: Any) -> None:
     """The configuration in force, checked."""
     config, explained = options_of(ctx, values).load()
+    explained = _with_keys(config, explained)
     if as_json:
         output.write_json("config", [asdict(row) for row in explained], config.cluster.name)
         return
     headers = ("KEY", "VALUE", "FROM") if explain else ("KEY", "VALUE")
     rows = [(e.key, e.value, e.origin) if explain else (e.key, e.value) for e in explained]
     output.write(output.table(headers, rows))
+
+
+def _with_keys(config: Config, explained: tuple[Explained, ...]) -> tuple[Explained, ...]:
+    """The keys of every action too. Raises ConfigError for a person's own that can't be."""
+    if config.ui.keys:
+        from vizdash.ui.keys import keyed
+
+        keyed(config)
+    rows = {row.key: row for row in explained}
+    for action in REGISTRY:
+        row = Explained(f"ui.keys.{action.id}", ", ".join(action.keys), BUILT_IN)
+        rows.setdefault(row.key, row)
+    return tuple(rows[key] for key in sorted(rows))

@@ -1,6 +1,7 @@
 """Typed configuration: built-in defaults < site file < the user's < environment < flags."""
 
-from vizdash.config.load import Explained, load
+from vizdash.config.explain import BUILT_IN, Explained
+from vizdash.config.load import load
 from vizdash.config.model import App, Build, Cluster, Config, Deploy, Ui
 
-__all__ = ["App", "Build", "Cluster", "Config", "Deploy", "Explained", "Ui", "load"]
+__all__ = ["BUILT_IN", "App", "Build", "Cluster", "Config", "Deploy", "Explained", "Ui", "load"]

@@ -30,7 +30,9 @@ def explain(
     """
     rows = {row.key: row for row in _of_files(merged)}
     for key, value in _defaults(config):
-        rows.setdefault(key, Explained(key, value, BUILT_IN))
+        # Names of the user's choice (an environment, presets) stand one by one, or not at all.
+        if not any(row.startswith(f"{key}.") for row in rows):
+            rows.setdefault(key, Explained(key, value, BUILT_IN))
     rows |= {key: Explained(key, *found) for key, found in over.items()}
     return tuple(rows[key] for key in sorted(rows))
 
@@ -60,11 +62,14 @@ def _defaults(config: Config) -> Iterator[tuple[str, str]]:
                 yield pattern, config.cluster.name
             elif pattern == "read_only":
                 yield pattern, "false"
+            elif pattern == "locked":
+                yield pattern, ""
             elif pattern.startswith("ui.") and "*" not in pattern:
                 yield pattern, _written(config.ui, pattern.removeprefix("ui."))
-        elif "*" not in rest:
+        else:
+            plain, named, _ = rest.partition(".*")
             for name, thing in tops[top].items():
-                yield f"{top}.{name}.{rest}", _written(thing, rest)
+                yield f"{top}.{name}.{plain}", "" if named else _written(thing, rest)
 
 
 def _written(thing: Any, path: str) -> str:

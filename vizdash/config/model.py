@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from vizdash.model import Resources
 
+#: The cluster's name when a config has none.
+HERE = "here"
 #: Ports of the direct route: the range of the site that vizdash comes from.
 DEFAULT_PORTS = (6080, 6099)
 DEFAULT_IMAGE_ROOT = "/opt/apptainers/apps"
@@ -126,7 +128,7 @@ class Ui:
     the terminal may ring (``bell``), show a desktop notification (``notify``) and carry it in its
     title (``title``). ``preview`` is whether ready desktops of one's own are shown small. ``keys``
     are a person's own keys by action, in Textual's notation; none for an action takes its keys
-    away.
+    away. ``keys_from`` is the file and line that each stands in.
     """
 
     theme: str = "dark"
@@ -135,6 +137,7 @@ class Ui:
     title: bool = True
     preview: bool = True
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    keys_from: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,3 +149,8 @@ class Config:
     apps: Mapping[str, App]
     read_only: bool = False
     ui: Ui = Ui()
+
+    @property
+    def called(self) -> str:
+        """What the person calls the cluster; empty when nobody gave it a name."""
+        return "" if self.cluster.name == HERE else self.cluster.name

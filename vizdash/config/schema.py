@@ -9,14 +9,11 @@ from typing import Any
 
 from vizdash.config import fields as f
 from vizdash.config.fields import Item, Reader
-from vizdash.config.model import App, Build, Cluster, Config, Deploy, Ui
+from vizdash.config.model import HERE, App, Build, Cluster, Config, Deploy, Ui
 from vizdash.errors import UsageError
 from vizdash.model import Resources
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-#: The cluster's name when a config has none.
-HERE = "here"
-
 
 _RESOURCES: dict[str, Reader] = {
     "cores": f.positive,
@@ -220,7 +217,10 @@ _UI: dict[str, Reader] = {
 
 
 def _ui(item: Item) -> Ui:
-    return Ui(**f.mapping(item, _UI))
+    found = Ui(**f.mapping(item, _UI))
+    keys = f.entries(item).get("keys")
+    places = {name: entry.origin for name, entry in f.entries(keys).items()} if keys else {}
+    return replace(found, keys_from=places)
 
 
 _TOP: dict[str, Reader] = {

@@ -29,3 +29,13 @@ class Ran:
     def line(self) -> str:
         """The command as a person would type it."""
         return shlex.join(self.argv)
+
+    @property
+    def brief(self) -> str:
+        """The same without the env(1) before it, which says nothing of what is done."""
+        words = list(self.argv)
+        if words[:1] == ["env"]:
+            del words[0]
+            while words and (words[0] == "-u" or "=" in words[0]):
+                del words[: 2 if words[0] == "-u" else 1]
+        return shlex.join(words or self.argv)

@@ -54,6 +54,19 @@ def test_a_wrong_config_names_its_place(vizdash: Vizdash) -> None:
         )
 
 
+def test_wrong_keys_of_ones_own_are_found_without_the_dashboard(vizdash: Vizdash) -> None:
+    vizdash.config.write_text("ui:\n  keys:\n    stopp: X\n")
+    said = vizdash("config")
+    assert (said.code, said.out) == (2, "")
+    assert said.line == (
+        f"{vizdash.config}:3: ui.keys.stopp: no such action (did you mean 'stop'?)"
+    )
+    vizdash.config.write_text("ui:\n  keys:\n    stop: X\n")
+    rows = [line.split() for line in vizdash("config", "--explain").out.splitlines()]
+    assert ["ui.keys.stop", "X", f"{vizdash.config}:3"] in rows
+    assert ["ui.keys.filter", "slash", "built-in"] in rows
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [

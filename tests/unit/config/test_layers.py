@@ -67,6 +67,11 @@ def test_explain_knows_every_value_of_a_bare_config(layers: Layers) -> None:
     config, rows = layers()
     assert rows["default_cluster"].value == config.cluster.name == "here"
     assert rows["clusters.here.route"].value == "tunnel"
+    # What holds names of one's own choice is shown too, as long as there are none.
+    assert rows["clusters.here.environment"].value == rows["apps.gedit.presets"].value == ""
+    assert "locked" in rows
+    assert "apps.desktop.presets" not in rows
+    assert rows["apps.desktop.presets.small.cores"].value == "1"
 
 
 def test_passwords_are_not_explained(layers: Layers) -> None:

@@ -34,14 +34,14 @@ def _outcome(ran: Ran, now: Now, cells: int) -> Line:
 
 
 def _command(ran: Ran, now: Now, cells: int) -> Line:
-    return line(Span(ran.line, "text"))
+    return line(Span(ran.brief, "text"))
 
 
 COLUMNS: tuple[Column[Ran], ...] = (
     Column("AT", _at, 8, 8, sort=lambda r: r.at),
     Column("TOOK", _took, 8, 8, right=True, sort=lambda r: r.took_s),
     Column("OUTCOME", _outcome, 11, 11, sort=lambda r: (r.code is None, r.code)),
-    Column("COMMAND", _command, 20, 400, grows=1, sort=lambda r: r.line),
+    Column("COMMAND", _command, 20, 400, grows=1, sort=lambda r: r.brief),
 )
 
 
@@ -116,4 +116,7 @@ class CommandsScreen(Screen[None]):
             self._whole.update("")
             return
         said = line(Span(ran.said, "bad" if ran.failed else "muted"))
-        self._whole.update(lines([line(Span(ran.line, "strong")), *([said] if ran.said else [])]))
+        found = [line(Span(ran.brief, "strong")), *([said] if ran.said else [])]
+        if ran.brief != ran.line:
+            found.append(line(Span(f"as it was run: {ran.line}", "faint")))
+        self._whole.update(lines(found))

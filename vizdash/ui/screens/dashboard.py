@@ -238,8 +238,7 @@ class Dashboard(Screen[None]):
                 spans.append(Span("  mine", "accent"))
             if text := self._filters.get(table.id or ""):
                 spans.append(Span(f"  /{text}", "accent"))
-            if table.marked:
-                spans.append(Span(f"  ◆ {len(table.marked)} marked", "accent"))
+            spans.append(Span(table.told, "accent"))
             if table is self.nodes and self._room is not None:
                 spans.append(Span(f"  {self._room.total} more {self._room.app} fit", "muted"))
             spans.append(Span(f"  {told}" if told else "", "muted"))

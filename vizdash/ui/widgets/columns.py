@@ -47,6 +47,13 @@ class Column(Generic[R]):
     measure: Callable[[R], int] | None = None
     sort: Callable[[R], Any] | None = None
 
+    def text(self, row: R, now: Now) -> str:
+        """The cell's words, whole: without the bar that fills its room, and without its sign."""
+        drawn = "".join(span.text for span in self.cell(row, now, 0)).strip()
+        sign, _, words = drawn.partition(" ")
+        signed = len(sign) == 1 and not sign.isascii() and not sign.isalnum()
+        return words.strip() if signed and words else drawn
+
 
 @dataclass(frozen=True, slots=True)
 class Placed(Generic[R]):

@@ -168,11 +168,12 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self.view.sort = self._columns[index].sort if index >= 0 else None
         self.set_rows(self._found, self._now)
         self.refresh()
+        self.post_message(self.Moved(self))
 
     def sort_next(self) -> None:
-        """Sort by the next column that is shown; after the last, as the rows come."""
-        shown = [self._columns.index(p.column) for p in self._placed if p.column.sort is not None]
-        self.sort_by(next((i for i in shown if i > self._sorted), -1))
+        """Sort by the next column, whether there's room for it or not; at last as the rows come."""
+        useful = [i for i, c in enumerate(self._columns) if c.sort and self._wishes[i]]
+        self.sort_by(next((i for i in useful if i > self._sorted), -1))
 
     def sort_other_way(self) -> None:
         """Turn the order round."""
@@ -183,6 +184,13 @@ class Table(ScrollView, Generic[R], can_focus=True):
     def sorted_by(self) -> str:
         """The title of the column that is sorted by."""
         return self._columns[self._sorted].title.strip() if self._sorted >= 0 else ""
+
+    @property
+    def told(self) -> str:
+        """What the rows do not show: a column that's sorted by without being there; marks."""
+        seen = self._sorted < 0 or self._columns[self._sorted] in [p.column for p in self._placed]
+        by = "" if seen else f"  by {self.sorted_by.lower()} {self.view.arrow}"
+        return by + (f"  ◆ {len(self.marked)} marked" if self.marked else "")
 
     def mark(self) -> None:
         """Mark the row under the cursor, or take its mark away, and go on to the next."""
@@ -204,8 +212,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
 
     def cells(self, row: R) -> list[tuple[str, str]]:
         """Title and text of each of the row's cells, whole."""
-        drawn = ((c.title.strip(), c.cell(row, self._now, 10**4)) for c in self._columns)
-        return [(t, "".join(s.text for s in d).strip()) for t, d in drawn]
+        return [(c.title.strip(), c.text(row, self._now)) for c in self._columns]
 
     def tick(self, now: Now) -> None:
         """It is ``now``: repaint the cells on the screen that depend on it."""
@@ -304,7 +311,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         for spot in self._placed:
             title, by = spot.column.title, self._columns.index(spot.column) == self._sorted
             if by:
-                title = f"{title}{'▼' if self.view.reverse else '▲'}"
+                title += self.view.arrow
             title = pad(title, spot.width, right=spot.column.right)
             titles.append(Segment(title + " " * GAP, chosen if by else style))
         return Strip(titles).adjust_cell_length(cells, style)
@@ -368,9 +375,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         """The cursor shows."""
         self._refresh_row(self.cursor)
 
-    def on_blur(self) -> None:
-        """The cursor steps back."""
-        self._refresh_row(self.cursor)
+    on_blur = on_focus
 
     def on_click(self, event: events.Click) -> None:
         """A click chooses, a double click opens."""
@@ -392,8 +397,5 @@ class Table(ScrollView, Generic[R], can_focus=True):
         if spot is None or spot.column.sort is None:
             return
         index = self._columns.index(spot.column)
-        if index != self._sorted:
-            self.sort_by(index)
-        else:
-            back = self.view.reverse
-            self.sort_by(-1 if back else index, reverse=not back)
+        again, back = index == self._sorted, self.view.reverse
+        self.sort_by(-1 if again and back else index, reverse=again and not back)

@@ -25,6 +25,11 @@ class View(Generic[R]):
     reverse: bool = False
     marks: set[str] = field(default_factory=set)
 
+    @property
+    def arrow(self) -> str:
+        """Which way they are sorted."""
+        return "▼" if self.reverse else "▲"
+
     def rows(self, found: Iterable[R]) -> tuple[R, ...]:
         """Those that are shown, in their order. Sorting is stable."""
         kept = [row for row in found if self.keep(row)]

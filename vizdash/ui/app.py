@@ -290,7 +290,7 @@ class VizdashApp(Stops):
             case "help":
                 self.push_screen(HelpScreen(help_lines(self._dashboard.registry, context)))
             case "history":
-                self.push_screen(HistoryScreen(self._service.history.since, self._clock()))
+                self.push_screen(HistoryScreen(self._service.history.since, self._clock))
             case "commands":
                 self.push_screen(CommandsScreen(lambda: self._service.ran))
 

@@ -10,6 +10,7 @@ from vizdash.ui import words
 from vizdash.ui.format import bar, escape_control, gib, natural, size, width
 from vizdash.ui.room import Room
 from vizdash.ui.theme import Line, Span, Tone, line
+from vizdash.ui.widgets.columns import WHOLE
 from vizdash.ui.widgets.table import Column, Now
 
 
@@ -19,7 +20,7 @@ def meter(used: float, total: float, text: str, cells: int, *, text_cells: int) 
     tone: Tone = "warn" if share >= 0.9 else "busy"
     room = cells - text_cells - 1
     figure = Span(text.rjust(text_cells), "muted" if not total else "text")
-    if room < 3:
+    if room < 3 or cells == WHOLE:
         return (figure,)
     filled, rest = bar(used, total, room)
     return (figure, Span(" "), Span(filled, tone), Span(rest, "faint"))

@@ -8,7 +8,7 @@ from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.markup import escape
 from textual.types import IgnoreReturnCallbackType
 
-from vizdash.actions import Action
+from vizdash.actions import Action, key_label
 from vizdash.ui.format import escape_control
 from vizdash.ui.screens.dashboard import Dashboard
 
@@ -25,6 +25,8 @@ class Actions(Provider):
         for action in sorted(screen.registry, key=lambda action: bool(reasons[action.id])):
             why = escape(escape_control(reasons[action.id]))
             text = f"not now: {why}" if why else action.help
+            if action.keys:
+                text = f"{escape(key_label(action.keys[0]))} · {text}"
             yield action, text, lambda chosen=action.id: screen.action_want(chosen)
 
     async def discover(self) -> Hits:

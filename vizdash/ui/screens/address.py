@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.style import Style
@@ -18,6 +17,7 @@ from vizdash.sessions.opening import Handoff
 from vizdash.sessions.routes import Route
 from vizdash.ui.format import escape_control
 from vizdash.ui.theme import Line, Span, line, lines
+from vizdash.ui.widgets.clicked import Dialog
 
 _SECRET = line(Span("It holds the password: give it to nobody.", "warn"))
 
@@ -50,7 +50,7 @@ class AddressScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """What to do, in the order in which it is done."""
-        with Vertical(classes="dialog") as dialog:
+        with Dialog() as dialog:
             dialog.border_title = "Open in your own browser"
             keys = "l copies it" if self._handoff is None else "c copies the line · l the link"
             more = "" if self._handoff is None else " · p other port"

@@ -7,12 +7,12 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from vizdash.ui.format import escape_control
 from vizdash.ui.theme import Line, lines
+from vizdash.ui.widgets.clicked import Dialog
 
 
 class AskScreen(ModalScreen[str | None]):
@@ -34,7 +34,7 @@ class AskScreen(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         """What is done, and the line for it."""
-        with Vertical(classes="dialog") as dialog:
+        with Dialog() as dialog:
             dialog.border_title = escape_control(self._title)
             dialog.border_subtitle = f"enter {self._does} · esc cancels"
             yield Static(lines(self._text), id="question")

@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.widgets import Input, Label, Log, Static
@@ -21,6 +21,7 @@ from vizdash.ui.format import escape_control
 from vizdash.ui.screens.confirm import Confirm, Question
 from vizdash.ui.theme import Line, Span, Tone, content, keys_line, line
 from vizdash.ui.widgets.chips import Chips
+from vizdash.ui.widgets.clicked import Dialog, Keys
 from vizdash.ui.widgets.rows import Rows
 
 #: Seconds between looks at what the build has said.
@@ -67,7 +68,7 @@ class BuildForm(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Fields, and what there is to say."""
-        with Vertical(classes="dialog") as dialog:
+        with Dialog() as dialog:
             dialog.border_title = "Build an image"
             dialog.border_subtitle = "enter builds · ← → choose · ctrl+l last log · esc cancels"
             yield self._field("App", Chips(list(self._apps), chosen=self._app, id="app"))
@@ -192,7 +193,7 @@ class BuildScreen(Screen[None]):
         yield Static(id="build-state", markup=False)
         yield Static(id="build-phases", markup=False)
         yield Log(max_lines=20_000)
-        yield Rows(id="log-keys", markup=False)
+        yield Keys(id="log-keys", markup=False)
 
     def on_mount(self) -> None:
         """Look now, and again."""
@@ -282,7 +283,7 @@ class BuildLogScreen(Screen[None]):
         yield Static(content((Span(self._outcome, tone),)), id="build-state", markup=False)
         yield Log()
         keys = (Span("esc", "accent", bold=True), Span(" Back", "muted"))
-        yield Static(content(keys), id="log-keys", markup=False)
+        yield Keys(content(keys), id="log-keys", markup=False)
 
     def on_mount(self) -> None:
         """All lines."""

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from vizdash.config import Cluster
 from vizdash.ui.format import escape_control, width
+from vizdash.ui.widgets.clicked import Dialog
 
 
 class ClustersScreen(ModalScreen[str]):
@@ -30,7 +30,7 @@ class ClustersScreen(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         """Name and host of each; the cursor on the one that is looked at now."""
-        with Vertical(classes="dialog") as dialog:
+        with Dialog() as dialog:
             dialog.border_title = "Clusters"
             elsewhere = "enter goes there · " if len(self._clusters) > 1 else ""
             dialog.border_subtitle = f"{elsewhere}esc stays"

@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from vizdash.model import Ran
 from vizdash.ui.theme import Line, Span, keys_line, line, lines
-from vizdash.ui.widgets.rows import Rows
+from vizdash.ui.widgets.clicked import Keys
 from vizdash.ui.widgets.table import Column, Now, Table
 
 
@@ -63,7 +63,7 @@ class CommandsScreen(Screen[None]):
         self._failed = False
         self._table: Table[Ran] = Table(COLUMNS, lambda r: str(r.number), id="ran")
         self._whole = Static(id="ran-whole", markup=False)
-        self._keys = Rows(id="log-keys", markup=False)
+        self._keys = Keys(id="log-keys", markup=False)
 
     def compose(self) -> ComposeResult:
         """The list, the whole of one, the keys."""

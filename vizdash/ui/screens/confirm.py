@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Static
@@ -18,6 +18,7 @@ from vizdash.model import Session, SessionState
 from vizdash.ui import words
 from vizdash.ui.format import about, plural
 from vizdash.ui.theme import Line, Span, content, line, lines
+from vizdash.ui.widgets.clicked import Dialog
 from vizdash.ui.widgets.table import Now
 
 #: Sessions that a question names.
@@ -135,7 +136,7 @@ class Confirm(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         """The question and its two answers."""
         asked = self._question
-        with Vertical(classes="dialog") as dialog:
+        with Dialog() as dialog:
             dialog.border_title = asked.title
             yield Static(lines(asked.text), id="question")
             with Horizontal(id="answers"):

@@ -8,7 +8,6 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import OptionList
@@ -16,6 +15,7 @@ from textual.widgets.option_list import Option
 
 from vizdash.ui.format import ellipsis, escape_control
 from vizdash.ui.theme import Span, content
+from vizdash.ui.widgets.clicked import Dialog
 
 _NAME = 12
 
@@ -35,7 +35,7 @@ class CopyScreen(ModalScreen[tuple[str, str] | None]):
 
     def compose(self) -> ComposeResult:
         """A line for each cell that has something."""
-        with Vertical(classes="dialog") as dialog:
+        with Dialog() as dialog:
             dialog.border_title = "Copy"
             dialog.border_subtitle = "enter copies · esc closes"
             yield OptionList(*(Option(self._drawn(*cell)) for cell in self._cells))

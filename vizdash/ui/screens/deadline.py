@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
@@ -16,6 +15,7 @@ from textual.widgets.option_list import Option
 from vizdash.model import Session
 from vizdash.ui.format import countdown
 from vizdash.ui.theme import Span, content, line, lines
+from vizdash.ui.widgets.clicked import Dialog
 from vizdash.ui.widgets.table import Now
 from vizdash.units import duration_words
 
@@ -59,7 +59,7 @@ class DeadlineScreen(ModalScreen[Choice | None]):
         """The session and its time, then the choices."""
         session = self._session
         left = countdown((session.time_left_s or 0) - self._now.age_s)
-        with Vertical(classes="dialog") as dialog:
+        with Dialog() as dialog:
             dialog.border_title = "Time limit"
             dialog.border_subtitle = "enter chooses · esc lets it be"
             what = line(Span(session.app, "strong", bold=True), f" on {session.node}   ")

@@ -9,7 +9,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
@@ -19,6 +19,7 @@ from vizdash.imaging import Plan
 from vizdash.ui.format import escape_control, names, plural, size
 from vizdash.ui.theme import Span, Tone, content, line, lines
 from vizdash.ui.widgets.chips import Chips
+from vizdash.ui.widgets.clicked import Dialog
 
 _FIELDS = (
     ("version", "Version", "the newest that was built"),
@@ -63,7 +64,7 @@ class DeployScreen(ModalScreen[Wish | None]):
 
     def compose(self) -> ComposeResult:
         """App, version, nodes, care, verdict."""
-        with Vertical(classes="dialog") as dialog:
+        with Dialog() as dialog:
             dialog.border_title = "Deploy an image"
             yield self._field("App", Chips(self._apps, chosen=self._first, id="deploy-app"))
             for name, title, hint in _FIELDS:

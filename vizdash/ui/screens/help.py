@@ -9,13 +9,14 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from vizdash.actions import Action, ActionRegistry, Context, key_label
 from vizdash.ui.format import width
 from vizdash.ui.theme import Line, Span, line, lines
+from vizdash.ui.widgets.clicked import Dialog
 from vizdash.ui.words import LEGEND
 
 _MOVING = (
@@ -24,7 +25,7 @@ _MOVING = (
     ("Home End", "the first or the last row"),
     ("Tab", "the next pane"),
     ("^p  :", "the palette: find an action by its name"),
-    ("mouse", "click rows, titles, keys; twice on a session opens it"),
+    ("mouse", "click rows, titles, keys, header; twice opens a session"),
 )
 _PANES = {"session": "Sessions", "node": "Nodes", "image": "Images"}
 _KEYS = 10
@@ -101,7 +102,7 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """One text that scrolls where it's too long."""
-        with Vertical(classes="dialog") as dialog:
+        with Dialog() as dialog:
             dialog.border_title = "Keys"
             dialog.border_subtitle = "↑ ↓ scroll · esc closes"
             with VerticalScroll(id="help-scroll"):

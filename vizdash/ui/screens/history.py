@@ -15,6 +15,7 @@ from vizdash.history import EVERY_S, Sample
 from vizdash.ui.format import gib
 from vizdash.ui.plot import clock, columns, resample
 from vizdash.ui.theme import Line, Span, Tone, content, line, lines
+from vizdash.ui.widgets.clicked import Keys
 
 _SPANS = ((3600, "hour"), (6 * 3600, "6 hours"), (24 * 3600, "day"))
 #: Seconds for which a sample stands: two are a minute apart, a missed one leaves no gap.
@@ -71,14 +72,16 @@ class HistoryScreen(Screen[None]):
         Binding("left,right,tab", "next", "Next", show=False),
     ]
 
-    def __init__(self, samples: Callable[[float], Sequence[Sample]], now: float) -> None:
+    def __init__(
+        self, samples: Callable[[float], Sequence[Sample]], now: Callable[[], float]
+    ) -> None:
         super().__init__()
         self._samples = samples
-        self._at = now
+        self._now = now
         self._chosen = 0
         self._title = Static(id="log-title", markup=False)
         self._plots = Static(id="plots", markup=False)
-        self._keys = Static(id="log-keys", markup=False)
+        self._keys = Keys(id="log-keys", markup=False)
 
     def compose(self) -> ComposeResult:
         """Title, plots, keys."""
@@ -86,18 +89,23 @@ class HistoryScreen(Screen[None]):
         yield self._plots
         yield self._keys
 
+    def on_mount(self) -> None:
+        """A sample is kept each minute: show it."""
+        self.set_interval(EVERY_S, lambda: self._draw(*self.size))
+
     def on_resize(self, event: events.Resize) -> None:
         """As large as there's room."""
         self._draw(event.size.width, event.size.height)
 
     def _draw(self, width: int, height: int) -> None:
         seconds, name = _SPANS[self._chosen]
-        begin = self._at - seconds
+        end = self._now()
+        begin = end - seconds
         samples = self._samples(begin)
         memory = f"{gib(samples[-1].memory_alloc_mib)} GiB in use" if samples else ""
         title = (Span("History  ", "accent", bold=True), Span(f"the last {name}", "strong"))
         self._title.update(content((*title, Span(f"   {memory}", "muted"))))
-        shown = plots(samples, begin, self._at, width - 2, height - 2)
+        shown = plots(samples, begin, end, width - 2, height - 2)
         if not samples:
             shown = [line(Span("nothing is known yet: a sample is kept each minute", "muted"))]
         self._plots.update(lines(shown))

@@ -7,13 +7,14 @@ from typing import ClassVar, Literal
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from vizdash.ui.format import plural
 from vizdash.ui.screens.confirm import Answer
 from vizdash.ui.theme import Span, line, lines
+from vizdash.ui.widgets.clicked import Dialog
 
 Leaving = Literal["close", "hold", "stay"]
 
@@ -38,7 +39,7 @@ class LeaveScreen(ModalScreen[Leaving]):
     def compose(self) -> ComposeResult:
         """What is at stake, and the answers."""
         are, its, runs = ("is", "its tunnel", "session keeps") if self._held == 1 else _MANY
-        with Vertical(classes="dialog") as dialog:
+        with Dialog() as dialog:
             dialog.border_title = "Quit vizdash?"
             yield Static(
                 lines(

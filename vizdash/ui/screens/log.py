@@ -17,6 +17,7 @@ from vizdash.service import Service
 from vizdash.ui import words
 from vizdash.ui.format import escape_control
 from vizdash.ui.theme import Span, content, keys_line
+from vizdash.ui.widgets.clicked import Keys
 from vizdash.ui.widgets.logview import LogView
 from vizdash.ui.widgets.rows import Rows
 from vizdash.ui.widgets.table import Now
@@ -73,10 +74,11 @@ class LogScreen(Screen[None]):
         yield Static(id="log-said", markup=False)
         yield self._view
         yield self._search
-        yield Rows(id="log-keys", markup=False)
+        yield Keys(id="log-keys", markup=False)
 
     def on_mount(self) -> None:
         """Look now, and again while it lives."""
+        self.watch(self._view, "following", self._entitle, init=False)
         self._entitle()
         self.action_reload()
         self.set_interval(_EVERY_S, self._again)

@@ -14,6 +14,7 @@ from textual.widgets import Static
 from vizdash.images.progress import NodeProgress, Phase, Progress
 from vizdash.ui.format import bar, countdown, escape_control, plural, size, width
 from vizdash.ui.theme import Line, Span, Tone, content, keys_line
+from vizdash.ui.widgets.clicked import Keys
 from vizdash.ui.widgets.rows import Rows
 from vizdash.ui.widgets.table import Column, Now, Table
 
@@ -107,7 +108,7 @@ class ProgressScreen(Screen[None]):
         yield Static(id="progress-title", markup=False)
         yield self.table
         yield Static(id="progress-note", markup=False)
-        yield Rows(id="progress-keys", markup=False)
+        yield Keys(id="progress-keys", markup=False)
 
     def on_mount(self) -> None:
         """Draw now, and again while it goes on."""

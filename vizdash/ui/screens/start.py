@@ -27,6 +27,7 @@ from vizdash.ui.form import MORE, OWN, SAVED, SIZES, Form, FormError
 from vizdash.ui.format import escape_control
 from vizdash.ui.theme import Span, Tone, content
 from vizdash.ui.widgets.chips import Chips
+from vizdash.ui.widgets.clicked import Dialog
 
 _NAMES = {
     "cores": "Cores",
@@ -156,7 +157,7 @@ class StartScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """Choices, sizes, the rest, the verdict."""
         form = self._form
-        with Vertical(classes="dialog") as dialog:
+        with Dialog() as dialog:
             dialog.border_title = "New session"
             dialog.border_subtitle = _KEYS
             if form is None:

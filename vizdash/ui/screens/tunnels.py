@@ -8,12 +8,12 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from vizdash.ui.format import escape_control
+from vizdash.ui.widgets.clicked import Dialog
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class TunnelsScreen(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         """The list, or a word that there's nothing."""
-        with Vertical(classes="dialog") as dialog:
+        with Dialog() as dialog:
             dialog.border_title = "Tunnels"
             dialog.border_subtitle = self._keys()
             yield OptionList(*self._options(), markup=False)

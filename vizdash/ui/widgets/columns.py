@@ -14,6 +14,8 @@ R = TypeVar("R")
 #: Cells before the first column, and between columns.
 GUTTER = 2
 GAP = 2
+#: As many cells as there may be: all of a cell's words, and no bar that fills the room.
+WHOLE = 10**4
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Column(Generic[R]):
 
     def text(self, row: R, now: Now) -> str:
         """The cell's words, whole: without the bar that fills its room, and without its sign."""
-        drawn = "".join(span.text for span in self.cell(row, now, 0)).strip()
+        drawn = "".join(span.text for span in self.cell(row, now, WHOLE)).strip()
         sign, _, words = drawn.partition(" ")
         signed = len(sign) == 1 and not sign.isascii() and not sign.isalnum()
         return words.strip() if signed and words else drawn

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.geometry import Offset
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -16,6 +18,7 @@ from vizdash.model import Capacity, Matrix, Session, Snapshot
 from vizdash.model.drift import judge
 from vizdash.ui.format import about, bar, countdown, escape_control, gib, spark
 from vizdash.ui.theme import Line, Span, Tone, content
+from vizdash.ui.widgets.footer import Footer
 from vizdash.ui.widgets.table import Now
 
 
@@ -30,6 +33,7 @@ class Header(Vertical):
         self._load = Load(id="load")
         self._warning = Static(id="warning", markup=False)
         self._judged, self._drift = Matrix(), 0
+        self._failing = False
 
     def compose(self) -> ComposeResult:
         """Who and how old, the load, and the warning."""
@@ -53,6 +57,7 @@ class Header(Vertical):
     def tick(self, now: Now, *, asked: bool, failure: str, urgent: Session | None) -> None:
         """How old the data is, why there's none newer, and which session ends soon."""
         age, warning = self._age, self._warning
+        self._failing = bool(failure)
         shown = content((_age(now, asked=asked, failing=bool(failure)),))
         if age.content != shown:
             age.update(shown, layout=False)
@@ -68,6 +73,21 @@ class Header(Vertical):
             return
         if warning.content != text:
             warning.update(text, layout=bool(failure))
+
+    def on_click(self, event: events.Click) -> None:
+        """The name leads to other clusters, the age asks anew, the load shows how it went, its
+        badge the images, and the warning what can be done about it.
+        """
+        at = Offset(int(event.screen_x), int(event.screen_y))
+        badge = self._load.on_badge(at.x - self._load.region.x)
+        for widget, wish in (
+            (self._who, "clusters"),
+            (self._age, "refresh"),
+            (self._load, "matrix" if badge else "history"),
+            (self._warning, "refresh" if self._failing else "deadline"),
+        ):
+            if widget.region.contains_point(at):
+                self.post_message(Footer.Pressed(wish))
 
 
 def _who(snapshot: Snapshot, *, read_only: bool) -> Line:
@@ -107,6 +127,11 @@ class Load(Widget):
         if shown != (self._capacity, self._history, self._drift):
             self._capacity, self._history, self._drift = shown
             self.refresh()
+
+    def on_badge(self, x: int) -> bool:
+        """Whether this cell is one of the badge's."""
+        at = self.render().plain.find("≠")
+        return 0 <= at <= x
 
     def render(self) -> Content:
         """As wide as the room allows."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 from rich.segment import Segment
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
+from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -28,9 +29,10 @@ class LogView(ScrollView, can_focus=True):
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log--found", "log--here"}
 
+    following: reactive[bool] = reactive(True, repaint=False)
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.following = True
         self._lines: list[str] = []
         self._widest = 0
         self._word = ""
@@ -60,6 +62,12 @@ class LogView(ScrollView, can_focus=True):
         if self._word:
             self._hits = self._found()
         self._resized()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Whoever moves up, by key, wheel or bar, wants to read on there."""
+        super().watch_scroll_y(old_value, new_value)
+        if new_value < old_value and new_value < self.max_scroll_y:
+            self.following = False
 
     def _resized(self) -> None:
         self.virtual_size = Size(self._widest, len(self._lines))

@@ -394,8 +394,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
     def _title_clicked(self, x: int) -> None:
         """Sort by this column; again: the other way; again: as the rows come."""
         spot = next((p for p in self._placed if p.x <= x < p.x + p.width + GAP), None)
-        if spot is None or spot.column.sort is None:
-            return
-        index = self._columns.index(spot.column)
-        again, back = index == self._sorted, self.view.reverse
-        self.sort_by(-1 if again and back else index, reverse=again and not back)
+        if spot is not None and spot.column.sort is not None:
+            index = self._columns.index(spot.column)
+            again, back = index == self._sorted, self.view.reverse
+            self.sort_by(-1 if again and back else index, reverse=again and not back)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vizdash.model.image import Image, Matrix, Place
 from vizdash.model.job import Job
@@ -72,3 +72,7 @@ class Snapshot:
     def matrix(self) -> Matrix:
         """Images × nodes."""
         return Matrix(self.images, self.places, self.wanted_images)
+
+    def called(self, name: str) -> Snapshot:
+        """With the person's own name for the cluster, if they gave it one."""
+        return replace(self, cluster=name) if name else self

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -124,8 +123,7 @@ class VizdashApp(Stops):
     # ------------------------------------------------------------------ down
 
     def _on_snapshot(self, snapshot: Snapshot) -> None:
-        # Whoever has several clusters knows them by the names in the config, as @ shows them.
-        snapshot = replace(snapshot, cluster=self._service.config.called or snapshot.cluster)
+        snapshot = snapshot.called(self._service.config.called)
         for notice in self._board.take(snapshot, self._clock()):
             self._tell(notice)
         self._dashboard.history = self._service.history.since(self._clock() - _HOUR_S)

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from tests.ui.drive import AnyPilot, begin, press, sees, text, toasts, until
-from tests.ui.fake import app_on, busy
+from tests.ui.drive import AnyPilot, begin, click_key, press, sees, text, toasts, until
+from tests.ui.fake import APPS, app_on, busy
+from vizdash.config import Cluster, Config, Ui
 from vizdash.model import Place, Snapshot
+from vizdash.model.drift import Finding
 from vizdash.ui.app import VizdashApp
+from vizdash.ui.widgets.table import Table
 
 WHY = "anna may not write /opt/apptainers/apps on the nodes"
 
@@ -42,10 +45,9 @@ async def test_who_may_not_deploy_is_told_before_anything_is_tried() -> None:
         assert sees(pilot, f"not now: {WHY}")
         await press(pilot, "escape", "M")
         assert on_top(app) == "MatrixScreen"
-        assert f"no deploy: {WHY}" in last_line(pilot)
-        assert "Roll back" not in last_line(pilot)
+        assert "Deploy" not in last_line(pilot) and "Roll back" not in last_line(pilot)
         await press(pilot, "d")
-        assert on_top(app) == "MatrixScreen" and toasts(pilot)[-1] == WHY
+        assert on_top(app) == "MatrixScreen" and toasts(pilot)[-1] == f"Deploy: {WHY}"
 
 
 async def test_who_may_has_the_keys_where_images_are() -> None:
@@ -57,7 +59,7 @@ async def test_who_may_has_the_keys_where_images_are() -> None:
         await press(pilot, "3")
         assert "d Deploy  r Roll back  M Images × nodes" in last_line(pilot)
         await press(pilot, "M")
-        assert "l Build log   d Deploy   r Roll back" in last_line(pilot)
+        assert "l Build log  d Deploy  r Roll back" in last_line(pilot)
 
 
 async def test_where_there_is_no_image_one_can_only_be_deployed() -> None:
@@ -66,9 +68,11 @@ async def test_where_there_is_no_image_one_can_only_be_deployed() -> None:
         await begin(pilot)
         await until(pilot, lambda: app._dashboard.image_rights == "")
         await press(pilot, "M")
-        assert last_line(pilot).split() == ["esc", "Back", "d", "Deploy"]
+        assert "d Deploy" in last_line(pilot)
+        assert "Build log" not in last_line(pilot) and "Roll back" not in last_line(pilot)
         await press(pilot, "r", "l")
-        assert toasts(pilot) == ["no image is chosen"] * 2
+        told = ["Roll back: no image is chosen", "Build log: no image is chosen"]
+        assert toasts(pilot) == told
         assert on_top(app) == "MatrixScreen"
 
 
@@ -87,3 +91,48 @@ async def test_the_matrix_says_all_of_a_row_at_every_size(size: tuple[int, int])
         while "≠" not in next(line for line in text(pilot).splitlines() if "▌" in line):
             await press(pilot, "down")
         assert sees(pilot, "the same version elsewhere has another content", image.path)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+async def test_on_many_nodes_what_wants_something_done_comes_first(size: tuple[int, int]) -> None:
+    """Sixteen nodes with two versions each, and one node that starts the older one."""
+    day = looked_at()
+    old = replace(next(i for i in day.images if i.current), version="1.0", digest="")
+    new = replace(old, version="1.1")
+    nodes = [f"viz-node{n:03}" for n in range(1, 17)]
+    images = [
+        replace(image, node=node, current=current, path=f"{image.path}-{image.version}")
+        for node in nodes
+        for image, current in ((old, node == nodes[11]), (new, node != nodes[11]))
+    ]
+    app, _ = app_on(replace(day, images=tuple(images), places=tuple(map(Place, nodes))))
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "drift")
+        await press(pilot, "M")
+        table: Table[Finding] = app.screen.query_one(Table)
+        assert table.row is table.rows[0] and table.rows[0].node == nodes[11]
+        assert sees(pilot, "! 1 need something done", "1.1 is wanted")
+        assert [row.state.drift for row in table.rows] == [True] + [False] * 31
+        await press(pilot, "s", "s")
+        assert table.sorted_by == "VERSION"
+        assert [row.version for row in table.rows] == ["1.0"] * 16 + ["1.1"] * 16
+        await press(pilot, "S")
+        assert table.rows[0].version == "1.1"
+
+
+async def test_the_matrix_has_its_help_and_its_keys_by_mouse() -> None:
+    mine = Ui(keys={"sort": ("y",)})
+    app, _ = app_on(looked_at(), config=Config(Cluster("viz", refresh_s=3600), {}, APPS, ui=mine))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await begin(pilot)
+        await press(pilot, "M")
+        table: Table[Finding] = app.screen.query_one(Table)
+        await press(pilot, "s")
+        assert table.sorted_by == ""
+        await click_key(pilot, "sort")
+        assert table.sorted_by == "APP"
+        await press(pilot, "question_mark")
+        assert sees(pilot, "Images × nodes", "Go back to the lists.", "Sort by the next column.")
+        await press(pilot, "escape", "M")
+        assert on_top(app) == "Dashboard"

@@ -1,7 +1,7 @@
 """The one registry of what a person can do: keys, footer, palette, help and verbs use it."""
 
 from vizdash.actions.listed import REGISTRY
-from vizdash.actions.looking import looking
+from vizdash.actions.looking import judging, looking
 from vizdash.actions.registry import (
     NOT_LOOKED,
     Action,
@@ -19,6 +19,7 @@ __all__ = [
     "ActionRegistry",
     "Context",
     "Target",
+    "judging",
     "key_label",
     "looking",
     "stoppable",

@@ -1,4 +1,4 @@
-"""What can be done on the screen that shows one session: to the session, and to the screen."""
+"""What can be done on the screens of one session and of every image: to it, and to the screen."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from vizdash.actions.registry import Action, ActionRegistry
 
 #: What is done to one session here, though elsewhere to other things too.
 _TO_IT = {"logs", "deadline", "copy"}
-#: Ranks in this screen's line of keys, which has room for more than the dashboard's.
+#: Ranks in these screens' lines of keys, which have room for more than the dashboard's.
 _RANKS = {
     "help": 1,
+    "deploy": 1,
+    "rollback": 1,
+    "sort": 3,
     "stop": 1,
     "open": 1,
     "logs": 2,
@@ -46,6 +49,20 @@ def looking(registry: ActionRegistry) -> ActionRegistry:
         footer=4,
     )
     return ActionRegistry((back, picture, *to_it, reload, help_))
+
+
+def judging(registry: ActionRegistry) -> ActionRegistry:
+    """The actions of the screen that shows every image on every node, on the person's own keys."""
+    log = replace(
+        _ranked(registry.by_id("logs")), title="Build log", disabled_reason=rules.may_see_build_log
+    )
+    names = ("deploy", "rollback", "sort", "sort_other_way", "help")
+    here = (log, *(_ranked(registry.by_id(name)) for name in names))
+    taken = {key for a in here for key in a.keys}
+    again = registry.by_id("matrix").keys
+    keys = ("escape", *(key for key in ("q", *again) if key not in taken))
+    back = Action("back", "Back", "Go back to the lists.", keys, footer=1)
+    return ActionRegistry((back, *here))
 
 
 def _acts_on_it(action: Action) -> bool:

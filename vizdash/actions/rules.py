@@ -116,6 +116,11 @@ def may_change_images(context: Context) -> str:
     return context.image_rights
 
 
+def may_see_build_log(context: Context) -> str:
+    """Of an app that is chosen."""
+    return "" if context.app else "no image is chosen"
+
+
 def may_roll_back(context: Context) -> str:
     """Whoever may change images, with one chosen."""
     return context.image_rights or ("" if context.app else "no image is chosen")

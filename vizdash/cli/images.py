@@ -18,7 +18,7 @@ from vizdash.errors import NotFound, Refused, VizdashError
 from vizdash.images.progress import Progress
 from vizdash.images.verify import Verdict
 from vizdash.imaging import Imaging, Pruning, View
-from vizdash.model.drift import Finding, judge, sessions_of
+from vizdash.model.drift import Finding, drift_first, judge, sessions_of
 from vizdash.service import Service
 from vizdash.units import duration_words
 
@@ -64,7 +64,7 @@ def images(
         if as_json:
             _write_json(view, findings, verdicts)
         else:
-            _write_tables(view, findings)
+            _write_tables(view, drift_first(findings))
         _tell_bad(verdicts)
 
     run(options_of(ctx, values), work)

@@ -69,6 +69,13 @@ def judge(matrix: Matrix) -> tuple[Finding, ...]:
     return tuple(found)
 
 
+def drift_first(found: Iterable[Finding]) -> tuple[Finding, ...]:
+    """What wants something done before the rest, else in the same order: on many nodes, what is as
+    it should be buries it.
+    """
+    return tuple(sorted(found, key=lambda f: not f.state.drift))
+
+
 def wanted_versions(matrix: Matrix) -> dict[str, str]:
     """The version that each app should have: as deployed last, else what most nodes start (the
     newest of those where that is a tie).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 from textual.app import App
@@ -13,14 +14,13 @@ from vizdash.actions import Context
 from vizdash.errors import VizdashError
 from vizdash.images.progress import NodeProgress, Phase, Progress
 from vizdash.imaging import Imaging, Plan
-from vizdash.model import Matrix, Snapshot
+from vizdash.model import Matrix
 from vizdash.ui.format import names
 from vizdash.ui.screens.confirm import Confirm, Question
 from vizdash.ui.screens.deploy import DeployScreen, Wish
-from vizdash.ui.screens.matrix import MatrixScreen
+from vizdash.ui.screens.matrix import Around, MatrixScreen
 from vizdash.ui.screens.progress import ProgressScreen, Run
-from vizdash.ui.theme import Span, line
-from vizdash.ui.widgets.table import Now
+from vizdash.ui.theme import Line, Span, line
 
 
 class Teller(Protocol):
@@ -34,10 +34,6 @@ class Teller(Protocol):
 
     def build_log(self, app: str) -> None:
         """Show the log of an app's last build."""
-
-    @property
-    def image_rights(self) -> str:
-        """Why images can't be changed; empty when they can."""
 
 
 class ImageDesk:
@@ -64,35 +60,19 @@ class ImageDesk:
         except VizdashError as e:
             return e.line
 
-    def want(
-        self,
-        action_id: str,
-        context: Context,
-        now: Callable[[], tuple[Snapshot | None, Now]],
-    ) -> None:
-        """Do an action of images."""
-        if action_id == "matrix":
-            self._app.push_screen(
-                MatrixScreen(now, self._from_matrix, lambda: self._teller.image_rights)
-            )
-        elif self._run is not None and not self._run.over:
-            self._app.push_screen(ProgressScreen(self._run))
-        elif action_id == "deploy":
-            self._deploy(context.app)
-        elif context.app:
-            self._app.run_worker(self._rollback(context.app), name="rollback", group="writes")
-
-    def _from_matrix(self, action_id: str, app: str) -> None:
-        if action_id == "logs":
-            self._teller.build_log(app)
-        elif self._teller.image_rights:
-            self._teller.trouble(self._teller.image_rights)
-        elif self._run is not None and not self._run.over:
-            self._app.push_screen(ProgressScreen(self._run))
-        elif action_id == "deploy":
-            self._deploy(app)
-        elif app:
-            self._app.run_worker(self._rollback(app), name="rollback", group="writes")
+    def want(self, action_id: str, context: Context, look: Callable[[], Around]) -> None:
+        """Do an action of images that can be done; while a change goes on, show that one."""
+        match action_id:
+            case "matrix":
+                self._app.push_screen(MatrixScreen(look, partial(self.want, look=look)))
+            case "logs":
+                self._teller.build_log(context.app)
+            case _ if self._run is not None and self.busy:
+                self._app.push_screen(ProgressScreen(self._run))
+            case "deploy":
+                self._deploy(context.app)
+            case _:
+                self._app.run_worker(self._rollback(context.app), name="rollback", group="writes")
 
     # ------------------------------------------------------------------ deploy
 
@@ -126,9 +106,15 @@ class ImageDesk:
             self._teller.trouble(e.line)
             return
         nodes = tuple(p.node for p in view.matrix.places)
-        what = line(Span(f"{app} {version}", "strong", bold=True), f" again on {names(nodes)}")
+        away = tuple(p for p in view.matrix.places if p.failure)
+        there = names(tuple(p.node for p in view.matrix.places if not p.failure))
+        what = line(Span(f"{app} {version}", "strong", bold=True), f" again on {there}")
         keep = line(Span("Running sessions keep the image that they run from.", "muted"))
-        question = Question("Roll back?", (what, (), keep), "Roll back", "Leave it")
+        told: tuple[Line, ...] = (what, (), keep)
+        if away:
+            silent = f"{names(tuple(p.node for p in away))} did not answer: {away[0].failure}"
+            told = (what, line(Span(silent, "warn")), (), keep)
+        question = Question("Roll back?", told, "Roll back", "Leave it")
 
         def answered(yes: bool | None) -> None:
             if yes:

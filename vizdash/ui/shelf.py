@@ -14,6 +14,7 @@ from vizdash.ui.away import Away
 from vizdash.ui.builddesk import BuildDesk
 from vizdash.ui.imaging import ImageDesk
 from vizdash.ui.screens.confirm import Confirm, Question, quitting
+from vizdash.ui.screens.matrix import Around
 from vizdash.ui.widgets.table import Now
 
 
@@ -40,7 +41,7 @@ class Shelf(Away):
                 self.build_log(context.app)
             case "deploy" | "rollback" | "matrix":
                 if self._images is not None:
-                    self._images.want(action_id, context, self._seen)
+                    self._images.want(action_id, context, self._around)
             case _:
                 return False
         return True
@@ -63,17 +64,13 @@ class Shelf(Away):
 
         self.push_screen(Confirm(question), given)
 
-    @property
-    def image_rights(self) -> str:
-        """See imaging.Teller."""
-        return self._dashboard.image_rights
-
     def build_log(self, app: str) -> None:
         """See imaging.Teller."""
         self.desk.want_log(app)
 
-    def _seen(self) -> tuple[Snapshot | None, Now]:
-        return self._board.snapshot, self.moment()
+    def _around(self) -> Around:
+        board = self._dashboard
+        return Around(board.context(), self.moment(), board.registry)
 
     def ask_image_rights(self, snapshot: Snapshot) -> None:
         """Once, as soon as the nodes have been looked at."""

@@ -50,9 +50,9 @@ def help_lines(registry: ActionRegistry, context: Context) -> list[Line]:
     return [*found, (), *_signs()]
 
 
-def session_help(registry: ActionRegistry, context: Context) -> list[Line]:
-    """That of the screen which shows one session."""
-    title = line(Span("This session", "accent", bold=True))
+def own_help(name: str, registry: ActionRegistry, context: Context) -> list[Line]:
+    """That of a screen which has its own actions."""
+    title = line(Span(name, "accent", bold=True))
     mouse = _row("mouse", Span("click a key in the line at the bottom", "muted"))
     return [title, *_rows(registry, context), mouse, (), *_signs()]
 

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from vizdash.actions import ActionRegistry, Context, looking
 from vizdash.model import Session
 from vizdash.ui import words
-from vizdash.ui.screens.help import HelpScreen, session_help
+from vizdash.ui.screens.help import HelpScreen, own_help
 from vizdash.ui.theme import Span, content
 from vizdash.ui.widgets.detail import Detail, Looks, Room
 from vizdash.ui.widgets.footer import Footer, refused
@@ -137,6 +137,6 @@ class LookScreen(Screen[tuple[str, Context]]):
                 self._detail.resume()
                 self.tick()
             case "help":
-                self.app.push_screen(HelpScreen(session_help(self._actions, context)))
+                self.app.push_screen(HelpScreen(own_help("This session", self._actions, context)))
             case _:
                 self.dismiss((action_id, context))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from dataclasses import dataclass, replace
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Static
 
-from vizdash.model import Snapshot
-from vizdash.model.drift import Finding, State, judge, sessions_of
-from vizdash.ui.format import about, escape_control, plural, size, width
-from vizdash.ui.theme import Line, Span, Tone, content, keys_line, lines
+from vizdash.actions import ActionRegistry, Context, judging
+from vizdash.model.drift import Finding, State, drift_first, judge, sessions_of, version_key
+from vizdash.ui.format import about, escape_control, natural, plural, size, width
+from vizdash.ui.screens.help import HelpScreen, own_help
+from vizdash.ui.theme import Line, Span, Tone, content, lines
+from vizdash.ui.widgets.footer import Footer, refused
 from vizdash.ui.widgets.rows import Rows
 from vizdash.ui.widgets.table import Column, Now, Table
 
@@ -68,49 +68,77 @@ def _note(row: Finding, now: Now, cells: int) -> Line:
     return (Span(text, "warn" if row.state.drift else "muted"),)
 
 
+def _when(row: Finding) -> float:
+    thing = row.image or row.stray
+    return -thing.modified_at if thing else 0.0
+
+
+def _bytes(row: Finding) -> int:
+    thing = row.image or row.stray
+    return thing.size_bytes if thing else 0
+
+
 MATRIX: tuple[Column[Finding], ...] = (
-    Column("APP", _app, 7, 16, measure=lambda r: width(escape_control(r.app))),
-    Column("VERSION", _version, 7, 12, measure=lambda r: width(escape_control(r.version)) or 11),
-    Column("NODE", _node, 6, 16, measure=lambda r: width(escape_control(r.node)) or 12),
-    Column("STATE", _state, 16, 16),
-    Column("SIZE", _size, 8, 8, rank=2, right=True),
-    Column("AGE", _age, 6, 8, rank=3, right=True),
+    Column(
+        "APP", _app, 7, 16, measure=lambda r: width(escape_control(r.app)), sort=lambda r: r.app
+    ),
+    Column(
+        "VERSION",
+        _version,
+        7,
+        12,
+        measure=lambda r: width(escape_control(r.version)) or 11,
+        sort=lambda r: version_key(r.version),
+    ),
+    Column(
+        "NODE",
+        _node,
+        6,
+        16,
+        measure=lambda r: width(escape_control(r.node)) or 12,
+        sort=lambda r: natural(r.node),
+    ),
+    Column("STATE", _state, 16, 16, sort=lambda r: (not r.state.drift, r.state)),
+    Column("SIZE", _size, 8, 8, rank=2, right=True, sort=_bytes),
+    Column("AGE", _age, 6, 8, rank=3, right=True, sort=_when),
     Column("DIGEST", _digest, 12, 12, rank=4),
-    Column("NOTE", _note, 10, 120, rank=1, grows=1),
+    Column("NOTE", _note, 10, 120, rank=1, grows=1, sort=lambda r: r.note),
 )
 
 
-class MatrixScreen(Screen[None]):
-    """``now`` gives the last snapshot and the moment; ``want`` does an action on an app;
-    ``rights`` says why images can't be changed (empty: they can).
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What is known around the screen: the last snapshot and the rights in ``context``, the moment,
+    and the actions on the person's keys.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,M", "dismiss", "Back", show=False),
-        Binding("d", "want('deploy')", "Deploy", show=False),
-        Binding("r", "want('rollback')", "Roll back", show=False),
-        Binding("l", "want('logs')", "Build log", show=False),
-    ]
+    context: Context
+    now: Now
+    registry: ActionRegistry
+
+
+class MatrixScreen(Screen[None]):
+    """``look`` tells what is known now; ``want`` does an action that can be done."""
+
     AUTO_FOCUS = "Table"
 
-    def __init__(
-        self,
-        now: Callable[[], tuple[Snapshot | None, Now]],
-        want: Callable[[str, str], None],
-        rights: Callable[[], str],
-    ) -> None:
+    def __init__(self, look: Callable[[], Around], want: Callable[[str, Context], None]) -> None:
         super().__init__()
-        self._now = now
+        self._look = look
         self._want = want
-        self._rights = rights
+        self._registry = look().registry
+        self._actions = judging(self._registry)
+        self._title = Rows(id="matrix-title", markup=False)
+        self._places = Rows(id="matrix-places", markup=False)
+        self._footer = Footer(self._actions, palette=False)
         self.table: Table[Finding] = Table(MATRIX, _key, id="matrix")
 
     def compose(self) -> ComposeResult:
         """Title, findings, the places, keys."""
-        yield Static(id="matrix-title", markup=False)
+        yield self._title
         yield self.table
-        yield Static(id="matrix-places", markup=False)
-        yield Rows(id="matrix-keys", markup=False)
+        yield self._places
+        yield self._footer
 
     def on_mount(self) -> None:
         """Draw now, and again as snapshots come."""
@@ -118,12 +146,13 @@ class MatrixScreen(Screen[None]):
         self.set_interval(_EVERY_S, self._draw)
 
     def _draw(self) -> None:
-        snapshot, now = self._now()
+        around = self._look()
+        snapshot = around.context.snapshot
         if snapshot is None:
             return
         found = judge(snapshot.matrix)
         self.table.set_empty((Span("No images found on any node", "muted"),))
-        self.table.set_rows(found, now)
+        self.table.set_rows(drift_first(found), around.now)
         drift = sum(f.state.drift for f in found)
         told = Span(f"{drift} need something done" if drift else "all as it should be", "muted")
         if drift:
@@ -132,25 +161,36 @@ class MatrixScreen(Screen[None]):
             told = Span("the nodes have not been looked at yet", "muted")
         silent = sum(bool(place.failure) for place in snapshot.places)
         away = f"   {plural(silent, 'node')} not looked at" if silent else ""
-        title = (Span("Images × nodes   ", "strong", bold=True), told, Span(away, "warn"))
-        self.query_one("#matrix-title", Static).update(content(title))
-        self._show_keys()
+        title = Span("Images × nodes   ", "strong", bold=True)
+        self._title.put(content((title, told, Span(away, "warn"))), layout=False)
         self._show_row()
 
     def _show_keys(self) -> None:
         """Those that work, and why the others don't."""
-        why = self._rights()
-        chosen = self.table.row is not None
-        keys = [("esc", "Back"), *([("l", "Build log")] if chosen else [])]
-        keys += [] if why else [("d", "Deploy"), *([("r", "Roll back")] if chosen else [])]
-        told = content([Span(f"no deploy: {escape_control(why)}", "faint")] if why else [])
-        self.query_one("#matrix-keys", Rows).put(keys_line(keys) + told, layout=False)
+        around = self._look()
+        if around.registry is not self._registry:
+            self._registry, self._actions = around.registry, judging(around.registry)
+            self._footer.use(self._actions)
+        self._footer.show(self._about(around))
+
+    def _about(self, around: Around) -> Context:
+        """Of the app under the cursor here, wherever the dashboard's is."""
+        row = self.table.row
+        return replace(
+            around.context,
+            session=None,
+            node=None,
+            marked=(),
+            pane="image",
+            app=row.app if row else "",
+        )
 
     @on(Table.Moved)
     def _show_row(self) -> None:
         """The node under the cursor: its room, who runs from the image there."""
-        snapshot, now = self._now()
-        row = self.table.row
+        self._show_keys()
+        around = self._look()
+        snapshot, now, row = around.context.snapshot, around.now, self.table.row
         place = snapshot.matrix.place(row.node) if snapshot and row else None
         if snapshot is None or row is None or place is None:
             return
@@ -166,15 +206,37 @@ class MatrixScreen(Screen[None]):
         thing = row.image or row.stray
         third: Line = (Span(escape_control(thing.path) if thing else "", "faint"),)
         note: Line = (Span(escape_control(row.note), "warn" if row.state.drift else "muted"),)
-        self.query_one("#matrix-places", Static).update(lines([first, note, second, third]))
+        self._places.put(lines([first, note, second, third]), layout=False)
+
+    # ------------------------------------------------------------------ keys
+
+    def on_key(self, event: events.Key) -> None:
+        """Keys are the registry's, as it stands now."""
+        action = self._actions.by_key(event.key)
+        if action is not None:
+            event.stop()
+            self.action_want(action.id)
+
+    @on(Footer.Pressed)
+    def _pressed(self, event: Footer.Pressed) -> None:
+        self.action_want(event.action_id)
 
     def action_want(self, action_id: str) -> None:
-        """Do it with the app under the cursor."""
-        row = self.table.row
-        if row is None and action_id != "deploy":
-            self.notify("no image is chosen", severity="warning")
+        """Do it with the app under the cursor, or say why it can't be done."""
+        action, context = self._actions.by_id(action_id), self._about(self._look())
+        if refused(self, action, action.reason(context)):
             return
-        self._want(action_id, row.app if row else "")
+        match action_id:
+            case "back":
+                self.dismiss()
+            case "sort":
+                self.table.sort_next()
+            case "sort_other_way":
+                self.table.sort_other_way()
+            case "help":
+                self.app.push_screen(HelpScreen(own_help("Images × nodes", self._actions, context)))
+            case _:
+                self._want(action_id, context)
 
 
 def _key(row: Finding) -> str:

@@ -12,6 +12,7 @@ from vizdash.config import Cluster, Config, Ui
 from vizdash.model import Place, Snapshot
 from vizdash.model.drift import Finding
 from vizdash.ui.app import VizdashApp
+from vizdash.ui.format import names
 from vizdash.ui.widgets.table import Table
 
 WHY = "anna may not write /opt/apptainers/apps on the nodes"
@@ -136,3 +137,15 @@ async def test_the_matrix_has_its_help_and_its_keys_by_mouse() -> None:
         assert sees(pilot, "Images × nodes", "Go back to the lists.", "Sort by the next column.")
         await press(pilot, "escape", "M")
         assert on_top(app) == "Dashboard"
+
+
+async def test_a_rollback_promises_no_node_that_did_not_answer() -> None:
+    day = looked_at()
+    gone = replace(day.places[-1], failure="No route to host")
+    app, _ = app_on(replace(day, places=(*day.places[:-1], gone)))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await begin(pilot)
+        await until(pilot, lambda: app._dashboard.image_rights == "")
+        await press(pilot, "3", "r")
+        there = f"again on {names(tuple(p.node for p in day.places[:-1]))}"
+        assert sees(pilot, "Roll back?", there, f"{gone.node} did not answer: No route to host")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from tests.ui.drive import AnyPilot, begin, press, sees, settled, until
-from tests.ui.fake import FakeService, G, app_on, busy
+from tests.ui.drive import AnyPilot, begin, press, sees, settled, text, until
+from tests.ui.fake import FakeService, G, app_on, busy, node
 from vizdash.model import Job, Resources, SessionRequest, Snapshot
 from vizdash.model.job import JobState
 from vizdash.ui.app import VizdashApp
@@ -31,6 +32,33 @@ async def test_where_a_session_fits_is_told_at_every_usual_size(size: tuple[int,
     async with app.run_test(size=size) as pilot:
         await begin(pilot)
         assert sees(pilot, "FITS", "GPU", "NOTE", "SIZE")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+async def test_a_row_has_bars_and_load_beside_what_is_given(size: tuple[int, int]) -> None:
+    app, _service = app_on(busy())
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        shown = text(pilot).splitlines()
+        assert sees(pilot, "CORES", "MEM GiB", "GPU", "FITS", "LOAD")
+        for name, cores, memory in (
+            ("viz-node001", "14/16", "56/64"),
+            ("viz-node002", "6/16", "24/64"),
+        ):
+            row = next(row for row in shown if name in row and "/16" in row)
+            for figure in (cores, memory):
+                assert re.search(rf"{figure} [━╸]+", row), row
+
+
+async def test_a_full_row_of_figures_stands_in_line() -> None:
+    many = (
+        node(1, cores=4, memory_mib=3584, memory_alloc_mib=1536),
+        node(2, 96, cores=128, memory_mib=1509 * G, memory_alloc_mib=97 * G + 512),
+    )
+    app, _service = app_on(replace(busy(), nodes=many))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "    0/4 ──", "1.5/3.5 ━", " 96/128 ━", "97.5/1509 ╸")
 
 
 def _job(number: str, user: str, **changes: object) -> Job:

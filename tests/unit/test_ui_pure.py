@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from vizdash.actions import REGISTRY
 from vizdash.model import Node, Session, SessionState
-from vizdash.ui.columns import NODES, SESSIONS
+from vizdash.ui.columns import SESSIONS
 from vizdash.ui.filter import NODE_FIELDS, SESSION_FIELDS, parse
+from vizdash.ui.nodecolumns import nodes as node_columns
 from vizdash.ui.plot import columns, resample
 from vizdash.ui.terminal import notification, window_title
 from vizdash.ui.widgets.columns import GAP, Now, place
@@ -147,7 +148,7 @@ def test_columns_never_leave_their_room(room: int, wishes: list[int]) -> None:
 def test_a_view_filters_sorts_and_marks() -> None:
     nodes = [Node("b", "IDLE", cores=4), Node("a", "IDLE", cores=8), Node("c", "DOWN")]
     view: View[Node] = View(lambda n: n.name)
-    view.sort, view.reverse = NODES[2].sort, True
+    view.sort, view.reverse = node_columns(lambda: nodes, lambda: None)[2].sort, True
     view.keep = lambda n: n.state == "IDLE"
     assert [n.name for n in view.rows(nodes)] == ["a", "b"]
     view.mark(nodes[0])

@@ -1,122 +1,21 @@
-"""The columns of the three panes."""
+"""The columns of sessions and images (of nodes: see nodecolumns.py)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from vizdash.model import Node, Session, SessionState
+from vizdash.model import Session, SessionState
 from vizdash.ui import words
-from vizdash.ui.format import bar, escape_control, gib, natural, size, width
-from vizdash.ui.room import Room
-from vizdash.ui.theme import Line, Span, Tone, line
-from vizdash.ui.widgets.columns import WHOLE
+from vizdash.ui.format import escape_control, gib, natural, size, width
+from vizdash.ui.theme import Line, Span, line
 from vizdash.ui.widgets.table import Column, Now
-
-
-def meter(used: float, total: float, text: str, cells: int, *, text_cells: int) -> Line:
-    """A figure with a bar behind it, as far as there's room; full ones change tone."""
-    share = used / total if total else 0.0
-    tone: Tone = "warn" if share >= 0.9 else "busy"
-    room = cells - text_cells - 1
-    figure = Span(text.rjust(text_cells), "muted" if not total else "text")
-    if room < 3 or cells == WHOLE:
-        return (figure,)
-    filled, rest = bar(used, total, room)
-    return (figure, Span(" "), Span(filled, tone), Span(rest, "faint"))
-
-
-def _name(node: Node, now: Now, cells: int) -> Line:
-    return (Span(node.name, "strong" if node.usable else "muted"),)
-
-
-def _node_state(node: Node, now: Now, cells: int) -> Line:
-    return (words.node_state(node),)
-
-
-def _cores(node: Node, now: Now, cells: int) -> Line:
-    text = f"{node.cores_alloc}/{node.cores}"
-    return meter(node.cores_alloc, node.cores, text, cells, text_cells=7)
-
-
-def _memory(node: Node, now: Now, cells: int) -> Line:
-    text = f"{gib(node.memory_alloc_mib)}/{gib(node.memory_mib)}"
-    return meter(node.memory_alloc_mib, node.memory_mib, text, cells, text_cells=9)
-
-
-def gpus(node: Node) -> str:
-    """GPUs used of those that are there; empty when there are none."""
-    return f"{node.gpus - node.gpus_free}/{node.gpus}" if node.gpus else ""
-
-
-def _gpus(node: Node, now: Now, cells: int) -> Line:
-    return (Span(gpus(node) or "–", "text" if node.gpus else "faint"),)
-
-
-def _load(node: Node, now: Now, cells: int) -> Line:
-    return (Span("" if node.os_load is None else f"{node.os_load:.1f}", "muted"),)
-
-
-def _reason(node: Node, now: Now, cells: int) -> Line:
-    return (Span(node.reason, "muted" if node.usable else "warn"),)
-
 
 _STILL = Now()
 
 
 def _shown(text: str) -> int:
     return width(escape_control(text))
-
-
-NODES: tuple[Column[Node], ...] = (
-    Column("NODE", _name, 8, 24, measure=lambda n: _shown(n.name), sort=lambda n: natural(n.name)),
-    Column(
-        "STATE",
-        _node_state,
-        9,
-        18,
-        measure=lambda n: _shown(words.node_state(n).text),
-        sort=lambda n: (n.usable, n.state_words),
-    ),
-    Column("  CORES", _cores, 7, 18, rank=1, sort=lambda n: n.cores_free),
-    Column(" MEM GiB", _memory, 9, 20, rank=2, sort=lambda n: n.memory_free_mib),
-    Column(
-        "GPU",
-        _gpus,
-        3,
-        5,
-        rank=3,
-        right=True,
-        sparse=True,
-        measure=lambda n: _shown(gpus(n)),
-        sort=lambda n: n.gpus_free,
-    ),
-    Column("LOAD", _load, 4, 5, rank=5, right=True, sort=lambda n: n.os_load or 0.0),
-    Column(
-        "REASON",
-        _reason,
-        12,
-        40,
-        rank=4,
-        grows=1,
-        sparse=True,
-        measure=lambda n: _shown(n.reason),
-        sort=lambda n: n.reason,
-    ),
-)
-
-
-def fits(room: Callable[[], Room | None]) -> Column[Node]:
-    """How many more sessions of the usual size each node has room for."""
-
-    def count(node: Node) -> int:
-        found = room()
-        return found.on.get(node.name, 0) if found else 0
-
-    def cell(node: Node, now: Now, cells: int) -> Line:
-        return (Span(str(count(node)) if room() else "", "text" if count(node) else "faint"),)
-
-    return Column("FITS", cell, 4, 5, rank=4, right=True, sort=count)
 
 
 def _session_state(session: Session, now: Now, cells: int) -> Line:

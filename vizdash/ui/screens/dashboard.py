@@ -19,9 +19,10 @@ from vizdash.history import Sample
 from vizdash.model import Node, Session, SessionRequest, Snapshot
 from vizdash.ui import details, words
 from vizdash.ui.board import Board
-from vizdash.ui.columns import IMAGES, NODES, fits, sessions
+from vizdash.ui.columns import IMAGES, sessions
 from vizdash.ui.filter import IMAGE_FIELDS, NODE_FIELDS, SESSION_FIELDS, Fields, parse
 from vizdash.ui.format import escape_control
+from vizdash.ui.nodecolumns import nodes
 from vizdash.ui.room import Room, room_for
 from vizdash.ui.theme import Line, Span, content, line
 from vizdash.ui.widgets.detail import Detail, Looks
@@ -94,7 +95,7 @@ class Dashboard(Screen[None]):
         self._footer = Footer(registry)
         self._bar = FilterBar()
         self._detail = Detail(looks, id="detail")
-        columns = (*NODES[:-2], fits(lambda: self._room), *NODES[-2:])
+        columns = nodes(lambda: self.nodes.found, lambda: self._room)
         self.nodes: Table[Node] = Table(columns, lambda node: node.name, id="nodes")
         told = sessions(lambda: self.sessions.shows("IDLE"))
         self.sessions: Table[Session] = Table(

@@ -117,10 +117,16 @@ def _widths(
 ) -> dict[int, int]:
     """Give what is left over: first what each wishes, then to those that grow."""
     left = max(0, room - _sum([*widths.values()], range(len(widths))))
-    for i in sorted(widths, key=lambda i: (columns[i].rank, i)):
-        more = min(left, max(0, wishes[i] - widths[i]))
-        widths[i] += more
-        left -= more
+    ranked = sorted(widths, key=lambda i: (columns[i].rank, i))
+    open_ = [i for i in ranked if columns[i].measure is None]
+    for i in ranked:
+        # Those that take what they can get, as bars do, get the same.
+        while left and (
+            short := [k for k in (open_ if i in open_ else [i]) if widths[k] < wishes[k]]
+        ):
+            for k in short[:left]:
+                widths[k] += 1
+                left -= 1
     growing = [i for i in widths if columns[i].grows]
     shares = sum(columns[i].grows for i in growing)
     for n, i in enumerate(growing):

@@ -15,7 +15,7 @@ from vizdash.errors import VizdashError
 from vizdash.images.progress import NodeProgress, Phase, Progress
 from vizdash.imaging import Imaging, Plan
 from vizdash.model import Matrix
-from vizdash.ui.format import names
+from vizdash.ui.format import escape_control, names
 from vizdash.ui.screens.confirm import Confirm, Question
 from vizdash.ui.screens.deploy import DeployScreen, Wish
 from vizdash.ui.screens.matrix import Around, MatrixScreen
@@ -112,7 +112,8 @@ class ImageDesk:
         keep = line(Span("Running sessions keep the image that they run from.", "muted"))
         told: tuple[Line, ...] = (what, (), keep)
         if away:
-            silent = f"{names(tuple(p.node for p in away))} did not answer: {away[0].failure}"
+            why = escape_control(away[0].failure)
+            silent = f"{names(tuple(p.node for p in away))} did not answer: {why}"
             told = (what, line(Span(silent, "warn")), (), keep)
         question = Question("Roll back?", told, "Roll back", "Leave it")
 

@@ -206,7 +206,8 @@ class MatrixScreen(Screen[None]):
         thing = row.image or row.stray
         third: Line = (Span(escape_control(thing.path) if thing else "", "faint"),)
         note: Line = (Span(escape_control(row.note), "warn" if row.state.drift else "muted"),)
-        self._places.put(lines([first, note, second, third]), layout=False)
+        told = [row for row in (first, note, second, third) if any(span.text for span in row)]
+        self._places.put(lines(told), layout=False)
 
     # ------------------------------------------------------------------ keys
 

@@ -28,9 +28,12 @@ _DEADLINE_S = 60.0
 class Pty:
     """A dashboard of this machine alone; ``end`` is the terminal's side."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, rows: int = 24, columns: int = 80) -> None:
+        (home / ".config/vizdash").mkdir(parents=True)
+        config = home / ".config/vizdash/config.yaml"
+        config.write_text("clusters: {here: {engine: local}}\n")
         self.end, inner = pty.openpty()
-        self.size(24, 80)
+        self.size(rows, columns)
         env = {"HOME": str(home), "PATH": os.environ["PATH"], "TERM": "xterm-256color"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from vizdash.cli import main; main()"],
@@ -75,11 +78,8 @@ class Pty:
         return self.process.wait(_DEADLINE_S)
 
 
-@pytest.fixture
-def shown(tmp_path: Path) -> Iterator[Pty]:
-    (tmp_path / ".config/vizdash").mkdir(parents=True)
-    (tmp_path / ".config/vizdash/config.yaml").write_text("clusters: {here: {engine: local}}\n")
-    terminal = Pty(tmp_path)
+@contextlib.contextmanager
+def running(terminal: Pty) -> Iterator[Pty]:
     try:
         terminal.read_until(b"Sessions")
         yield terminal
@@ -88,6 +88,12 @@ def shown(tmp_path: Path) -> Iterator[Pty]:
         terminal.process.wait()
         if terminal.end >= 0:
             os.close(terminal.end)
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Iterator[Pty]:
+    with running(Pty(tmp_path)) as terminal:
+        yield terminal
 
 
 def test_a_closed_terminal_ends_it(shown: Pty) -> None:
@@ -105,6 +111,18 @@ def test_a_terminal_that_stands_still_keeps_no_kill_from_ending_it(shown: Pty) -
     shown.fill()
     shown.process.send_signal(signal.SIGTERM)
     shown.code()
+
+
+def test_one_that_tells_no_size_is_not_painted_for_ever(tmp_path: Path) -> None:
+    """Between the seconds nothing is written: only the age of what is shown changes."""
+    with running(Pty(tmp_path, 0, 0)) as terminal:
+        seen, still = b"", 0
+        while still < 4:
+            if select.select([terminal.end], [], [], 0.5)[0]:
+                seen += os.read(terminal.end, 65536)
+            else:
+                still += 1
+            assert seen.count(b"New session") < 20
 
 
 @pytest.fixture

@@ -95,6 +95,16 @@ class TerminalDriver(LinuxDriver):
             behind=lambda: _tell(loop.call_soon_threadsafe, app.refresh),
         )
 
+    def _get_terminal_size(self) -> tuple[int, int]:
+        """Of one that tells none (0×0, as some containers and expect(1) give it), what the rest of
+        Textual takes it for: two notions of it had the screen laid out anew for ever.
+        """
+        with contextlib.suppress(OSError):
+            if all(os.get_terminal_size(self.fileno)):
+                return super()._get_terminal_size()
+        width, height = self._app.console.size
+        return width, height
+
     def write(self, data: str) -> None:
         """To the terminal, when it takes it."""
         self._output.write(data)

@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.vizdash-stamp
 RUN := vizdash tests bench
+RUNS := 50
 
-.PHONY: help run test venv system system-tests lint types imports unit lab fresh bench pictures clean
+.PHONY: help run test venv system system-tests lint types imports unit steady lab fresh bench pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -42,6 +43,10 @@ imports: venv ## the layers
 
 unit: venv ## the fast tests alone
 	$(BIN)/pytest tests/unit tests/ui
+
+steady: venv ## the UI tests RUNS times in a row (50), up to the first run that fails
+	@for n in $$(seq $(RUNS)); do echo "run $$n of $(RUNS)"; \
+	  $(BIN)/pytest -q -n 3 --dist loadfile tests/ui || exit 1; done
 
 lab: venv system-tests ## a real cluster on this machine, and vizdash on its login host (needs root)
 	@$(BIN)/python -m tests.lab up

@@ -46,7 +46,7 @@ unit: venv ## the fast tests alone
 
 steady: venv ## the UI tests RUNS times in a row (50), up to the first run that fails
 	@for n in $$(seq $(RUNS)); do echo "run $$n of $(RUNS)"; \
-	  $(BIN)/pytest -q -n 3 --dist loadfile tests/ui || exit 1; done
+	  $(BIN)/pytest -q -n 4 --dist worksteal tests/ui || exit 1; done
 
 lab: venv system-tests ## a real cluster on this machine, and vizdash on its login host (needs root)
 	@$(BIN)/python -m tests.lab up

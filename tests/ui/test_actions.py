@@ -147,7 +147,7 @@ async def test_by_each_of_its_keys(action: Action) -> None:
 
 async def _by_key(action: Action, key: str) -> None:
     app, service = app_on(_day(), log="a line", node_admin=True)
-    async with app.run_test(size=(140, 40)) as pilot:
+    async with app.run_test(size=(140, 24)) as pilot:
         done = await _ready_to(pilot, app, action)
         assert not done(app, service)
         await pilot.press(key)
@@ -157,7 +157,7 @@ async def _by_key(action: Action, key: str) -> None:
 @ACTIONS
 async def test_by_mouse(action: Action) -> None:
     app, service = app_on(_day(), log="a line", node_admin=True)
-    async with app.run_test(size=(140, 40)) as pilot:
+    async with app.run_test(size=(140, 24)) as pilot:
         done = await _ready_to(pilot, app, action)
         if action.id.startswith("focus_"):
             await pilot.click(f"#{action.id.removeprefix('focus_')}", offset=(5, 3))
@@ -172,7 +172,7 @@ async def test_by_mouse(action: Action) -> None:
 @ACTIONS
 async def test_by_palette(action: Action) -> None:
     app, service = app_on(_day(), log="a line", node_admin=True)
-    async with app.run_test(size=(140, 40)) as pilot:
+    async with app.run_test(size=(140, 24)) as pilot:
         done = await _ready_to(pilot, app, action)
         await palette(pilot, action.title)
         await until(pilot, lambda: done(app, service), f"{action.id} by palette")
@@ -180,7 +180,7 @@ async def test_by_palette(action: Action) -> None:
 
 async def test_the_palette_offers_everything_and_says_why_not() -> None:
     app, _service = app_on(empty())
-    async with app.run_test(size=(140, 40)) as pilot:
+    async with app.run_test(size=(140, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "colon")
         assert set(offered(pilot)) == {action.title for action in REGISTRY}
@@ -195,7 +195,7 @@ async def test_the_palette_offers_everything_and_says_why_not() -> None:
 
 async def test_a_double_click_opens() -> None:
     app, service = app_on(busy())
-    async with app.run_test(size=(140, 40)) as pilot:
+    async with app.run_test(size=(140, 24)) as pilot:
         await begin(pilot)
         await click_row(pilot, _dashboard(app).sessions, 3, times=2)
         await until(pilot, lambda: service.browsed == 1)
@@ -203,7 +203,7 @@ async def test_a_double_click_opens() -> None:
 
 async def test_a_key_without_effect_says_why() -> None:
     app, service = app_on(busy())
-    async with app.run_test(size=(140, 40)) as pilot:
+    async with app.run_test(size=(140, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "o")  # a pending one
         await press(pilot, "down", "down", "down", "down", "x")  # another person's
@@ -215,7 +215,7 @@ async def test_a_key_without_effect_says_why() -> None:
 async def test_read_only_removes_what_changes_something() -> None:
     app, _service = app_on(busy())
     app._dashboard.read_only = True
-    async with app.run_test(size=(140, 40)) as pilot:
+    async with app.run_test(size=(140, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down", "down")
         assert sees(pilot, "read-only", "o Open")
@@ -230,7 +230,7 @@ async def test_read_only_removes_what_changes_something() -> None:
 
 async def test_an_admin_stops_what_is_not_theirs() -> None:
     app, service = app_on(busy(), admin=True)
-    async with app.run_test(size=(140, 40)) as pilot:
+    async with app.run_test(size=(140, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down", "down", "down", "x")
         assert sees(pilot, "Stop this session?", "of björn")
@@ -240,7 +240,7 @@ async def test_an_admin_stops_what_is_not_theirs() -> None:
 
 async def test_an_admin_leaves_a_note_for_whose_session_they_stop() -> None:
     app, service = app_on(busy(), admin=True)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with app.run_test(size=(140, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down", "down", "x")
         assert not sees(pilot, "With a note")  # it is their own
@@ -257,7 +257,7 @@ async def test_an_admin_leaves_a_note_for_whose_session_they_stop() -> None:
 async def test_three_keys_from_a_cold_start_to_an_open_desktop_and_two_to_stop_it() -> None:
     keys: list[str] = []
     app, service = app_on(empty())
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with app.run_test(size=(140, 24)) as pilot:
 
         async def key(name: str) -> None:
             keys.append(name)

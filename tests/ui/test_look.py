@@ -427,6 +427,7 @@ async def test_a_second_draws_the_countdown_and_nothing_else(size: tuple[int, in
         await settled(pilot)
         assert drawn == []
         clock[0] += 1
+        app.tick()
         screen.tick()
         await settled(pilot)
         assert sees(pilot, "1:12:05 left of 2 h")

@@ -169,8 +169,9 @@ class Dashboard(Screen[None]):
             self.nodes.refresh()
 
     def tick(self, now: Now) -> None:
-        """A second went by."""
-        if not self._composed:
+        """A second went by. Under a whole screen it is not seen, but would be drawn there."""
+        top = self.app.screen
+        if not self._composed or not (top is self or top.is_modal):
             return
         self._now = now
         for table in self.tables:

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.screen import Screen
 
 from vizdash.actions import ActionRegistry, Context, looking
 from vizdash.model import Session
 from vizdash.ui import words
+from vizdash.ui.keyed import Keyed
 from vizdash.ui.screens.help import HelpScreen, own_help
 from vizdash.ui.theme import Span, content
 from vizdash.ui.widgets.detail import Detail, Looks, Room
-from vizdash.ui.widgets.footer import Footer, refused
+from vizdash.ui.widgets.footer import refused
 from vizdash.ui.widgets.rows import Rows
 from vizdash.ui.widgets.table import Now
 
@@ -35,20 +35,17 @@ class Seen:
     registry: ActionRegistry
 
 
-class LookScreen(Screen[tuple[str, Context]]):
+class LookScreen(Keyed[tuple[str, Context]]):
     """``look`` tells what is known now. Left with the id of an action, and what to do it to."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012
 
     def __init__(self, session: Session, looks: Looks, look: Callable[[], Seen]) -> None:
-        super().__init__()
+        super().__init__(look().registry, looking)
         self._session = session
         self._look = look
         self._title = Rows(id="log-title", markup=False)
         self._detail = Detail(looks, id="look")
-        self._registry = look().registry
-        self._actions = looking(self._registry)
-        self._footer = Footer(self._actions, palette=False)
 
     def compose(self) -> ComposeResult:
         """Title, everything, keys."""
@@ -85,9 +82,7 @@ class LookScreen(Screen[tuple[str, Context]]):
         self._show_keys(self._look())
 
     def _show_keys(self, seen: Seen) -> None:
-        if seen.registry is not self._registry:
-            self._registry, self._actions = seen.registry, looking(seen.registry)
-            self._footer.use(self._actions)
+        self.take(seen.registry)
         self._footer.show(self._about(seen))
 
     def _about(self, seen: Seen) -> Context:
@@ -108,17 +103,6 @@ class LookScreen(Screen[tuple[str, Context]]):
             self._detail.reload(self._session)
 
     # ------------------------------------------------------------------ keys
-
-    def on_key(self, event: events.Key) -> None:
-        """Keys are the registry's, as it stands now."""
-        action = self._actions.by_key(event.key)
-        if action is not None:
-            event.stop()
-            self.action_want(action.id)
-
-    @on(Footer.Pressed)
-    def _pressed(self, event: Footer.Pressed) -> None:
-        self.action_want(event.action_id)
 
     def action_want(self, action_id: str) -> None:
         """Do it, or say why it can't be done; what is done to the session is done after leaving."""

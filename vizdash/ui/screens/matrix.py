@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
-from textual.screen import Screen
 
 from vizdash.actions import ActionRegistry, Context, judging
 from vizdash.model.drift import Finding, State, drift_first, judge, sessions_of, version_key
 from vizdash.ui.format import about, escape_control, natural, plural, size, width
+from vizdash.ui.keyed import Keyed
 from vizdash.ui.screens.help import HelpScreen, own_help
 from vizdash.ui.theme import Line, Span, Tone, content, lines
-from vizdash.ui.widgets.footer import Footer, refused
+from vizdash.ui.widgets.footer import refused
 from vizdash.ui.widgets.rows import Rows
 from vizdash.ui.widgets.table import Column, Now, Table
 
@@ -124,20 +124,17 @@ class Around:
     registry: ActionRegistry
 
 
-class MatrixScreen(Screen[None]):
+class MatrixScreen(Keyed[None]):
     """``look`` tells what is known now; ``want`` does an action that can be done."""
 
     AUTO_FOCUS = "Table"
 
     def __init__(self, look: Callable[[], Around], want: Callable[[str, Context], None]) -> None:
-        super().__init__()
+        super().__init__(look().registry, judging)
         self._look = look
         self._want = want
-        self._registry = look().registry
-        self._actions = judging(self._registry)
         self._title = Rows(id="matrix-title", markup=False)
         self._places = Rows(id="matrix-places", markup=False)
-        self._footer = Footer(self._actions, palette=False)
         self.table: Table[Finding] = Table(MATRIX, _key, id="matrix")
 
     def compose(self) -> ComposeResult:
@@ -175,9 +172,7 @@ class MatrixScreen(Screen[None]):
     def _show_keys(self) -> None:
         """Those that work, and why the others don't."""
         around = self._look()
-        if around.registry is not self._registry:
-            self._registry, self._actions = around.registry, judging(around.registry)
-            self._footer.use(self._actions)
+        self.take(around.registry)
         self._footer.show(self._about(around))
 
     def _about(self, around: Around) -> Context:
@@ -217,17 +212,6 @@ class MatrixScreen(Screen[None]):
         self._places.put(lines(told), layout=False)
 
     # ------------------------------------------------------------------ keys
-
-    def on_key(self, event: events.Key) -> None:
-        """Keys are the registry's, as it stands now."""
-        action = self._actions.by_key(event.key)
-        if action is not None:
-            event.stop()
-            self.action_want(action.id)
-
-    @on(Footer.Pressed)
-    def _pressed(self, event: Footer.Pressed) -> None:
-        self.action_want(event.action_id)
 
     def action_want(self, action_id: str) -> None:
         """Do it with the app under the cursor, or say why it can't be done."""

@@ -414,6 +414,8 @@ class FakeService:
         return self.now
 
     async def info(self) -> SimpleNamespace:
+        if self.failure is not None:
+            raise self.failure
         return SimpleNamespace(admin=self.admin, node_admin=self.node_admin)
 
     def apps(self) -> tuple[App, ...]:

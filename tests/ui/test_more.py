@@ -15,7 +15,7 @@ from tests.ui.fake import APPS, AT, RAN, G, app_on, busy, day, empty, ending
 from vizdash.actions import REGISTRY, Action
 from vizdash.cli import cli
 from vizdash.config import Cluster, Config, Ui
-from vizdash.errors import ConfigError, Refused
+from vizdash.errors import ConfigError, Refused, Unreachable
 from vizdash.history import History
 from vizdash.model import Ran, Resources, SessionRequest
 from vizdash.operations import extension_request
@@ -84,6 +84,49 @@ async def test_it_is_let_be() -> None:
         assert sees(pilot, "Time limit")
 
 
+@pytest.mark.parametrize("way", ["key", "mouse"])
+async def test_what_the_warning_names_is_meant_wherever_the_cursor_is(way: str) -> None:
+    warning = "◷ desktop on viz-node002 ends in 4:07"
+    first, *others = ending().sessions
+    app, _ = app_on(replace(ending(), sessions=(*others, first)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        assert app._dashboard.context().session == others[0]
+        if way == "key":
+            await press(pilot, "w")
+        else:
+            y = next(i for i, one in enumerate(text(pilot).split("\n")) if warning in one)
+            await pilot.click(offset=(4, y))
+            await settled(pilot)
+        assert sees(pilot, "4:07 left")
+        await press(pilot, "a", "escape")
+        assert sees(pilot, warning)  # nothing came of it
+        await press(pilot, "w", "d")
+        assert not sees(pilot, warning)
+        await press(pilot, "w")
+        assert sees(pilot, "1:12:06 left")
+
+
+async def test_a_limit_that_was_moved_is_told_again_when_it_is_near() -> None:
+    warning = "press w for the choices"
+    app, service = app_on(near := ending(), admin=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "w", "e")
+        assert service.operations.done == [("extend", "1044", "7200")]
+        told = len(toasts(pilot))
+        first, *others = near.sessions
+        moved = replace(first, time_left_s=7440, resources=replace(first.resources, time_s=14400))
+        service.now = replace(near, sessions=(moved, *others))
+        app.look_again()
+        await until(pilot, lambda: sees(pilot, "2:03:57"))
+        assert not sees(pilot, warning)
+        service.now = near
+        app.look_again()
+        await until(pilot, lambda: len(toasts(pilot)) > told)
+        assert warning in toasts(pilot)[-1]
+
+
 # ---------------------------------------------------------------------- operators
 
 
@@ -102,6 +145,19 @@ async def test_an_operator_extends_tells_drains_and_resumes() -> None:
             ("resume", "viz-node004", ""),
         ]
         assert toasts(pilot)[-1] == "viz-node004 takes jobs again"
+
+
+async def test_rights_are_known_once_the_cluster_answers() -> None:
+    app, service = app_on(ending(), admin=True)
+    service.failure = Unreachable("login", "it does not answer")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: sees(pilot, "it does not answer"))
+        service.failure = None
+        app.look_again()
+        await until(pilot, lambda: sees(pilot, "ends in 4:07"))
+        await settled(pilot)
+        await press(pilot, "w")
+        assert sees(pilot, "e  Extend it by 2 h")
 
 
 async def test_what_slurm_will_not_have_is_told() -> None:

@@ -140,11 +140,13 @@ def has_limit(context: Context) -> str:
 
 
 def timed(context: Context) -> Session | None:
-    """The session whose time limit is meant: the chosen one, else the one that ends soon."""
+    """The session whose time limit is meant: the one that the header warns of, else the chosen."""
+    if context.urgent is not None:
+        return context.urgent
     session = context.session
-    if session and session.mine and session.live and session.node:
-        return session if session.time_left_s is not None else context.urgent
-    return context.urgent
+    if session is None or not (session.mine and session.live and session.node):
+        return None
+    return session if session.time_left_s is not None else None
 
 
 def in_list(context: Context) -> str:

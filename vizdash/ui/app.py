@@ -106,7 +106,6 @@ class VizdashApp(Stops):
     def on_mount(self) -> None:
         """Begin to ask, and to count the seconds."""
         self.run_worker(self._poller.run(), name="poller", group="poller")
-        self.run_worker(self._ask_rights(), name="rights", group="reads", exit_on_error=False)
         self.set_interval(1, self.tick)
         self.set_interval(_CONFIG_S, self._look_at_config)
         self._signals.entitle(self._board.snapshot)
@@ -124,6 +123,8 @@ class VizdashApp(Stops):
 
     def _on_snapshot(self, snapshot: Snapshot) -> None:
         snapshot = snapshot.called(self._service.config.called)
+        if self._board.snapshot is None:  # before anyone answers, there is no one to ask
+            self.run_worker(self._ask_rights(), name="rights", group="reads", exit_on_error=False)
         for notice in self._board.take(snapshot, self._clock()):
             self._tell(notice)
         self._dashboard.history = self._service.history.since(self._clock() - _HOUR_S)
@@ -295,11 +296,10 @@ class VizdashApp(Stops):
     def _want_start(self, context: Context, first: SessionRequest | None = None) -> None:
         node = context.node.name if context.node else ""
         nodes = context.snapshot.nodes if context.snapshot else ()
-        self.push_screen(
-            StartScreen(
-                self._service, self._start, nodes=nodes, node=node, first=first, clock=self._clock
-            )
+        form = StartScreen(
+            self._service, self._start, nodes=nodes, node=node, first=first, clock=self._clock
         )
+        self.push_screen(form)
 
     def _want_again(self, session: Session) -> None:
         request = SessionRequest(session.app, session.resources, partition=session.partition)
@@ -310,7 +310,8 @@ class VizdashApp(Stops):
             return
 
         def chosen(choice: Choice | None) -> None:
-            self._board.let_be(session)
+            if choice not in {"again", "extend"}:  # which may yet come to nothing
+                self._board.let_be(session)
             if choice == "again":
                 self._want_again(session)
             elif choice == "extend":
@@ -320,9 +321,8 @@ class VizdashApp(Stops):
                 self.news("the request to your operators is copied, if your terminal allows it")
             self._show()
 
-        now, may = self._board.now(self._clock()), self._dashboard.admin
-        may = may or self._service.engine.name == "local"
-        self.push_screen(DeadlineScreen(session, now, may_extend=may), chosen)
+        may = self._dashboard.admin or self._service.engine.name == "local"
+        self.push_screen(DeadlineScreen(session, self.moment(), may_extend=may), chosen)
 
     def _want_copy(self, session: Session | None) -> None:
         """Cells of it or of the row under the cursor, and an opened desktop's address first."""

@@ -78,10 +78,14 @@ class Board:
         return min(ending, key=lambda s: s.time_left_s or 0, default=None)
 
     def let_be(self, session: Session) -> None:
-        """Do not speak of this one's time limit again."""
+        """Do not speak of this one's time limit again, unless it moves."""
         self._let_be.add(session.job_id)
 
     def _limits(self, snapshot: Snapshot) -> list[Notice]:
+        # A limit that was moved away is warned of anew when it comes near.
+        calm = {s.job_id for s in snapshot.sessions if (s.time_left_s or 0) >= _soon_s(s)}
+        self._warned -= calm
+        self._let_be -= calm
         ending = [s for s in _ending(snapshot, Now()) if s.job_id not in self._warned]
         self._warned |= {s.job_id for s in ending}
         return [Notice("limit", session) for session in ending]
@@ -116,14 +120,19 @@ class Board:
 
 
 def _ending(snapshot: Snapshot | None, now: Now) -> list[Session]:
-    """Ready sessions of one's own whose time is nearly up. One that began with little time is
-    not warned of before half of it is gone.
+    """Ready sessions of one's own whose time is nearly up."""
+    return [s for s in snapshot.sessions if s.mine and _near(s, now)] if snapshot else []
+
+
+def _near(session: Session, now: Now) -> bool:
+    if session.state is not SessionState.READY or session.time_left_s is None:
+        return False
+    return session.time_left_s - now.age_s < _soon_s(session)
+
+
+def _soon_s(session: Session) -> float:
+    """Seconds before the limit at which a session is warned of. One that began with little time
+    is not before half of it is gone.
     """
-    found = []
-    for session in snapshot.sessions if snapshot else ():
-        if session.mine and session.state is SessionState.READY and session.time_left_s is not None:
-            limit = session.resources.time_s
-            soon = min(WARN_S, limit / 2) if limit else WARN_S
-            if session.time_left_s - now.age_s < soon:
-                found.append(session)
-    return found
+    limit = session.resources.time_s
+    return min(WARN_S, limit / 2) if limit else WARN_S

@@ -78,8 +78,13 @@ class History:
         return tuple(s for s in self._samples if s.at >= at)
 
     def take(self, snapshot: Snapshot) -> bool:
-        """Keep what this snapshot says, if the last sample is old enough; whether it was kept."""
+        """Keep what this snapshot says, if the last sample is old enough; whether it was kept.
+
+        Samples from the future are dropped: a clock that ran ahead took them.
+        """
         sample = Sample.of(snapshot)
+        while self._samples and self._samples[-1].at - sample.at >= EVERY_S:
+            self._samples.pop()
         if self._samples and sample.at - self._samples[-1].at < EVERY_S:
             return False
         self._samples.append(sample)

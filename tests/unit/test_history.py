@@ -40,6 +40,26 @@ def test_one_a_minute() -> None:
     assert [s.at for s in history.since(60)] == [60, 120]
 
 
+def test_a_clock_that_ran_ahead_does_not_stop_it(tmp_path: Path) -> None:
+    path = tmp_path / "h.json"
+    history = History(path)
+    day = 86400.0
+    for seconds in (0.0, 60.0, day, day + 60):
+        assert history.take(at(seconds))
+    history.write()
+    history = History(path)
+    assert [history.take(at(s)) for s in (100.0, 120.0, 180.0)] == [False, True, True]
+    history.write()
+    assert [s.at for s in History(path)] == [0, 60, 120, 180]
+
+
+def test_a_clock_that_is_set_back_by_seconds_loses_nothing() -> None:
+    history = History(None)
+    taken = [history.take(at(s)) for s in (0, 60, 58, 119, 120)]
+    assert taken == [True, True, False, False, True]
+    assert [s.at for s in history] == [0, 60, 120]
+
+
 def test_it_is_bounded() -> None:
     history = History(None)
     for n in range(KEPT + 50):

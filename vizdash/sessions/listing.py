@@ -55,7 +55,7 @@ def sessions_of(
         claim = decode(job.comment)
         if claim is not None:
             found.append(_session(job, claim, mine=job.user == user, status_of=status_of))
-    found.sort(key=lambda s: (s.live, s.mine, _order(s.job_id)), reverse=True)
+    found.sort(key=lambda s: (s.live, s.mine, s.submitted_at or 0, _order(s.job_id)), reverse=True)
     return tuple(found)
 
 

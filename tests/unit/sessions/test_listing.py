@@ -122,6 +122,15 @@ def test_live_ones_come_first_then_ones_own_then_the_newest() -> None:
     assert order == ["10_2", "10", "9", "100", "101"]
 
 
+def test_the_newest_is_known_by_its_time_where_job_ids_do_not_count() -> None:
+    ids = {"0a1b2c3d": 100, "12345678": 200, "fedcba98": 50}
+    jobs = [job(id=id, submit_at=at) for id, at in ids.items()]
+    assert [s.job_id for s in sessions_of(jobs, "alice")] == ["12345678", "0a1b2c3d", "fedcba98"]
+    # Handed in within the same second: the later job has the larger number.
+    jobs = [job(id=id, submit_at=100) for id in ("9", "10")]
+    assert [s.job_id for s in sessions_of(jobs, "alice")] == ["10", "9"]
+
+
 def test_what_a_row_tells() -> None:
     pending = job(
         JobState.PENDING, "pending", reason="Resources", start_at=1800000000, time_limit_s=7200

@@ -189,6 +189,8 @@ class Service(Own, Reach):
             user=info.user,
             state=SessionState.PENDING,
             partition=request.partition or self.config.cluster.partition,
+            account=request.account or self.config.cluster.account,
+            qos=request.qos or self.config.cluster.qos,
             reason="" if verdict.now else verdict.words,
             resources=request.resources,
             image_version=prepared.version,

@@ -11,7 +11,20 @@ import pytest
 from click.testing import CliRunner
 
 from tests.ui.drive import begin, offered, press, sees, settled, text, toasts, until
-from tests.ui.fake import APPS, AT, RAN, G, app_on, busy, day, empty, ending
+from tests.ui.fake import (
+    APPS,
+    AT,
+    RAN,
+    G,
+    app_on,
+    busy,
+    day,
+    empty,
+    ending,
+    node,
+    ready,
+    snapshot,
+)
 from vizdash.actions import REGISTRY, Action
 from vizdash.cli import cli
 from vizdash.config import Cluster, Config, Ui
@@ -467,4 +480,28 @@ async def test_the_chosen_session_is_started_again_with_its_size() -> None:
             SessionRequest(
                 "paraview", Resources(8, 32 * G, 1, 14400), geometry="1920x1080", partition="viz"
             )
+        ]
+
+
+@pytest.mark.parametrize("mine", [True, False])
+async def test_the_same_is_charged_to_the_same_account_if_it_is_ones_own(mine: bool) -> None:
+    one = ready(1, account="chem", qos="long", mine=mine, user="anna" if mine else "björn")
+    app, service = app_on(snapshot(sessions=(one,), nodes=(node(1),)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "A", "enter")
+        await until(pilot, lambda: service.started)
+        (request,) = service.started
+        assert (request.account, request.qos) == (("chem", "long") if mine else ("", ""))
+
+
+async def test_on_the_newer_image_it_is_charged_to_the_same_account() -> None:
+    one = ready(1, account="chem", qos="long", newer_version="2.2")
+    app, service = app_on(snapshot(sessions=(one,), nodes=(node(1),)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "N")
+        await until(pilot, lambda: service.started)
+        assert service.started == [
+            SessionRequest("desktop", one.resources, account="chem", qos="long", partition="viz")
         ]

@@ -58,6 +58,8 @@ async def test_a_start_leaves_a_folder_and_is_remembered() -> None:
     assert session.job_id.isdigit()
     assert [f.name for f in folders()] == [session.id]
     assert made.last_request() == REQUEST
+    charged = await made.start(replace(REQUEST, account="chem", qos="long"))
+    assert (charged.account, charged.qos) == ("chem", "long")
 
 
 @pytest.mark.parametrize("answer", ["sbatch-account", "sbatch-down", "sbatch-not-installed"])

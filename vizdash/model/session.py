@@ -34,8 +34,8 @@ class Session:
     when it did.
     ``image_digest`` is the SHA-256 that was recorded on its node for the image it runs from (empty:
     none was); ``newer_version`` is the version that new sessions of its app run, where that is
-    newer. ``claim`` texts come from the job's comment, which anyone can forge: they are shown,
-    never trusted.
+    newer. ``account`` and ``qos`` are its job's (empty: none, or not known). ``claim`` texts come
+    from the job's comment, which anyone can forge: they are shown, never trusted.
     """
 
     id: str
@@ -46,6 +46,8 @@ class Session:
     mine: bool = True
     node: str = ""
     partition: str = ""
+    account: str = ""
+    qos: str = ""
     reason: str = ""
     result: str = ""
     step: str = ""

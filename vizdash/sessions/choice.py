@@ -14,7 +14,7 @@ from vizdash.config import App
 from vizdash.config.fields import nearest
 from vizdash.errors import UsageError
 from vizdash.files import read_own, write_whole
-from vizdash.model import Resources, SessionRequest
+from vizdash.model import Resources, Session, SessionRequest
 
 
 def load(cluster: str) -> SessionRequest | None:
@@ -62,6 +62,14 @@ def request_for(app: App, choices: Mapping[str, object], preset: str = "") -> Se
     resources = replace(resources, **{k: v for k, v in given.items() if k in names})  # type: ignore[arg-type]
     rest = {key: value for key, value in given.items() if key not in names}
     return SessionRequest(app=app.name, resources=resources, **rest)  # type: ignore[arg-type]
+
+
+def same_again(session: Session) -> SessionRequest:
+    """A request for another one like ``session``; who pays is carried over from one's own only."""
+    request = SessionRequest(session.app, session.resources, partition=session.partition)
+    if session.mine:
+        request = replace(request, account=session.account, qos=session.qos)
+    return request
 
 
 def _path(cluster: str) -> Path:

@@ -100,6 +100,8 @@ def _session(job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], S
         mine=mine,
         node=job.node,
         partition=job.partition,
+        account=job.account,
+        qos=job.qos,
         reason=reason_words(job.reason) if state is SessionState.PENDING else "",
         result=result,
         step=step or (status.step if state is SessionState.STARTING else ""),

@@ -22,6 +22,7 @@ from vizdash.model import Session, SessionRequest, Snapshot
 from vizdash.operations import extension_request
 from vizdash.poller import Poller
 from vizdash.service import Service
+from vizdash.sessions.choice import same_again
 from vizdash.ui.board import Board, Notice
 from vizdash.ui.builddesk import BuildDesk
 from vizdash.ui.commands import Actions
@@ -302,8 +303,7 @@ class VizdashApp(Stops):
         self.push_screen(form)
 
     def _want_again(self, session: Session) -> None:
-        request = SessionRequest(session.app, session.resources, partition=session.partition)
-        self._want_start(Context(snapshot=self._board.snapshot), request)
+        self._want_start(Context(snapshot=self._board.snapshot), same_again(session))
 
     def _want_time(self, session: Session | None) -> None:
         if session is None:

@@ -10,6 +10,7 @@ from textual.screen import Screen
 from vizdash.actions import Context
 from vizdash.errors import VizdashError
 from vizdash.model import Matrix, Session, SessionRequest, Snapshot
+from vizdash.sessions.choice import same_again
 from vizdash.ui.away import Away
 from vizdash.ui.builddesk import BuildDesk
 from vizdash.ui.imaging import ImageDesk
@@ -85,8 +86,7 @@ class Shelf(Away):
 
     def renew(self, session: Session) -> None:
         """A session of the same size, on the image that new sessions run from."""
-        request = SessionRequest(session.app, session.resources, partition=session.partition)
-        self.run_worker(self._renew(request), name="renew", group="writes")
+        self.run_worker(self._renew(same_again(session)), name="renew", group="writes")
 
     async def _renew(self, request: SessionRequest) -> None:
         try:

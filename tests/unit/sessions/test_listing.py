@@ -140,11 +140,13 @@ def test_what_a_row_tells() -> None:
     assert session.reason != "Resources"  # in words
     assert (session.expected_start_at, session.started_at) == (1800000000, None)
     running = job(start_at=1800000000, time_left_s=60, gres="gpu:a100:2", node="n1")
+    running = replace(running, account="chem", qos="long")
     (session,) = sessions_of([replace(running, submit_at=1799999990)], "alice")
     assert session.submitted_at == 1799999990
     assert (session.expected_start_at, session.started_at) == (None, 1800000000)
     assert (session.resources.gpus, session.node, session.reason) == (2, "n1", "")
     assert session.image_version == "1.0"
+    assert (session.account, session.qos) == ("chem", "long")
 
 
 def test_a_legacy_session_is_known_by_its_claim() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -29,6 +30,7 @@ from vizdash.own import Own
 from vizdash.reach import Reach
 from vizdash.sessions import choice, listing, opening, submit
 from vizdash.sessions.choice import request_for
+from vizdash.sessions.comment import is_id
 from vizdash.sessions.fit import Fit, fit
 from vizdash.sessions.folder import Status
 from vizdash.sessions.handin import hand_in
@@ -126,6 +128,27 @@ class Service(Own, Reach):
             raise NotFound(f"session {word}", "there is no such session of yours", f"live: {live}")
         if len({s.job_id for s in hits}) > 1:
             raise UsageError(f"session {word}", "could be several", "name the job id")
+        return hits[0]
+
+    async def find_logged(self, word: str) -> Session:
+        """As ``find``; one of one's own that the engine has forgotten is found by its folder, and
+        no more than its ids is known of it.
+        """
+        try:
+            return await self.find(word)
+        except NotFound:
+            user = (await self.engine.info()).user
+            ids = {id: job_id for job_id, id in (await self._store.by_job()).items()}
+            if is_id(word) and word not in ids:
+                with contextlib.suppress(NotFound):
+                    await self._store.tail(word, 1)
+                    ids[word] = ""
+            gone = (Session(id, job, "", user, SessionState.ENDED) for id, job in ids.items())
+            hits = _called(word, tuple(gone))
+            if not hits:
+                raise
+        if len(hits) > 1:
+            raise UsageError(f"session {word}", "could be several", "name the whole id")
         return hits[0]
 
     def apps(self) -> tuple[App, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from vizdash import output
 from vizdash.actions import REGISTRY
 from vizdash.cli.common import DURATION, MEMORY, cli, common, geometry_of, options_of, run
 from vizdash.cli.watch import until_lost
-from vizdash.errors import VizdashError
+from vizdash.errors import NotFound, VizdashError
 from vizdash.model import Session, SessionRequest, SessionState
 from vizdash.service import Service, request_for
 from vizdash.sessions.routes import Route
@@ -229,7 +230,7 @@ def logs(ctx: click.Context, /, session: str, follow: bool, lines: int, **values
 
             await show_log(service, session, version, lines=lines, follow=follow)
             return
-        found = await service.find(session)
+        found = await service.find_logged(session)
         shown: list[str] = []
         while True:
             text = (await service.logs(found, lines=lines)).splitlines()
@@ -240,7 +241,10 @@ def logs(ctx: click.Context, /, session: str, follow: bool, lines: int, **values
             if not follow or not found.live:
                 return
             await asyncio.sleep(1)
-            found = await service.find(found.job_id)
+            try:
+                found = await service.find(found.job_id)
+            except NotFound:  # it has ended, and the cluster has forgotten it
+                found = replace(found, state=SessionState.ENDED)
 
     run(options_of(ctx, values), work)
 

@@ -1,0 +1,138 @@
+"""The verbs about sessions, on an engine whose answers are the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from tests.unit.cli.vd import Vizdash
+from vizdash.config import Config
+from vizdash.engines import Engine, EngineInfo
+from vizdash.model import Job, JobState
+from vizdash.service import Service
+from vizdash.sessions import folder
+from vizdash.sessions.comment import Claim, encode
+from vizdash.transport import Command, Result
+from vizdash.transport.forward import SshForwarder
+
+ONE, TWO, THREE = "3f9a01bc", "3f9a02bc", "4c0ffee0"
+
+
+def job(number: int, session_id: str, state: JobState = JobState.RUNNING) -> Job:
+    claim = encode(Claim(session_id, "desktop", "", "ready"))
+    return Job(str(number), "alice", "vizdash-desktop", state, node="n1", comment=claim)
+
+
+class NoCommands:
+    """Nothing is run."""
+
+    async def run(self, command: Command) -> Result:
+        return Result(1, "", "")
+
+    def has(self, program: str) -> bool:
+        return False
+
+
+@dataclass
+class FakeEngine:
+    """``looks`` are the answers about jobs, one after another; the last one stays."""
+
+    looks: list[tuple[Job, ...]] = field(default_factory=lambda: [()])
+    name: str = "slurm"
+
+    async def info(self) -> EngineInfo:
+        return EngineInfo("slurm", "viz", "24.11", "alice")
+
+    async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+
+@pytest.fixture
+def engine(vizdash: Vizdash, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    made = FakeEngine()
+
+    async def connect(config: Config, *_: object) -> Service:
+        return Service(config, cast("Engine", made), NoCommands(), SshForwarder())
+
+    monkeypatch.setattr(import_module("vizdash.cli.common"), "connect", connect)
+    return made
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Between two looks at a log there is no time, but what the test does then."""
+
+    def between(do: Callable[[], None]) -> None:
+        async def sleep(seconds: float) -> None:
+            do()
+            await asyncio.sleep(0)
+
+        quick = SimpleNamespace(sleep=sleep, gather=asyncio.gather)
+        monkeypatch.setattr(import_module("vizdash.cli.sessions"), "asyncio", quick)
+
+    return between
+
+
+def left(session_id: str, log: str, *, job_id: str = "") -> None:
+    """What a session leaves in its folder."""
+    place = folder.make_folder(session_id)
+    (place / "job.log").write_text(log)
+    if job_id:
+        (place / "status").write_text(f"STATE=ended\nJOB_ID={job_id}\n")
+
+
+# ---------------------------------------------------------------------- logs
+
+
+@pytest.mark.parametrize("word", [ONE, ONE[:6], "1041"])
+def test_a_log_is_shown_when_the_cluster_has_forgotten_the_job(
+    vizdash: Vizdash, engine: FakeEngine, word: str
+) -> None:
+    left(ONE, "one's last words\n", job_id="1041")
+    left(TWO, "two's\n", job_id="1042")
+    said = vizdash("logs", word)
+    assert (said.code, said.out, said.err) == (0, "one's last words\n", "")
+    assert vizdash("logs", word, "-f").out == "one's last words\n"
+
+
+def test_a_log_is_shown_of_a_job_that_wrote_nothing_else(
+    vizdash: Vizdash, engine: FakeEngine
+) -> None:
+    left(ONE, "slurmstepd: error: no\n")
+    assert vizdash("logs", ONE).out == "slurmstepd: error: no\n"
+
+
+def test_a_live_session_goes_before_one_that_is_forgotten(
+    vizdash: Vizdash, engine: FakeEngine
+) -> None:
+    engine.looks = [(job(1042, TWO),)]
+    left(ONE, "one's\n", job_id="1041")
+    left(TWO, "two's\n", job_id="1042")
+    assert vizdash("logs", ONE[:4]).out == "two's\n"
+
+
+def test_what_is_left_of_several_is_not_guessed_at(vizdash: Vizdash, engine: FakeEngine) -> None:
+    left(ONE, "one's\n", job_id="1041")
+    left(TWO, "two's\n", job_id="1042")
+    said = vizdash("logs", ONE[:4])
+    assert (said.code, said.out) == (2, "")
+    assert said.line == f"session {ONE[:4]}: could be several (name the whole id)"
+    for word in (THREE, ONE[:2], "1043"):
+        assert "there is no such session of yours" in vizdash("logs", word).line
+
+
+def test_a_log_that_is_followed_ends_when_the_cluster_forgets_the_job(
+    vizdash: Vizdash, engine: FakeEngine, hasty: Callable[[Callable[[], None]], None]
+) -> None:
+    left(ONE, "begun\n", job_id="1041")
+    engine.looks = [(job(1041, ONE),), (job(1041, ONE),), ()]
+    log = folder.folder_of(ONE) / "job.log"
+    hasty(lambda: log.write_text(log.read_text() + "more\n"))
+    said = vizdash("logs", ONE, "-f")
+    assert (said.code, said.out, said.err) == (0, "begun\nmore\nmore\n", "")

@@ -201,16 +201,41 @@ def stop(
 ) -> None:
     async def work(service: Service) -> None:
         chosen = [await service.find(word) for word in sessions]
-        await asyncio.gather(*(service.stop(s, note) for s in chosen))
-        late = {s.job_id for s in await wait_ended(service, chosen)}
-        for session in chosen:
+        errors = await asyncio.gather(*(_stop(service, s, note) for s in chosen))
+        tried = list(zip(chosen, errors, strict=True))
+        failed = [(session, error) for session, error in tried if error is not None]
+        told = [session for session, error in tried if error is None]
+        late = {s.job_id for s in await wait_ended(service, told)}
+        for session in told:
             words = "is told to end, but has not yet" if session.job_id in late else "has ended"
             output.talk(f"session {session.id} {words}")
+        for _, error in failed[1:]:
+            output.talk(error.line)
         if as_json:
-            cluster = (await service.info()).cluster
-            output.write_json("stopped", [s.id for s in chosen], cluster)
+            output.write_json(
+                "stopped",
+                [s.id for s in told if s.job_id not in late],
+                (await service.info()).cluster,
+                ending=[s.id for s in told if s.job_id in late],
+                failed=[{"id": s.id, "error": e.line} for s, e in failed],
+            )
+        if failed:
+            raise failed[0][1]
 
     run(options_of(ctx, values), work)
+
+
+async def _stop(service: Service, session: Session, note: str) -> VizdashError | None:
+    """Stop one of several; what was against it, which must not keep the others from being tried."""
+    try:
+        await service.stop(session, note)
+    except VizdashError as e:
+        if session.id in e.line:
+            return e
+        named = VizdashError(f"session {session.id}: {e.what}", e.why, e.mend)
+        named.exit_code = e.exit_code
+        return named
+    return None
 
 
 @cli.command(help=REGISTRY.by_verb("logs").help + " With --build, that of an app's latest build.")

@@ -12,8 +12,10 @@ from typing import cast
 import pytest
 
 from tests.unit.cli.vd import Vizdash
+from vizdash import waiting
 from vizdash.config import Config
 from vizdash.engines import Engine, EngineInfo
+from vizdash.errors import Refused, Unreachable, UsageError, VizdashError
 from vizdash.model import Job, JobState
 from vizdash.service import Service
 from vizdash.sessions import folder
@@ -44,6 +46,8 @@ class FakeEngine:
     """``looks`` are the answers about jobs, one after another; the last one stays."""
 
     looks: list[tuple[Job, ...]] = field(default_factory=lambda: [()])
+    refusals: dict[str, VizdashError] = field(default_factory=dict)
+    cancelled: list[str] = field(default_factory=list)
     name: str = "slurm"
 
     async def info(self) -> EngineInfo:
@@ -51,6 +55,12 @@ class FakeEngine:
 
     async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:
         return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+    async def cancel(self, job_id: str) -> None:
+        if job_id in self.refusals:
+            raise self.refusals[job_id]
+        await asyncio.sleep(0)  # a refusal of another one comes before this is done
+        self.cancelled.append(job_id)
 
 
 @pytest.fixture
@@ -77,6 +87,18 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], Non
         monkeypatch.setattr(import_module("vizdash.cli.sessions"), "asyncio", quick)
 
     return between
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that moves by what is waited."""
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(waiting, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
 
 def left(session_id: str, log: str, *, job_id: str = "") -> None:
@@ -136,3 +158,70 @@ def test_a_log_that_is_followed_ends_when_the_cluster_forgets_the_job(
     hasty(lambda: log.write_text(log.read_text() + "more\n"))
     said = vizdash("logs", ONE, "-f")
     assert (said.code, said.out, said.err) == (0, "begun\nmore\nmore\n", "")
+
+
+# ---------------------------------------------------------------------- stop
+
+
+def _three() -> tuple[Job, ...]:
+    return (job(1041, ONE), job(1042, TWO), job(1043, THREE))
+
+
+def _after(*states: JobState) -> tuple[Job, ...]:
+    ids = (ONE, TWO, THREE)
+    return tuple(job(1041 + n, ids[n], state) for n, state in enumerate(states))
+
+
+@pytest.mark.usefixtures("clock")
+def test_all_are_stopped_whatever_comes_of_one(vizdash: Vizdash, engine: FakeEngine) -> None:
+    over = JobState.CANCELLED
+    engine.looks = [_three(), _three(), _three(), _after(JobState.RUNNING, over, JobState.RUNNING)]
+    engine.refusals = {
+        "1041": UsageError("scancel", "no such option"),
+        "1043": Unreachable("Slurm", "slurmctld does not answer", "wait"),
+    }
+    said = vizdash("stop", ONE, TWO, THREE, "--json")
+    assert engine.cancelled == ["1042"]
+    assert said.code == 2
+    first, last = (
+        f"session {ONE}: scancel: no such option",
+        (f"session {THREE}: Slurm: slurmctld does not answer (wait)"),
+    )
+    assert said.err.splitlines() == [
+        f"vizdash: session {TWO} has ended",
+        f"vizdash: {last}",
+        f"vizdash: {first}",
+    ]
+    assert said.json["stopped"] == [TWO]
+    assert said.json["ending"] == []
+    assert said.json["failed"] == [{"id": ONE, "error": first}, {"id": THREE, "error": last}]
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_what_does_not_end_in_time_is_not_called_stopped(
+    vizdash: Vizdash, engine: FakeEngine, words: tuple[str, ...]
+) -> None:
+    now = _after(JobState.CANCELLED, JobState.COMPLETING)
+    engine.looks = [_three(), _three(), now]
+    said = vizdash("stop", ONE, TWO, *words)
+    assert said.code == 0
+    assert said.err.splitlines() == [
+        f"vizdash: session {ONE} has ended",
+        f"vizdash: session {TWO} is told to end, but has not yet",
+    ]
+    if words:
+        told = {key: said.json[key] for key in ("stopped", "ending", "failed")}
+        assert told == {"stopped": [ONE], "ending": [TWO], "failed": []}
+    else:
+        assert said.out == ""
+
+
+def test_what_names_the_session_already_is_left_as_it_is(
+    vizdash: Vizdash, engine: FakeEngine
+) -> None:
+    engine.looks = [_three()]
+    engine.refusals = {"1041": Refused(f"session {ONE}", "it belongs to bob")}
+    said = vizdash("stop", ONE)
+    assert (said.code, said.out) == (1, "")
+    assert said.line == f"session {ONE}: it belongs to bob"

@@ -24,8 +24,9 @@ async def wait_ready(
     tell: Callable[[str], None],
     *,
     timeout_s: int | None = None,
+    seen: Callable[[Session], None] = lambda session: None,
 ) -> Session:
-    """The session once it is ready.
+    """The session once it is ready; ``seen`` is given what each look finds.
 
     Raises VizdashError with the step and the last error line when it ends instead, TimedOut
     after ``timeout_s`` (the session is left as it is).
@@ -35,6 +36,7 @@ async def wait_ready(
     while True:
         try:
             session = await _look(service, session)
+            seen(session)
             failures = 0
         except (TimedOut, Unreachable):
             failures += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -96,17 +97,53 @@ def start(ctx: click.Context, /, app: str, **values: Any) -> None:
         session = await service.start(request)
         waits = f"; {session.reason}" if session.reason else ""
         output.talk(f"session {session.id} is job {session.job_id}{waits}")
-        if wait or and_open:
-            session = await wait_ready(service, session, output.talk, timeout_s=timeout)
-        if as_json:
-            cluster = (await service.info()).cluster
-            output.write_json("session", output.session_json(session), cluster)
-        elif not and_open:
-            output.write(session.id)
-        if and_open:
-            await _hold(service, session)
+        cluster = (await service.info()).cluster
+        begun = _Begun(session, cluster, as_json=as_json, and_open=and_open)
+        try:
+            if wait or and_open:
+                await wait_ready(service, session, output.talk, timeout_s=timeout, seen=begun.see)
+            if and_open:
+                await _hold(service, begun.session, tell=begun.tell)
+        finally:
+            begun.tell()
 
     run(options, work)
+
+
+class _Begun:
+    """What was started, told on stdout once: when it has come to what was asked for, or when it
+    will not, so that a script can stop what it has started.
+    """
+
+    def __init__(self, session: Session, cluster: str, *, as_json: bool, and_open: bool) -> None:
+        self.session = session
+        self._cluster = cluster
+        self._as_json = as_json
+        self._and_open = and_open
+        self._told = False
+
+    def see(self, session: Session) -> None:
+        """This is how it stands now."""
+        self.session = session
+
+    def tell(self, address: str = "") -> None:
+        """As JSON, with the address if it was to be opened; else the address, or the id."""
+        if self._told:
+            return
+        self._told = True
+        if self._as_json:
+            about = {"address": address or None} if self._and_open else {}
+            output.write_json("session", output.session_json(self.session), self._cluster, **about)
+        elif not self._and_open:
+            output.write(self.session.id)
+        else:
+            _write_address(address)
+
+
+def _write_address(address: str) -> None:
+    """Nothing, where a browser was started on it."""
+    if address:
+        output.write_link(address)
 
 
 async def _tell_start(service: Service, request: SessionRequest, *, as_json: bool) -> None:
@@ -147,7 +184,12 @@ def open_(
 
 
 async def _hold(
-    service: Service, session: Session, *, print_only: bool = False, handoff: bool = False
+    service: Service,
+    session: Session,
+    *,
+    print_only: bool = False,
+    handoff: bool = False,
+    tell: Callable[[str], None] = _write_address,
 ) -> None:
     """Open the way, tell the address, and keep it until Ctrl-C or the session's end."""
     if print_only:
@@ -156,7 +198,8 @@ async def _hold(
         route, shown = await service.open_desktop(session, handoff=handoff)
     try:
         if not shown:
-            await _tell_address(service, session, route, print_only=print_only)
+            await _tell_way(service, session, route, print_only=print_only)
+        tell("" if shown else route.url)
         if route.kind == "direct":
             return
         output.talk("this holds the tunnel: Ctrl-C ends it, the session goes on")
@@ -176,10 +219,8 @@ async def _hold(
         await route.close()
 
 
-async def _tell_address(
-    service: Service, session: Session, route: Route, *, print_only: bool
-) -> None:
-    """The address on stdout, and on stderr what to do before it works."""
+async def _tell_way(service: Service, session: Session, route: Route, *, print_only: bool) -> None:
+    """On stderr, what to do before the address works."""
     if route.kind == "handoff":
         offer = await service.hand_off(route, session)
         output.talk(f"there is no browser on {offer.host}. On your own computer, run:")
@@ -187,7 +228,6 @@ async def _tell_address(
         output.talk("it asks you to log in, says nothing more, and stays. Then open this there:")
     elif not print_only:
         output.talk("no browser here: open this address (it holds the password)")
-    output.write_link(route.url)
 
 
 @cli.command(help=REGISTRY.by_verb("stop").help)

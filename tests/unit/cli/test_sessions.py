@@ -11,23 +11,26 @@ from typing import cast
 
 import pytest
 
-from tests.unit.cli.vd import Vizdash
+from tests.unit.cli.vd import Said, Vizdash
 from vizdash import waiting
 from vizdash.config import Config
 from vizdash.engines import Engine, EngineInfo
 from vizdash.errors import Refused, Unreachable, UsageError, VizdashError
-from vizdash.model import Job, JobState
+from vizdash.model import Job, JobRequest, JobState, Node, Partition
 from vizdash.service import Service
 from vizdash.sessions import folder
 from vizdash.sessions.comment import Claim, encode
+from vizdash.sessions.routes import Route
 from vizdash.transport import Command, Result
 from vizdash.transport.forward import SshForwarder
 
 ONE, TWO, THREE = "3f9a01bc", "3f9a02bc", "4c0ffee0"
 
 
-def job(number: int, session_id: str, state: JobState = JobState.RUNNING) -> Job:
-    claim = encode(Claim(session_id, "desktop", "", "ready"))
+def job(
+    number: int, session_id: str, state: JobState = JobState.RUNNING, claimed: str = "ready"
+) -> Job:
+    claim = encode(Claim(session_id, "desktop", "", claimed, "xvnc"))
     return Job(str(number), "alice", "vizdash-desktop", state, node="n1", comment=claim)
 
 
@@ -43,11 +46,14 @@ class NoCommands:
 
 @dataclass
 class FakeEngine:
-    """``looks`` are the answers about jobs, one after another; the last one stays."""
+    """``looks`` are the answers about jobs, one after another; the last one stays. ``course`` is
+    what becomes of a session that is started: its job's states and claims.
+    """
 
     looks: list[tuple[Job, ...]] = field(default_factory=lambda: [()])
     refusals: dict[str, VizdashError] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
+    course: tuple[tuple[JobState, str], ...] = ()
     name: str = "slurm"
 
     async def info(self) -> EngineInfo:
@@ -55,6 +61,16 @@ class FakeEngine:
 
     async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:
         return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+    async def nodes(self) -> tuple[Node, ...]:
+        return (Node("n1", "IDLE", cores=8, memory_mib=8192, partitions=("viz",)),)
+
+    async def partitions(self) -> tuple[Partition, ...]:
+        return (Partition("viz", default=True, nodes=("n1",)),)
+
+    async def submit(self, request: JobRequest) -> str:
+        self.looks = [(job(1041, request.session_id, *stands),) for stands in self.course]
+        return "1041"
 
     async def cancel(self, job_id: str) -> None:
         if job_id in self.refusals:
@@ -155,7 +171,11 @@ def test_a_log_that_is_followed_ends_when_the_cluster_forgets_the_job(
     left(ONE, "begun\n", job_id="1041")
     engine.looks = [(job(1041, ONE),), (job(1041, ONE),), ()]
     log = folder.folder_of(ONE) / "job.log"
-    hasty(lambda: log.write_text(log.read_text() + "more\n"))
+
+    def write() -> None:
+        log.write_text(log.read_text() + "more\n")
+
+    hasty(write)
     said = vizdash("logs", ONE, "-f")
     assert (said.code, said.out, said.err) == (0, "begun\nmore\nmore\n", "")
 
@@ -225,3 +245,111 @@ def test_what_names_the_session_already_is_left_as_it_is(
     said = vizdash("stop", ONE)
     assert (said.code, said.out) == (1, "")
     assert said.line == f"session {ONE}: it belongs to bob"
+
+
+# ---------------------------------------------------------------------- start
+
+STARTING, READY = (JobState.RUNNING, "starting"), (JobState.RUNNING, "ready")
+FAILED = (JobState.NODE_FAIL, "starting")
+ADDRESS = "http://127.0.0.1:40123/vnc.html#autoconnect=1&password=Xk29fQpa"
+
+
+@pytest.fixture
+def plain(vizdash: Vizdash, engine: FakeEngine, clock: None) -> FakeEngine:
+    """An engine, and an app that needs no image."""
+    vizdash.config.write_text(
+        "clusters: {here: {engine: local, handoff_host: login2}}\n"
+        "apps: {plain: {runtime: host, host_command: xterm}}\n"
+    )
+    return engine
+
+
+def _id(said: Said) -> str:
+    """The session that was started, as stderr calls it."""
+    return said.err.split()[2]
+
+
+@pytest.mark.parametrize(
+    ("course", "state", "line"),
+    [
+        ((STARTING,), "starting", ": starting on n1 after 60 s (it is left as it is)"),
+        ((STARTING, FAILED), "ended", " failed at step xvnc: its node failed"),
+    ],
+)
+def test_what_was_started_is_told_though_it_did_not_come(
+    vizdash: Vizdash,
+    plain: FakeEngine,
+    course: tuple[tuple[JobState, str], ...],
+    state: str,
+    line: str,
+) -> None:
+    plain.course = course
+    for words in ((), ("--json",)):
+        said = vizdash("start", "plain", "--wait", "--timeout", "1m", *words)
+        assert said.code == 1
+        assert f"session {_id(said)}{line}" in said.err.splitlines()[-1]
+        if words:
+            assert (said.json["session"]["id"], said.json["session"]["state"]) == (_id(said), state)
+            assert "address" not in said.json
+        else:
+            assert said.out == f"{_id(said)}\n"
+
+
+def test_what_is_ready_is_told_once(vizdash: Vizdash, plain: FakeEngine) -> None:
+    plain.course = (STARTING, READY)
+    said = vizdash("start", "plain", "--wait")
+    assert (said.code, said.out) == (0, f"{_id(said)}\n")
+    assert vizdash("start", "plain", "--wait", "--json").json["session"]["state"] == "ready"
+
+
+def _opens(monkeypatch: pytest.MonkeyPatch, kind: str, *, shown: bool) -> None:
+    """Desktops are opened by such a route, and whoever holds it goes at once."""
+
+    async def open_desktop(*_: object, **__: object) -> tuple[Route, bool]:
+        return Route(kind, ADDRESS, "127.0.0.1", 40123, "/tmp/vizdash-x7k2m9qd/s"), shown
+
+    async def until_lost(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(Service, "open_desktop", open_desktop)
+    monkeypatch.setattr(import_module("vizdash.cli.sessions"), "until_lost", until_lost)
+
+
+@pytest.mark.parametrize("kind", ["direct", "tunnel", "handoff"])
+def test_the_address_is_in_the_one_object(
+    vizdash: Vizdash, plain: FakeEngine, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    _opens(monkeypatch, kind, shown=False)
+    plain.course = (READY,)
+    said = vizdash("start", "plain", "--open", "--json")
+    assert (said.code, said.json["session"]["state"]) == (0, "ready")
+    address, _, secret = said.json["address"].partition("#")
+    assert "password" not in address
+    assert secret == ADDRESS.partition("#")[2]
+    assert "Xk29fQpa" not in said.err
+    plain.course = (READY,)
+    alone = vizdash("start", "plain", "--open").out
+    assert alone.count("\n") == 1
+    assert alone.endswith(f"/vnc.html#{secret}\n")
+
+
+def test_a_browser_that_shows_it_needs_no_address(
+    vizdash: Vizdash, plain: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _opens(monkeypatch, "tunnel", shown=True)
+    plain.course = (READY,)
+    said = vizdash("start", "plain", "--open", "--json")
+    assert (said.code, said.json["address"]) == (0, None)
+    assert vizdash("start", "plain", "--open").out == ""
+
+
+def test_one_that_can_not_be_opened_is_told_all_the_same(
+    vizdash: Vizdash, plain: FakeEngine
+) -> None:
+    plain.course = (READY,)  # but it has left no connection file
+    said = vizdash("start", "plain", "--open", "--json")
+    assert said.code == 1
+    assert "it has no connection file" in said.err.splitlines()[-1]
+    assert (said.json["session"]["id"], said.json["address"]) == (_id(said), None)
+    said = vizdash("start", "plain", "--open")
+    assert (said.code, said.out) == (1, "")

@@ -18,7 +18,7 @@ from vizdash.images.store import default_store
 from vizdash.images.travel import Cargo, travel
 from vizdash.images.verify import Verdict, verify
 from vizdash.model import Image, Matrix, Node, Session
-from vizdash.model.drift import wanted_versions
+from vizdash.model.drift import current_version
 from vizdash.service import Service
 from vizdash.smoke import smoke
 from vizdash.transport.base import Command
@@ -215,12 +215,11 @@ class Imaging:
     # ------------------------------------------------------------------ rolling back, pruning
 
     async def rollback_version(self, app: str, matrix: Matrix, version: str = "") -> str:
-        """The version that a rollback goes to. Raises NotFound."""
+        """The version that a rollback of the matrix's nodes goes to. Raises NotFound."""
         self.service.app(app)
         if version:
             return version
-        current = wanted_versions(matrix).get(app, "")
-        return change.before(matrix, app, current)
+        return change.before(matrix, app, current_version(matrix, app))
 
     async def rollback(self, app: str, version: str, nodeset: str, tell: Tell) -> Progress:
         """Make an older version the current one. Running sessions keep what they run from."""

@@ -190,7 +190,7 @@ class Deployment:
             found = await self._smoke(node)
         self.progress.enter(node, Phase.SWITCHING)
         was, *_ = await self._ask(
-            node, "switch", cargo.app, cargo.version, "legacy", sudo=stop.sudo
+            node, "switch", cargo.app, cargo.version, self._legacy[node], sudo=stop.sudo
         )
         row.switched = was != cargo.name
         note = "mended" if mended else "deployed" if row.copied else "it had it"

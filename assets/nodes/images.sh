@@ -137,14 +137,17 @@ enter() {
 
 size_of() { [ -f "$1" ] && stat -c %s "$1" || echo 0; }
 
-# state_of NAME DIGEST: absent, have, damaged (it was brought as DIGEST and is not that any more)
-# or other.
+# state_of NAME DIGEST: absent, have, damaged (it was brought as DIGEST, and is not that any more or
+# was once seen not to be) or other. What was brought as another image is no DIGEST by having
+# become one: a damaged file may be where DIGEST was read.
 state_of() {
   local now was
   [ -e "$1" ] || { echo absent; return; }
   now=$(sha256 "$1")
   was=$(recorded "$1")
-  if [ "$now" = "$2" ]; then
+  if [ "$now" = "$2" ] && [ -n "$was" ] && [ "$was" != "$2" ]; then
+    echo "other $was"
+  elif [ "$now" = "$2" ] && ! grep -qs '^# damaged: ' "$1.sha256"; then
     record "$1" "$2"
     echo have
   elif [ "$was" = "$2" ]; then

@@ -23,23 +23,29 @@ _VERIFY_S = 600.0
 
 
 async def find(shell: NodeShell, app: str, version: str, stores: tuple[str, ...]) -> Image:
-    """The image of ``app`` in the first store that has it: of this version, or the newest.
+    """The image of ``app`` in the first store that has it whole: of this version, or the newest.
 
-    Raises NotFound, naming what there is.
+    Raises NotFound, naming what there is, and what is wrong with the one that was meant.
     """
     there: list[str] = []
+    bad: list[Image] = []
     for store in stores:
         _, images = await look_at(shell, "", store, timeout_s=30)
         mine = [i for i in images if i.app == app and i.version and i.path.endswith(
             f"/{app}-{i.version}.sif"
         )]  # fmt: skip
         fitting = [i for i in mine if version in {"", i.version}]
-        if fitting:
-            return max(fitting, key=lambda i: version_key(i.version))
-        there += [i.version for i in mine]
+        if whole := [i for i in fitting if not i.problem]:
+            return max(whole, key=lambda i: version_key(i.version))
+        bad += fitting
+        there += [i.version for i in mine if not i.problem]
     what = f"{app} {version}".strip()
     has = f"there are {', '.join(sorted(there, key=version_key))}" if there else "none was built"
-    raise NotFound(f"image of {what}", f"not in {' or '.join(stores)}", f"{has}: vizdash build")
+    why = f"not in {' or '.join(stores)}"
+    if bad:
+        last = max(bad, key=lambda i: version_key(i.version))
+        why, has = f"{last.path}: {last.problem}", has if there else "there is no other"
+    raise NotFound(f"image of {what}", why, f"{has}: vizdash build")
 
 
 async def of_file(shell: NodeShell, app: str, path: str, version: str) -> Image:

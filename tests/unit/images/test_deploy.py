@@ -13,10 +13,15 @@ import pytest
 
 from tests.unit.images import recorded
 from vizdash.config import Deploy
+from vizdash.errors import NotFound
+from vizdash.images import origin
 from vizdash.images.deploy import Deployment, Site
+from vizdash.images.matrix import look_at
 from vizdash.images.progress import NodeProgress, Progress
 from vizdash.images.shell import NodeShell
 from vizdash.images.travel import Cargo, Stop
+from vizdash.images.verify import verify
+from vizdash.model import Image
 from vizdash.transport.local import LocalRunner
 
 
@@ -79,3 +84,60 @@ async def test_an_image_without_a_version_in_its_name_is_kept_as_its_labels_say(
     assert row.note == "deployed, before: 1.0"
     kept = {file.name for file in folder.glob("*.sif")}
     assert kept == {"gedit-1.0.sif", "gedit-1.1.sif", "gedit.sif"}
+
+
+async def damaged(site: Site, what: Cargo) -> Path:
+    """It was brought as ``what``, has changed since, and that was found."""
+    await deploy(site, what)
+    file = folder_of(site) / what.name
+    file.write_bytes(b"c0ntent")
+    (verdict,) = await verify(site.shell, await images(site, what.name), site.root, sudo=_never)
+    assert not verdict.good
+    return file
+
+
+async def images(site: Site, name: str) -> list[Image]:
+    _, found = await look_at(site.shell, "", site.root)
+    return [i for i in found if i.path.endswith(f"/{name}")]
+
+
+def _never(node: str) -> bool:
+    return False
+
+
+async def test_a_damaged_image_is_no_origin(site: Site, tmp_path: Path) -> None:
+    file = await damaged(site, cargo(tmp_path, b"content", "1.0"))
+    stores = (str(tmp_path / "store"), site.root)
+    with pytest.raises(NotFound) as none:
+        await origin.find(site.shell, "gedit", "1.0", stores)
+    assert none.value.line == (
+        f"image of gedit 1.0: {file}: damaged: its content is not what was deployed "
+        "(there is no other: vizdash build)"
+    )
+    await deploy(site, cargo(tmp_path, b"older", "0.9"))
+    assert (await origin.find(site.shell, "gedit", "", stores)).version == "0.9"
+    with pytest.raises(NotFound, match=r"damaged: .* \(there are 0\.9: vizdash build\)"):
+        await origin.find(site.shell, "gedit", "1.0", stores)
+
+
+async def test_damage_is_no_new_content(site: Site, tmp_path: Path) -> None:
+    """Given the damaged file itself, what it was brought as and its damage stay told."""
+    one = cargo(tmp_path, b"content", "1.0")
+    file = await damaged(site, one)
+    row = await deploy(site, cargo(tmp_path, file.read_bytes(), "1.0"))
+    assert "another content" in row.note, row.note
+    (image,) = await images(site, one.name)
+    assert "damaged" in image.problem
+    assert (await deploy(site, cargo(tmp_path, b"content", "1.0"))).note == "mended"
+    (image,) = await images(site, one.name)
+    assert (image.problem, image.digest) == ("", one.digest)
+
+
+async def test_what_was_seen_damaged_is_brought_again(site: Site, tmp_path: Path) -> None:
+    """A disk that gives the right content today gave another one the last time."""
+    one = cargo(tmp_path, b"content", "1.0")
+    file = await damaged(site, one)
+    file.write_bytes(b"content")
+    assert (await deploy(site, one)).note == "mended"
+    assert "damaged" not in (file.parent / f"{file.name}.sha256").read_text()
+    assert (await deploy(site, one)).note == "it had it"

@@ -239,10 +239,11 @@ class Imaging:
         self.service.app(app)
         view = await self.view(nodeset)
         if self.config.cluster.deploy.method != "shared":
-            return Pruning(app, *change.prunable(view.matrix, app, keep, view.sessions))
+            found = change.prunable(view.matrix, app, keep, view.sessions, self.service.apps())
+            return Pruning(app, *found)
         # A session of a node that does not answer runs from the same copy.
         anywhere = [replace(session, node="") for session in view.sessions]
-        found = change.prunable(view.matrix, app, keep, anywhere)
+        found = change.prunable(view.matrix, app, keep, anywhere, self.service.apps())
         return Pruning(app, *change.one_copy(*found))
 
     async def prune(self, pruning: Pruning, tell: Tell) -> Progress:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
+from vizdash.config import App
 from vizdash.errors import NotFound, Refused, VizdashError
 from vizdash.images.deploy import Site, legacy_version, reach, version_in
 from vizdash.images.progress import Phase, Progress
@@ -91,15 +93,24 @@ def before(matrix: Matrix, app: str, current: str) -> str:
 
 
 def prunable(
-    matrix: Matrix, app: str, keep: int, sessions: Iterable[Session]
+    matrix: Matrix,
+    app: str,
+    keep: int,
+    sessions: Iterable[Session],
+    catalogue: Iterable[App] = (),
 ) -> tuple[tuple[Old, ...], tuple[tuple[Old, str], ...]]:
     """What may go so that each node keeps its ``keep`` newest images of ``app``, and what stays
     although it is older, with the reason.
 
     The current one and whatever a process or a session has in use stay; so do those that a
-    session waits for.
+    session waits for, and those that an entry of the ``catalogue`` names. Sessions of an entry
+    that names an image in the app's folder count as the app's own.
     """
-    claimed = {(s.node, s.image_version) for s in sessions if s.live and s.app == app}
+    folders = {PurePosixPath(i.path).parent for i in matrix.images if i.app == app}
+    entries = [(PurePosixPath(e.image), e.name) for e in catalogue if e.image]
+    named = dict(entries)
+    apps = {app, *(name for path, name in entries if path.parent in folders)}
+    claims = {(s.node, s.image_version) for s in sessions if s.live and _means(s, apps)}
     going: list[Old] = []
     staying: list[tuple[Old, str]] = []
     for place in matrix.places:
@@ -108,7 +119,8 @@ def prunable(
         for image in mine[keep:]:
             name = image.path.rpartition("/")[2]
             old = Old(place.node, app, name, image.version, image.size_bytes)
-            reason = _held(image, claimed)
+            entry = named.get(PurePosixPath(image.path), "")
+            reason = _held(image, claims) or (entry and f"the catalogue's {entry} runs from it")
             if reason:
                 staying.append((old, reason))
             else:
@@ -129,12 +141,26 @@ def _named(image: Image) -> bool:
     return image.path.endswith(f"/{image.app}-{image.version}.sif")
 
 
-def _held(image: Image, claimed: set[tuple[str, str]]) -> str:
+def _means(session: Session, apps: set[str]) -> bool:
+    """Whether it may run from an image of ``apps``: one that was named by its path may be
+    anybody's.
+    """
+    return session.app in apps or session.image_version.startswith("/")
+
+
+def _is(image: Image, claim: str) -> bool:
+    """Whether a session's claim is this image: its version, or as much of its path as a claim
+    has room for.
+    """
+    return claim == image.version or (claim.startswith("/") and image.path.startswith(claim))
+
+
+def _held(image: Image, claims: set[tuple[str, str]]) -> str:
     if image.current:
         return "it is the current one"
     if image.open:
         return "a process runs from it"
-    if claimed & {(image.node, image.version), ("", image.version)}:
+    if any(node in {"", image.node} and _is(image, claim) for node, claim in claims):
         return "a session runs from it or waits for it"
     return ""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vizdash.images.change import Old, one_copy
+from vizdash.config import App
+from vizdash.images.change import Old, one_copy, prunable
+from vizdash.model import Image, Matrix, Place, Session, SessionState
 
 
 def old(node: str, version: str) -> Old:
@@ -19,3 +21,52 @@ def test_what_one_node_has_in_use_stays_for_all_that_share_the_copy() -> None:
 
 def test_nothing_goes_where_nothing_is_old() -> None:
     assert one_copy([], []) == ((), ())
+
+
+FOLDER = "/opt/apptainers/apps/paraview"
+VERSIONS = ("5.9", "5.10", "5.11", "5.12")
+IMAGES = tuple(
+    Image("paraview", f"{FOLDER}/paraview-{version}.sif", version, node="n1")
+    for version in VERSIONS
+)
+MATRIX = Matrix(IMAGES, (Place("n1"),))
+
+
+def waiting(app: str, image: str) -> Session:
+    return Session("i", "1", app, "anna", SessionState.PENDING, image_version=image)
+
+
+def kept(*sessions: Session, catalogue: tuple[App, ...] = ()) -> dict[str, str]:
+    going, staying = prunable(MATRIX, "paraview", 1, sessions, catalogue)
+    assert {old.version for old in going} | {old.version for old, _ in staying} == {*VERSIONS[:3]}
+    return {old.version: why for old, why in staying}
+
+
+def test_an_image_that_the_catalogue_names_stays() -> None:
+    old = App("paraview-old", image=f"{FOLDER}/paraview-5.10.sif")
+    assert kept(catalogue=(App("paraview"), old)) == {
+        "5.10": "the catalogue's paraview-old runs from it"
+    }
+    assert kept(catalogue=(App("gedit", image="/srv/paraview-5.10.sif"),)) == {}
+
+
+def test_sessions_of_another_entry_on_an_image_of_this_app_count() -> None:
+    """What an entry names may have changed since the session was handed in."""
+    entries = (
+        App("one", image=f"{FOLDER}//paraview-5.12.sif"),
+        App("two", image=f"{FOLDER}/paraview-5.12.sif"),
+        App("gedit", image="/opt/apptainers/apps/gedit/gedit-5.9.sif"),
+    )
+    held = kept(
+        waiting("one", "5.9"), waiting("two", "5.11"), waiting("gedit", "5.10"), catalogue=entries
+    )
+    assert set(held) == {"5.9", "5.11"}
+    assert "waits for it" in held["5.9"]
+
+
+def test_a_session_on_an_image_by_its_path_holds_it() -> None:
+    path = f"{FOLDER}/paraview-5.10.sif"
+    assert set(kept(waiting("paraview", path))) == {"5.10"}
+    assert set(kept(waiting("gedit", path))) == {"5.10"}
+    assert set(kept(waiting("gedit", path[:-2]))) == {"5.10"}, "a claim is cut off somewhere"
+    assert kept(waiting("gedit", "/srv/other.sif")) == {}

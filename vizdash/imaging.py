@@ -247,20 +247,28 @@ class Imaging:
         return Pruning(app, *change.one_copy(*found))
 
     async def prune(self, pruning: Pruning, tell: Tell) -> Progress:
-        """Take it away. Each node looks once more whether something runs from it."""
+        """Take it away. Each node looks once more whether something runs from it; where it is
+        shared, all of them do, but for those without power.
+        """
         self._writable()
         await self.may_change()
         going: dict[str, list[Old]] = {}
         for old in pruning.going:
             going.setdefault(old.node, []).append(old)
         progress = Progress(going, tell)
+        shared = self.config.cluster.deploy.method == "shared"
         try:
-            await change.prune(self.site, progress, going)
+            await change.prune(self.site, progress, going, self._used if shared else None)
         finally:
             versions = ",".join(sorted({old.version for old in pruning.going}))
             about = audit.Event("prune", pruning.app, versions)
             await asyncio.shield(self._after(about, progress, {}))
         return progress
+
+    async def _used(self, sudo: bool) -> Mapping[str, str]:
+        nodes = [n.name for n in await self.nodes() if n.state_words != "powered down"]
+        shell = replace(self.shell, here=self.service.engine.name == "local")
+        return await change.used_on(shell, nodes, self.root, sudo=sudo)
 
     # ------------------------------------------------------------------ afterwards
 

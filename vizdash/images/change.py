@@ -7,14 +7,19 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from vizdash import nodesets
 from vizdash.config import App
 from vizdash.errors import NotFound, Refused, VizdashError
 from vizdash.images.deploy import Site, legacy_version, reach, version_in
+from vizdash.images.matrix import collect
 from vizdash.images.progress import Phase, Progress
+from vizdash.images.shell import NodeShell
 from vizdash.model import Image, Matrix, Session
 from vizdash.model.drift import version_key
 
 _TIMEOUT_S = 120.0
+#: Seconds that a node has to tell what its processes have open.
+_USED_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,23 +170,50 @@ def _held(image: Image, claims: set[tuple[str, str]]) -> str:
     return ""
 
 
-async def prune(site: Site, progress: Progress, going: Mapping[str, Sequence[Old]]) -> None:
-    """Remove images from nodes. Each node looks once more whether one is in use."""
+async def used_on(
+    shell: NodeShell, nodes: Iterable[str], root: str, *, sudo: bool
+) -> Mapping[str, str]:
+    """Each image that a process on one of these nodes has open, by its path, with such a node.
+
+    Raises Refused naming the nodes that can't be asked.
+    """
+    seen = await collect(shell, nodes, root, full=True, sudo=sudo, timeout_s=_USED_S)
+    silent = [place for place in seen.places if place.failure]
+    if silent:
+        names = nodesets.fold(place.node for place in silent)
+        why = f"what runs there can't be asked, so nothing is removed: {silent[0].failure}"
+        raise Refused(names, why)
+    return {image.path: image.node for image in seen.images if image.open}
+
+
+async def prune(
+    site: Site,
+    progress: Progress,
+    going: Mapping[str, Sequence[Old]],
+    sharing: Callable[[bool], Awaitable[Mapping[str, str]]] | None = None,
+) -> None:
+    """Remove images from nodes. Each node looks once more whether one is in use; for a copy that
+    nodes share, ``sharing`` asks them (by sudo(8), or not) as ``used_on`` does.
+    """
 
     async def work(node: str) -> str:
         reached = await reach(site, node)
         wanted = going[node]
         names = [old.name for old in wanted]
+        open_on = await sharing(reached.sudo) if sharing else {}
+        folder = f"{site.root.rstrip('/')}/{wanted[0].app}"
+        used = {name: on for name in names if (on := open_on.get(f"{folder}/{name}"))}
         answer = await site.shell.ask(
             node,
             "remove",
             site.root,
             wanted[0].app,
-            *names,
+            *(name for name in names if name not in used),
             sudo=reached.sudo,
             timeout_s=_TIMEOUT_S,
         )
         said = dict(zip(answer[::2], answer[1::2], strict=False))
+        said |= {name: f"a process on {on} runs from it" for name, on in used.items()}
         kept = [f"{name}: {said.get(name, 'no answer')}" for name in names]
         kept = [line for line in kept if not line.endswith((": removed", ": gone"))]
         if kept:

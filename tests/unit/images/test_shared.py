@@ -1,0 +1,121 @@
+"""One copy that all nodes see: this machine has the folder, nodes tell what they have open."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from vizdash.config import Cluster, Config, Deploy
+from vizdash.images.change import Old
+from vizdash.images.shell import NodeShell
+from vizdash.imaging import Imaging, Pruning
+from vizdash.model import Matrix, Node, Place
+from vizdash.service import Service
+from vizdash.transport.base import Command, Result
+from vizdash.transport.local import LocalRunner
+
+
+class Nodes:
+    """Runs what ssh(1) is given on this machine. ``open`` is the file that a node's process has
+    open, ``gone`` are nodes without a way to them.
+    """
+
+    def __init__(self) -> None:
+        self.open: dict[str, Path] = {}
+        self.gone: set[str] = set()
+        self.asked: list[str] = []
+
+    async def run(self, command: Command) -> Result:
+        if command.argv[0] != "ssh":
+            return await LocalRunner().run(command)
+        node, line = command.argv[-2:]
+        self.asked.append(node)
+        if node in self.gone:
+            return Result(255, "", f"ssh: connect to host {node} port 22: No route to host\n")
+        assert shlex.split(line)[-1] == "1", "it is asked for what is open"
+        found = await LocalRunner().run(Command(("sh", "-c", line), command.input))
+        if node not in self.open:
+            return found
+        file = self.open[node].stat()
+        told = found.stdout.removesuffix("end\0")
+        return Result(0, f"{told}used\0{file.st_dev}:{file.st_ino}\0end\0", "")
+
+    def has(self, program: str) -> bool:
+        return True
+
+
+class Site:
+    """Three versions on a shared file system, and the nodes of a cluster."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.nodes = Nodes()
+        self.folder = tmp_path / "root/gedit"
+        self.folder.mkdir(parents=True)
+        for version in ("1.0", "1.1", "1.2"):
+            (self.folder / f"gedit-{version}.sif").write_text(version)
+        (self.folder / "gedit.sif").symlink_to("gedit-1.2.sif")
+        deploying = Deploy(method="shared", sudo="never")
+        root, log = str(tmp_path / "root"), str(tmp_path / "log")
+        cluster = Cluster("viz", image_root=root, audit_log=log, deploy=deploying)
+        members = [Node(f"n{i}", "IDLE") for i in (1, 2)]
+        members.append(Node("n3", "IDLE", flags=("POWERED_DOWN",)))
+
+        async def snapshot(**_: object) -> SimpleNamespace:
+            return SimpleNamespace(nodes=tuple(members))
+
+        async def look(_: object) -> Matrix:
+            return Matrix((), (Place("", writable=True),))
+
+        shell = NodeShell(self.nodes, deploying, here=True)
+        service = SimpleNamespace(
+            config=Config(cluster, {}, {}),
+            remote=None,
+            engine=SimpleNamespace(name="slurm"),
+            images=SimpleNamespace(shell=shell, look=look, forget=lambda: None),
+            snapshot=snapshot,
+        )
+        self.imaging = Imaging(cast("Service", service))
+
+    async def prune(self) -> str:
+        """Of what is not current; what is said of it."""
+        going = (Old("", "gedit", f"gedit-{version}.sif", version, 3) for version in ("1.0", "1.1"))
+        done = await self.imaging.prune(Pruning("gedit", tuple(going)), lambda row: None)
+        return done.nodes[""].note
+
+    def versions(self) -> set[str]:
+        return {file.stem.removeprefix("gedit-") for file in self.folder.glob("gedit-*.sif")}
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """This machine is asked whether it has rsync, which nothing runs."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "rsync").touch(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    return Site(tmp_path)
+
+
+async def test_what_no_node_has_open_goes(site: Site) -> None:
+    assert await site.prune() == "removed 1.0, 1.1: 0 MiB"
+    assert site.versions() == {"1.2"}
+    assert sorted(site.nodes.asked) == ["n1", "n2"], "one without power runs nothing"
+
+
+async def test_what_a_process_on_a_node_has_open_stays(site: Site) -> None:
+    site.nodes.open["n2"] = site.folder / "gedit-1.1.sif"
+    assert await site.prune() == "gedit-1.1.sif: a process on n2 runs from it"
+    assert site.versions() == {"1.1", "1.2"}
+
+
+async def test_a_node_that_cant_be_asked_keeps_all_and_is_named(site: Site) -> None:
+    site.nodes.gone.add("n2")
+    note = await site.prune()
+    assert note.startswith("n2: what runs there can't be asked, so nothing is removed: ")
+    assert "No route to host" in note
+    assert site.versions() == {"1.0", "1.1", "1.2"}

@@ -278,7 +278,6 @@ class Imaging:
         """Note what was done, and leave the inventory. What was done is not undone when that
         fails: it is said.
         """
-        self.service.images.forget()
         run = audit.new_run()
         events = [
             replace(about, node=row.node, run=run, outcome=_outcome(row), detail=row.note)
@@ -293,6 +292,8 @@ class Imaging:
             await self._save_inventory(tuple(progress.nodes), wanted if done else {})
         except VizdashError as e:
             self._talk(f"the inventory for people without SSH was not written: {e.line}")
+        finally:
+            self.service.images.forget()  # only now do looks find what is wanted
 
     async def _save_inventory(self, nodes: Sequence[str], wanted: Mapping[str, str]) -> None:
         path = inventory.path_of(self.config.cluster)

@@ -30,6 +30,7 @@ class ImageWatch:
         self.now = Matrix()
         self._cluster = cluster
         self._at = float("-inf")
+        self._changes = 0
         self._looking: asyncio.Task[None] | None = None
 
     async def look(
@@ -62,8 +63,11 @@ class ImageWatch:
         return self.now
 
     async def _look_again(self, nodes: Sequence[Node]) -> None:
-        self.now = await self.look(nodes)
-        self._at = time.monotonic()
+        begun = -1
+        while begun != self._changes:  # what was begun before a change may not show it
+            begun = self._changes
+            found = await self.look(nodes)
+        self.now, self._at = found, time.monotonic()
 
     async def wanted(self) -> dict[str, str]:
         """The version that new sessions of each app run: from the last look, else as the
@@ -75,8 +79,9 @@ class ImageWatch:
         return dict(known.wanted)
 
     def forget(self) -> None:
-        """Something changed: look again the next time."""
+        """Something changed: look again the next time, and once more where a look goes on."""
         self._at = float("-inf")
+        self._changes += 1
 
     async def close(self) -> None:
         """End a look that goes on."""

@@ -54,6 +54,7 @@ class Site:
 
     def __init__(self, tmp_path: Path) -> None:
         self.nodes = Nodes()
+        self.forgotten: list[bool] = []
         self.folder = tmp_path / "root/gedit"
         self.folder.mkdir(parents=True)
         for version in ("1.0", "1.1", "1.2"):
@@ -76,10 +77,13 @@ class Site:
             config=Config(cluster, {}, {}),
             remote=None,
             engine=SimpleNamespace(name="slurm"),
-            images=SimpleNamespace(shell=shell, look=look, forget=lambda: None),
+            images=SimpleNamespace(shell=shell, look=look, forget=self.forget),
             snapshot=snapshot,
         )
         self.imaging = Imaging(cast("Service", service))
+
+    def forget(self) -> None:
+        self.forgotten.append((self.folder.parent / ".inventory.json").exists())
 
     async def prune(self) -> str:
         """Of what is not current; what is said of it."""
@@ -105,6 +109,7 @@ async def test_what_no_node_has_open_goes(site: Site) -> None:
     assert await site.prune() == "removed 1.0, 1.1: 0 MiB"
     assert site.versions() == {"1.2"}
     assert sorted(site.nodes.asked) == ["n1", "n2"], "one without power runs nothing"
+    assert site.forgotten == [True], "what is known is forgotten when the inventory is there"
 
 
 async def test_what_a_process_on_a_node_has_open_stays(site: Site) -> None:

@@ -308,7 +308,7 @@ inner_warner() {
     if command -v xmessage >/dev/null; then
       xmessage -center -timeout 300 -buttons OK "$text" >/dev/null 2>&1 &
     elif command -v zenity >/dev/null; then
-      zenity --warning --timeout=300 --text="$text" >/dev/null 2>&1 &
+      zenity --warning --no-markup --timeout=300 --text="$text" >/dev/null 2>&1 &
     elif command -v notify-send >/dev/null; then
       notify-send -u critical vizdash "$text" >/dev/null 2>&1 &
     else

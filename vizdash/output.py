@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import Any
 
 from vizdash.model import Node, Session
-from vizdash.units import duration_words
+from vizdash.units import clock_words, duration_words
 
 SCHEMA = 1
 #: Formatting characters that can reorder or hide text on a terminal (Unicode category Cf).
@@ -193,8 +193,7 @@ def note(session: Session) -> str:
     if session.reason:
         note = session.reason
         if session.expected_start_at:
-            at = time.strftime("%H:%M", time.localtime(session.expected_start_at))
-            note += f"; expected start {at}"
+            note += f"; expected start {clock_words(session.expected_start_at, time.time())}"
         return note
     newer = f"{session.newer_version} is out" if session.newer_version else ""
     return "; ".join(part for part in (_use(session), newer) if part)

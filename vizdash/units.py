@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 _MEMORY = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _MIB = {"K": 1 / 1024, "": 1, "M": 1, "G": 1024, "T": 1024 * 1024}
@@ -67,3 +68,9 @@ def duration_words(seconds: int) -> str:
     hours, rest = divmod(rest, 3600)
     parts = [(days, "d"), (hours, "h"), (rest // 60, "min")]
     return " ".join(f"{n} {unit}" for n, unit in parts if n)
+
+
+def clock_words(at: float, now: float) -> str:
+    """``14:20``, or ``Sat 16 Jan, 14:20`` when that isn't today (both in epoch seconds)."""
+    then, today = time.localtime(at), time.localtime(now)
+    return time.strftime("%H:%M" if then[:3] == today[:3] else "%a %d %b, %H:%M", then)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -175,3 +177,14 @@ def test_the_keys_of_schema_1_are_all_there() -> None:
 def test_the_note_of_a_session(values: dict[str, object], words: str) -> None:
     session = Session("3f9a01bc", "7", "desktop", "alice", **values)  # type: ignore[arg-type]
     assert output.note(session) == words
+
+
+@pytest.mark.parametrize(("later_s", "form"), [(0, "%H:%M"), (3 * 86400, "%a %d %b, %H:%M")])
+def test_an_expected_start_is_told_with_its_day_when_that_is_not_today(
+    later_s: int, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = 1_800_000_000 + later_s
+    monkeypatch.setattr(output.time, "time", lambda: 1_800_000_000.0)
+    waits = Session("3f9a01bc", "7", "desktop", "alice", SessionState.PENDING, reason="waits")
+    told = output.note(replace(waits, expected_start_at=at))
+    assert told == f"waits; expected start {time.strftime(form, time.localtime(at))}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vizdash.model import Node, Partition, Resources
-from vizdash.units import duration_words
+from vizdash.units import clock_words, duration_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +51,8 @@ class Fit:
 def starts(at: int, now: float) -> str:
     """``starts about 14:20 (in 35 min)``; the day is told when it isn't today."""
     left = max(0, round((at - now) / 60) * 60)
-    then, today = time.localtime(at), time.localtime(now)
-    clock = time.strftime("%H:%M" if then[:3] == today[:3] else "%a %d %b, %H:%M", then)
-    return f"starts about {clock} ({f'in {duration_words(left)}' if left else 'any moment now'})"
+    when = f"in {duration_words(left)}" if left else "any moment now"
+    return f"starts about {clock_words(at, now)} ({when})"
 
 
 def fit(

@@ -183,7 +183,6 @@ class Service(Own, Reach):
             nodes,
             partition,
             node=request.node,
-            account=request.account or self.config.cluster.account,
             without=await self._without_image(request, nodes, partition),
         )
 

@@ -80,6 +80,15 @@ async def test_what_cannot_fit_is_refused_before_sbatch() -> None:
     assert folders() == []
 
 
+async def test_an_account_that_the_partition_does_not_name_is_left_to_slurm() -> None:
+    """AllowAccounts means the accounts below the named ones too, and vizdash knows no tree."""
+    gated = replace(REQUEST, partition="gated", account="physics")
+    made = service(sbatch="sbatch-ok")
+    assert (await made.start(gated)).state is SessionState.PENDING
+    with pytest.raises(Refused, match="may not use this account with this partition"):
+        await service(sbatch="sbatch-gated").start(gated)
+
+
 async def test_when_it_would_start_is_asked_and_nothing_is_handed_in() -> None:
     made = service(sbatch="test-later")
     at = await made.expected_start(REQUEST)

@@ -129,4 +129,3 @@ class Partition:
     default_time_s: int | None = None
     max_memory_per_node_mib: int | None = None
     max_cores_per_node: int | None = None
-    allow_accounts: tuple[str, ...] = ()

@@ -61,21 +61,15 @@ def fit(
     partition: Partition | None,
     *,
     node: str = "",
-    account: str = "",
     without: frozenset[str] = frozenset(),
 ) -> Fit:
     """Hold ``resources`` against the partition's limits and its nodes.
 
-    ``node`` is the one asked for (empty: any), ``account`` likewise; ``without`` are nodes that
-    lack the image.
+    ``node`` is the one asked for (empty: any); ``without`` are nodes that lack the image. Accounts
+    are left to the engine: AllowAccounts (slurm.conf(5)) means accounts below the named ones too.
     """
-    if partition is not None:
-        if over := _over_limits(resources, partition):
-            return Fit(refusal=over, mend="ask for less, or name another partition")
-        allowed = partition.allow_accounts
-        if account and allowed and account not in allowed:
-            why = f"partition {partition.name} is for account {_names(allowed)}, not for {account}"
-            return Fit(refusal=why, mend="name another account or partition")
+    if partition is not None and (over := _over_limits(resources, partition)):
+        return Fit(refusal=over, mend="ask for less, or name another partition")
     members = [n for n in nodes if partition is None or partition.name in n.partitions]
     if node and node not in {n.name for n in members}:
         where = f"partition {partition.name}" if partition else "the cluster"

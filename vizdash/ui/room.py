@@ -52,7 +52,6 @@ def room_for(request: SessionRequest | None, snapshot: Snapshot) -> Room | None:
         request.resources,
         snapshot.nodes,
         partition,
-        account=request.account,
         without=frozenset(known - having),
     )
     return Room(request.app, request.resources, dict(verdict.now))

@@ -127,8 +127,6 @@ async def test_partitions_limits(partitions: dict[str, Partition]) -> None:
     assert (short.max_time_s, short.default_time_s) == (1800, None)
     assert (short.max_memory_per_node_mib, short.max_cores_per_node) == (2048, 2)
     assert (viz.max_memory_per_node_mib, viz.max_cores_per_node) == (None, None)
-    assert viz.allow_accounts == ()
-    assert partitions["gated"].allow_accounts == ("science", "admin")
 
 
 async def test_partitions_states(partitions: dict[str, Partition]) -> None:

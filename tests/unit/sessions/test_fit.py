@@ -23,10 +23,8 @@ NODES = (SMALL, LARGE, GPUS, OTHER)
 VIZ = Partition("viz", default=True)
 
 
-def judged(
-    wanted: Resources, *nodes: Node, partition: Partition = VIZ, node: str = "", account: str = ""
-) -> Fit:
-    return fit(wanted, nodes or NODES, partition, node=node, account=account)
+def judged(wanted: Resources, *nodes: Node, partition: Partition = VIZ, node: str = "") -> Fit:
+    return fit(wanted, nodes or NODES, partition, node=node)
 
 
 def test_how_many_fit_now_and_where() -> None:
@@ -93,12 +91,7 @@ def test_the_partitions_limits(limits: dict[str, int], wanted: Resources, words:
     assert found.mend
 
 
-def test_accounts_and_nodes_that_are_not_for_this_partition() -> None:
-    closed = replace(VIZ, allow_accounts=("physics",))
-    assert "is for account physics, not for art" in (
-        judged(Resources(1, G), partition=closed, account="art").refusal
-    )
-    assert judged(Resources(1, G), partition=closed, account="physics").refusal == ""
+def test_a_node_that_is_not_of_this_partition() -> None:
     assert "node cpu001 is not in partition viz, which has viz-node001" in (
         judged(Resources(1, G), node="cpu001").refusal
     )

@@ -319,7 +319,6 @@ def partitions(
 
 def partition(f: Mapping[str, str], members: tuple[str, ...] = ()) -> Partition:
     """One partition."""
-    accounts = f.get("AllowAccounts", "ALL")
     return Partition(
         name=f["PartitionName"],
         state=f.get("State", "UP"),
@@ -329,5 +328,4 @@ def partition(f: Mapping[str, str], members: tuple[str, ...] = ()) -> Partition:
         default_time_s=values.seconds(f.get("DefaultTime", "")),
         max_memory_per_node_mib=values.limit(f.get("MaxMemPerNode", "")),
         max_cores_per_node=values.limit(f.get("MaxCPUsPerNode", "")),
-        allow_accounts=() if accounts.upper() == "ALL" else values.names(accounts),
     )

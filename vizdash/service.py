@@ -31,7 +31,7 @@ from vizdash.reach import Reach
 from vizdash.sessions import choice, listing, opening, submit
 from vizdash.sessions.choice import request_for
 from vizdash.sessions.comment import is_id
-from vizdash.sessions.fit import Fit, fit
+from vizdash.sessions.fit import Fit, asked, fit
 from vizdash.sessions.folder import Status
 from vizdash.sessions.handin import hand_in
 from vizdash.sessions.past import Past
@@ -87,7 +87,7 @@ class Service(Own, Reach):
         )
         others = await self._kept.others(info.user) if all_users else ()
         partition = self._kept.partition(partitions, self.config.cluster.partition)
-        members = tuple(n for n in nodes if partition is None or partition.name in n.partitions)
+        members = tuple(n for n in nodes if partition is None or partition.has(n))
         found = await self.images.matrix(members, _PATIENCE_S) if images else self.images.now
         jobs = self.past.under((*mine, *others), info.user)
         sessions = await self._listed(jobs, info.user)
@@ -183,6 +183,8 @@ class Service(Own, Reach):
             nodes,
             partition,
             node=request.node,
+            reservation=asked(request, "reservation"),
+            constraint=asked(request, "constraint", "C"),
             without=await self._without_image(request, nodes, partition),
         )
 
@@ -319,7 +321,7 @@ class Service(Own, Reach):
         app = self.app(request.app)
         if self._runtime(app, request) != "apptainer":
             return frozenset()
-        members = tuple(n for n in nodes if partition is None or partition.name in n.partitions)
+        members = tuple(n for n in nodes if partition is None or partition.has(n))
         found = await self.images.matrix(members)
         return found.without(submit.image_path(app, self.config.cluster, request.image))
 

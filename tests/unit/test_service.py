@@ -89,6 +89,20 @@ async def test_an_account_that_the_partition_does_not_name_is_left_to_slurm() ->
         await service(sbatch="sbatch-gated").start(gated)
 
 
+async def test_a_constraint_and_a_reservation_are_held_against_the_nodes() -> None:
+    made = service()
+    anywhere = await made.fit(REQUEST)
+    gpu = await made.fit(replace(REQUEST, constraint="gpu"))
+    assert gpu.now == tuple((name, n) for name, n in anywhere.now if name == "viz-node002")
+    assert gpu.now != anywhere.now
+    assert await made.fit(replace(REQUEST, extra=("-C", "gpu"))) == gpu
+    assert "constraint 'gpu|big'" in (await made.fit(replace(REQUEST, constraint="gpu|big"))).untold
+    spare = replace(REQUEST, partition="spare", resources=Resources(1, 128, 0, 600))
+    assert "viz-node011 is maintenance" in (await made.fit(spare)).words
+    for its in ({"reservation": "maint"}, {"extra": ("--reservation=maint",)}):
+        assert [name for name, _ in (await made.fit(replace(spare, **its))).now] == ["viz-node011"]
+
+
 async def test_when_it_would_start_is_asked_and_nothing_is_handed_in() -> None:
     made = service(sbatch="test-later")
     at = await made.expected_start(REQUEST)

@@ -21,6 +21,9 @@ _BARRED = frozenset(
     }
 )
 
+#: Those of them that a reservation sets: they don't bar the reservation's own jobs.
+_RESERVED = frozenset({"MAINTENANCE", "RESERVED"})
+
 
 @dataclass(frozen=True, slots=True)
 class Gres:
@@ -87,6 +90,12 @@ class Node:
         return self.state in _UP and not _BARRED.intersection(self.flags)
 
     @property
+    def usable_reserved(self) -> bool:
+        """Whether it is in a reservation now, and Slurm would start that one's jobs here."""
+        barred = _BARRED.intersection(self.flags)
+        return self.state in _UP and bool(barred) and barred <= _RESERVED
+
+    @property
     def state_words(self) -> str:
         """The state as people say it: ``idle``, ``mixed``, ``drained``, ``draining``, ``down``."""
         busy = self.cores_alloc > 0 or self.state in {"MIXED", "ALLOCATED"}
@@ -129,3 +138,7 @@ class Partition:
     default_time_s: int | None = None
     max_memory_per_node_mib: int | None = None
     max_cores_per_node: int | None = None
+
+    def has(self, node: Node) -> bool:
+        """Whether ``node`` is one of its nodes."""
+        return self.name in node.partitions

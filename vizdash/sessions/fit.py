@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vizdash.model import Node, Partition, Resources
+from vizdash.model import Node, Partition, Resources, SessionRequest
 from vizdash.units import clock_words, duration_words
+
+
+#: A constraint that is one feature's name, without any of sbatch(1)'s operators.
+_FEATURE = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """``now``: nodes with room, and for how many sessions of this size; ``ever``: nodes that
-    are large enough when empty; ``away``: what keeps some of those from taking jobs, in words;
-    ``refusal``: one line when it can never run, else empty, and ``mend`` what to do about it
-    (``image`` when a node lacks the image).
+    """``now``: nodes with room, and for how many sessions of this size at most; ``ever``: nodes
+    that are large enough when empty; ``away``: what keeps some of those from taking jobs, in words;
+    ``untold``: what only the scheduler knows, in words, where that decides; ``refusal``: one line
+    when it can never run, else empty, and ``mend`` what to do about it (``image`` when a node lacks
+    the image).
     """
 
     now: tuple[tuple[str, int], ...] = ()
     ever: tuple[str, ...] = ()
     away: str = ""
+    untold: str = ""
     refusal: str = ""
     mend: str = ""
 
     @property
     def words(self) -> str:
         """One line for people."""
-        if self.refusal:
-            return self.refusal
+        if self.refusal or self.untold:
+            return self.refusal or self.untold
         count = sum(n for _, n in self.now)
         if not count:
             away = f" ({self.away})" if self.away else ""
@@ -38,13 +45,17 @@ class Fit:
 
     @property
     def waits(self) -> bool:
-        """Whether it only has to wait for others to end: the scheduler may know for how long."""
+        """Whether it only has to wait for others to end, or what it waits for is not told: the
+        scheduler may know for how long.
+        """
         return not (self.now or self.refusal or self.away)
 
     def with_start(self, at: int | None, now: float) -> str:
         """``words`` with when the engine expects it to start (both in epoch seconds)."""
         if at is None or self.refusal or self.now:
             return self.words
+        if self.untold:
+            return starts(at, now)
         return f"nothing is free now: {starts(at, now)}, on {_names(self.ever, 'or')}"
 
 
@@ -62,6 +73,8 @@ def fit(
     *,
     node: str = "",
     without: frozenset[str] = frozenset(),
+    reservation: str = "",
+    constraint: str = "",
 ) -> Fit:
     """Hold ``resources`` against the partition's limits and its nodes.
 
@@ -70,7 +83,7 @@ def fit(
     """
     if partition is not None and (over := _over_limits(resources, partition)):
         return Fit(refusal=over, mend="ask for less, or name another partition")
-    members = [n for n in nodes if partition is None or partition.name in n.partitions]
+    members = [n for n in nodes if partition is None or partition.has(n)]
     if node and node not in {n.name for n in members}:
         where = f"partition {partition.name}" if partition else "the cluster"
         has = _names(_by_name(members)) or "no nodes"
@@ -79,14 +92,54 @@ def fit(
     ever = [n for n in large if n.name not in without and (not node or n.name == node)]
     if not ever:
         return _never(resources, members, large, node)
+    having = [n for n in ever if _meets(n, constraint)]
+    if not having:
+        untold = f"only the scheduler knows which nodes meet the constraint {constraint!r}"
+        return Fit(ever=_by_name(ever), untold=untold)
+    return _now(resources, having, partition, reservation)
+
+
+def _meets(node: Node, constraint: str) -> bool:
+    """Whether the node is known to have the features: of more than one name it is not, and a
+    feature that it has not now may be one that a reboot brings.
+    """
+    return not constraint or bool(_FEATURE.fullmatch(constraint) and constraint in node.features)
+
+
+def _now(
+    resources: Resources, ever: Sequence[Node], partition: Partition | None, reservation: str
+) -> Fit:
+    """What of ``ever`` has room. Nodes of a reservation that has begun are marked; of which
+    reservation, they don't tell.
+    """
     down = partition is not None and partition.state != "UP"
-    now = [] if down else [(n.name, _times(resources, n)) for n in ever if n.usable]
-    away = f"partition {partition.name} is {partition.state.lower()}" if partition and down else ""
-    return Fit(
-        now=tuple((n, count) for n, count in now if count),
-        ever=_by_name(ever),
-        away=away or "; ".join(_away(n) for n in ever if not n.usable),
-    )
+    free = [n for n in ever if (n.usable_reserved if reservation else n.usable)]
+    rooms = [] if down else [(n.name, _times(resources, n)) for n in free]
+    now = tuple((name, count) for name, count in rooms if count)
+    if partition is not None and down:
+        away = f"partition {partition.name} is {partition.state.lower()}"
+    elif reservation and not now:
+        untold = f"only the scheduler knows when reservation {reservation!r} has room"
+        return Fit(ever=_by_name(ever), untold=untold)
+    else:
+        away = "; ".join(_away(n) for n in ever if not n.usable and n not in free)
+    return Fit(now=now, ever=_by_name(ever), away=away)
+
+
+def asked(request: SessionRequest, name: str, letter: str = "") -> str:
+    """What ``request`` says of sbatch's option ``name`` (and ``letter``): in its raw arguments,
+    where the last one wins, else in its own field.
+    """
+    said: str = getattr(request, name)
+    words = iter(request.extra)
+    for word in words:
+        if word == f"--{name}" or (letter and word == f"-{letter}"):
+            said = next(words, said)
+        elif word.startswith(f"--{name}="):
+            said = word.removeprefix(f"--{name}=")
+        elif letter and word.startswith(f"-{letter}"):
+            said = word.removeprefix(f"-{letter}")
+    return said
 
 
 def _away(node: Node) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from vizdash.model import Resources, SessionRequest, Snapshot
 from vizdash.service import Service
-from vizdash.sessions.fit import fit
+from vizdash.sessions.fit import asked, fit
 from vizdash.ui import words
 
 
@@ -40,7 +40,7 @@ def usual(service: Service) -> SessionRequest | None:
 
 def room_for(request: SessionRequest | None, snapshot: Snapshot) -> Room | None:
     """Held against the snapshot, as the form holds it against fresh figures. Nodes known to have
-    no image of the app, where others have one, are left out.
+    no image of the app, where others have one, are left out. None where only the scheduler knows.
     """
     if request is None:
         return None
@@ -53,5 +53,9 @@ def room_for(request: SessionRequest | None, snapshot: Snapshot) -> Room | None:
         snapshot.nodes,
         partition,
         without=frozenset(known - having),
+        reservation=asked(request, "reservation"),
+        constraint=asked(request, "constraint", "C"),
     )
+    if verdict.untold:
+        return None
     return Room(request.app, request.resources, dict(verdict.now))

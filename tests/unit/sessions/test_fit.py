@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vizdash.model import Gres, Node, Partition, Resources
-from vizdash.sessions.fit import Fit, fit, starts
+from vizdash.model import Gres, Node, Partition, Resources, SessionRequest
+from vizdash.sessions.fit import Fit, asked, fit, starts
 
 G = 1024
 #: The lab's cluster: the legacy node, and two larger ones, one of them with GPUs.
@@ -110,6 +110,66 @@ def test_a_partition_without_nodes_and_many_names() -> None:
     assert "has no nodes" in judged(Resources(), OTHER).refusal
     many = [replace(LARGE, name=f"n{i:02}") for i in range(9)]
     assert judged(Resources(8, G), *many).words.endswith("n05 and 3 more")
+
+
+def test_a_reservation_is_no_bar_to_its_own_jobs() -> None:
+    mine = replace(LARGE, flags=("RESERVED",))
+    drained = replace(GPUS, flags=("DRAIN", "RESERVED"))
+    nodes = (SMALL, mine, drained)
+    assert fit(Resources(8, G), nodes, VIZ).words == (
+        "nothing free now: it waits for viz-node002, viz-node003 "
+        "(viz-node002 is reserved; viz-node003 is drained)"
+    )
+    found = fit(Resources(1, G), nodes, VIZ, reservation="course")
+    assert found.now == (("viz-node002", 8),)  # the others are in no reservation that has begun
+    upkeep = replace(LARGE, flags=("MAINTENANCE", "RESERVED"))
+    assert fit(Resources(8, G), [upkeep], VIZ, reservation="upkeep").now
+
+
+def test_of_a_reservation_without_room_only_the_scheduler_knows() -> None:
+    full = replace(LARGE, state="ALLOCATED", flags=("RESERVED",), cores_alloc=8)
+    found = fit(Resources(1, G), [SMALL, full], VIZ, reservation="course")
+    assert (found.now, found.refusal, found.waits) == ((), "", True)
+    assert found.words == "only the scheduler knows when reservation 'course' has room"
+    assert found.with_start(None, 0) == found.words
+    assert found.with_start(60, 0).startswith("starts about")
+    down = fit(Resources(1, G), [full], replace(VIZ, state="DOWN"), reservation="course")
+    assert "(partition viz is down)" in down.words
+
+
+def test_a_constraint_that_is_a_name_is_held_against_the_nodes() -> None:
+    big = replace(LARGE, features=("big", "ib"))
+    found = fit(Resources(1, G), [SMALL, big, GPUS], VIZ, constraint="ib")
+    assert (found.now, found.ever) == ((("viz-node002", 8),), ("viz-node002",))
+
+
+@pytest.mark.parametrize("constraint", ["big|ib", "big&ib", "[a*2&b]", "!big", "big,ib", "nosuch"])
+def test_of_any_other_constraint_only_the_scheduler_knows(constraint: str) -> None:
+    big = replace(LARGE, features=("big", "ib"))
+    found = fit(Resources(1, G), [SMALL, big], VIZ, constraint=constraint)
+    assert (found.now, found.refusal, found.waits) == ((), "", True)
+    assert found.words == (
+        f"only the scheduler knows which nodes meet the constraint {constraint!r}"
+    )
+    assert fit(Resources(99, G), [SMALL, big], VIZ, constraint=constraint).refusal
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ((), "ib"),
+        (("--exclusive",), "ib"),
+        (("--constraint=big",), "big"),
+        (("--constraint", "big"), "big"),
+        (("-C", "big"), "big"),
+        (("-Cbig", "--constraint=gpu"), "gpu"),
+        (("-C",), "ib"),
+    ],
+)
+def test_raw_arguments_win_over_the_field(extra: tuple[str, ...], told: str) -> None:
+    request = SessionRequest("desktop", constraint="ib", reservation="r", extra=extra)
+    assert asked(request, "constraint", "C") == told
+    assert asked(request, "reservation") == "r"
 
 
 NODE = st.builds(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 
+from vizdash.config import Cluster
+from vizdash.config.fields import nearest
 from vizdash.engines import Engine
+from vizdash.errors import ConfigError
 from vizdash.model import Job, Partition
+from vizdash.model.node import unknown
 
 #: Seconds that what is known of partitions, and of other people's jobs, stays good.
 _PARTITIONS_S = 60.0
@@ -44,10 +48,19 @@ class Kept:
         return self._partitions
 
     def partition(
-        self, partitions: tuple[Partition, ...], configured: str, wanted: str = ""
+        self, partitions: tuple[Partition, ...], cluster: Cluster, wanted: str = ""
     ) -> Partition | None:
-        """The one asked for, the configured one (``local`` has none), or the engine's default."""
-        name = wanted or (configured if self._engine.name != "local" else "")
-        if name:
-            return next((p for p in partitions if p.name == name), None)
-        return next((p for p in partitions if p.default), None)
+        """The one asked for, the configured one (``local`` has none), or the engine's default.
+
+        Raises ConfigError for a configured one that isn't among those there are.
+        """
+        configured = cluster.partition if self._engine.name != "local" else ""
+        if wanted:
+            return Partition.called(wanted, partitions)
+        if not configured:
+            return next((p for p in partitions if p.default), None)
+        names = tuple(p.name for p in partitions)
+        if names and (strange := unknown(configured, names)) is not None:
+            why = f"the cluster shows no partition {strange!r}"
+            raise ConfigError(f"clusters.{cluster.name}.partition", why, nearest(strange, names))
+        return Partition.called(configured, partitions)

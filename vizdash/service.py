@@ -25,6 +25,7 @@ from vizdash.model import (
     Snapshot,
 )
 from vizdash.model.image import version_of
+from vizdash.model.node import unknown
 from vizdash.operations import Operations
 from vizdash.own import Own
 from vizdash.reach import Reach
@@ -86,7 +87,7 @@ class Service(Own, Reach):
             self.engine.info(), self.engine.nodes(), self._kept.own(), self._kept.partitions()
         )
         others = await self._kept.others(info.user) if all_users else ()
-        partition = self._kept.partition(partitions, self.config.cluster.partition)
+        partition = self._kept.partition(partitions, self.config.cluster)
         members = tuple(n for n in nodes if partition is None or partition.has(n))
         found = await self.images.matrix(members, _PATIENCE_S) if images else self.images.now
         jobs = self.past.under((*mine, *others), info.user)
@@ -172,12 +173,12 @@ class Service(Own, Reach):
     async def fit(self, request: SessionRequest) -> Fit:
         """What fits now and ever, from fresh figures of the nodes."""
         nodes, partitions = await asyncio.gather(self.engine.nodes(), self._kept.partitions())
-        usual = self.config.cluster.partition
-        partition = self._kept.partition(partitions, usual, request.partition)
+        partition = self._kept.partition(partitions, self.config.cluster, request.partition)
         if request.partition and partition is None:
             names = tuple(p.name for p in partitions)
-            hint = nearest(request.partition, names)
-            return Fit(refusal=f"partition {request.partition!r} is not there", mend=hint)
+            strange = unknown(request.partition, names) or ""
+            mend = nearest(strange, names)
+            return Fit(refusal=f"partition {strange!r} is not there", mend=mend)
         return fit(
             request.resources,
             nodes,
@@ -185,6 +186,7 @@ class Service(Own, Reach):
             node=request.node,
             reservation=asked(request, "reservation"),
             constraint=asked(request, "constraint", "C"),
+            jobs=await self._jobs_of(partition),
             without=await self._without_image(request, nodes, partition),
         )
 
@@ -313,6 +315,13 @@ class Service(Own, Reach):
         wanted = await self.images.wanted()
         own = {app.name for app in self.config.apps.values() if app.image}
         return listing.with_newer(found, {k: v for k, v in wanted.items() if k not in own})
+
+    async def _jobs_of(self, partition: Partition | None) -> tuple[Job, ...]:
+        """The jobs, where a partition's limit is one of all its jobs together."""
+        if partition is None or all(p.max_cores_per_node is None for p in partition.each):
+            return ()
+        user = (await self.engine.info()).user
+        return (*await self._kept.own(), *await self._kept.others(user))
 
     async def _without_image(
         self, request: SessionRequest, nodes: tuple[Node, ...], partition: Partition | None

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.engines.recorded import VERSIONS, Recording, Replay, from_program
 from vizdash.config import App, Cluster, Config
 from vizdash.engines.slurm import SlurmEngine
-from vizdash.errors import NotFound, Refused, Unreachable, UsageError
+from vizdash.errors import ConfigError, NotFound, Refused, Unreachable, UsageError
 from vizdash.model import Resources, SessionRequest, SessionState
 from vizdash.service import Service, request_for
 from vizdash.sessions.fit import Fit
@@ -34,9 +34,11 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def service(*, read_only: bool = False, user: str = "alice", **instead: str) -> Service:
+def service(
+    *, read_only: bool = False, user: str = "alice", partition: str = "", **instead: str
+) -> Service:
     runner = Replay(Recording(VERSIONS[-1]), instead=instead)
-    cluster = Cluster("viz")
+    cluster = Cluster("viz", partition=partition)
     config = Config(cluster, {"viz": cluster}, {"plain": APP}, read_only=read_only)
     return Service(config, SlurmEngine(runner, user=user), runner, SshForwarder())
 
@@ -101,6 +103,43 @@ async def test_a_constraint_and_a_reservation_are_held_against_the_nodes() -> No
     assert "viz-node011 is maintenance" in (await made.fit(spare)).words
     for its in ({"reservation": "maint"}, {"extra": ("--reservation=maint",)}):
         assert [name for name, _ in (await made.fit(replace(spare, **its))).now] == ["viz-node011"]
+
+
+async def test_the_jobs_of_a_partition_are_asked_for_where_its_limit_is_for_all_of_them() -> None:
+    capped = service()
+    small = replace(REQUEST, resources=Resources(1, 128, 0, 60))
+    found = await capped.fit(replace(small, partition="short"))
+    assert "squeue" in sent(capped)
+    assert found.now == (("viz-node001", 2),)
+    free = service()
+    await free.fit(small)
+    assert "squeue" not in sent(free)
+
+
+async def test_several_partitions_are_asked_for_at_once() -> None:
+    made = service(sbatch="sbatch-ok", partition="short,spare")
+    seen = await made.snapshot(images=False)
+    assert (seen.partition, {n.name for n in seen.nodes}) == (
+        "short,spare",
+        {"viz-node001", "viz-node011"},
+    )
+    both = replace(REQUEST, partition="viz,short")
+    assert (await made.fit(both)).now == (await made.fit(replace(REQUEST, partition="viz"))).now
+    found = await made.fit(replace(REQUEST, partition="viz,shirt"))
+    assert found.refusal == "partition 'shirt' is not there"
+    assert found.mend == "did you mean 'short'?"
+
+
+async def test_a_configured_partition_that_is_not_there_is_told() -> None:
+    made = service(sbatch="sbatch-ok", partition="vis")
+    for attempt in (made.snapshot(), made.fit(REQUEST), made.start(REQUEST)):
+        with pytest.raises(ConfigError) as caught:
+            await attempt
+        assert caught.value.line == (
+            "clusters.viz.partition: the cluster shows no partition 'vis' (did you mean 'viz'?)"
+        )
+    assert "sbatch" not in sent(made)
+    assert (await made.start(replace(REQUEST, partition="viz"))).partition == "viz"
 
 
 async def test_when_it_would_start_is_asked_and_nothing_is_handed_in() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 #: Base states on which Slurm may start a job now (slurm.conf(5), "NodeName ... State").
@@ -125,9 +126,10 @@ _FLAG_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition's limits (scontrol(1), "show partition").
+    """A partition's limits (scontrol(1), "show partition"), or those of several together: ``parts``.
 
-    Times in seconds, memory in MiB; None means without limit (or not set).
+    Times in seconds, memory in MiB; None means without limit (or not set). ``max_cores_per_node``
+    is of all jobs of the partition together (slurm.conf(5), "MaxCPUsPerNode").
     """
 
     name: str
@@ -138,7 +140,44 @@ class Partition:
     default_time_s: int | None = None
     max_memory_per_node_mib: int | None = None
     max_cores_per_node: int | None = None
+    parts: tuple[Partition, ...] = ()
+
+    @classmethod
+    def called(cls, name: str, among: Iterable[Partition]) -> Partition | None:
+        """The one of that name; of several (``viz,gpu``; sbatch(1), "--partition") one with the
+        nodes of all and the most generous of their limits. None when one is not there.
+        """
+        known = {partition.name: partition for partition in among}
+        if unknown(name, known) is not None:
+            return None
+        parts = tuple(known[word] for word in name.split(","))
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            name,
+            state="UP" if any(p.state == "UP" for p in parts) else parts[0].state,
+            nodes=tuple(dict.fromkeys(node for p in parts for node in p.nodes)),
+            max_time_s=_most(p.max_time_s for p in parts),
+            max_memory_per_node_mib=_most(p.max_memory_per_node_mib for p in parts),
+            max_cores_per_node=_most(p.max_cores_per_node for p in parts),
+            parts=parts,
+        )
+
+    @property
+    def each(self) -> tuple[Partition, ...]:
+        """The partitions that it is."""
+        return self.parts or (self,)
 
     def has(self, node: Node) -> bool:
         """Whether ``node`` is one of its nodes."""
-        return self.name in node.partitions
+        return any(p.name in node.partitions for p in self.each)
+
+
+def unknown(name: str, known: Collection[str]) -> str | None:
+    """The first of the partitions in ``name`` that is not there; None when all are."""
+    return next((word for word in name.split(",") if word not in known), None)
+
+
+def _most(limits: Iterable[int | None]) -> int | None:
+    found = [*limits]
+    return None if None in found else max(limit for limit in found if limit is not None)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vizdash.model import Node, Partition, Resources, SessionRequest
+from vizdash.model import Job, JobState, Node, Partition, Resources, SessionRequest
 from vizdash.units import clock_words, duration_words
 
 
@@ -75,11 +75,13 @@ def fit(
     without: frozenset[str] = frozenset(),
     reservation: str = "",
     constraint: str = "",
+    jobs: Sequence[Job] = (),
 ) -> Fit:
     """Hold ``resources`` against the partition's limits and its nodes.
 
-    ``node`` is the one asked for (empty: any); ``without`` are nodes that lack the image. Accounts
-    are left to the engine: AllowAccounts (slurm.conf(5)) means accounts below the named ones too.
+    ``node`` is the one asked for (empty: any); ``without`` are nodes that lack the image; ``jobs``
+    are those that run, as far as they are known. Accounts are left to the engine: AllowAccounts
+    (slurm.conf(5)) means accounts below the named ones too.
     """
     if partition is not None and (over := _over_limits(resources, partition)):
         return Fit(refusal=over, mend="ask for less, or name another partition")
@@ -96,7 +98,7 @@ def fit(
     if not having:
         untold = f"only the scheduler knows which nodes meet the constraint {constraint!r}"
         return Fit(ever=_by_name(ever), untold=untold)
-    return _now(resources, having, partition, reservation)
+    return _now(resources, having, partition, reservation, jobs)
 
 
 def _meets(node: Node, constraint: str) -> bool:
@@ -107,14 +109,18 @@ def _meets(node: Node, constraint: str) -> bool:
 
 
 def _now(
-    resources: Resources, ever: Sequence[Node], partition: Partition | None, reservation: str
+    resources: Resources,
+    ever: Sequence[Node],
+    partition: Partition | None,
+    reservation: str,
+    jobs: Sequence[Job],
 ) -> Fit:
     """What of ``ever`` has room. Nodes of a reservation that has begun are marked; of which
     reservation, they don't tell.
     """
     down = partition is not None and partition.state != "UP"
     free = [n for n in ever if (n.usable_reserved if reservation else n.usable)]
-    rooms = [] if down else [(n.name, _times(resources, n)) for n in free]
+    rooms = [] if down else [(n.name, _times(resources, n, partition, jobs)) for n in free]
     now = tuple((name, count) for name, count in rooms if count)
     if partition is not None and down:
         away = f"partition {partition.name} is {partition.state.lower()}"
@@ -155,12 +161,31 @@ def _holds(wanted: Resources, cores: int, memory_mib: int, gpus: int) -> bool:
     return wanted.cores <= cores and wanted.memory_mib <= memory_mib and wanted.gpus <= gpus
 
 
-def _times(wanted: Resources, node: Node) -> int:
-    """How many sessions of this size the node's free resources hold."""
-    rooms = [node.cores_free // wanted.cores, node.memory_free_mib // wanted.memory_mib]
+def _times(wanted: Resources, node: Node, partition: Partition | None, jobs: Sequence[Job]) -> int:
+    """How many sessions of this size the node's free resources, and what a partition gives its
+    jobs there, hold. It is an upper bound: jobs that one may not see count nowhere, and one on
+    several nodes counts as a core on each, since squeue(1) tells no more.
+    """
+    cores = node.cores_free
+    if partition is not None:
+        open_ = [p for p in partition.each if p.state == "UP" and p.has(node)]
+        lefts = [_cores_left(p, node, jobs) for p in open_ if not _over_limits(wanted, p)]
+        cores = min(cores, max(lefts, default=0))
+    rooms = [cores // wanted.cores, node.memory_free_mib // wanted.memory_mib]
     if wanted.gpus:
         rooms.append(node.gpus_free // wanted.gpus)
     return min(rooms)
+
+
+def _cores_left(partition: Partition, node: Node, jobs: Sequence[Job]) -> int:
+    """How many of the node's cores the partition's jobs may have beside those that they have."""
+    if partition.max_cores_per_node is None:
+        return node.cores
+    here = [j for j in jobs if j.partition == partition.name and node.name in j.nodes]
+    # A suspended job has given its cores back.
+    holding = [j for j in here if not j.state.ended and j.state is not JobState.SUSPENDED]
+    held = sum(j.cores if len(j.nodes) == 1 else 1 for j in holding)
+    return max(0, partition.max_cores_per_node - held)
 
 
 def _over_limits(wanted: Resources, partition: Partition) -> str:

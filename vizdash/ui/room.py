@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vizdash.model import Resources, SessionRequest, Snapshot
+from vizdash.model import Partition, Resources, SessionRequest, Snapshot
 from vizdash.service import Service
 from vizdash.sessions.fit import asked, fit
 from vizdash.ui import words
@@ -45,7 +45,7 @@ def room_for(request: SessionRequest | None, snapshot: Snapshot) -> Room | None:
     if request is None:
         return None
     name = request.partition or snapshot.partition
-    partition = next((p for p in snapshot.partitions if p.name == name), None)
+    partition = Partition.called(name, snapshot.partitions)
     having = {image.node for image in snapshot.images if image.app == request.app}
     known = {place.node for place in snapshot.places if place.known} if having else set()
     verdict = fit(
@@ -55,6 +55,7 @@ def room_for(request: SessionRequest | None, snapshot: Snapshot) -> Room | None:
         without=frozenset(known - having),
         reservation=asked(request, "reservation"),
         constraint=asked(request, "constraint", "C"),
+        jobs=snapshot.jobs,
     )
     if verdict.untold:
         return None

@@ -57,6 +57,19 @@ def test_a_cluster_that_is_down_is_one_line(
         assert said.line
 
 
+def test_a_configured_partition_that_is_not_there_is_a_wrong_config(
+    vizdash: Vizdash, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(monkeypatch, Replay(recording))
+    vizdash.config.write_text("clusters: {viz: {engine: slurm, partition: vis}}\n")
+    for words in (["nodes"], ["start", "desktop"]):
+        said = vizdash(*words)
+        assert (said.code, said.out) == (2, "")
+        assert said.line == (
+            "clusters.viz.partition: the cluster shows no partition 'vis' (did you mean 'viz'?)"
+        )
+
+
 def test_an_admin_finds_anybodys_session_and_others_their_own(
     vizdash: Vizdash, recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:

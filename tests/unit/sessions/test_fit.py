@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vizdash.model import Gres, Node, Partition, Resources, SessionRequest
+from vizdash.model import Gres, Job, JobState, Node, Partition, Resources, SessionRequest
 from vizdash.sessions.fit import Fit, asked, fit, starts
 
 G = 1024
@@ -170,6 +170,54 @@ def test_raw_arguments_win_over_the_field(extra: tuple[str, ...], told: str) -> 
     request = SessionRequest("desktop", constraint="ib", reservation="r", extra=extra)
     assert asked(request, "constraint", "C") == told
     assert asked(request, "reservation") == "r"
+
+
+def job(
+    cores: int, node: str = "viz-node002", state: str = "RUNNING", partition: str = "viz"
+) -> Job:
+    return Job("7", "bob", "solve", JobState(state), partition=partition, node=node, cores=cores)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "count"),
+    [
+        ([], 4),
+        ([job(3)], 1),
+        ([job(2), job(2, state="CONFIGURING")], 0),
+        ([job(3, node="viz-node003"), job(3, partition="batch")], 4),
+        ([job(3, state="COMPLETED"), job(3, state="SUSPENDED")], 4),
+        ([job(6, node="viz-node[002-003]")], 3),
+    ],
+)
+def test_a_partitions_cores_of_a_node_are_for_all_its_jobs(jobs: list[Job], count: int) -> None:
+    capped = replace(VIZ, max_cores_per_node=4)
+    found = fit(Resources(1, G), [LARGE], capped, jobs=jobs)
+    assert dict(found.now).get("viz-node002", 0) == count
+    assert fit(Resources(1, G), [replace(LARGE, cores_alloc=6)], capped).now[0][1] == 2
+
+
+def test_several_partitions_are_judged_together() -> None:
+    batch = Partition("batch", max_time_s=3600, max_cores_per_node=2, state="DOWN")
+    both = Partition.called("viz,batch", [VIZ, batch])
+    assert both is not None
+    assert (both.state, both.max_time_s, both.max_cores_per_node) == ("UP", None, None)
+    found = fit(Resources(2, G, 0, 7200), NODES, both)
+    assert [name for name, _ in found.now] == ["viz-node001", "viz-node002", "viz-node003"]
+    assert found.ever[-1] == "cpu001"
+    for name in ("viz,nosuch", "viz,", "", ",viz"):
+        assert Partition.called(name, [VIZ, batch]) is None
+
+
+def test_of_several_partitions_each_gives_what_it_has() -> None:
+    short = Partition("short", max_time_s=3600, max_cores_per_node=6)
+    capped = replace(VIZ, max_time_s=7200, max_cores_per_node=2)
+    both = Partition.called("viz,short", [capped, short])
+    node = replace(LARGE, partitions=("viz", "short"))
+    assert fit(Resources(1, G, 0, 3600), [node], both).now[0][1] == 6
+    assert fit(Resources(1, G, 0, 7200), [node], both).now[0][1] == 2
+    assert "partition viz,short allows 2 h at most" in (
+        fit(Resources(1, G, 0, 9000), [node], both).refusal
+    )
 
 
 NODE = st.builds(

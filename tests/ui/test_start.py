@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 from textual import events
@@ -63,6 +64,63 @@ async def test_the_last_choice_is_the_default() -> None:
         await press(pilot, "enter")
         await until(pilot, lambda: service.started)
         assert service.started == [last]
+
+
+_PINNED = SessionRequest(
+    "paraview",
+    Resources(8, 16 * G, 1, 28800),
+    geometry="1600x900",
+    image="5.11",
+    extra=("--exclusive",),
+)
+
+
+@pytest.mark.parametrize("clears", ["key", "line", "border"])
+async def test_what_has_no_field_is_told_and_can_be_cleared(clears: str) -> None:
+    app, service = app_on(empty(), last=_PINNED)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        assert sees(pilot, "image 5.11 · sbatch: --exclusive", "· ^l clears · esc cancels")
+        await pilot.click("#also-what")  # says it, and clears nothing
+        await settled(pilot)
+        assert sees(pilot, "image 5.11 · sbatch: --exclusive")
+        if clears == "key":
+            app.screen.query_one("#cores").focus()
+            await press(pilot, "ctrl+l")
+        elif clears == "line":
+            await pilot.click("#also-key")
+        else:
+            dialog = app.screen.query_one(".dialog").region
+            said = str(app.screen.query_one(".dialog").border_subtitle)
+            x = dialog.right - 3 - len(said) + said.index("^l clears")
+            await pilot.click(offset=(x + 1, dialog.bottom - 1))
+        await until(pilot, lambda: not sees(pilot, "^l clears"))
+        assert not sees(pilot, "sbatch:")
+        assert not app.screen.query_one("#also").display
+        await press(pilot, "enter")
+        await until(pilot, lambda: service.started)
+        assert service.started == [replace(_PINNED, image="", extra=())]
+        assert service.judged[-1] == service.started[0]
+
+
+async def test_what_has_no_field_goes_with_another_app_or_size() -> None:
+    app, service = app_on(empty(), last=_PINNED)
+    service.presets.save("mine", replace(_PINNED, image="5.10", extra=("--nice", "a b")))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        assert sees(pilot, "● large", "image 5.11 · sbatch: --exclusive")  # and not ★ mine
+        await press(pilot, "tab", "left", "left")
+        assert sees(
+            pilot, "● ★ mine", "image 5.10 · sbatch: --nice 'a b'", "^d forgets · ^l clears"
+        )
+        await press(pilot, "ctrl+l")
+        assert sees(pilot, "● large")
+        assert not sees(pilot, "^d forgets")
+        await press(pilot, "left", "left", "shift+tab", "left")
+        assert sees(pilot, "● gedit")
+        assert not sees(pilot, "image 5")
 
 
 async def test_a_last_app_that_is_gone_is_no_default() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -71,13 +72,24 @@ class Form:
         return next((n for n, r in presets(self.app).items() if _sizes(r) == sizes), OWN)
 
     def saved_name(self) -> str:
-        """The saved size that the texts are; empty for none."""
-        now = {name: text.strip() for name, text in self.texts.items() if text.strip()}
+        """The saved size that all this is; empty for none."""
+        now = self._said()
         for name, request in self.saved.items():
-            texts = Form.of_request(self.app, request).texts
-            if {key: text for key, text in texts.items() if text} == now:
+            if Form.of_request(self.app, request)._said() == now:
                 return name
         return ""
+
+    def _said(self) -> tuple[dict[str, str], str, tuple[str, ...]]:
+        """All that it would start, to compare."""
+        texts = {name: text.strip() for name, text in self.texts.items() if text.strip()}
+        return texts, self.image, self.extra
+
+    @property
+    def also(self) -> str:
+        """What has no field and is started all the same: ``image 5.11 · sbatch: --exclusive``."""
+        image = f"image {self.image}" if self.image else ""
+        extra = f"sbatch: {shlex.join(self.extra)}" if self.extra else ""
+        return " · ".join(part for part in (image, extra) if part)
 
     def request(self) -> SessionRequest:
         """Raises FormError, naming the field, when a text can't be understood."""

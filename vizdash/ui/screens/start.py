@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -43,9 +43,33 @@ _NAMES = {
     "constraint": "Constraint",
 }
 _HINTS = {"node": "any", "geometry": "1280x720"}
-_KEYS = "enter starts · ← → choose · ^s saves · esc cancels"
-_KEYS_SAVED = "enter starts · ← → choose · ^s saves · ^d forgets · esc cancels"
 _ROWS = (("cores", "memory"), ("gpus", "time"), ("node", "geometry"))
+
+
+def _keys(*, saved: bool = False, also: bool = False) -> str:
+    """The keys in the lower border. With all of them there is no room for the arrows."""
+    keys = ["enter starts"] + ["← → choose"] * (not (saved and also)) + ["^s saves"]
+    return " · ".join([*keys, *["^d forgets"] * saved, *["^l clears"] * also, "esc cancels"])
+
+
+class Also(Horizontal):
+    """The line of what is started and has no field; not there where there is nothing of it."""
+
+    def compose(self) -> ComposeResult:
+        """A name, what it is, and the key that clears it."""
+        yield Label("Also", classes="name")
+        yield Static(id="also-what", markup=False)
+        yield Label("^l clears", id="also-key")
+
+    def show(self, words: str) -> None:
+        """Say it."""
+        self.set_class(bool(words), "-shown")
+        self.query_one("#also-what", Static).update(escape_control(words))
+
+    async def on_click(self, event: events.Click) -> None:
+        """On the key: like the key."""
+        if event.widget is not None and event.widget.id == "also-key":
+            await self.run_action("screen.clear")
 
 
 class More(Static, can_focus=True):
@@ -109,6 +133,7 @@ class StartScreen(ModalScreen[None]):
         Binding("escape", "dismiss", "Cancel", show=False),
         Binding("ctrl+s", "save", "Save", show=False, priority=True),
         Binding("ctrl+d", "forget", "Forget", show=False, priority=True),
+        Binding("ctrl+l", "clear", "Clear", show=False, priority=True),
         Binding("enter", "start", "Start", show=False),
         # Before the next key is handed on: keys that come together went into the field before.
         Binding("tab", "app.focus_next", "Next", show=False, priority=True),
@@ -159,7 +184,7 @@ class StartScreen(ModalScreen[None]):
         form = self._form
         with Dialog() as dialog:
             dialog.border_title = "New session"
-            dialog.border_subtitle = _KEYS
+            dialog.border_subtitle = _keys()
             if form is None:
                 yield Static("The catalogue has no apps: add one under apps: in the config.")
                 return
@@ -169,6 +194,7 @@ class StartScreen(ModalScreen[None]):
             for names in _ROWS:
                 yield self._inputs(names)
             yield Static(classes="space")
+            yield Also(id="also", classes="field")
             yield More(id="more-title", markup=False)
             with Vertical(id="more"):
                 for at in range(0, len(MORE), 2):
@@ -254,6 +280,13 @@ class StartScreen(ModalScreen[None]):
             self._form = replace(self._form, texts=texts)
             self._judge_soon()
 
+    def action_clear(self) -> None:
+        """Start the current image, without arguments for sbatch."""
+        if self._form is not None and self._form.also:
+            self._form = replace(self._form, image="", extra=())
+            self._offer_sizes()
+            self._judge_soon()
+
     # ------------------------------------------------------------------ saved sizes
 
     def action_save(self) -> None:
@@ -300,8 +333,10 @@ class StartScreen(ModalScreen[None]):
             return None
 
     def _judge_soon(self) -> None:
-        saved = self._form is not None and self._form.saved_name()
-        self.query_one(".dialog").border_subtitle = _KEYS_SAVED if saved else _KEYS
+        if self._form is not None:
+            also, saved = self._form.also, bool(self._form.saved_name())
+            self.query_one(Also).show(also)
+            self.query_one(".dialog").border_subtitle = _keys(saved=saved, also=bool(also))
         if not self._busy and (request := self._request()) is not None:
             # A callable: a coroutine that is replaced before it began would warn of it.
             judge: Callable[[], Awaitable[None]] = partial(self._judge, request)

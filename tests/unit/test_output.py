@@ -184,7 +184,7 @@ def test_an_expected_start_is_told_with_its_day_when_that_is_not_today(
     later_s: int, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = 1_800_000_000 + later_s
-    monkeypatch.setattr(output.time, "time", lambda: 1_800_000_000.0)
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_000.0)
     waits = Session("3f9a01bc", "7", "desktop", "alice", SessionState.PENDING, reason="waits")
     told = output.note(replace(waits, expected_start_at=at))
     assert told == f"waits; expected start {time.strftime(form, time.localtime(at))}"

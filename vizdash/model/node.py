@@ -126,7 +126,7 @@ _FLAG_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition's limits (scontrol(1), "show partition"), or those of several together: ``parts``.
+    """A partition's limits (scontrol(1), "show partition"), or those of several (``parts``).
 
     Times in seconds, memory in MiB; None means without limit (or not set). ``max_cores_per_node``
     is of all jobs of the partition together (slurm.conf(5), "MaxCPUsPerNode").

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from vizdash.model import Job, JobState, Node, Partition, Resources, SessionRequest
 from vizdash.units import clock_words, duration_words
 
-
 #: A constraint that is one feature's name, without any of sbatch(1)'s operators.
 _FEATURE = re.compile(r"[\w.-]+")
 

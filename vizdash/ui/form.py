@@ -73,13 +73,14 @@ class Form:
 
     def saved_name(self) -> str:
         """The saved size that all this is; empty for none."""
-        now = self._said()
+        now = self.said
         for name, request in self.saved.items():
-            if Form.of_request(self.app, request)._said() == now:
+            if Form.of_request(self.app, request).said == now:
                 return name
         return ""
 
-    def _said(self) -> tuple[dict[str, str], str, tuple[str, ...]]:
+    @property
+    def said(self) -> tuple[dict[str, str], str, tuple[str, ...]]:
         """All that it would start, to compare."""
         texts = {name: text.strip() for name, text in self.texts.items() if text.strip()}
         return texts, self.image, self.extra

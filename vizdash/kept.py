@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 
 from vizdash.config import Cluster
@@ -52,7 +53,8 @@ class Kept:
     ) -> Partition | None:
         """The one asked for, the configured one (``local`` has none), or the engine's default.
 
-        Raises ConfigError for a configured one that isn't among those there are.
+        Raises ConfigError for a configured one that isn't among those there are, but looks like
+        one of them. Another may be hidden (slurm.conf(5), "Hidden"): sbatch knows.
         """
         configured = cluster.partition if self._engine.name != "local" else ""
         if wanted:
@@ -60,7 +62,8 @@ class Kept:
         if not configured:
             return next((p for p in partitions if p.default), None)
         names = tuple(p.name for p in partitions)
-        if names and (strange := unknown(configured, names)) is not None:
+        strange = unknown(configured, names)
+        if strange is not None and difflib.get_close_matches(strange, names):
             why = f"the cluster shows no partition {strange!r}"
             raise ConfigError(f"clusters.{cluster.name}.partition", why, nearest(strange, names))
         return Partition.called(configured, partitions)

@@ -140,6 +140,8 @@ async def test_a_configured_partition_that_is_not_there_is_told() -> None:
         )
     assert "sbatch" not in sent(made)
     assert (await made.start(replace(REQUEST, partition="viz"))).partition == "viz"
+    # One that is like none may be hidden.
+    assert await service(sbatch="sbatch-ok", partition="by-night").start(REQUEST)
 
 
 async def test_when_it_would_start_is_asked_and_nothing_is_handed_in() -> None:

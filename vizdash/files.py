@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 #: Nothing of ours is larger.
 _LIMIT = 1 << 20
+#: What flock(2) says on a file system that has no locks.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 def read_own(path: Path, limit: int = _LIMIT) -> str | None:
@@ -19,20 +25,32 @@ def read_own(path: Path, limit: int = _LIMIT) -> str | None:
     host replaces meanwhile (ESTALE on NFS).
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return read_strictly(path, limit).decode("utf-8", errors="replace")
     except OSError:
         return None
+
+
+def read_strictly(path: Path, limit: int = _LIMIT) -> bytes:
+    """As ``read_own``, for whom a file that can't be read is another thing than none.
+
+    Raises OSError: FileNotFoundError where there's no file, others for one that doesn't count.
+    """
+    strange = OSError(errno.EPERM, "it is no regular file of yours", str(path))
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as e:
+        raise strange if e.errno == errno.ELOOP else e from None
     try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
-            return None
+            raise strange
         with open(handle, "rb", closefd=False) as file:
             data = file.read(limit + 1)
-    except OSError:
-        return None
     finally:
         os.close(handle)
-    return data.decode("utf-8", errors="replace") if len(data) <= limit else None
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data
 
 
 def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
@@ -51,3 +69,19 @@ def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, needed: bool = True) -> Iterator[None]:
+    """Wait for the lock file ``path`` (made when it isn't there), and hold it.
+
+    Raises OSError; where the file system has no locks, only when one is ``needed``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as e:
+            if needed or e.errno not in _NO_LOCKS:
+                raise
+        yield

@@ -2,71 +2,104 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
 from vizdash.errors import UsageError, VizdashError
-from vizdash.files import read_own, write_whole
+from vizdash.files import locked, read_strictly, write_whole
 from vizdash.model import SessionRequest
 from vizdash.sessions.choice import request_of
 
 _NAME = re.compile(r"[\w.+-][\w .+-]{0,23}")
 #: More than this of one app are no choice any more.
 _MOST = 20
+_MEND = "mend it or move it away: nothing was overwritten"
 
 
 class Presets:
-    """Named requests, app by app; written whole at each change."""
+    """Named requests, app by app; written whole at each change, under a lock of their own. What
+    can't be read of them (damaged, or another version's) is not offered, and stays in the file.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._what = f"saved sizes in {path}"
 
     def of(self, app: str) -> dict[str, SessionRequest]:
         """The saved ones of an app, by name."""
-        return self._read().get(app, {})
+        try:
+            return _requests(app, self._read().get(app))
+        except VizdashError:
+            return {}
 
     def save(self, name: str, request: SessionRequest) -> None:
         """Keep ``request`` under ``name``; one of that name is replaced.
 
-        Raises UsageError for a name that can't be, VizdashError when it can't be written.
+        Raises UsageError for a name that can't be, VizdashError when the file can't be read or
+        written: then it stays as it is.
         """
         if not _NAME.fullmatch(name):
             raise UsageError(f"preset {name!r}", "use letters, digits, . + - _, at most 24")
-        found = self._read()
-        kept = found.setdefault(request.app, {})
-        if name not in kept and len(kept) >= _MOST:
-            raise UsageError(f"preset {name!r}", f"{_MOST} are saved for {request.app} already")
-        kept[name] = request
-        self._write(found)
-
-    def remove(self, app: str, name: str) -> None:
-        """Forget one; it is no error when it isn't there."""
-        found = self._read()
-        if found.get(app, {}).pop(name, None) is not None:
+        app = request.app
+        with self._alone():
+            found = self._read()
+            kept = found.setdefault(app, {})
+            if not isinstance(kept, dict):
+                raise VizdashError(self._what, f"what stands under {app} is none", _MEND)
+            if name not in kept and len(_requests(app, kept)) >= _MOST:
+                raise UsageError(f"preset {name!r}", f"{_MOST} are saved for {app} already")
+            kept[name] = asdict(request)
             self._write(found)
 
-    def _read(self) -> dict[str, dict[str, SessionRequest]]:
-        try:
-            apps = json.loads(read_own(self._path) or "{}")
-            return {
-                app: {name: request_of({**values, "app": app}) for name, values in saved.items()}
-                for app, saved in apps.items()
-            }
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return {}
+    def remove(self, app: str, name: str) -> None:
+        """Forget one; it is no error when it isn't there. Raises as ``save`` does."""
+        with self._alone():
+            found = self._read()
+            kept = found.get(app)
+            if isinstance(kept, dict) and kept.pop(name, None) is not None:
+                self._write(found)
 
-    def _write(self, found: Mapping[str, Mapping[str, SessionRequest]]) -> None:
-        text = json.dumps({a: {n: asdict(r) for n, r in s.items()} for a, s in found.items()})
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Another vizdash waits, so that neither overwrites what the other saves."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_whole(self._path, text)
+            with locked(self._path.with_name(f".{self._path.name}.lock"), needed=False):
+                yield
         except OSError as e:
-            raise VizdashError(str(self._path), e.strerror or str(e)) from e
+            raise VizdashError(self._what, e.strerror or str(e)) from e
+
+    def _read(self) -> dict[str, Any]:
+        """The file as it is. Raises VizdashError for one that is there and can't be read."""
+        try:
+            found = json.loads(read_strictly(self._path))
+        except FileNotFoundError:
+            return {}
+        except OSError as e:
+            raise VizdashError(self._what, e.strerror or str(e), _MEND) from e
+        except (ValueError, RecursionError) as e:
+            raise VizdashError(self._what, "it is not JSON", _MEND) from e
+        if not isinstance(found, dict):
+            raise VizdashError(self._what, "it is no list by app", _MEND)
+        return found
+
+    def _write(self, found: Mapping[str, Any]) -> None:
+        write_whole(self._path, json.dumps(found))
+
+
+def _requests(app: str, saved: object) -> dict[str, SessionRequest]:
+    """Those that can be read."""
+    found = {}
+    for name, values in saved.items() if isinstance(saved, dict) else ():
+        with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+            found[name] = request_of({**values, "app": app})
+    return found
 
 
 def presets_file(cluster: str) -> Path:

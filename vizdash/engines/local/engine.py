@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import getpass
 import os
 import platform
@@ -19,7 +18,7 @@ from pathlib import Path
 from vizdash.engines.base import EngineInfo
 from vizdash.engines.local import machine, records
 from vizdash.errors import NotFound, Refused, TimedOut, UsageError
-from vizdash.files import read_own, write_whole
+from vizdash.files import locked, read_own, write_whole
 from vizdash.model import Gres, Job, JobRequest, JobState, Node, Partition
 from vizdash.resources import assets
 
@@ -206,7 +205,7 @@ class LocalEngine:
 
     def _start(self, folder: Path, request: JobRequest) -> None:
         """Check and start under one lock, so that two starts can't take the same room."""
-        with _lock(self._root / ".lock"):
+        with locked(self._root / ".lock"):
             self._check(request)
             gpu_ids = ",".join(self._free_gpus()[: request.resources.gpus])
             records.write(folder, request, gpu_ids)
@@ -318,11 +317,3 @@ def _job(record: records.Record, status: dict[str, str], *, alive: bool, now: in
         end_at=int(status.get("UPDATED") or 0) or None if state.ended else None,
         comment=comment,
     )
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

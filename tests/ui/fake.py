@@ -303,6 +303,7 @@ class FakePresets:
 
     def __init__(self) -> None:
         self.kept: dict[str, dict[str, SessionRequest]] = {}
+        self.refusal: VizdashError | None = None
 
     def of(self, app: str) -> dict[str, SessionRequest]:
         return dict(self.kept.get(app, {}))
@@ -311,6 +312,8 @@ class FakePresets:
         self.kept.setdefault(request.app, {})[name] = request
 
     def remove(self, app: str, name: str) -> None:
+        if self.refusal is not None:
+            raise self.refusal
         self.kept.get(app, {}).pop(name, None)
 
 

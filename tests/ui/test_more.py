@@ -28,7 +28,7 @@ from tests.ui.fake import (
 from vizdash.actions import REGISTRY, Action
 from vizdash.cli import cli
 from vizdash.config import Cluster, Config, Ui
-from vizdash.errors import ConfigError, Refused, Unreachable
+from vizdash.errors import ConfigError, Refused, Unreachable, VizdashError
 from vizdash.history import History
 from vizdash.model import Ran, Resources, SessionRequest
 from vizdash.operations import extension_request
@@ -457,6 +457,19 @@ async def test_a_size_is_saved_chosen_and_forgotten() -> None:
         assert service.started[0].resources.cores == 7
         await press(pilot, "n", "ctrl+d")
         assert "★ mine is forgotten" in text(pilot) or "only sizes" in text(pilot)
+
+
+async def test_a_size_that_cannot_be_forgotten_is_told() -> None:
+    app, service = app_on(empty())
+    service.last = SessionRequest("desktop", Resources(7, 7 * G, 0, 7200))
+    service.presets.save("mine", service.last)
+    service.presets.refusal = VizdashError("presets-viz.json", "Disk quota exceeded")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        assert sees(pilot, "● ★ mine")
+        await press(pilot, "ctrl+d")
+        assert sees(pilot, "✗ presets-viz.json: Disk quota exceeded", "● ★ mine")
 
 
 async def test_nothing_is_saved_without_a_name() -> None:

@@ -163,16 +163,17 @@ def _dashboard(options: Options) -> None:
     if not sys.stdout.isatty() or not sys.stdin.isatty():
         raise UsageError("the dashboard needs a terminal", "", "scripts use the verbs: see --help")
     config, _ = options.load()
-    asyncio.run(_screens(options, config))
+    if asyncio.run(_screens(options, config)):
+        sys.exit(1)
 
 
 def _config(options: Options) -> Config:
     return options.load()[0]
 
 
-async def _screens(options: Options, config: Config) -> None:
+async def _screens(options: Options, config: Config) -> bool:
     """One dashboard after another, as the person goes from cluster to cluster. What is open stays
-    open, and a cluster that was logged in to stays so.
+    open, and a cluster that was logged in to stays so. Returns whether the last one crashed.
     """
     from vizdash.imaging import Imaging
     from vizdash.ui.app import VizdashApp
@@ -207,6 +208,7 @@ async def _screens(options: Options, config: Config) -> None:
             detach()
             held = ((services[n], desktops[n].routes) for n in services)
             await asyncio.gather(*(hold(service, routes) for service, routes in held))
+        return bool(app.return_code)  # Textual has told the traceback
     finally:
         await asyncio.gather(*(d.close() for d in desktops.values()))
         await asyncio.gather(*(s.close() for s in services.values()))

@@ -313,7 +313,11 @@ class StartScreen(ModalScreen[None]):
         if self._form is None or not (name := self._form.saved_name()):
             self._say("only sizes that you saved can be forgotten", "warn", "!")
             return
-        self._service.presets.remove(self._form.app.name, name)
+        try:
+            self._service.presets.remove(self._form.app.name, name)
+        except VizdashError as e:
+            self._say(e.line, "bad", "✗")
+            return
         self._form = self._with_saved(self._form)
         self._offer_sizes()
         self._say(f"{SAVED}{name} is forgotten", "muted", "–")

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from vizdash.config import Cluster
 from vizdash.errors import NotFound, Refused, VizdashError
 from vizdash.images import audit, build, runs
 from vizdash.images.build import BuildRequest, Plan, Progress, Report
@@ -20,10 +21,18 @@ class Building:
 
     def __init__(self, service: Service, streamer: Streamer | None = None) -> None:
         self.service = service
-        self.cluster = service.config.cluster
         self._streamer = streamer or LocalStreamer()
+
+    @property
+    def cluster(self) -> Cluster:
+        """Its settings, as they are in force."""
+        return self.service.config.cluster
+
+    @property
+    def store(self) -> Store:
+        """Where images wait for their deploy."""
         wanted = self.cluster.image_store
-        self.store = Store(Path(wanted).expanduser() if wanted else default_store())
+        return Store(Path(wanted).expanduser() if wanted else default_store())
 
     async def prepare(self, request: BuildRequest) -> Plan:
         """Check a build before it begins. Raises UsageError, NotFound or Refused."""

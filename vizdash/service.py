@@ -41,6 +41,8 @@ from vizdash.transport.base import CommandRunner, PortForwarder, Remote
 
 #: A snapshot waits this long for the nodes' image folders.
 _PATIENCE_S = 1.5
+#: What the engine and the ways to the nodes were made of, once.
+_FIRM = ("engine", "host", "tunnel")
 
 
 class Service(Own, Reach):
@@ -68,6 +70,21 @@ class Service(Own, Reach):
         self._showing = opening.Showing()
         self.past = Past(engine, self._store, self._listed)
         self.operations = Operations(engine, read_only=config.read_only)
+
+    def use(self, config: Config) -> tuple[str, ...]:
+        """Go on with a changed config, on the same cluster whichever it chooses. Returns the keys
+        that stay as they were, until vizdash is started anew.
+        """
+        old = self.config.cluster
+        known = config.clusters.get(old.name)
+        new = config.cluster if config.cluster.name == old.name else known or old
+        stay = {name: getattr(old, name) for name in _FIRM}
+        where = f"clusters.{old.name}"
+        changed = [f"{where}.{name}" for name in _FIRM if getattr(new, name) != stay[name]]
+        self.config = replace(config, cluster=replace(new, **stay))
+        self.images.use(self.config.cluster)
+        self.operations = Operations(self.engine, read_only=config.read_only)
+        return (where,) if new is old else tuple(changed)
 
     # ------------------------------------------------------------------ reading
 

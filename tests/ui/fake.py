@@ -344,13 +344,16 @@ class FakeOperations:
 
 
 class FakeImaging:
-    """What may be done with the images that a fake service has on its nodes."""
+    """What may be done with the images that a fake service has on its nodes, by the config of the
+    moment when it was made.
+    """
 
     def __init__(self, service: FakeService) -> None:
         self.service = service
+        self.refusal = service.image_refusal
 
     async def rights(self, matrix: Matrix) -> str:
-        return self.service.image_refusal
+        return self.refusal
 
     async def view(self) -> View:
         assert self.service.now is not None
@@ -400,6 +403,7 @@ class FakeService:
     history: History = field(default_factory=lambda: History(None))
     presets: FakePresets = field(default_factory=FakePresets)
     ran: tuple[Ran, ...] = ()
+    stay: tuple[str, ...] = ()
     #: Without pictures, unless a test wants them.
     config: Config = field(
         default_factory=lambda: Config(
@@ -415,6 +419,10 @@ class FakeService:
             raise self.failure
         assert self.now is not None
         return self.now
+
+    def use(self, config: Config) -> tuple[str, ...]:
+        self.config = config
+        return self.stay
 
     async def info(self) -> SimpleNamespace:
         if self.failure is not None:
@@ -525,6 +533,10 @@ def app_on(
 ) -> tuple[VizdashApp, FakeService]:
     """The real program on a fake service."""
     service = FakeService(now=now if now is not None else busy(), **changes)  # type: ignore[arg-type]
-    imaging = cast("Imaging", FakeImaging(service))
-    app = VizdashApp(cast("Service", service), clock=clock, reload=reload, imaging=imaging)
+    app = VizdashApp(
+        cast("Service", service),
+        clock=clock,
+        reload=reload,
+        imaging=lambda: cast("Imaging", FakeImaging(service)),
+    )
     return app, service

@@ -30,7 +30,7 @@ from vizdash.cli import cli
 from vizdash.config import Cluster, Config, Ui
 from vizdash.errors import ConfigError, Refused, Unreachable, VizdashError
 from vizdash.history import History
-from vizdash.model import Ran, Resources, SessionRequest
+from vizdash.model import Place, Ran, Resources, SessionRequest
 from vizdash.operations import extension_request
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.confirm import Confirm
@@ -243,6 +243,24 @@ async def test_a_changed_config_is_taken_over() -> None:
         await press(pilot, "f5", "X")
         assert service.asked == asked + 1
         assert sees(pilot, "Stop this session?")
+
+
+async def test_the_rights_to_images_are_those_of_the_changed_config() -> None:
+    changed: list[Config] = []
+    places = (Place("viz-node001"),)
+    app, service = app_on(
+        replace(busy(), places=places), reload=lambda: changed.pop() if changed else None
+    )
+    service.stay = ("clusters.viz.host",)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        assert app._dashboard.image_rights == ""
+        service.image_refusal = "anna may not write /new on the nodes"
+        changed.append(_config())
+        app._look_at_config()
+        told = "the changed config is in force, but for clusters.viz.host (start vizdash anew)"
+        await until(pilot, lambda: told in toasts(pilot))
+        await until(pilot, lambda: app._dashboard.image_rights == service.image_refusal)
 
 
 async def test_a_wrong_config_is_told_and_the_old_one_stays() -> None:

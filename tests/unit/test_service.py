@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.unit.engines.recorded import VERSIONS, Recording, Replay, from_program
+from vizdash.building import Building
 from vizdash.config import App, Cluster, Config
 from vizdash.engines.slurm import SlurmEngine
 from vizdash.errors import ConfigError, NotFound, Refused, Unreachable, UsageError
-from vizdash.model import Resources, SessionRequest, SessionState
+from vizdash.images import watch
+from vizdash.model import Matrix, Place, Resources, SessionRequest, SessionState
 from vizdash.service import Service, request_for
 from vizdash.sessions.fit import Fit
 from vizdash.sessions.folder import sessions_root
@@ -239,3 +242,58 @@ def test_choices_lie_over_the_apps_defaults_and_presets() -> None:
     assert chosen.node == "n1"
     with pytest.raises(UsageError, match="did you mean 'big'"):
         request_for(APP, {}, "bigg")
+
+
+def test_a_changed_config_is_taken_whole_but_for_what_the_connection_was_made_with() -> None:
+    made = service()
+    made.images.now = Matrix((), (Place("n1"),))
+    new = Cluster("viz", image_root="/new", host="me@login", tunnel="srun", refresh_s=3)
+    changed = Config(Cluster("other"), {"other": Cluster("other"), "viz": new}, {})
+    assert made.use(changed) == ("clusters.viz.host", "clusters.viz.tunnel")
+    assert made.config.cluster == replace(new, host="", tunnel="auto")
+    assert made.images.now == Matrix()
+    assert made.apps() == ()
+    assert made.use(Config(Cluster("other"), {}, {})) == ("clusters.viz",)
+    assert made.config.cluster.image_root == "/new"
+
+
+async def test_operators_do_as_the_changed_config_says() -> None:
+    made = service()
+    made.use(replace(made.config, read_only=True))
+    with pytest.raises(Refused, match="read-only"):
+        await made.operations.drain("n1", "a fan")
+    made.use(replace(made.config, read_only=False))
+    with pytest.raises(Refused, match="you may not"):
+        await made.operations.drain("n1", "a fan")
+
+
+async def test_what_is_seen_in_the_old_image_root_says_nothing_of_the_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, looked, gate = service(), [], asyncio.Event()
+
+    async def collect(shell: object, nodes: object, root: str, **more: object) -> Matrix:
+        looked.append(root)
+        await gate.wait()
+        return Matrix((), (Place(root),))
+
+    monkeypatch.setattr(watch, "collect", collect)
+    began = await made.images.matrix((), wait_s=0)
+    assert began == Matrix()
+    cluster = replace(made.config.cluster, image_root="/new")
+    made.use(replace(made.config, cluster=cluster))
+    gate.set()
+    assert await made.images.matrix(()) == Matrix()
+    assert await made.images.matrix(()) == Matrix((), (Place("/new"),))
+    made.use(replace(made.config, read_only=True))
+    assert await made.images.matrix(()) == Matrix((), (Place("/new"),))
+    assert looked == ["/opt/apptainers/apps", "/new"]
+
+
+def test_builds_go_where_the_changed_config_says() -> None:
+    made = service()
+    building = Building(made)
+    cluster = replace(made.config.cluster, image_store="/new")
+    made.use(replace(made.config, cluster=cluster))
+    assert building.cluster == cluster
+    assert building.store.root == Path("/new")

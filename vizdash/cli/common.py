@@ -181,29 +181,30 @@ async def _screens(options: Options, config: Config) -> bool:
     from vizdash.ui.screens.prompt import Asker
 
     asker, name = Asker(), config.cluster.name
+    watch = ConfigWatch(partial(_config, options), config_files(options.config))
     services: dict[str, Service] = {}
     desktops: dict[str, Desktops] = {}
     try:
         while True:
-            elsewhere = name != config.cluster.name
-            there = replace(options, cluster=name, host="") if elsewhere else options
             if name not in services:
                 chosen = replace(config, cluster=config.clusters[name])
                 services[name] = await connect(chosen, asker)
                 desktops[name] = Desktops(services[name])
-            watch = ConfigWatch(partial(_config, there), config_files(options.config))
             app = VizdashApp(
                 services[name],
                 desktops=desktops[name],
                 reload=watch.changed,
-                imaging=Imaging(services[name]),
+                imaging=partial(Imaging, services[name]),
+                stay=services[name].use(config),  # it may have been changed at another one
             )
             asker.app = app
             _on_signals(app.exit)
             end = await app.run_async()
             if not end or not end.startswith("cluster:"):
                 break
-            name = end.removeprefix("cluster:")
+            config = services[name].config
+            wanted = end.removeprefix("cluster:")
+            name = wanted if wanted in config.clusters else name
         if end == "hold":
             detach()
             held = ((services[n], desktops[n].routes) for n in services)

@@ -25,13 +25,24 @@ class ImageWatch:
     """With ``here``, the image root of this machine is that of every node."""
 
     def __init__(self, runner: CommandRunner, cluster: Cluster, *, here: bool) -> None:
-        shared = cluster.deploy.method == "shared"
-        self.shell = NodeShell(runner, cluster.deploy, here=here or shared)
+        self._runner = runner
+        self._here = here
+        self._changes = 0
+        self._looking: asyncio.Task[None] | None = None
+        self._take(cluster)
+
+    def _take(self, cluster: Cluster) -> None:
+        here = self._here or cluster.deploy.method == "shared"
+        self.shell = NodeShell(self._runner, cluster.deploy, here=here)
         self.now = Matrix()
         self._cluster = cluster
         self._at = float("-inf")
-        self._changes = 0
-        self._looking: asyncio.Task[None] | None = None
+
+    def use(self, cluster: Cluster) -> None:
+        """The cluster's settings, perhaps changed: then what was seen says nothing any more."""
+        if cluster != self._cluster:
+            self._take(cluster)
+            self._changes += 1
 
     async def look(
         self, nodes: Sequence[Node], *, full: bool = False, sudo: bool = False

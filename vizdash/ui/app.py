@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -33,6 +32,7 @@ from vizdash.ui.imaging import ImageDesk
 from vizdash.ui.keys import keyed
 from vizdash.ui.linkwatch import LinkWatch
 from vizdash.ui.operators import Operators
+from vizdash.ui.reloading import Reloading
 from vizdash.ui.screens.address import AddressScreen
 from vizdash.ui.screens.commands import CommandsScreen
 from vizdash.ui.screens.copy import CopyScreen
@@ -44,7 +44,6 @@ from vizdash.ui.screens.log import LogScreen
 from vizdash.ui.screens.look import LookScreen, Seen
 from vizdash.ui.screens.start import StartScreen
 from vizdash.ui.signals import Signals
-from vizdash.ui.stops import Stops
 from vizdash.ui.theme import THEMES
 from vizdash.ui.widgets.table import Now
 
@@ -54,9 +53,10 @@ _NEWS_S, _ERROR_S = 6, 12
 _HOUR_S, _CONFIG_S = 3600.0, 2.0
 
 
-class VizdashApp(Stops):
+class VizdashApp(Reloading):
     """The dashboard of one cluster. ``clock`` gives seconds since the epoch; ``reload`` gives the
-    config when it was changed, and is called now and then.
+    config when it was changed, and is called now and then. ``stay`` are the keys of the config in
+    force that could not be taken over, see Service.use.
 
     Raises ConfigError for keys that can't be.
     """
@@ -78,13 +78,15 @@ class VizdashApp(Stops):
         read_only: bool = False,
         clock: Callable[[], float] = time.time,
         reload: Callable[[], Config | None] = lambda: None,
-        imaging: Imaging | None = None,
+        imaging: Callable[[], Imaging] | None = None,
+        stay: Sequence[str] = (),
     ) -> None:
         super().__init__(driver_class=TerminalDriver)
         for theme in THEMES.values():
             self.register_theme(theme)
         self.theme = THEMES[service.config.ui.theme].name
         self._reload = reload
+        self._stay = stay
         self._forced_read_only = read_only
         self._service = service
         self._clock = clock
@@ -111,6 +113,8 @@ class VizdashApp(Stops):
         self.set_interval(_CONFIG_S, self._look_at_config)
         self._signals.entitle(self._board.snapshot)
         self.remember()
+        if self._stay:
+            self.tell_config(self._stay)
 
     async def on_unmount(self) -> None:
         """However vizdash ends, its routes end with it, unless somebody takes them over."""
@@ -188,28 +192,6 @@ class VizdashApp(Stops):
         """To the terminal itself, past the screen."""
         if sequence and self._driver is not None:
             self._driver.write(sequence)
-
-    # ------------------------------------------------------------------ the config
-
-    def _look_at_config(self) -> None:
-        self.run_worker(self._take_config(), group="config")
-
-    async def _take_config(self) -> None:
-        """Take a changed config over; a wrong one is told, and the old one stays."""
-        try:
-            config = await asyncio.to_thread(self._reload)
-            if config is None:
-                return
-            registry = keyed(config)
-        except VizdashError as e:
-            self.trouble(f"the config stays as it was: {e.line}")
-            return
-        self._service.config = config
-        self._dashboard.read_only = self._forced_read_only or config.read_only
-        self._dashboard.use(registry)
-        self.theme = THEMES[config.ui.theme].name
-        self._show()
-        self.news("the changed config is in force")
 
     def _next_theme(self) -> None:
         names = list(THEMES)

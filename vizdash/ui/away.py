@@ -77,13 +77,17 @@ class Away(Sparing):
 
     def _want_cluster(self) -> None:
         def chosen(name: str | None) -> None:
-            if name and name != now:
+            if not name or name == now:
+                return
+            if name in self._service.config.clusters:
                 self.exit(f"cluster:{name}")
+            else:
+                self.trouble(f"the config has no cluster {name} any more")
 
         config = self._service.config
         now = config.cluster.name
-        clusters = config.clusters.values() or (config.cluster,)
-        self.push_screen(ClustersScreen(clusters, now), chosen)
+        clusters = {**config.clusters, now: config.cluster}
+        self.push_screen(ClustersScreen(clusters.values(), now), chosen)
 
     async def action_quit(self) -> None:
         """Leave at once, or ask when desktops would go dark."""

@@ -37,10 +37,16 @@ class Teller(Protocol):
 
 
 class ImageDesk:
-    """One change at a time. ``refresh`` asks for a new snapshot."""
+    """One change at a time, each by an ``imaging`` of its own: what a change begins by one config
+    it ends by the same. ``refresh`` asks for a new snapshot.
+    """
 
     def __init__(
-        self, app: App[str], teller: Teller, imaging: Imaging, refresh: Callable[[], None]
+        self,
+        app: App[str],
+        teller: Teller,
+        imaging: Callable[[], Imaging],
+        refresh: Callable[[], None],
     ) -> None:
         self._app = app
         self._teller = teller
@@ -56,7 +62,7 @@ class ImageDesk:
     async def rights(self, matrix: Matrix) -> str:
         """Why images can't be changed from here; empty when they can."""
         try:
-            return await self._imaging.rights(matrix)
+            return await self._imaging().rights(matrix)
         except VizdashError as e:
             return e.line
 
@@ -77,31 +83,34 @@ class ImageDesk:
     # ------------------------------------------------------------------ deploy
 
     def _deploy(self, app: str) -> None:
+        imaging = self._imaging()
+
         def chosen(wish: Wish | None) -> None:
             if wish is not None:
-                self._begin(wish)
+                self._begin(wish, imaging)
 
         async def plan(app: str, version: str, nodes: str) -> Plan:
-            return await self._imaging.plan(app, version=version, nodeset=nodes)
+            return await imaging.plan(app, version=version, nodeset=nodes)
 
-        apps = [a.name for a in self._imaging.service.apps()]
+        apps = [a.name for a in imaging.service.apps()]
         self._app.push_screen(DeployScreen(plan, apps, app=app), chosen)
 
-    def _begin(self, wish: Wish) -> None:
+    def _begin(self, wish: Wish, imaging: Imaging) -> None:
         cargo = wish.plan.cargo
         run = self._new_run(f"Deploying {cargo.app} {cargo.version}", wish.plan.nodes)
 
         async def work() -> Progress:
-            return await self._imaging.deploy(
+            return await imaging.deploy(
                 wish.plan, canary=wish.canary, smoke_test=wish.smoke, tell=self._taker(run)
             )
 
         self._start(run, work)
 
     async def _rollback(self, app: str) -> None:
+        imaging = self._imaging()
         try:
-            view = await self._imaging.view()
-            version = await self._imaging.rollback_version(app, view.matrix)
+            view = await imaging.view()
+            version = await imaging.rollback_version(app, view.matrix)
         except VizdashError as e:
             self._teller.trouble(e.line)
             return
@@ -122,7 +131,7 @@ class ImageDesk:
                 run = self._new_run(f"Rolling {app} back to {version}", nodes)
 
                 async def work() -> Progress:
-                    return await self._imaging.rollback(app, version, "", self._taker(run))
+                    return await imaging.rollback(app, version, "", self._taker(run))
 
                 self._start(run, work)
 

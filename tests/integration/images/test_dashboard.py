@@ -55,7 +55,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def app_on(folder: Path) -> VizdashApp:
     config, _ = load(path=str(folder / "config.yaml"))
     service = await connect(config, Terminal())
-    return VizdashApp(service, imaging=Imaging(service))
+    return VizdashApp(service, imaging=lambda: Imaging(service))
 
 
 def verdict(app: VizdashApp) -> str:

@@ -44,9 +44,12 @@ class Channel:
             await self._chunks.put(data)
 
     def cut(self) -> None:
-        """No more will come."""
-        while self._chunks.full():
-            self._chunks.get_nowait()
+        """No more will come. What a closed stream still holds goes whole: one free place would be
+        the end mark's, and who waits in ``feed`` would wait for ever, with all other streams.
+        """
+        if self._shut or self._chunks.full():
+            while not self._chunks.empty():
+                self._chunks.get_nowait()
         self._chunks.put_nowait(b"")
 
     async def read(self, n: int = -1, /) -> bytes:

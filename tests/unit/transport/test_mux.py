@@ -6,12 +6,13 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from vizdash.errors import Unreachable
 from vizdash.transport.local import LocalRunner
-from vizdash.transport.mux import StepForwarder
+from vizdash.transport.mux import _WAITING, Channel, Mux, StepForwarder
 from vizdash.transport.ways import AutoForwarder
 
 
@@ -103,6 +104,36 @@ async def test_a_closed_stream_does_not_hold_up_the_others(tmp_path: Path) -> No
         assert await read_exactly(reader, 10) == b"STILL HERE"
         writer.close()
         await forward.close()
+
+
+class Pipeless:
+    """A mux that leads nowhere."""
+
+    def drop(self, number: int) -> None:
+        """There's nothing to forget."""
+
+
+@pytest.mark.parametrize("read", [0, 1])
+async def test_who_waits_to_feed_a_stream_goes_on_when_it_is_closed(read: int) -> None:
+    channel = Channel(1, cast("Mux", Pipeless()))
+    for n in range(_WAITING):
+        await channel.feed(b"%d" % n)
+    feeding = asyncio.create_task(channel.feed(b"one more"))
+    await asyncio.sleep(0)
+    assert not feeding.done()
+    for n in range(read):  # the place that this leaves is promised to the feeder, not yet taken
+        assert await channel.read() == b"%d" % n
+    channel.close()
+    await asyncio.wait_for(feeding, 20)
+    assert await channel.read() == b""
+
+
+async def test_a_pipe_that_ends_leaves_what_had_come() -> None:
+    channel = Channel(1, cast("Mux", Pipeless()))
+    await channel.feed(b"the last words")
+    channel.cut()
+    assert await channel.read() == b"the last words"
+    assert await channel.read() == b""
 
 
 async def test_a_pipe_that_ends_is_made_again(tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ def desktop_picture(width: int, height: int) -> Picture:
 
 @dataclass
 class FakeRoute(Route):
-    """A tunnel that is lost when told so."""
+    """A tunnel that is lost when told so; to close it ends its ssh, as SshForward does."""
 
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
@@ -296,6 +296,7 @@ class FakeRoute(Route):
 
     async def close(self) -> None:
         self.closed = True
+        self.gone.set()
 
 
 class FakePresets:

@@ -10,7 +10,7 @@ from typing import Any
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
-from tests.ui.drive import begin, press
+from tests.ui.drive import begin, press, toasts
 from tests.ui.fake import AT, app_on, busy
 from vizdash.config import Cluster, Config
 from vizdash.errors import Refused
@@ -163,6 +163,10 @@ async def test_tunnels_are_listed_and_can_be_closed() -> None:
         await pilot.press("x")
         await until(pilot, lambda: service.routes[0].closed)
         assert _offers(app) == "esc goes back"
+        # Who closed it knows that it is gone.
+        watching = [w for w in app.workers if w.name == "open"]
+        await until(pilot, lambda: not any(w.is_running for w in watching))
+        assert not [told for told in toasts(pilot) if "is gone" in told]
 
 
 async def test_one_tunnel_after_the_other_is_closed() -> None:

@@ -371,7 +371,7 @@ class VizdashApp(Reloading):
         """Tell when a tunnel is gone although its session is not."""
         cause = await self._desktops.lost(opened)
         session = self._board.find(opened.session.job_id)
-        if session is not None and session.live:
+        if cause and session is not None and session.live:
             where = f"the tunnel to {session.app} on {session.node} is gone"
             self.trouble(f"{where}: {cause} (press o to open it again)")
             self._poller.refresh()

@@ -131,11 +131,14 @@ class Desktops:
             self._opening.discard(session.job_id)
 
     async def lost(self, opened: Opened) -> str:
-        """Wait until the route is gone, take it away, and say why it went."""
+        """Wait until the route is gone, take it away, and say why it went; empty for one that was
+        closed from here.
+        """
         cause = await opened.route.wait_lost()
-        if self._routes.get(opened.session.job_id) is opened.route:
-            del self._routes[opened.session.job_id]
-            await opened.route.close()
+        if self._routes.get(opened.session.job_id) is not opened.route:
+            return ""
+        del self._routes[opened.session.job_id]
+        await opened.route.close()
         return cause
 
     async def close(self) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
-from tests.ui.drive import AnyPilot, begin, click_key, press, sees, text, toasts, until
+from tests.ui.drive import AnyPilot, begin, click_key, press, sees, settled, text, toasts, until
 from tests.ui.fake import APPS, app_on, busy
 from vizdash.config import Cluster, Config, Ui
+from vizdash.images.travel import Cargo
+from vizdash.imaging import Plan
 from vizdash.model import Place, Snapshot
 from vizdash.model.drift import Finding
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.format import names
+from vizdash.ui.screens.deploy import DeployScreen, Wish
 from vizdash.ui.widgets.table import Table
 
 WHY = "anna may not write /opt/apptainers/apps on the nodes"
@@ -149,3 +153,33 @@ async def test_a_rollback_promises_no_node_that_did_not_answer() -> None:
         await press(pilot, "3", "r")
         there = f"again on {names(tuple(p.node for p in day.places[:-1]))}"
         assert sees(pilot, "Roll back?", there, f"{gone.node} did not answer: No route to host")
+
+
+async def test_what_is_typed_while_it_looks_makes_the_look_void() -> None:
+    app, _ = app_on(looked_at())
+    asked: list[str] = []
+    begun: list[Wish | None] = []
+    seen = asyncio.Event()
+
+    async def plan(app: str, version: str, nodes: str) -> Plan:
+        asked.append(nodes)
+        await seen.wait()
+        where = (nodes,) if nodes else tuple(n.name for n in looked_at().nodes)
+        cargo = Cargo("gedit", "7.1", "ab" * 32, 5, "/srv/gedit-7.1.sif")
+        return Plan(cargo, where, all_nodes=not nodes)
+
+    async with app.run_test(size=(120, 30)) as pilot:
+        await begin(pilot)
+        await app.push_screen(DeployScreen(plan, ["gedit"]), begun.append)
+        await pilot.press("enter")
+        await until(pilot, lambda: asked == [""] and sees(pilot, "looking at the nodes"))
+        await pilot.press("tab", "tab", *"viz-node002")
+        await until(pilot, lambda: sees(pilot, "enter looks for the image"))
+        seen.set()
+        await settled(pilot)
+        assert sees(pilot, "enter looks for the image") and not sees(pilot, "to 4 nodes")
+        await press(pilot, "enter")
+        assert not begun and sees(pilot, "to 1 node: viz-node002")
+        await press(pilot, "enter")
+    assert asked == ["", "viz-node002"]
+    assert [wish and wish.plan.nodes for wish in begun] == [("viz-node002",)]

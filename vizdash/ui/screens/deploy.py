@@ -13,6 +13,7 @@ from textual.containers import Horizontal
 from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
+from textual.worker import Worker
 
 from vizdash.errors import VizdashError
 from vizdash.imaging import Plan
@@ -60,7 +61,7 @@ class DeployScreen(ModalScreen[Wish | None]):
         self._apps = tuple(apps)
         self._first = app
         self._plan: Plan | None = None
-        self._busy = False
+        self._looking: Worker[None] | None = None
 
     def compose(self) -> ComposeResult:
         """App, version, nodes, care, verdict."""
@@ -82,8 +83,10 @@ class DeployScreen(ModalScreen[Wish | None]):
     @on(Input.Changed)
     @on(Chips.Changed)
     def _changed(self) -> None:
-        """Another wish: it is looked for again."""
-        self._plan = None
+        """Another wish: it is looked for again, and what is being looked for is void."""
+        if self._looking is not None:
+            self._looking.cancel()
+        self._plan = self._looking = None
         about = "A real session is brought up on each node before it is switched."
         trying = self.query_one("#deploy-smoke", Chips).value == "yes"
         self._say("enter looks for the image", "muted", about if trying else "")
@@ -95,24 +98,22 @@ class DeployScreen(ModalScreen[Wish | None]):
         if self._plan is not None:
             smoke = self.query_one("#deploy-smoke", Chips).value == "yes"
             self.dismiss(Wish(self._plan, self._text("canary"), smoke))
-        elif not self._busy:
-            self._busy = True
+        elif self._looking is None:
             self._say("looking at the nodes, and reading the image whole …", "busy")
-            self.run_worker(self._look(), name="plan", group="reads")
+            self._looking = self.run_worker(self._look(), name="plan", group="reads")
 
     async def _look(self) -> None:
-        app = self.query_one("#deploy-app", Chips).value
+        app, canary = self.query_one("#deploy-app", Chips).value, self._text("canary")
         try:
             plan = await self._make_plan(app, self._text("version"), self._text("nodes"))
-            canary = self._text("canary")
-            if canary and canary not in plan.nodes:
-                self._say(f"{canary} is not among the nodes", "bad")
-                return
         except VizdashError as e:
-            self._say(e.line, "bad")
+            wrong = e.line
+        else:
+            wrong = f"{canary} is not among the nodes" if canary not in ("", *plan.nodes) else ""
+        self._looking = None
+        if wrong:
+            self._say(wrong, "bad")
             return
-        finally:
-            self._busy = False
         self._plan = plan
         cargo = plan.cargo
         shown = names(plan.nodes) if any(plan.nodes) else "the shared image root"

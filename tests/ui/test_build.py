@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from textual.widgets import Input, Log, Static
 
-from tests.ui.drive import toasts
+from tests.ui.drive import press, toasts
 from tests.ui.fake import FakeService, busy, node, ready, snapshot
 from tests.unit.images.recorded import said
 from vizdash.actions import REGISTRY, Context
@@ -119,6 +119,34 @@ async def test_a_build_is_shown_with_its_phases_and_goes_on_when_left(
         assert app.desk.builds.running == 1
         await pilot.press("b")
         await until(pilot, lambda: isinstance(app.screen, BuildScreen))
+
+
+async def test_leaving_names_the_build_that_it_would_break_off(
+    app: VizdashApp, streamer: Streamer
+) -> None:
+    config = app._service.config
+    far = replace(config.cluster, name="far")
+    app._service.config = replace(config, clusters={"viz": config.cluster, "far": far})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot, streamer)
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, Dashboard))
+        for keys, title, doing in (
+            (("q",), "Quit vizdash?", "Quitting"),
+            (("ctrl+c",), "Quit vizdash?", "Quitting"),
+            (("at", "down", "enter"), "Go to far?", "Going there"),
+        ):
+            await press(pilot, *keys)
+            assert isinstance(app.screen, Confirm) and not app._exit
+            assert app.screen.query_one(".dialog").border_title == title
+            assert "gedit 7.1 is being built." in text(app, "#question")
+            assert f"{doing} breaks that off" in text(app, "#question")
+            await press(pilot, "n")
+            assert isinstance(app.screen, Dashboard)
+        assert app.desk.builds.running == 1
+        await press(pilot, "at", "down", "enter", "y")
+    assert app.return_value == "cluster:far"
+    assert streamer.stream.finished == 1
 
 
 async def test_a_failure_names_the_command_and_its_log_is_found_again(

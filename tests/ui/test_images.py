@@ -10,6 +10,7 @@ import pytest
 from tests.ui.drive import AnyPilot, begin, click_key, press, sees, settled, text, toasts, until
 from tests.ui.fake import APPS, app_on, busy
 from vizdash.config import Cluster, Config, Ui
+from vizdash.images.progress import Progress
 from vizdash.images.travel import Cargo
 from vizdash.imaging import Plan
 from vizdash.model import Place, Snapshot
@@ -17,6 +18,7 @@ from vizdash.model.drift import Finding
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.format import names
 from vizdash.ui.screens.deploy import DeployScreen, Wish
+from vizdash.ui.screens.progress import Run
 from vizdash.ui.widgets.table import Table
 
 WHY = "anna may not write /opt/apptainers/apps on the nodes"
@@ -183,3 +185,21 @@ async def test_what_is_typed_while_it_looks_makes_the_look_void() -> None:
         await press(pilot, "enter")
     assert asked == ["", "viz-node002"]
     assert [wish and wish.plan.nodes for wish in begun] == [("viz-node002",)]
+
+
+async def test_leaving_names_the_deploy_that_it_would_break_off() -> None:
+    clusters = {name: Cluster(name, refresh_s=3600) for name in ("viz", "far")}
+    app, _ = app_on(looked_at(), config=Config(clusters["viz"], clusters, APPS, ui=Ui()))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await begin(pilot)
+        assert app._images is not None
+        app._images._run = Run("Deploying gedit 7.1", Progress(["viz-node001"]), lambda: None)
+        await press(pilot, "q")
+        assert sees(pilot, "Quit vizdash?", "Images are being changed", "Quitting breaks that off")
+        await press(pilot, "n", "at", "down", "enter")
+        assert sees(pilot, "Go to far?", "Images are being changed", "Going there breaks that off")
+        await press(pilot, "n")
+        assert on_top(app) == "Dashboard" and not app._exit
+        app._images._run.over = True
+        await press(pilot, "at", "down", "enter")
+    assert app.return_value == "cluster:far"

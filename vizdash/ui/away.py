@@ -12,6 +12,7 @@ from vizdash.ui.desktops import Desktops
 from vizdash.ui.linkwatch import LinkWatch
 from vizdash.ui.repaint import Sparing
 from vizdash.ui.screens.clusters import ClustersScreen
+from vizdash.ui.screens.confirm import AtStake, Confirm, going_to, quitting
 from vizdash.ui.screens.dashboard import Dashboard
 from vizdash.ui.screens.leave import LeaveScreen, Leaving
 from vizdash.ui.screens.tunnels import TunnelsScreen
@@ -38,6 +39,10 @@ class Away(Sparing):
         raise NotImplementedError
 
     def _want_open(self, session: Session) -> None:
+        raise NotImplementedError
+
+    def at_stake(self) -> AtStake:
+        """What would be broken off if this dashboard ended now."""
         raise NotImplementedError
 
     def want_away(self, action_id: str) -> bool:
@@ -80,7 +85,7 @@ class Away(Sparing):
             if not name or name == now:
                 return
             if name in self._service.config.clusters:
-                self.exit(f"cluster:{name}")
+                self._go_to(name)
             else:
                 self.trouble(f"the config has no cluster {name} any more")
 
@@ -89,11 +94,38 @@ class Away(Sparing):
         clusters = {**config.clusters, now: config.cluster}
         self.push_screen(ClustersScreen(clusters.values(), now), chosen)
 
+    def _go_to(self, cluster: str) -> None:
+        """Leave for it, having named what is broken off."""
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.exit(f"cluster:{cluster}")
+
+        at_stake = self.at_stake()
+        if at_stake:
+            self.push_screen(Confirm(going_to(cluster, at_stake)), answered)
+        else:
+            answered(True)
+
     async def action_quit(self) -> None:
-        """Leave at once, or ask when desktops would go dark."""
-        if not self._desktops.held:
+        """Leave at once, or ask when desktops would go dark or something would be broken off."""
+        if at_stake := self.at_stake():
+            self._ask_quit(at_stake)
+        elif self._desktops.held:
+            self._ask_tunnels()
+        else:
             self.exit()
-            return
+
+    def _ask_quit(self, at_stake: AtStake) -> None:
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.exit()
+
+        if not isinstance(self.screen, Confirm):
+            self.push_screen(Confirm(quitting(self._desktops.held, at_stake)), answered)
+
+    def _ask_tunnels(self) -> None:
+        """Close them, or keep them."""
 
         def answered(answer: Leaving | None) -> None:
             if answer == "hold":

@@ -93,6 +93,12 @@ class Builds:
         """How many run."""
         return sum(build.running for build in self._builds.values())
 
+    @property
+    def going(self) -> tuple[str, ...]:
+        """App and version of those that run."""
+        running = (build.plan for build in self._builds.values() if build.running)
+        return tuple(f"{plan.app} {plan.version}" for plan in running)
+
     def of(self, app: str) -> Build | None:
         """The latest build of an app."""
         return self._builds.get(app)

@@ -14,13 +14,13 @@ from vizdash.sessions.choice import same_again
 from vizdash.ui.away import Away
 from vizdash.ui.builddesk import BuildDesk
 from vizdash.ui.imaging import ImageDesk
-from vizdash.ui.screens.confirm import Confirm, Question, quitting
+from vizdash.ui.screens.confirm import AtStake, Confirm, Question
 from vizdash.ui.screens.matrix import Around
 from vizdash.ui.widgets.table import Now
 
 
 class Shelf(Away):
-    """A part of the app. Quitting names what would be broken off."""
+    """A part of the app. Leaving names what of it would be broken off."""
 
     desk: BuildDesk
     _images: ImageDesk | None
@@ -94,15 +94,7 @@ class Shelf(Away):
         except VizdashError as e:
             self.trouble(e.line)
 
-    async def action_quit(self) -> None:
-        """Leave, having named what goes dark, and what is broken off."""
-        if self._images is None or not self._images.busy:
-            await super().action_quit()
-            return
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self.exit()
-
-        if not isinstance(self.screen, Confirm):
-            self.push_screen(Confirm(quitting(self._desktops.held, changing=True)), answered)
+    def at_stake(self) -> AtStake:
+        """See away.Away."""
+        changing = self._images is not None and self._images.busy
+        return AtStake(changing, self.desk.builds.going)

@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from vizdash.model import Session, SessionState
 from vizdash.ui import words
-from vizdash.ui.format import about, plural
+from vizdash.ui.format import about, escape_control, plural
 from vizdash.ui.theme import Line, Span, content, line, lines
 from vizdash.ui.widgets.clicked import Dialog
 from vizdash.ui.widgets.table import Now
@@ -61,7 +61,30 @@ def _bears_note(session: Session) -> bool:
     return session.state is not SessionState.PENDING and not session.legacy
 
 
-def quitting(held: int, *, changing: bool = False) -> Question:
+@dataclass(frozen=True, slots=True)
+class AtStake:
+    """What ends with this dashboard: a change of images, builds (``desktop 2.1``)."""
+
+    changing: bool = False
+    builds: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.changing or bool(self.builds)
+
+    def told(self, doing: str) -> list[Line]:
+        """Name it, and what ``doing`` does to it."""
+        text: list[Line] = []
+        if self.changing:
+            text.append(line("Images are being changed on the nodes."))
+            text.append(line(Span(f"{doing} breaks that off; it goes on the next time.", "warn")))
+        if self.builds:
+            are = "is" if len(self.builds) == 1 else "are"
+            text.append(line(f"{escape_control(', '.join(self.builds))} {are} being built."))
+            text.append(line(Span(f"{doing} breaks that off; nothing of it is kept.", "warn")))
+        return text
+
+
+def quitting(held: int, at_stake: AtStake) -> Question:
     """Name what goes dark, and what is broken off."""
     text: list[Line] = []
     if held:
@@ -70,10 +93,14 @@ def quitting(held: int, *, changing: bool = False) -> Question:
         are = "is" if one else "are"
         text.append(line(f"{plural(held, 'desktop')} {are} open through this vizdash."))
         text.append(line(Span(f"Quitting closes {its} (the {runs} running).", "warn")))
-    if changing:
-        text.append(line("Images are being changed on the nodes."))
-        text.append(line(Span("Quitting breaks that off; it goes on the next time.", "warn")))
+    text += at_stake.told("Quitting")
     return Question("Quit vizdash?", tuple(text), "Quit", "Stay")
+
+
+def going_to(cluster: str, at_stake: AtStake) -> Question:
+    """Name what is broken off; tunnels stay."""
+    text = tuple(at_stake.told("Going there"))
+    return Question(f"Go to {escape_control(cluster)}?", text, "Go there", "Stay")
 
 
 def stopping_many(sessions: Sequence[Session], now: Now) -> Question:

@@ -45,8 +45,9 @@ class Building:
         )
 
     async def build(self, plan: Plan, report: Report) -> Built:
-        """Build, and note it in the audit log. Raises BuildFailed; a cancelled call ends the
-        build, with all it has started, before it returns.
+        """Build, and note it in the audit log. Raises BuildFailed, or VizdashError where the log
+        or the image can't be written; a cancelled call ends the build, with all it has started,
+        before it returns.
         """
         for killed in await asyncio.to_thread(runs.settle, plan.app):
             event = audit.Event("build", plan.app, killed.version, node=killed.where)
@@ -60,6 +61,13 @@ class Building:
         except VizdashError as e:
             self._note(report, replace(about, outcome="failed", detail=e.why))
             raise
+        except BrokenPipeError:
+            raise  # of whom we report to: a full disk is none
+        except OSError as e:
+            why = e.strerror or str(e)
+            self._note(report, replace(about, outcome="failed", detail=why))
+            mend = f"see room and rights in {plan.store.root} and {runs.folder(plan.app)}"
+            raise VizdashError(f"{plan.app} {plan.version} was not built", why, mend) from e
         detail = f"from {plan.definition.path}"
         self._note(report, replace(about, digest=built.digest, detail=detail))
         return built

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from vizdash.actions import REGISTRY, Context
 from vizdash.building import Building
 from vizdash.config import Build as BuildConfig
 from vizdash.config import Cluster, Config
+from vizdash.images import runs
+from vizdash.images.runs import RunLog
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.builddesk import BuildDesk
 from vizdash.ui.screens.build import BuildForm, BuildLogScreen, BuildScreen
@@ -171,6 +174,43 @@ async def test_a_failure_names_the_command_and_its_log_is_found_again(
         await pilot.press("home", "l")
         await until(pilot, lambda: isinstance(app.screen, BuildLogScreen))
         assert any("cat: /no/such/file" in line for line in app.screen.query_one(Log).lines)
+
+
+async def test_a_home_that_is_full_ends_the_build_and_another_can_begin(
+    app: VizdashApp, streamer: Streamer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(log: RunLog, line: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunLog, "write", full)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot, streamer)
+        streamer.stream.say("INFO:    Starting build...")
+        await until(pilot, lambda: "✗" in text(app, "#build-state"))
+        why = "gedit 7.1 was not built: No space left on device (see room and rights in "
+        assert why in text(app, "#build-state")
+        assert app.desk.builds.running == 0
+        assert streamer.stream.finished == 1
+        await press(pilot, "escape", "b")
+        assert isinstance(app.screen, BuildForm)
+    (noted,) = (await app.desk._building.history("gedit")).events
+    assert (noted.outcome, noted.detail) == ("failed", "No space left on device")
+    assert runs.find("gedit").outcome == "failed"
+
+
+async def test_however_a_build_ends_it_is_over(
+    app: VizdashApp, streamer: Streamer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(log: RunLog, line: str) -> None:
+        raise RuntimeError("nobody thought of that")
+
+    monkeypatch.setattr(RunLog, "write", wrong)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot, streamer)
+        streamer.stream.say("INFO:    Starting build...")
+        await until(pilot, lambda: not app.desk.builds.running)
+        await press(pilot, "escape", "b")
+        assert isinstance(app.screen, BuildForm)
 
 
 async def test_an_image_that_was_not_built_here_has_no_log(app: VizdashApp) -> None:

@@ -125,8 +125,9 @@ class Builds:
             build.error = e
         except asyncio.CancelledError:
             build.cancelled = True
-        build.end()
-        self._tell(build)
+        finally:  # else it would count for ever, and no other could be begun
+            build.end()
+            self._tell(build)
 
     def cancel(self, build: Build) -> None:
         """End it; ``running`` tells when all of it has ended."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from vizdash.errors import VizdashError
@@ -47,11 +46,9 @@ class Poller:
         """Poll for ever: one query in flight."""
         while True:
             self._wake.clear()
-            began = time.monotonic()
             await self._once()
-            took = time.monotonic() - began
             try:
-                await asyncio.wait_for(self._wake.wait(), self.pause_s(took))
+                await asyncio.wait_for(self._wake.wait(), self.pause_s())
             except TimeoutError:
                 continue
 
@@ -71,8 +68,10 @@ class Poller:
             await asyncio.to_thread(history.write)
         self._on_snapshot(snapshot)
 
-    def pause_s(self, took_s: float) -> float:
-        """Seconds until the next poll."""
+    def pause_s(self) -> float:
+        """Seconds until the next poll. That nodes are slow to tell their images is no reason to
+        ask the controller less.
+        """
         usual = float(self._service.config.cluster.refresh_s)
         if self._failures:
             return min(_LONGEST_S, usual * float(2 ** min(self._failures - 1, 4)))
@@ -81,4 +80,4 @@ class Poller:
         if moving and self._fast_left > 0:
             self._fast_left -= 1
             usual = min(usual, _FAST_S)
-        return max(usual, took_s * _SHARE)
+        return max(usual, self._last.asked_s * _SHARE if self._last else 0.0)

@@ -100,10 +100,12 @@ class Service(Own, Reach):
         """Ask for everything once. The user's own jobs are asked for every time, those of
         others and the nodes' images only now and then.
         """
+        began = time.monotonic()
         info, nodes, mine, partitions = await asyncio.gather(
             self.engine.info(), self.engine.nodes(), self._kept.own(), self._kept.partitions()
         )
         others = await self._kept.others(info.user) if all_users else ()
+        asked_s = time.monotonic() - began
         partition = self._kept.partition(partitions, self.config.cluster)
         members = tuple(n for n in nodes if partition is None or partition.has(n))
         found = await self.images.matrix(members, _PATIENCE_S) if images else self.images.now
@@ -123,6 +125,7 @@ class Service(Own, Reach):
             places=found.places,
             wanted_images=found.wanted,
             taken_at=time.time(),
+            asked_s=asked_s,
         )
 
     async def sessions(self, *, all_users: bool = False) -> tuple[Session, ...]:

@@ -134,11 +134,11 @@ async def test_the_pause_grows_with_failures_and_is_the_usual_one_after(
         for n in range(1, 8):
             poller.refresh()
             await until(lambda n=n: len(seen.failures) == n)  # type: ignore[misc]
-            pauses.append(poller.pause_s(0.0))
+            pauses.append(poller.pause_s())
         cluster.failure = None
         poller.refresh()
         await until(lambda: len(seen.snapshots) == 2)
-        assert poller.pause_s(0.0) == 10
+        assert poller.pause_s() == 10
     assert pauses == [10, 20, 40, 80, 120, 120, 120]
 
 
@@ -146,16 +146,16 @@ async def test_it_is_quick_while_a_session_of_ones_own_moves(cluster: FakeCluste
     poller, seen = poller_of(cluster)
     async with running(poller):
         await until(lambda: seen.snapshots)
-        assert poller.pause_s(0.0) == 10
+        assert poller.pause_s() == 10
         cluster.now = replace(EMPTY, sessions=(replace(PENDING, mine=False),))
         poller.refresh()
         await until(lambda: len(seen.snapshots) == 2)
-        assert poller.pause_s(0.0) == 10
+        assert poller.pause_s() == 10
         cluster.now = replace(EMPTY, sessions=(PENDING,))
         poller.refresh()
         await until(lambda: len(seen.snapshots) == 3)
         quick = 0
-        while poller.pause_s(0.0) < 10:
+        while poller.pause_s() < 10:
             quick += 1
             assert quick < 1000
         # One that waits for hours is asked for at the usual pace after a minute or so.
@@ -163,6 +163,11 @@ async def test_it_is_quick_while_a_session_of_ones_own_moves(cluster: FakeCluste
 
 
 async def test_a_slow_controller_is_asked_less(cluster: FakeCluster) -> None:
-    poller, _ = poller_of(cluster)
-    assert poller.pause_s(0.1) == 10
-    assert poller.pause_s(3.0) == 60
+    poller, seen = poller_of(cluster)
+    async with running(poller):
+        for asked_s, pause in ((0.1, 10), (3.0, 60), (0.1, 10)):
+            cluster.now = replace(EMPTY, asked_s=asked_s)
+            before = len(seen.snapshots)
+            poller.refresh()
+            await until(lambda before=before: len(seen.snapshots) > before)  # type: ignore[misc]
+            await until(lambda pause=pause: poller.pause_s() == pause)  # type: ignore[misc]

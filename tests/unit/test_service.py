@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +18,7 @@ from vizdash.config import App, Cluster, Config
 from vizdash.engines.slurm import SlurmEngine
 from vizdash.errors import ConfigError, NotFound, Refused, Unreachable, UsageError
 from vizdash.images import watch
-from vizdash.model import Matrix, Place, Resources, SessionRequest, SessionState
+from vizdash.model import Matrix, Node, Place, Resources, SessionRequest, SessionState
 from vizdash.service import Service, request_for
 from vizdash.sessions.fit import Fit
 from vizdash.sessions.folder import sessions_root
@@ -54,6 +57,29 @@ def sent(made: Service) -> list[str]:
 
 def folders() -> list[Path]:
     return list(sessions_root().glob("*")) if sessions_root().exists() else []
+
+
+async def test_slow_image_folders_do_not_count_as_a_slow_controller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, clock = service(), [0.0]
+    nodes = made.engine.nodes
+
+    async def three_seconds() -> tuple[Node, ...]:
+        clock[0] += 3
+        return await nodes()
+
+    async def half_a_minute(nodes: Sequence[Node], wait_s: float | None = None) -> Matrix:
+        clock[0] += 30
+        return Matrix()
+
+    monkeypatch.setattr(
+        "vizdash.service.time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time)
+    )
+    monkeypatch.setattr(made.engine, "nodes", three_seconds)
+    monkeypatch.setattr(made.images, "matrix", half_a_minute)
+    assert (await made.snapshot()).asked_s == 3
+    assert clock == [33]
 
 
 async def test_a_start_leaves_a_folder_and_is_remembered() -> None:

@@ -38,7 +38,8 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One poll. ``taken_at`` (seconds since the epoch) is outside equality.
+    """One poll. ``taken_at`` (seconds since the epoch) and ``asked_s`` (seconds that the engine's
+    answers took, without the looks at images and folders) are outside equality.
 
     ``jobs`` are those that run on the nodes, other people's too (as of a while ago), ``past_note``
     says in words why ended sessions are known for a short time only (empty: they are kept).
@@ -57,6 +58,7 @@ class Snapshot:
     places: tuple[Place, ...] = ()
     wanted_images: tuple[tuple[str, str], ...] = ()
     taken_at: float = field(default=0.0, compare=False)
+    asked_s: float = field(default=0.0, compare=False)
 
     @property
     def capacity(self) -> Capacity:

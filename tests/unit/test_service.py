@@ -309,11 +309,11 @@ async def test_what_is_seen_in_the_old_image_root_says_nothing_of_the_new(
     cluster = replace(made.config.cluster, image_root="/new")
     made.use(replace(made.config, cluster=cluster))
     gate.set()
-    assert await made.images.matrix(()) == Matrix()
     assert await made.images.matrix(()) == Matrix((), (Place("/new"),))
+    looks = len(looked)
     made.use(replace(made.config, read_only=True))
     assert await made.images.matrix(()) == Matrix((), (Place("/new"),))
-    assert looked == ["/opt/apptainers/apps", "/new"]
+    assert (len(looked), looked[-1]) == (looks, "/new")
 
 
 def test_builds_go_where_the_changed_config_says() -> None:

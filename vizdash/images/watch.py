@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from vizdash.config import Cluster
 from vizdash.images import inventory
@@ -21,14 +22,25 @@ _GOOD_S = 60.0
 _AWAY = {"down", "not responding", "powered down", "powering down", "powering up"}
 
 
+@dataclass(slots=True)
+class _Look:
+    """What was last seen of some nodes, when, and the look at them that goes on."""
+
+    seen: Matrix = field(default_factory=Matrix)
+    at: float = float("-inf")
+    going: asyncio.Task[None] | None = None
+
+
 class ImageWatch:
-    """With ``here``, the image root of this machine is that of every node."""
+    """With ``here``, the image root of this machine is that of every node. ``now`` is what is known
+    of the nodes that were asked for last.
+    """
 
     def __init__(self, runner: CommandRunner, cluster: Cluster, *, here: bool) -> None:
         self._runner = runner
         self._here = here
         self._changes = 0
-        self._looking: asyncio.Task[None] | None = None
+        self._looks: dict[frozenset[str], _Look] = {}
         self._take(cluster)
 
     def _take(self, cluster: Cluster) -> None:
@@ -36,13 +48,15 @@ class ImageWatch:
         self.shell = NodeShell(self._runner, cluster.deploy, here=here)
         self.now = Matrix()
         self._cluster = cluster
-        self._at = float("-inf")
 
     def use(self, cluster: Cluster) -> None:
         """The cluster's settings, perhaps changed: then what was seen says nothing any more."""
-        if cluster != self._cluster:
-            self._take(cluster)
-            self._changes += 1
+        if cluster == self._cluster:
+            return
+        self._take(cluster)
+        for look in self._looks.values():
+            look.seen = Matrix()
+        self.forget()
 
     async def look(
         self, nodes: Sequence[Node], *, full: bool = False, sudo: bool = False
@@ -65,20 +79,22 @@ class ImageWatch:
         """What was seen, looked at again when it is old. After ``wait_s`` seconds a slow node no
         longer keeps anybody: what was known is given.
         """
-        if time.monotonic() - self._at > _GOOD_S:
-            if self._looking is None or self._looking.done():
-                self._looking = asyncio.create_task(self._look_again(nodes))
-            done, _ = await asyncio.wait((self._looking,), timeout=wait_s)
+        look = self._looks.setdefault(frozenset(node.name for node in nodes), _Look())
+        if time.monotonic() - look.at > _GOOD_S:
+            if look.going is None or look.going.done():
+                look.going = asyncio.create_task(self._look_again(look, nodes))
+            done, _ = await asyncio.wait((look.going,), timeout=wait_s)
             for task in done:
                 task.result()
+        self.now = look.seen
         return self.now
 
-    async def _look_again(self, nodes: Sequence[Node]) -> None:
+    async def _look_again(self, look: _Look, nodes: Sequence[Node]) -> None:
         begun = -1
         while begun != self._changes:  # what was begun before a change may not show it
             begun = self._changes
             found = await self.look(nodes)
-        self.now, self._at = found, time.monotonic()
+        look.seen, look.at = found, time.monotonic()
 
     async def wanted(self) -> dict[str, str]:
         """The version that new sessions of each app run: from the last look, else as the
@@ -91,12 +107,14 @@ class ImageWatch:
 
     def forget(self) -> None:
         """Something changed: look again the next time, and once more where a look goes on."""
-        self._at = float("-inf")
         self._changes += 1
+        for look in self._looks.values():
+            look.at = float("-inf")
 
     async def close(self) -> None:
-        """End a look that goes on."""
-        if self._looking is not None:
-            self._looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._looking
+        """End the looks that go on."""
+        for look in self._looks.values():
+            if look.going is not None:
+                look.going.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await look.going

@@ -352,9 +352,13 @@ class FakeImaging:
     def __init__(self, service: FakeService) -> None:
         self.service = service
         self.refusal = service.image_refusal
+        self.rights_asked = 0
 
     async def rights(self, matrix: Matrix) -> str:
-        return self.refusal
+        self.rights_asked += 1
+        if matrix.looked:
+            return self.refusal
+        return f"no node can be reached: {matrix.places[0].failure}"
 
     async def view(self) -> View:
         assert self.service.now is not None

@@ -39,7 +39,7 @@ class Reloading(Stops):
         self._dashboard.read_only = self._forced_read_only or config.read_only
         self._dashboard.use(registry)
         self.theme = THEMES[config.ui.theme].name
-        self._rights_asked = False
+        self._rights_of = None
         self.remember()
         self._poller.refresh()
         self._show()

@@ -24,7 +24,7 @@ class Shelf(Away):
 
     desk: BuildDesk
     _images: ImageDesk | None
-    _rights_asked = False
+    _rights_of: frozenset[str] | None = None
 
     def moment(self) -> Now:
         """Now, and how old the data is."""
@@ -74,12 +74,15 @@ class Shelf(Away):
         return Around(board.context(), self.moment(), board.registry)
 
     def ask_image_rights(self, snapshot: Snapshot) -> None:
-        """Once, as soon as the nodes have been looked at."""
-        if self._images is None or not snapshot.places or self._rights_asked:
+        """As soon as the nodes have been looked at, and again when others could be."""
+        looked = snapshot.matrix.looked
+        if self._images is None or not snapshot.places or self._rights_of == looked:
             return
-        self._rights_asked = True
+        self._rights_of = looked
         asking = self._ask_rights_of(self._images, snapshot.matrix)
-        self.run_worker(asking, name="image-rights", group="reads", exit_on_error=False)
+        self.run_worker(
+            asking, name="image-rights", group="rights", exclusive=True, exit_on_error=False
+        )
 
     async def _ask_rights_of(self, desk: ImageDesk, matrix: Matrix) -> None:
         self._dashboard.image_rights = await desk.rights(matrix)

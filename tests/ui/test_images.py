@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from tests.ui.drive import AnyPilot, begin, click_key, press, sees, settled, text, toasts, until
-from tests.ui.fake import APPS, FakeImaging, app_on, busy
+from tests.ui.fake import APPS, FakeImaging, app_on, busy, node
 from vizdash.config import Cluster, Config, Ui
 from vizdash.images.progress import Progress
 from vizdash.images.travel import Cargo
@@ -87,6 +87,46 @@ async def test_rights_are_asked_for_again_when_other_nodes_could_be_looked_at() 
         assert asked == [(1, False), (2, True), (2, True), (3, True)]
         await press(pilot, "d")
         assert on_top(app) == "DeployScreen"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+async def test_nodes_that_could_not_be_looked_at_are_not_taken_for_empty(
+    size: tuple[int, int],
+) -> None:
+    why = "Permission denied (publickey)."
+    away = tuple(Place(n.name, failure=why) for n in busy().nodes)
+    app, _ = app_on(replace(busy(), images=(), places=away))
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        await press(pilot, "3")
+        told = f"4 of 4 nodes not looked at: {why}"
+        mend = "does ssh viz-node001 work for you, without a password?"
+        assert sees(pilot, "3 Images  not looked at", told, mend)
+        assert not sees(pilot, "No images found")
+        await press(pilot, "M")
+        assert sees(pilot, "nothing is known of them   4 nodes not looked at", told, mend)
+        assert not sees(pilot, "all as it should be")
+        # Of some of them it is known that they have none.
+        app._on_snapshot(replace(busy(), images=(), places=(*away[:3], Place("viz-node004"))))
+        await press(pilot, "escape", "3")
+        assert sees(pilot, "3 Images 0", "No images found", f"3 of 4 nodes not looked at: {why}")
+        await press(pilot, "M")
+        assert sees(pilot, "all as it should be   3 nodes not looked at", "No images found on any")
+
+
+@pytest.mark.parametrize(
+    ("failure", "engine", "state"),
+    [("the node is down", "slurm 24.11.5", "DOWN"), ("it broke off", "local", "IDLE")],
+)
+async def test_ssh_is_asked_about_where_ssh_is_the_way(
+    failure: str, engine: str, state: str
+) -> None:
+    day = replace(busy(), engine=engine, nodes=(node(1, state=state),), images=())
+    app, _ = app_on(replace(day, places=(Place("viz-node001", failure=failure),)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        assert sees(pilot, f"1 of 1 node not looked at: {failure}")
+        assert not sees(pilot, "does ssh")
 
 
 async def test_where_there_is_no_image_one_can_only_be_deployed() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from vizdash.model import Image, Node, Resources, Session, SessionState
-from vizdash.ui.format import about, countdown, memory, names, natural
-from vizdash.ui.theme import Span, Tone
+from vizdash.model import Image, Node, Resources, Session, SessionState, Snapshot
+from vizdash.ui.format import about, countdown, memory, names, natural, plural
+from vizdash.ui.theme import Line, Span, Tone, line
 from vizdash.ui.widgets.table import Now
 
 #: A session that starts turns once in four seconds.
@@ -239,3 +239,27 @@ def current(row: ImageRow) -> Span:
     if set(row.current_on) == set(row.nodes):
         return Span("✓ current", "good")
     return Span(f"✓ current on {len(row.current_on)} of {len(row.nodes)}", "warn")
+
+
+def unseen(snapshot: Snapshot | None) -> bool:
+    """Whether nothing is known of any node's images, although they were asked."""
+    places = snapshot.places if snapshot else ()
+    return bool(places) and not any(place.known for place in places)
+
+
+_NO_IMAGES = line("No images found — apps run on the host where they may")
+
+
+def no_images(snapshot: Snapshot, nothing: Line = _NO_IMAGES) -> tuple[Line, ...]:
+    """``nothing`` where nodes were looked at; how many were not, why, and what to try."""
+    silent = [place for place in snapshot.places if place.failure]
+    if not silent:
+        return (nothing,)
+    up = {node.name for node in snapshot.nodes if node.usable}
+    one = next((place for place in silent if place.node in up), silent[0])
+    count = f"{len(silent)} of {plural(len(snapshot.places), 'node')} not looked at"
+    told = [line(Span(f"{count}: {one.failure}", "warn"))]
+    if one.node in up and not snapshot.engine.startswith("local"):
+        ssh = f"does ssh {one.node} work for you, without a password?"
+        told.append(line(Span(ssh, "muted")))
+    return tuple(told) if unseen(snapshot) else (nothing, *told)

@@ -212,13 +212,13 @@ class Dashboard(Screen[None]):
             start = line("No sessions (this vizdash is read-only)")
         where = f"partition {snapshot.partition}" if snapshot.partition else "the cluster"
         for table, nothing in (
-            (self.sessions, start),
-            (self.nodes, line(f"No nodes in {where} — see sinfo, or vizdash doctor")),
-            (self.images, line("No images found — apps run on the host where they may")),
+            (self.sessions, (start,)),
+            (self.nodes, (line(f"No nodes in {where} — see sinfo, or vizdash doctor"),)),
+            (self.images, words.no_images(snapshot)),
         ):
             hidden = table.found and not table.rows
             none = line("None of these — ", Span("esc", "accent", bold=True), " shows all again")
-            table.set_empty(none if hidden else nothing)
+            table.set_empty(*((none,) if hidden else nothing))
 
     def _entitle(self, snapshot: Snapshot | None) -> None:
         """Number, name and sums in the panes' borders."""
@@ -234,6 +234,7 @@ class Dashboard(Screen[None]):
             told = " · ".join(f"{n} {escape_control(word)}" for word, n in counts.items())
             shown, found = len(table.rows), len(table.found)
             count = f" {shown}" if shown == found else f" {shown} of {found}"
+            count = "  not looked at" if table is self.images and words.unseen(snapshot) else count
             spans = [Span(f"{key} ", "accent"), Span(name, bold=True)]
             spans.append(Span(count if snapshot else "", "muted"))
             if table is self.sessions and self._mine:

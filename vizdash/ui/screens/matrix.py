@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 
 from vizdash.actions import ActionRegistry, Context, judging
 from vizdash.model.drift import Finding, State, drift_first, judge, sessions_of, version_key
+from vizdash.ui import words
 from vizdash.ui.format import about, escape_control, natural, plural, size, width
 from vizdash.ui.keyed import Keyed
 from vizdash.ui.screens.help import HelpScreen, own_help
@@ -155,7 +156,8 @@ class MatrixScreen(Keyed[None]):
         if snapshot is None:
             return
         found = judge(snapshot.matrix)
-        self.table.set_empty((Span("No images found on any node", "muted"),))
+        bare: Line = (Span("No images found on any node", "muted"),)
+        self.table.set_empty(*words.no_images(snapshot, bare))
         self.table.set_rows(drift_first(found), around.now)
         drift = sum(f.state.drift for f in found)
         told = Span(f"{drift} need something done" if drift else "all as it should be", "muted")
@@ -163,6 +165,8 @@ class MatrixScreen(Keyed[None]):
             told = Span(f"! {told.text}", "warn")
         elif not snapshot.matrix.places:
             told = Span("the nodes have not been looked at yet", "muted")
+        elif words.unseen(snapshot):
+            told = Span("nothing is known of them", "muted")
         silent = sum(bool(place.failure) for place in snapshot.places)
         away = f"   {plural(silent, 'node')} not looked at" if silent else ""
         title = Span("Images × nodes   ", "strong", bold=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
+from dataclasses import replace
 
 import pytest
 
 from tests.ui.drive import AnyPilot, begin, press, sees, settled, text, until
-from tests.ui.fake import app_on, busy
+from tests.ui.fake import FakeService, app_on, busy, snapshot
 from vizdash.actions import REGISTRY
 from vizdash.errors import NotFound
+from vizdash.model import Session, SessionState
+from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.confirm import Confirm
 from vizdash.ui.screens.dashboard import Dashboard
 from vizdash.ui.screens.log import LogScreen
@@ -107,6 +111,72 @@ async def test_another_log_in_its_place_starts_anew() -> None:
         await press(pilot, "r")
         await until(pilot, lambda: sees(pilot, "four"))
         assert not sees(pilot, "two")
+
+
+class SlowLog:
+    """A log that is read for as long as the gate is closed; ``live`` tells of each reading
+    whether it began while the session was seen to live.
+    """
+
+    def __init__(self, app: VizdashApp, service: FakeService, monkeypatch: pytest.MonkeyPatch):
+        self.gate = asyncio.Event()
+        self.live: list[bool] = []
+        self._app, self._service = app, service
+        monkeypatch.setattr(service, "logs", self._logs)
+        monkeypatch.setattr("vizdash.ui.screens.log._EVERY_S", 3600.0)
+
+    async def _logs(self, session: Session, *, lines: int) -> str:
+        self.live.append(session.live)
+        text = self._service.log
+        await self.gate.wait()
+        return text
+
+    async def opened(self, pilot: AnyPilot) -> LogScreen:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down")
+        await pilot.press("l")
+        await until(pilot, lambda: self.live)
+        assert isinstance(self._app.screen, LogScreen)
+        return self._app.screen
+
+
+async def test_a_log_that_takes_long_to_read_comes_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, service = app_on(busy(), log="the one line")
+    async with app.run_test(size=(80, 24)) as pilot:
+        log = SlowLog(app, service, monkeypatch)
+        screen = await log.opened(pilot)
+        for _ in range(3):
+            screen._again()
+            await pilot.pause()
+        assert len(log.live) == 1  # no tick breaks a reading off
+        await pilot.press("r")  # a person does
+        await until(pilot, lambda: len(log.live) == 2)
+        log.gate.set()
+        await until(pilot, lambda: sees(pilot, "the one line"))
+
+
+async def test_the_last_lines_of_one_that_fails_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, service = app_on(busy(), log="vizdash: step app")
+    async with app.run_test(size=(80, 24)) as pilot:
+        log = SlowLog(app, service, monkeypatch)
+        screen = await log.opened(pilot)
+        mine = busy().sessions[3]
+        gone = replace(mine, state=SessionState.ENDED, result="failed", step="app")
+        service.now = snapshot(sessions=(gone,))
+        app.look_again()
+        await until(pilot, lambda: app._board.find(mine.job_id) == gone)
+        screen._again()  # the end is seen while a reading goes on that began before
+        service.log += "\nlibGLU.so.1 is missing"
+        log.gate.set()
+        await settled(pilot)
+        assert not sees(pilot, "libGLU.so.1")
+        for _ in range(3):
+            screen._again()
+            await settled(pilot)
+        assert sees(pilot, "✗ failed", "libGLU.so.1 is missing")
+        assert log.live == [True, False]
 
 
 async def test_a_log_that_is_not_there_says_why() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual import on
@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Input, Static
+from textual.worker import Worker
 
 from vizdash.errors import VizdashError
 from vizdash.model import Session
@@ -65,6 +66,9 @@ class LogScreen(Screen[None]):
         self._find = find
         self._shown: list[str] = []
         self._said = ""
+        self._reading: Worker[None] | None = None
+        #: Whether it was read after its end was seen.
+        self._whole = False
         self._view = LogView()
         self._search = Search(placeholder="search", id="log-search")
 
@@ -77,7 +81,7 @@ class LogScreen(Screen[None]):
         yield Keys(id="log-keys", markup=False)
 
     def on_mount(self) -> None:
-        """Look now, and again while it lives."""
+        """Look now, again while it lives, and once more when it has ended."""
         self.watch(self._view, "following", self._entitle, init=False)
         self._entitle()
         self.action_reload()
@@ -86,15 +90,20 @@ class LogScreen(Screen[None]):
     def _again(self) -> None:
         self._session = self._find(self._session.job_id) or self._session
         self._entitle()
-        if self._session.live:
+        wanted = self._session.live or not self._whole
+        if wanted and (self._reading is None or self._reading.is_finished):
             self.action_reload()
 
     def action_reload(self) -> None:
-        """Ask for its end."""
-        load: Callable[[], Awaitable[None]] = self._load
-        self.run_worker(load, exclusive=True, group="log")
+        """Ask for its end, and no longer wait for the answer to an earlier question."""
+        self._reading = self.run_worker(self._load, exclusive=True, group="log")
 
     async def _load(self) -> None:
+        ended = not self._session.live
+        await self._read()
+        self._whole = ended
+
+    async def _read(self) -> None:
         try:
             text = await self._service.logs(self._session, lines=_LINES)
         except VizdashError as e:

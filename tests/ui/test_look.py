@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,8 @@ from tests.ui.drive import begin, click_key, press, sees, settled, text, toasts,
 from tests.ui.fake import AT, LOG, LOOKING, app_on, busy, ready, snapshot
 from vizdash.actions import REGISTRY, looking
 from vizdash.errors import Unreachable
+from vizdash.model import Session
+from vizdash.sessions.trail import Trail
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.copy import CopyScreen
 from vizdash.ui.screens.help import HelpScreen
@@ -142,6 +145,47 @@ async def test_why_there_is_nothing_to_see_stands_in_its_place() -> None:
         await until(pilot, lambda: sees(pilot, "▀▀▀▀"))
 
 
+async def test_a_connection_that_is_back_brings_the_picture_back_where_it_is_looked_at() -> None:
+    gone = Unreachable("ssh viz-node002", "no route to host")
+    app, service = app_on(busy(), preview_refusal=gone, config=LOOKING)
+    async with app.run_test(size=WIDE) as pilot:
+        await begin(pilot)
+        await press(pilot, *_READY, "v")
+        await until(pilot, lambda: sees(pilot, "no route to"))
+        service.preview_refusal = None
+        service.looked_at.clear()
+        app.link_back("the connection is back")
+        await until(pilot, lambda: sees(pilot, "▀▀▀▀"))
+        assert service.looked_at == [MINE.id]
+        await press(pilot, "escape")
+        await until(pilot, lambda: app._dashboard.query_one(Thumbnail).picture is not None)
+
+
+async def test_a_look_at_the_log_breaks_no_slow_one_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vizdash.ui.screens.look._EVERY_S", 3600.0)
+    app, service = app_on(busy(), log="vizdash: step xvnc", config=LOOKING)
+    async with app.run_test(size=WIDE) as pilot:
+        await begin(pilot)
+        await press(pilot, *_READY, "v")
+        assert sees(pilot, "step xvnc")
+        screen, gate, real = _looking(app), asyncio.Event(), service.trail
+        before = len(service.trails)
+
+        async def slow(session: Session, *, lines: int) -> Trail:
+            found = await real(session, lines=lines)
+            await gate.wait()
+            return found
+
+        monkeypatch.setattr(service, "trail", slow)
+        service.log += "\nvizdash: step ready"
+        for _ in range(3):
+            screen._again()
+            await pilot.pause()
+        await until(pilot, lambda: len(service.trails) == before + 1)
+        gate.set()
+        await until(pilot, lambda: sees(pilot, "step ready"))
+
+
 async def test_who_wants_no_pictures_gets_none() -> None:
     app, service = app_on(busy(), log=LOG)
     async with app.run_test(size=WIDE) as pilot:
@@ -179,6 +223,7 @@ async def test_a_session_that_gets_ready_while_it_is_looked_at_is_seen() -> None
         screen = app.screen
         assert isinstance(screen, LookScreen)
         screen.tick()
+        screen._again()  # the look at its log comes at the same moment
         await until(pilot, lambda: screen.query_one(Thumbnail).picture is not None)
         assert service.looked_at == [MINE.id]
 

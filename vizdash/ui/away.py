@@ -15,6 +15,7 @@ from vizdash.ui.screens.clusters import ClustersScreen
 from vizdash.ui.screens.confirm import AtStake, Confirm, going_to, quitting
 from vizdash.ui.screens.dashboard import Dashboard
 from vizdash.ui.screens.leave import LeaveScreen, Leaving
+from vizdash.ui.screens.look import LookScreen
 from vizdash.ui.screens.tunnels import TunnelsScreen
 
 
@@ -64,7 +65,11 @@ class Away(Sparing):
         """The connection is there again, perhaps before anybody could read that it was not."""
         self.news(words)
         self._poller.refresh()
-        self._dashboard.look_back()
+        looks = [screen for screen in self.screen_stack if isinstance(screen, LookScreen)]
+        for screen in looks:
+            screen.call_later(screen.look_back)
+        if not looks:  # else when they are left
+            self._dashboard.look_back()
 
     async def _log_in(self) -> None:
         if trouble := await self._link.log_in():

@@ -77,6 +77,11 @@ class LookScreen(Keyed[tuple[str, Context]]):
         self._detail.tell(session, seen.context.snapshot, seen.now, room)
         self._show_keys(seen)
 
+    def look_back(self) -> None:
+        """Look at it again, whatever was seen so far."""
+        self._detail.resume()
+        self.tick()
+
     @on(Detail.Pictured)
     def _pictured(self) -> None:
         self._show_keys(self._look())
@@ -118,8 +123,7 @@ class LookScreen(Keyed[tuple[str, Context]]):
             case "look":
                 self._detail.toggle_class("-alone")
             case "reload":
-                self._detail.resume()
-                self.tick()
+                self.look_back()
             case "help":
                 self.app.push_screen(HelpScreen(own_help("This session", self._actions, context)))
             case _:

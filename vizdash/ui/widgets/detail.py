@@ -11,6 +11,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.message import Message
+from textual.worker import Worker
 
 from vizdash.errors import VizdashError
 from vizdash.model import Session, SessionState, Snapshot
@@ -65,6 +66,7 @@ class Detail(Container):
         self._picture = Thumbnail(id="detail-picture")
         self._key: tuple[str, ...] = ()
         self._trail: Trail | None = None
+        self._fetching: Worker[None] | None = None
         self._draw: Callable[[], None] = lambda: None
 
     def compose(self) -> ComposeResult:
@@ -113,8 +115,11 @@ class Detail(Container):
         self._key = self._key[:1]
 
     def reload(self, session: Session) -> None:
-        """Ask for the end of its log again."""
-        if self._trail is not None:
+        """Ask for the end of its log again, unless something is still being fetched: that may be
+        slow, and the picture is begun with it.
+        """
+        idle = self._fetching is None or self._fetching.is_finished
+        if self._trail is not None and idle:
             self._look(session, None)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -126,7 +131,7 @@ class Detail(Container):
     def _look(self, session: Session, room: Room | None) -> None:
         if session.mine and self._looks is not None:
             fetch = self._fetch(self._looks, session, room)
-            self.run_worker(fetch, exclusive=True, group="trail")
+            self._fetching = self.run_worker(fetch, exclusive=True, group="trail")
 
     async def _fetch(self, looks: Looks, session: Session, room: Room | None) -> None:
         """``room`` is None where the picture is to stay as it is."""

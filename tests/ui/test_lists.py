@@ -7,7 +7,7 @@ from dataclasses import replace
 from textual.widgets import Input
 
 from tests.ui.drive import AnyPilot, begin, click_row, press, sees, settled, text, toasts, until
-from tests.ui.fake import app_on, busy, watched
+from tests.ui.fake import app_on, busy, snapshot, watched
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.confirm import Confirm
 from vizdash.ui.screens.copy import CopyScreen
@@ -198,6 +198,17 @@ async def test_any_cell_is_copied() -> None:
         await press(pilot, "2", "c", "k", "enter")
         assert app.clipboard.startswith("waiting for free cores")
         assert toasts(pilot)[-1] == "note is copied, if your terminal allows it"
+
+
+async def test_the_copied_version_is_the_version_alone() -> None:
+    newer = replace(busy().sessions[3], newer_version="2.2")
+    app, _ = app_on(snapshot(sessions=(newer,)))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "2.1 ↑")
+        await press(pilot, "c", *"jjjjjj", "enter")
+        assert toasts(pilot)[-1].startswith("version is copied")
+        assert app.clipboard == "2.1"
 
 
 async def test_the_address_of_an_opened_desktop_is_copied() -> None:

@@ -9,6 +9,7 @@ from vizdash.model import Session, SessionState
 from vizdash.ui import words
 from vizdash.ui.format import escape_control, gib, natural, size, width
 from vizdash.ui.theme import Line, Span, line
+from vizdash.ui.widgets.columns import WHOLE
 from vizdash.ui.widgets.table import Column, Now
 
 _STILL = Now()
@@ -55,9 +56,8 @@ def _user(session: Session, now: Now, cells: int) -> Line:
 
 
 def _version(session: Session, now: Now, cells: int) -> Line:
-    return line(
-        Span(session.image_version, "muted"), Span(" ↑" if session.newer_version else "", "warn")
-    )
+    newer = session.newer_version and cells != WHOLE
+    return line(Span(session.image_version, "muted"), Span(" ↑" if newer else "", "warn"))
 
 
 def _idle(session: Session, now: Now, cells: int) -> Line:

@@ -14,7 +14,7 @@ R = TypeVar("R")
 #: Cells before the first column, and between columns.
 GUTTER = 2
 GAP = 2
-#: As many cells as there may be: all of a cell's words, and no bar that fills the room.
+#: As many cells as there may be: all of a cell's words, and no bar or sign beside them.
 WHOLE = 10**4
 
 

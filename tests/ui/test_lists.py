@@ -76,6 +76,28 @@ async def test_each_pane_has_its_own_filter() -> None:
         assert len(app._dashboard.nodes.rows) == 1
 
 
+async def test_going_to_another_pane_keeps_the_filter_and_closes_its_line() -> None:
+    app, _ = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await _filter(pilot, "para")
+        bar = app.screen.query_one("#filter", Input)
+        assert bar.has_class("-shown")
+        await click_row(pilot, app._dashboard.nodes, 1)
+        assert not bar.has_class("-shown")
+        assert app.focused is app._dashboard.nodes
+        assert _jobs(app) == ["1046", "1044", "1042"]
+        await press(pilot, "slash")
+        assert (bar.has_class("-shown"), bar.value) == (True, "")
+        # What was typed before the pane changed is of the pane before.
+        bar.value = "003"
+        app.screen.set_focus(app._dashboard.sessions)
+        await settled(pilot)
+        assert [n.name for n in app._dashboard.nodes.rows] == ["viz-node003"]
+        assert len(_jobs(app)) == 3
+        assert not bar.has_class("-shown")
+
+
 #: What sessions are sorted by, those without room too (IDLE is left out while nobody tells it).
 _BY = ("STATE", "APP", "NODE", "LEFT", "OWNER", "SIZE", "VERSION", "JOB", "NOTE")
 

@@ -258,7 +258,8 @@ class Dashboard(Screen[None]):
         self._show_row()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        """Another pane: other keys, other details."""
+        """Another pane: other keys, other details; its filter stays, and is not typed any more."""
+        self._bar.set_class(self.focused is self._bar, "-shown")
         self._show_row()
 
     def _show_row(self) -> None:
@@ -337,7 +338,7 @@ class Dashboard(Screen[None]):
             case "focus_nodes" | "focus_sessions" | "focus_images":
                 self.query_one(f"#{action_id.removeprefix('focus_')}").focus()
             case "filter":
-                self._bar.open_on(self._filters.get(self.pane.id or "", ""))
+                self._bar.open_on(of := self.pane.id or "", self._filters.get(of, ""))
             case "sort":
                 self.pane.sort_next()
             case "sort_other_way":
@@ -354,8 +355,8 @@ class Dashboard(Screen[None]):
 
     @on(FilterBar.Typed)
     def _typed(self, event: FilterBar.Typed) -> None:
-        self._filters[self.pane.id or ""] = event.text.strip()
-        self._refilter(self.pane)
+        self._filters[event.pane] = event.text.strip()
+        self._refilter(self.query_one(f"#{event.pane}", Table))
 
     @on(FilterBar.Left)
     def _left_bar(self) -> None:

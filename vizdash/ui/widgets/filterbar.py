@@ -19,9 +19,10 @@ class FilterBar(Input):
     ]
 
     class Typed(Message):
-        """Another filter."""
+        """Another filter of the pane that the bar was opened for."""
 
-        def __init__(self, text: str) -> None:
+        def __init__(self, pane: str, text: str) -> None:
+            self.pane = pane
             self.text = text
             super().__init__()
 
@@ -30,9 +31,11 @@ class FilterBar(Input):
 
     def __init__(self) -> None:
         super().__init__(id="filter", placeholder="words  !not  state:ready  user:me  node:003")
+        self._pane = ""
 
-    def open_on(self, text: str) -> None:
-        """Begin with ``text``."""
+    def open_on(self, pane: str, text: str) -> None:
+        """Begin with ``text``, the filter of ``pane``."""
+        self._pane = pane
         self.add_class("-shown")
         with self.prevent(Input.Changed):
             self.value = text
@@ -42,7 +45,7 @@ class FilterBar(Input):
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
         event.stop()
-        self.post_message(self.Typed(event.value))
+        self.post_message(self.Typed(self._pane, event.value))
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
@@ -56,5 +59,5 @@ class FilterBar(Input):
 
     def action_give_up(self) -> None:
         """Back to all rows."""
-        self.post_message(self.Typed(""))
+        self.post_message(self.Typed(self._pane, ""))
         self.action_keep()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from textual.geometry import Region
 
 from tests.ui.drive import begin, offered, press, sees, settled, text, toasts, until
 from tests.ui.fake import (
@@ -35,7 +36,9 @@ from vizdash.operations import extension_request
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.confirm import Confirm
 from vizdash.ui.screens.dashboard import Dashboard
+from vizdash.ui.screens.deadline import DeadlineScreen
 from vizdash.ui.screens.start import StartScreen
+from vizdash.ui.widgets.rows import Rows
 
 HERE = Cluster("here")
 
@@ -83,6 +86,47 @@ async def test_more_time_is_asked_for() -> None:
         await press(pilot, "down", "enter")
         assert app.clipboard == extension_request(ending().sessions[0], 7200)
         assert "scontrol update JobId=1044 TimeLimit=240" in app.clipboard
+
+
+async def test_the_time_left_goes_on_where_one_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [AT]
+    app, service = app_on(ending(), clock=lambda: clock[0])
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "w")
+        assert sees(pilot, "desktop on viz-node002   4:07 left; then it ends, saved or not")
+        screen = app.screen
+        assert isinstance(screen, DeadlineScreen)
+        drawn: list[tuple[str | None, tuple[Region, ...]]] = []
+        question = screen.query_one("#question", Rows)
+        real = Rows.refresh
+
+        def noted(rows: Rows, *regions: Region, **how: Any) -> Rows:
+            drawn.append((rows.id, regions or rows._only))
+            return real(rows, *regions, **how)
+
+        monkeypatch.setattr(Rows, "refresh", noted)
+        screen.tick()
+        assert drawn == []
+        clock[0] += 1
+        screen.tick()
+        assert drawn == [("question", (Region(0, 0, question.size.width, 1),))]
+        await settled(pilot)
+        assert sees(pilot, "4:06 left")
+        # A poll tells it anew: the dialog goes by that.
+        extended = replace(ending().sessions[0], time_left_s=7450)
+        service.now = replace(ending(), sessions=(extended,), taken_at=clock[0])
+        app.look_again()
+        await until(pilot, lambda: app._board.find(extended.job_id) == extended)
+        screen.tick()
+        await settled(pilot)
+        assert sees(pilot, "2:04:10 left")
+        service.now = replace(ending(), sessions=())
+        app.look_again()
+        await until(pilot, lambda: app._board.find(extended.job_id) is None)
+        screen.tick()
+        await settled(pilot)
+        assert sees(pilot, "desktop on viz-node002   it has ended")
 
 
 async def test_it_is_let_be() -> None:

@@ -304,7 +304,8 @@ class VizdashApp(Reloading):
             self._show()
 
         may = self._dashboard.admin or self._service.engine.name == "local"
-        self.push_screen(DeadlineScreen(session, self.moment(), may_extend=may), chosen)
+        screen = DeadlineScreen(session, self._board.find, self.moment, may_extend=may)
+        self.push_screen(screen, chosen)
 
     def _want_copy(self, session: Session | None) -> None:
         """Cells of it or of the row under the cursor, and an opened desktop's address first."""

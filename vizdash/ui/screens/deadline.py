@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from textual import on
@@ -9,13 +10,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import OptionList, Static
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from vizdash.model import Session
 from vizdash.ui.format import countdown
-from vizdash.ui.theme import Span, content, line, lines
+from vizdash.ui.theme import Span, content, line
 from vizdash.ui.widgets.clicked import Dialog
+from vizdash.ui.widgets.rows import Rows
 from vizdash.ui.widgets.table import Now
 from vizdash.units import duration_words
 
@@ -31,7 +33,9 @@ def more_s(session: Session) -> int:
 
 
 class DeadlineScreen(ModalScreen[Choice | None]):
-    """Gives back what was chosen; None for leaving it."""
+    """Gives back what was chosen; None for leaving it. ``find`` gives the session of a job as last
+    seen (None: it is gone), ``moment`` now.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,w", "dismiss", "Let it be", show=False),
@@ -41,10 +45,18 @@ class DeadlineScreen(ModalScreen[Choice | None]):
         Binding("e", "choose('extend')", "Extend", show=False),
     ]
 
-    def __init__(self, session: Session, now: Now, *, may_extend: bool = False) -> None:
+    def __init__(
+        self,
+        session: Session,
+        find: Callable[[str], Session | None],
+        moment: Callable[[], Now],
+        *,
+        may_extend: bool = False,
+    ) -> None:
         super().__init__()
         self._session = session
-        self._now = now
+        self._find = find
+        self._moment = moment
         more = duration_words(more_s(session))
         offers: list[tuple[Choice, str, str]] = [
             ("again", "a", "Start the same again now, and move over"),
@@ -57,15 +69,29 @@ class DeadlineScreen(ModalScreen[Choice | None]):
 
     def compose(self) -> ComposeResult:
         """The session and its time, then the choices."""
-        session = self._session
-        left = countdown((session.time_left_s or 0) - self._now.age_s)
         with Dialog() as dialog:
             dialog.border_title = "Time limit"
             dialog.border_subtitle = "enter chooses · esc lets it be"
-            what = line(Span(session.app, "strong", bold=True), f" on {session.node}   ")
-            rest = line(Span(f"{left} left", "warn"), Span("; then it ends, saved or not", "muted"))
-            yield Static(lines([(*what, *rest)]), id="question")
+            yield Rows(self._told(), id="question", markup=False)
             yield OptionList(*(Option(_drawn(key, text)) for _, key, text in self._offers))
+
+    def on_mount(self) -> None:
+        """The time goes on."""
+        self.set_interval(1, self.tick)
+
+    def tick(self) -> None:
+        """Tell what is left now."""
+        self.query_one("#question", Rows).put(self._told(), layout=False)
+
+    def _told(self) -> Content:
+        session = self._session
+        what = line(Span(session.app, "strong", bold=True), f" on {session.node}   ")
+        found = self._find(session.job_id)
+        if found is None or not found.live:
+            return content((*what, Span("it has ended", "muted")))
+        left = countdown((found.time_left_s or 0) - self._moment().age_s)
+        rest = line(Span(f"{left} left", "warn"), Span("; then it ends, saved or not", "muted"))
+        return content((*what, *rest))
 
     def action_choose(self, choice: Choice) -> None:
         """By its key."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
+import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
@@ -15,6 +16,7 @@ from tests.ui.fake import AT, app_on, busy
 from vizdash.config import Cluster, Config
 from vizdash.errors import Refused
 from vizdash.model.link import Field, Link, LinkState, Prompt
+from vizdash.service import Service
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.leave import LeaveScreen
 from vizdash.ui.screens.prompt import Asker, PromptScreen
@@ -211,6 +213,28 @@ async def test_a_key_goes_to_another_cluster() -> None:
         await pilot.press("down", "enter")
         await until(pilot, lambda: app.return_value is not None)
     assert app.return_value == "cluster:far"
+
+
+@pytest.mark.parametrize("lost", ["there", "here"])
+async def test_a_tunnel_is_watched_after_going_to_another_cluster_and_back(lost: str) -> None:
+    first, service = app_on(busy())
+    async with first.run_test(size=(80, 24)) as pilot:
+        await _open_first(pilot, first)
+        first.exit("cluster:far")
+    (route,) = service.routes
+    assert not route.closed
+    if lost == "there":
+        route.gone.set()
+    app = VizdashApp(cast("Service", service), desktops=first._desktops, clock=lambda: AT)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        if lost == "here":
+            assert app._desktops.held == 1
+            route.gone.set()
+        told = "is gone: ssh to viz-node002 ended"
+        await until(pilot, lambda: any(told in n.message for n in app._notifications))
+        await until(pilot, lambda: route.closed)
+        assert app._desktops.held == 0
 
 
 async def test_of_one_cluster_there_is_none_to_go_to() -> None:

@@ -136,9 +136,7 @@ class VizdashApp(Reloading):
         self._signals.entitle(self._board.snapshot)
         self._show()
         self.ask_image_rights(snapshot)
-        if self._desktops.held:
-            live = {s.job_id for s in snapshot.sessions if s.live}
-            self.run_worker(self._desktops.prune(live), name="prune", group="routes")
+        self.mind_tunnels(snapshot)
 
     def _on_failure(self, line: str) -> None:
         if not self._link.down:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from vizdash.model import Session
+from vizdash.model import Session, Snapshot
 from vizdash.poller import Poller
 from vizdash.service import Service
 from vizdash.ui.board import Board
-from vizdash.ui.desktops import Desktops
+from vizdash.ui.desktops import Desktops, Opened
 from vizdash.ui.linkwatch import LinkWatch
 from vizdash.ui.repaint import Sparing
 from vizdash.ui.screens.clusters import ClustersScreen
@@ -30,6 +30,7 @@ class Away(Sparing):
     _poller: Poller
     _link: LinkWatch
     _dashboard: Dashboard
+    _tunnels_seen = False
 
     def trouble(self, text: str) -> None:
         """One line that names cause and mend."""
@@ -45,6 +46,21 @@ class Away(Sparing):
     def at_stake(self) -> AtStake:
         """What would be broken off if this dashboard ended now."""
         raise NotImplementedError
+
+    async def _watch(self, opened: Opened) -> None:
+        raise NotImplementedError
+
+    def mind_tunnels(self, snapshot: Snapshot) -> None:
+        """Watch those that were there before this dashboard, as soon as it knows whose sessions
+        live; close those whose sessions do not.
+        """
+        if not self._tunnels_seen:
+            self._tunnels_seen = True
+            for opened in self._desktops.kept:
+                self.run_worker(self._watch(opened), name="watch", group="routes")
+        if self._desktops.held:
+            live = {s.job_id for s in snapshot.sessions if s.live}
+            self.run_worker(self._desktops.prune(live), name="prune", group="routes")
 
     def want_away(self, action_id: str) -> bool:
         """Do it; whether it was one of these."""

@@ -54,6 +54,15 @@ class Desktops:
         )
 
     @property
+    def kept(self) -> tuple[Opened, ...]:
+        """Those whose way may be lost."""
+        return tuple(
+            Opened(self._sessions[job_id], route, shown=False, new=False)
+            for job_id, route in self._routes.items()
+            if route.kind != "direct"
+        )
+
+    @property
     def routes(self) -> dict[str, Route]:
         """The ways by job id, for who takes them over."""
         return dict(self._routes)

@@ -24,6 +24,8 @@ class Kept:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        #: When ``own`` was answered last, in seconds since the epoch.
+        self.own_at = 0.0
         self._partitions: tuple[Partition, ...] = ()
         self._partitions_at = float("-inf")
         self._others: tuple[Job, ...] = ()
@@ -31,7 +33,9 @@ class Kept:
 
     async def own(self) -> tuple[Job, ...]:
         """The user's own jobs: never an old answer."""
-        return await self._engine.jobs(user=(await self._engine.info()).user)
+        jobs = await self._engine.jobs(user=(await self._engine.info()).user)
+        self.own_at = time.time()
+        return jobs
 
     async def others(self, user: str) -> tuple[Job, ...]:
         """The jobs of everybody but ``user``."""

@@ -124,7 +124,7 @@ class Service(Own, Reach):
             past_note=self.past.note,
             places=found.places,
             wanted_images=found.wanted,
-            taken_at=time.time(),
+            taken_at=self._kept.own_at,
             asked_s=asked_s,
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from vizdash.config import App, Cluster, Config
 from vizdash.engines.slurm import SlurmEngine
 from vizdash.errors import ConfigError, NotFound, Refused, Unreachable, UsageError
 from vizdash.images import watch
-from vizdash.model import Matrix, Node, Place, Resources, SessionRequest, SessionState
+from vizdash.model import Job, Matrix, Node, Place, Resources, SessionRequest, SessionState
 from vizdash.service import Service, request_for
 from vizdash.sessions.fit import Fit
 from vizdash.sessions.folder import sessions_root
@@ -73,13 +72,44 @@ async def test_slow_image_folders_do_not_count_as_a_slow_controller(
         clock[0] += 30
         return Matrix()
 
-    monkeypatch.setattr(
-        "vizdash.service.time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time)
-    )
+    monkeypatch.setattr("vizdash.service.time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(made.engine, "nodes", three_seconds)
     monkeypatch.setattr(made.images, "matrix", half_a_minute)
     assert (await made.snapshot()).asked_s == 3
     assert clock == [33]
+
+
+async def test_a_snapshot_is_as_old_as_what_it_tells_of_ones_own_jobs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, clock, answered = service(), [1000.0], asyncio.Event()
+    monkeypatch.setattr("vizdash.kept.time.time", lambda: clock[0])
+    own, nodes, others = made._kept.own, made.engine.nodes, made._kept.others
+
+    async def told() -> tuple[Job, ...]:
+        found = await own()
+        answered.set()
+        return found
+
+    async def slow_nodes() -> tuple[Node, ...]:
+        await answered.wait()
+        clock[0] += 60
+        return await nodes()
+
+    async def slow_others(user: str) -> tuple[Job, ...]:
+        clock[0] += 60
+        return await others(user)
+
+    async def slow_matrix(*_: object) -> Matrix:
+        clock[0] += 60
+        return Matrix()
+
+    monkeypatch.setattr(made._kept, "own", told)
+    monkeypatch.setattr(made._kept, "others", slow_others)
+    monkeypatch.setattr(made.engine, "nodes", slow_nodes)
+    monkeypatch.setattr(made.images, "matrix", slow_matrix)
+    assert (await made.snapshot()).taken_at == 1000
+    assert clock[0] >= 1180
 
 
 async def test_a_start_leaves_a_folder_and_is_remembered() -> None:

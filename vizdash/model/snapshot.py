@@ -38,8 +38,9 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One poll. ``taken_at`` (seconds since the epoch) and ``asked_s`` (seconds that the engine's
-    answers took, without the looks at images and folders) are outside equality.
+    """One poll. ``taken_at`` (seconds since the epoch, when the user's own jobs were told) and
+    ``asked_s`` (seconds that the engine's answers took, without the looks at images and folders)
+    are outside equality.
 
     ``jobs`` are those that run on the nodes, other people's too (as of a while ago), ``past_note``
     says in words why ended sessions are known for a short time only (empty: they are kept).

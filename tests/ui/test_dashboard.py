@@ -361,3 +361,11 @@ async def test_drift_of_images_is_a_badge_at_every_size(size: tuple[int, int]) -
         assert sees(pilot, "≠ 1 drift: M", "GPU")  # viz-node003 has no image of paraview
         await _poll(pilot, service, replace(busy(), places=places[:2]))
         assert not sees(pilot, "drift")
+
+
+async def test_a_second_that_goes_by_while_it_ends_is_let_go() -> None:
+    app, _ = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+    assert not app.screen_stack
+    app.tick()

@@ -151,8 +151,9 @@ class VizdashApp(Reloading):
 
     def tick(self) -> None:
         """A second went by: ages and countdowns move."""
-        self._link.tick()
-        self._dashboard.tick(self._board.now(self._clock()))
+        if self.screen_stack:  # it may go by once more while vizdash ends
+            self._link.tick()
+            self._dashboard.tick(self._board.now(self._clock()))
 
     async def _ask_rights(self) -> None:
         info = await self._service.info()

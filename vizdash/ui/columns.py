@@ -13,6 +13,8 @@ from vizdash.ui.widgets.columns import WHOLE
 from vizdash.ui.widgets.table import Column, Now
 
 _STILL = Now()
+#: Behind a version when new sessions run from a newer one.
+_NEWER = " ↑"
 
 
 def _shown(text: str) -> int:
@@ -57,7 +59,7 @@ def _user(session: Session, now: Now, cells: int) -> Line:
 
 def _version(session: Session, now: Now, cells: int) -> Line:
     newer = session.newer_version and cells != WHOLE
-    return line(Span(session.image_version, "muted"), Span(" ↑" if newer else "", "warn"))
+    return line(Span(session.image_version, "muted"), Span(_NEWER if newer else "", "warn"))
 
 
 def _idle(session: Session, now: Now, cells: int) -> Line:
@@ -154,7 +156,7 @@ SESSIONS: tuple[Column[Session], ...] = (
         12,
         rank=6,
         sparse=True,
-        measure=lambda s: _shown(s.image_version),
+        measure=lambda s: _shown(s.image_version) + len(_NEWER) * bool(s.newer_version),
         sort=lambda s: natural(s.image_version),
     ),
     Column(

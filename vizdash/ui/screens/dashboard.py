@@ -205,9 +205,8 @@ class Dashboard(Screen[None]):
         self._header.tick(self._now, asked=asked, failure=self._board.failure, urgent=urgent)
 
     def _fill_empty(self, snapshot: Snapshot) -> None:
-        start = line(
-            "No sessions yet — press ", Span("n", "accent", bold=True), " to start a desktop"
-        )
+        key = Span("n", "accent", bold=True)
+        start = line("No sessions yet — press ", key, " to start a desktop")
         if self.read_only:
             start = line("No sessions (this vizdash is read-only)")
         where = f"partition {snapshot.partition}" if snapshot.partition else "the cluster"

@@ -57,6 +57,8 @@ class DeadlineScreen(ModalScreen[Choice | None]):
         self._session = session
         self._find = find
         self._moment = moment
+        # Held, not looked up: a tick may come while the screen is being taken apart.
+        self._question = Rows(self._told(), id="question", markup=False)
         more = duration_words(more_s(session))
         offers: list[tuple[Choice, str, str]] = [
             ("again", "a", "Start the same again now, and move over"),
@@ -72,7 +74,7 @@ class DeadlineScreen(ModalScreen[Choice | None]):
         with Dialog() as dialog:
             dialog.border_title = "Time limit"
             dialog.border_subtitle = "enter chooses · esc lets it be"
-            yield Rows(self._told(), id="question", markup=False)
+            yield self._question
             yield OptionList(*(Option(_drawn(key, text)) for _, key, text in self._offers))
 
     def on_mount(self) -> None:
@@ -81,7 +83,7 @@ class DeadlineScreen(ModalScreen[Choice | None]):
 
     def tick(self) -> None:
         """Tell what is left now."""
-        self.query_one("#question", Rows).put(self._told(), layout=False)
+        self._question.put(self._told(), layout=False)
 
     def _told(self) -> Content:
         session = self._session

@@ -9,11 +9,10 @@ from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.message import Message
 from textual.screen import ModalScreen
 from textual.suggester import SuggestFromList
 from textual.widget import Widget
@@ -28,6 +27,7 @@ from vizdash.ui.format import escape_control
 from vizdash.ui.theme import Span, Tone, content
 from vizdash.ui.widgets.chips import Chips
 from vizdash.ui.widgets.clicked import Dialog
+from vizdash.ui.widgets.formparts import Also, More, Naming
 
 _NAMES = {
     "cores": "Cores",
@@ -50,78 +50,6 @@ def _keys(*, saved: bool = False, also: bool = False) -> str:
     """The keys in the lower border. With all of them there is no room for the arrows."""
     keys = ["enter starts"] + ["← → choose"] * (not (saved and also)) + ["^s saves"]
     return " · ".join([*keys, *["^d forgets"] * saved, *["^l clears"] * also, "esc cancels"])
-
-
-class Also(Horizontal):
-    """The line of what is started and has no field; not there where there is nothing of it."""
-
-    def compose(self) -> ComposeResult:
-        """A name, what it is, and the key that clears it."""
-        yield Label("Also", classes="name")
-        yield Static(id="also-what", markup=False)
-        yield Label("^l clears", id="also-key")
-
-    def show(self, words: str) -> None:
-        """Say it."""
-        self.set_class(bool(words), "-shown")
-        self.query_one("#also-what", Static).update(escape_control(words))
-
-    async def on_click(self, event: events.Click) -> None:
-        """On the key: like the key."""
-        if event.widget is not None and event.widget.id == "also-key":
-            await self.run_action("screen.clear")
-
-
-class More(Static, can_focus=True):
-    """The line that shows and hides the rarer fields."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "screen.more", show=False)]
-
-    async def on_click(self) -> None:
-        """Like Enter."""
-        await self.run_action("screen.more")
-
-
-class Naming(Input):
-    """The name under which a size is saved."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "give_up", "Don't save", show=False),
-    ]
-
-    class Named(Message):
-        """A name was given; an empty one for none."""
-
-        def __init__(self, name: str) -> None:
-            self.name = name
-            super().__init__()
-
-    def __init__(self) -> None:
-        super().__init__(id="naming", placeholder="a name for this size", max_length=24)
-
-    def begin(self, name: str) -> None:
-        """Ask."""
-        self.add_class("-shown")
-        with self.prevent(Input.Changed):
-            self.value = name
-        self.focus()
-
-    @on(Input.Submitted)
-    def _submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        self._end(event.value.strip())
-
-    @on(Input.Changed)
-    def _changed(self, event: Input.Changed) -> None:
-        event.stop()
-
-    def action_give_up(self) -> None:
-        """Save nothing."""
-        self._end("")
-
-    def _end(self, name: str) -> None:
-        self.remove_class("-shown")
-        self.post_message(self.Named(name))
 
 
 class StartScreen(ModalScreen[None]):

@@ -131,7 +131,7 @@ enter() {
   [ -d "$1/$2" ] || mkdir -p "$1/$2" || die "can't make $1/$2"
   cd "$1/$2" || die "can't enter $1/$2"
   [ -e .lock ] || (umask 077 && : >.lock) || die "can't write in $1/$2"
-  exec 9<.lock || die "can't lock $1/$2"
+  exec 9<>.lock || die "can't lock $1/$2"
   flock -w 15 9 || die "another deploy is writing in $1/$2 (wait until it is done)"
 }
 

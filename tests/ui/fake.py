@@ -352,10 +352,9 @@ class FakeImaging:
     def __init__(self, service: FakeService) -> None:
         self.service = service
         self.refusal = service.image_refusal
-        self.rights_asked = 0
 
     async def rights(self, matrix: Matrix) -> str:
-        self.rights_asked += 1
+        self.service.rights_asked += 1
         if matrix.looked:
             return self.refusal
         return f"no node can be reached: {matrix.places[0].failure}"
@@ -379,6 +378,7 @@ class FakeService:
     stop_refusal: VizdashError | None = None
     open_refusal: VizdashError | None = None
     image_refusal: str = ""
+    rights_asked: int = 0
     verdict: Fit = Fit(now=(("viz-node002", 1), ("viz-node003", 1)), ever=("viz-node002",))
     expected: int | VizdashError | None = None
     last: SessionRequest | None = None

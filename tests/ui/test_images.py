@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import cast
 
 import pytest
 
 from tests.ui.drive import AnyPilot, begin, click_key, press, sees, settled, text, toasts, until
-from tests.ui.fake import APPS, FakeImaging, app_on, busy, node
+from tests.ui.fake import APPS, app_on, busy, node
 from vizdash.config import Cluster, Config, Ui
 from vizdash.images.progress import Progress
 from vizdash.images.travel import Cargo
@@ -73,8 +72,7 @@ async def test_who_may_has_the_keys_where_images_are() -> None:
 async def test_rights_are_asked_for_again_when_other_nodes_could_be_looked_at() -> None:
     day = looked_at()
     away = tuple(replace(p, failure="No route to host") for p in day.places)
-    app, _ = app_on(replace(day, places=away))
-    desk = cast("FakeImaging", app._images and app._images._imaging)
+    app, service = app_on(replace(day, places=away))
     async with app.run_test(size=(120, 30)) as pilot:
         await begin(pilot)
         await press(pilot, "3", "d")
@@ -83,7 +81,7 @@ async def test_rights_are_asked_for_again_when_other_nodes_could_be_looked_at() 
         for places in (away, day.places, day.places, (*away[:1], *day.places[1:])):
             app._on_snapshot(replace(day, places=places))
             await settled(pilot)
-            asked.append((desk.rights_asked, app._dashboard.image_rights == ""))
+            asked.append((service.rights_asked, app._dashboard.image_rights == ""))
         assert asked == [(1, False), (2, True), (2, True), (3, True)]
         await press(pilot, "d")
         assert on_top(app) == "DeployScreen"

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from textual import events
 from textual.command import CommandList, CommandPalette
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Input
 
+from vizdash.ui.app import VizdashApp
 from vizdash.ui.widgets.footer import Footer, cells
 from vizdash.ui.widgets.table import Table
 
@@ -19,6 +21,9 @@ from vizdash.ui.widgets.table import Table
 DEADLINE_S = 30.0
 #: Workers that run as long as the program, or as long as a desktop is open.
 _ENDLESS = {"poller", "routes", "preview"}
+
+#: Textual's names of keys that aren't letters or digits.
+_NAMED = {"/": "slash", ":": "colon", "?": "question_mark"}
 
 AnyPilot = Pilot[str]
 
@@ -78,6 +83,14 @@ async def press(pilot: AnyPilot, *keys: str) -> None:
     for key in keys:
         await pilot.press(key)
         await settled(pilot)
+
+
+def together(app: VizdashApp, *keys: str) -> None:
+    """Press keys at once, as a slow link brings them: no one has done its work before the next."""
+    assert app._driver is not None
+    for key in keys:
+        name = _NAMED.get(key, key)
+        app._driver.send_message(events.Key(name, key if len(key) == 1 else None))
 
 
 def text(pilot: AnyPilot) -> str:

@@ -9,7 +9,18 @@ from dataclasses import replace
 import pytest
 from textual import events
 
-from tests.ui.drive import AnyPilot, begin, click_row, press, sees, settled, text, toasts, until
+from tests.ui.drive import (
+    AnyPilot,
+    begin,
+    click_row,
+    press,
+    sees,
+    settled,
+    text,
+    toasts,
+    together,
+    until,
+)
 from tests.ui.fake import (
     AT,
     FakeService,
@@ -30,6 +41,7 @@ from vizdash.model.session import SessionState
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.address import AddressScreen
 from vizdash.ui.screens.dashboard import Dashboard
+from vizdash.ui.screens.help import HelpScreen
 
 SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 48)], ids=["80x24", "160x48"])
 
@@ -369,3 +381,27 @@ async def test_a_second_that_goes_by_while_it_ends_is_let_go() -> None:
         await begin(pilot)
     assert not app.screen_stack
     app.tick()
+
+
+@SIZES
+async def test_keys_that_come_together_go_where_they_were_meant(size: tuple[int, int]) -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        together(app, "1", *"/oxy1", "enter", "2", *"/viewer:idle", "enter")
+        await until(pilot, lambda: sees(pilot, "/viewer:idle"))
+        await settled(pilot)
+        assert app.screen is app._dashboard
+        assert sees(pilot, "/oxy1")
+        together(app, "escape", "n", "enter")
+        await until(pilot, lambda: service.started)
+        assert (service.stopped, service.browsed) == ([], 0)
+
+
+async def test_a_key_is_not_kept_for_ever_by_what_never_rests() -> None:
+    app, _ = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        app._busy = lambda: True  # type: ignore[method-assign]
+        together(app, "question_mark")
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))

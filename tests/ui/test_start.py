@@ -7,10 +7,9 @@ import time
 from dataclasses import replace
 
 import pytest
-from textual import events
 from textual.widgets import Input, Static
 
-from tests.ui.drive import AnyPilot, begin, press, sees, settled, toasts, until
+from tests.ui.drive import AnyPilot, begin, press, sees, settled, toasts, together, until
 from tests.ui.fake import AT, G, app_on, busy, empty
 from vizdash.errors import Refused, Unreachable, VizdashError
 from vizdash.model import Resources, SessionRequest
@@ -136,9 +135,7 @@ async def test_keys_that_come_together_go_where_they_were_meant() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "n", "tab", "tab")
-        assert app._driver is not None
-        for key in ("3", "tab", "5", "G", "tab", "tab", "9", "0", "m", "shift+tab", "1"):
-            app._driver.send_message(events.Key(key, key if len(key) == 1 else None))
+        together(app, "3", "tab", "5", "G", "tab", "tab", "9", "0", "m", "shift+tab", "1")
         await until(pilot, lambda: sees(pilot, "90m"))
         await press(pilot, "enter")
         await until(pilot, lambda: service.started)

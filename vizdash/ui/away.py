@@ -9,8 +9,8 @@ from vizdash.poller import Poller
 from vizdash.service import Service
 from vizdash.ui.board import Board
 from vizdash.ui.desktops import Desktops, Opened
+from vizdash.ui.inorder import InOrder
 from vizdash.ui.linkwatch import LinkWatch
-from vizdash.ui.repaint import Sparing
 from vizdash.ui.screens.clusters import ClustersScreen
 from vizdash.ui.screens.confirm import AtStake, Confirm, going_to, quitting
 from vizdash.ui.screens.dashboard import Dashboard
@@ -19,7 +19,7 @@ from vizdash.ui.screens.look import LookScreen
 from vizdash.ui.screens.tunnels import TunnelsScreen
 
 
-class Away(Sparing):
+class Away(InOrder):
     """A part of the app. It ends with ``hold`` when its tunnels are to be kept, or with
     ``cluster:NAME`` when another cluster is wanted; then the tunnels are not closed either.
     """

@@ -24,7 +24,8 @@ _START_S = 5
 
 # A browser may stay in the foreground until it is closed, and write to the terminal; the page has
 # to outlive a vizdash that ends at once. So a process of its own starts it, and another removes the
-# page, while this one tells by its exit code how it went. argv: page, folder, two times.
+# page's folder (if there is one), while this one tells by its exit code how it went. argv: address,
+# folder, two times.
 _HELPER = """
 import os, select, shutil, sys, time, webbrowser
 page, folder, page_s, start_s = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -34,7 +35,7 @@ if os.fork():
     told = select.select([said], [], [], start_s)[0]
     os._exit(0 if not told or os.read(said, 1) == b"1" else 1)
 os.setsid()
-if not os.fork():
+if folder and not os.fork():
     os.close(say)
     time.sleep(page_s)
     shutil.rmtree(folder, ignore_errors=True)
@@ -68,12 +69,20 @@ class RedirectFile:
         """Remove the page before its time."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    async def start_browser(self) -> bool:
+        """Start the user's browser on the page, which goes by itself PAGE_S seconds later; False,
+        and the page is gone, when none would start.
+        """
+        started = await start_browser(self.path.as_uri(), self.folder)
+        if not started:
+            self.remove()
+        return started
 
-async def start_browser(page: RedirectFile) -> bool:
-    """Start the user's browser on the page, which goes by itself PAGE_S seconds later; False, and
-    the page is gone, when none would start.
+
+async def start_browser(address: str, folder: str = "") -> bool:
+    """Start the user's browser on ``address``, which may be seen by others; False when none would
+    start. ``folder`` is removed PAGE_S seconds later.
     """
-    words = (page.path.as_uri(), page.folder, str(PAGE_S), str(_START_S))
     nothing = asyncio.subprocess.DEVNULL
     try:
         process = await asyncio.create_subprocess_exec(
@@ -81,14 +90,11 @@ async def start_browser(page: RedirectFile) -> bool:
             "-I",
             "-c",
             _HELPER,
-            *words,
+            *(address, folder, str(PAGE_S), str(_START_S)),
             stdin=nothing,
             stdout=nothing,
             stderr=nothing,
         )
-        started = await process.wait() == 0
+        return await process.wait() == 0
     except OSError:
-        started = False
-    if not started:
-        page.remove()
-    return started
+        return False

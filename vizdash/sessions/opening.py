@@ -50,13 +50,16 @@ class Showing:
         where = viewer()
         if route.kind == "handoff" or where is Viewer.NONE:
             return False
+        address = route.offer(browser.page_to)
         if where is Viewer.HELPER:
-            address = route.offer(browser.page_to) or route.url.partition("#")[0]
-            return await ask_helper(address)
+            return await ask_helper(address or route.url.partition("#")[0])
+        if address:
+            # A browser with a /tmp of its own (snap, Flatpak) could not read a file of ours.
+            return await browser.start_browser(address)
         page = browser.RedirectFile(route.url)
         if route.kind != "direct":
             self._pages.append(page)
-        return await browser.start_browser(page)
+        return await page.start_browser()
 
     def close(self) -> None:
         """Take the pages away now; one leads nowhere without its tunnel."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import socket
-from pathlib import Path
 
+from vizdash.transport import peers
 from vizdash.transport.base import Reader
 from vizdash.transport.listener import Dial, Listener
 
@@ -28,8 +26,8 @@ class PageListener(Listener):
     """A listener that answers ``/open/TOKEN`` itself, once, and leads everything else on.
 
     The page's address may be seen by other users of this machine (in the argv of whatever starts
-    the browser), so it is given to nobody but processes of our own, as far as the system can
-    tell whose a connection is.
+    the browser), so the page is given only to processes of this user. Where the system does not
+    show whose a connection is (``peers.can_identify``), there are no pages.
     """
 
     def __init__(self, dial: Dial | str, port: int = 0) -> None:
@@ -38,7 +36,11 @@ class PageListener(Listener):
         self._ever = False
 
     def offer(self, page: str) -> str:
-        """Have a page (HTML) ready; returns its address, which says nothing of what is in it."""
+        """Have a page (HTML) ready; returns its address, which says nothing of what is in it, or
+        an empty text where pages can't be kept from other users.
+        """
+        if not peers.can_identify():
+            return ""
         token = secrets.token_urlsafe(16)
         self._pages[token] = page
         self._ever = True
@@ -53,27 +55,11 @@ class PageListener(Listener):
         target = rest.partition(b" ")[0].decode("latin-1")
         if verb != b"GET" or not target.startswith("/open/"):
             return data
-        peer = writer.get_extra_info("peername")
-        mine = await asyncio.to_thread(owner_of, peer[1]) in {None, os.getuid()}
+        ends = (writer.get_extra_info(name)[:2] for name in ("peername", "sockname"))
+        mine = await asyncio.to_thread(peers.is_ours, *ends)
         page = self._pages.pop(target.removeprefix("/open/"), None) if mine else None
         status = "200 OK" if page else "410 Gone"
         body = (page or _USED).encode()
         writer.write(_HEAD.format(status=status, length=len(body)).encode() + body)
         await writer.drain()
         return None
-
-
-def owner_of(port: int) -> int | None:
-    """The user id of the process that connects from ``port`` of 127.0.0.1 (proc(5), /proc/net/tcp);
-    None where the system does not tell.
-    """
-    address = socket.inet_aton("127.0.0.1")[::-1].hex().upper()
-    try:
-        rows = Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]
-    except OSError:
-        return None
-    for row in rows:
-        words = row.split()
-        if words[1] == f"{address}:{port:04X}":
-            return int(words[7])
-    return None

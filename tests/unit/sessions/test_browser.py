@@ -49,7 +49,7 @@ async def test_the_browser_gets_a_page_and_the_password_is_in_no_argv(
     page = browser.RedirectFile(URL)
     assert stat.S_IMODE(page.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(page.path.parent.stat().st_mode) == 0o700
-    assert await browser.start_browser(page)
+    assert await page.start_browser()
     await until_there(tmp_path / "page")
     argv = (tmp_path / "argv").read_text()
     assert page.path.as_uri() in argv
@@ -79,7 +79,7 @@ async def test_a_browser_that_stays_in_the_foreground_blocks_nothing(
     other = asyncio.create_task(turn())
     page = browser.RedirectFile(URL)
     try:
-        assert await browser.start_browser(page)
+        assert await page.start_browser()
         assert turns > 5, "the event loop stood still, so the desktop could not have been served"
     finally:
         wait.touch()
@@ -91,7 +91,7 @@ async def test_the_page_goes_by_itself(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(browser, "PAGE_S", 0)
     monkeypatch.setenv("BROWSER", "true")
     page = browser.RedirectFile(URL)
-    await browser.start_browser(page)
+    await page.start_browser()
     deadline = time.monotonic() + 60
     while page.path.parent.exists():
         assert time.monotonic() < deadline
@@ -105,7 +105,7 @@ async def test_a_browser_that_does_not_start_is_told_and_leaves_nothing(
     monkeypatch.setenv("BROWSER", program)
     monkeypatch.setenv("PATH", str(Path(shutil.which("false") or "").parent))
     page = browser.RedirectFile(URL)
-    assert not await browser.start_browser(page)
+    assert not await page.start_browser()
     assert not page.path.parent.exists()
 
 

@@ -7,7 +7,9 @@ import json
 import os
 import re
 import socket
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from vizdash.sessions.opening import Showing
 from vizdash.sessions.routes import Route, open_route
 from vizdash.sessions.viewer import Viewer
 from vizdash.transport.forward import HereForwarder
-from vizdash.transport.pages import owner_of
+from vizdash.transport.peers import owner_of
 
 _REMOTE = {"SSH_CONNECTION": "10.0.0.9 51234 10.0.0.1 22"}
 
@@ -145,7 +147,10 @@ async def test_a_page_is_not_for_other_users(
 ) -> None:
     server, route = await _route(tmp_path)
     address = route.offer(browser.page_to)
-    monkeypatch.setattr("vizdash.transport.pages.owner_of", lambda port: os.getuid() + 1)
+    monkeypatch.setattr("vizdash.transport.peers.owner_of", lambda peer, ours: os.geteuid() + 1)
+    assert (await asyncio.to_thread(_get, address)).startswith("HTTP/1.1 410")
+    # A peer that the system does not list is nobody we know.
+    monkeypatch.setattr("vizdash.transport.peers.owner_of", lambda peer, ours: None)
     assert (await asyncio.to_thread(_get, address)).startswith("HTTP/1.1 410")
     monkeypatch.undo()
     assert (await asyncio.to_thread(_get, address)).startswith("HTTP/1.1 200")
@@ -153,15 +158,84 @@ async def test_a_page_is_not_for_other_users(
     server.close()
 
 
-def test_whose_a_connection_is() -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as server,
-        socket.create_connection(server.getsockname()) as peer,
-    ):
-        assert owner_of(peer.getsockname()[1]) == os.getuid()
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        assert owner_of(unused.getsockname()[1]) is None
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to connect as another user")
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2", "::ffff:127.0.0.1"])
+async def test_another_user_gets_no_page_from_any_address(tmp_path: Path, source: str) -> None:
+    server, route = await _route(tmp_path)
+    address = route.offer(browser.page_to)
+    argv = [sys.executable, "-I", "-c", _AS_NOBODY, address, source]
+    process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+    answer, _ = await process.communicate()
+    assert answer.startswith(b"HTTP/1.1 410"), answer
+    assert b"Xk29fQpa" not in answer
+    assert (await asyncio.to_thread(_get, address)).startswith("HTTP/1.1 200"), "it was used up"
+    await route.close()
+    server.close()
+
+
+#: Connects as nobody (65534) from the given address, and prints the answer.
+_AS_NOBODY = r"""
+import os, socket, sys
+address, source = sys.argv[1:]
+host, _, path = address.removeprefix("http://").partition("/")
+port = int(host.partition(":")[2])
+os.setresuid(65534, 65534, 65534)
+if ":" in source:
+    peer = socket.create_connection(("::ffff:127.0.0.1", port), 10, (source, 0))
+else:
+    peer = socket.create_connection(("127.0.0.1", port), 10, (source, 0))
+peer.sendall(f"GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+while data := peer.recv(65536):
+    sys.stdout.buffer.write(data)
+"""
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2", "::ffff:127.0.0.1"])
+def test_whose_a_connection_is(source: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = server.getsockname()
+        target = (f"::ffff:{ours[0]}" if ":" in source else ours[0], ours[1])
+        with socket.create_connection(target, 10, (source, 0)) as near:
+            accepted, peer = server.accept()
+            with accepted:
+                assert owner_of(peer, accepted.getsockname()) == os.geteuid()
+                other = "127.0.0.3"
+                assert owner_of((other, peer[1]), ours) is None
+                assert owner_of(peer, (other, ours[1])) is None
+            assert near
+
+
+async def test_without_proc_there_is_a_file_and_no_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vizdash.transport.peers._TABLES", (tmp_path / "tcp",))
+    server, route = await _route(tmp_path)
+    assert route.offer(browser.page_to) == ""
+    await route.close()
+    server.close()
+
+
+async def test_a_browser_here_is_given_a_page_and_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "browser"
+    program.write_text(f'#!/bin/sh\nprintf "%s" "$*" >{tmp_path}/.asked\n'
+                       f"mv {tmp_path}/.asked {tmp_path}/asked\n")  # fmt: skip
+    program.chmod(0o755)
+    for name in ("VSCODE_IPC_HOOK_CLI", *_REMOTE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BROWSER", str(program))
+    server, route = await _route(tmp_path)
+    assert await Showing().show(route)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "asked").exists():
+        assert time.monotonic() < deadline, "no browser was started"
+        await asyncio.sleep(0.02)
+    address = (tmp_path / "asked").read_text()
+    assert address.startswith(f"http://127.0.0.1:{route.port}/open/")
+    assert "Xk29fQpa" in await asyncio.to_thread(_get, address)
+    await route.close()
+    server.close()
 
 
 async def _route(folder: Path) -> tuple[asyncio.Server, Route]:

@@ -6,14 +6,22 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from vizdash.errors import Refused
+
 #: Nothing of ours is larger.
 _LIMIT = 1 << 20
 #: What flock(2) says on a file system that has no locks.
+#: Bytes of a temporary folder's path under which a Unix socket's own path fits into sun_path
+#: (unix(7): 107 bytes; 103 on macOS).
+_SHORT = 80
+#: Bytes that a folder must have room for: a page, a socket, a cookie.
+_ROOM = 16 * 1024
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -85,3 +93,41 @@ def locked(path: Path, *, needed: bool = True) -> Iterator[None]:
             if needed or e.errno not in _NO_LOCKS:
                 raise
         yield
+
+
+def private_folder() -> Path:
+    """A new folder that only we can enter (0700), with a path short enough for Unix sockets.
+
+    In TMPDIR where that serves; where it is full, read-only, missing or its path too long, in
+    another of this machine's places for temporary files. Raises Refused, naming the first cause,
+    when none serves.
+    """
+    first: OSError | None = None
+    for place in _temporary_places():
+        try:
+            return _folder_with_room(place)
+        except OSError as e:
+            first = first or e
+    why = f"{first.filename}: {first.strerror}" if first else "there is no place for one"
+    raise Refused("no temporary folder can be made", why, "free space in /tmp, or set TMPDIR")
+
+
+def _temporary_places() -> list[str]:
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    fixed = ("/tmp", runtime, "/dev/shm", "/var/tmp")  # noqa: S108 (mkdtemp makes a folder there)
+    places = dict.fromkeys((os.environ.get("TMPDIR", ""), *fixed))
+    return [place for place in places if Path(place).is_absolute()]
+
+
+def _folder_with_room(place: str) -> Path:
+    if len(os.fsencode(place)) > _SHORT:
+        raise OSError(errno.ENAMETOOLONG, "its path is too long for a Unix socket", place)
+    folder = Path(tempfile.mkdtemp(prefix="vizdash-", dir=place))
+    try:
+        # A full file system still makes a folder, but no file that holds anything.
+        (folder / "room").write_bytes(bytes(_ROOM))
+        (folder / "room").unlink()
+    except OSError as e:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise OSError(e.errno, e.strerror, place) from e
+    return folder

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from vizdash.files import read_own, write_whole
+from vizdash import files
+from vizdash.errors import Refused
+from vizdash.files import private_folder, read_own, write_whole
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -109,3 +114,65 @@ def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
             assert read_own(path) in texts
     finally:
         writer.join()
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This machine's temporary places, as far as the tests may use them."""
+    monkeypatch.setattr(files, "_temporary_places", lambda: [os.environ["TMPDIR"], str(tmp_path)])
+    return tmp_path
+
+
+def test_a_temporary_folder_is_ours_alone(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(places))
+    folder = private_folder()
+    assert folder.parent == places
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["missing", "long", "file"])
+def test_a_temporary_folder_is_made_elsewhere(
+    kind: str, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = places / {"missing": "not-there", "long": "l" * 110, "file": "file"}[kind]
+    if kind == "long":
+        bad.mkdir()
+    elif kind == "file":
+        bad.touch()
+    monkeypatch.setenv("TMPDIR", str(bad))
+    folder = private_folder()
+    assert folder.parent == places
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "s"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a file system that is full")
+def test_a_full_place_is_passed_over(tmp_path: Path) -> None:
+    program = "from vizdash.files import private_folder; f = private_folder(); print(f); f.rmdir()"
+    script = (
+        'mount -t tmpfs -o size=64k full "$TMPDIR" && head -c 64k /dev/zero >"$TMPDIR/all"; '
+        '"$1" -c "$2"; ls -A "$TMPDIR"'
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, program],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(files.__file__).parents[1],
+    )
+    made, *left = done.stdout.split()
+    assert made.startswith("/tmp/vizdash-"), done
+    assert left == ["all"]
+
+
+def test_where_no_place_serves_the_first_cause_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [str(tmp_path / "gone"), str(tmp_path / "l" / ("l" * 110))]
+    monkeypatch.setattr(files, "_temporary_places", lambda: places)
+    with pytest.raises(Refused) as caught:
+        private_folder()
+    assert "gone" in caught.value.why
+    assert "TMPDIR" in caught.value.line

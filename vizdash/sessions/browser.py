@@ -8,8 +8,8 @@ import json
 import os
 import shutil
 import sys
-import tempfile
-from pathlib import Path
+
+from vizdash.files import private_folder
 
 _PAGE = """<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">
 <title>vizdash</title><p><a id="a" href="{href}">Open the desktop</a>
@@ -51,10 +51,13 @@ def page_to(url: str) -> str:
 
 
 class RedirectFile:
-    """A 0600 page that sends the browser on: the browser's argv names the file alone."""
+    """A 0600 page that sends the browser on: the browser's argv names the file alone.
+
+    Raises Refused where no file can be written.
+    """
 
     def __init__(self, url: str) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="vizdash-"))
+        self._folder = private_folder()
         self.path = self._folder / "open.html"
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:

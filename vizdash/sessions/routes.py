@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from vizdash.errors import NotFound
+from vizdash.errors import NotFound, Unreachable
 from vizdash.sessions.folder import Connection
 from vizdash.transport.base import Forward, PortForwarder
 from vizdash.transport.listener import Listener, SocketListener
@@ -111,6 +111,10 @@ async def _tunnel(connection: Connection, forward: Forward, *, handoff: bool) ->
     listener = SocketListener(forward.dial) if handoff else PageListener(forward.dial)
     try:
         await listener.start()
+    except OSError as e:
+        await listener.close()
+        await forward.close()
+        raise Unreachable("the near end of the tunnel", e.strerror or str(e)) from e
     except BaseException:
         await listener.close()
         await forward.close()

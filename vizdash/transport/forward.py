@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from vizdash.errors import Unreachable, last_line
+from vizdash.files import private_folder
 from vizdash.transport.base import Reader, Writer
 
 #: Options that a tunnel needs whatever ~/.ssh/config says; host keys are always checked.
@@ -142,8 +142,8 @@ class SshForwarder:
         self._ssh = tuple(ssh)
 
     async def open(self, node: str, socket: str, *, job_id: str = "") -> SshForward:
-        """See PortForwarder.open."""
-        folder = Path(tempfile.mkdtemp(prefix="vizdash-"))
+        """See PortForwarder.open. Raises Refused where no folder can be made."""
+        folder = await asyncio.to_thread(private_folder)
         options = [word for option in SSH_OPTIONS for word in ("-o", option)]
         argv = [*self._ssh, "-T", *options, "-L", f"{folder}/s:{socket}", node, "exec cat"]
         try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from vizdash.errors import VizdashError
+from vizdash.files import private_folder
 from vizdash.transport.base import Reader, Writer
 
 _CHUNK = 1 << 16
@@ -77,18 +77,21 @@ class SocketListener(Listener):
 
     def __init__(self, dial: Dial | str) -> None:
         super().__init__(dial)
-        self._folder = Path(tempfile.mkdtemp(prefix="vizdash-"))
-        self.path = str(self._folder / "s")
+        self._folder: Path | None = None
+        self.path = ""
 
     async def start(self) -> None:
-        """Begin to listen. Raises OSError."""
+        """Begin to listen. Raises OSError, or Refused where no folder can be made."""
+        self._folder = await asyncio.to_thread(private_folder)
+        self.path = str(self._folder / "s")
         self._server = await asyncio.start_unix_server(self._serve, self.path)
         Path(self.path).chmod(0o600)
 
     async def close(self) -> None:
         """Stop, end every connection, and remove the folder."""
         await super().close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 async def _pump(reader: Reader, writer: Writer) -> None:

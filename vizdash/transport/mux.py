@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -12,9 +13,12 @@ from vizdash.resources import node_script
 from vizdash.transport.base import Pipe, PipeRunner, Reader, Writer
 
 _HEAD = struct.Struct(">IBI")
-_OPEN, _DATA, _END, _CLOSED, _HELLO = range(5)
-#: Chunks that wait for a slow reader before the pipe waits too.
-_WAITING = 16
+_COUNT = struct.Struct(">I")
+_OPEN, _DATA, _END, _CLOSED, _HELLO, _CREDIT = range(6)
+#: Bytes of one direction of a stream that are on their way or wait to be read; relay.py's too.
+WINDOW = 1 << 20
+#: Bytes that a stream sends in one frame, so that no other waits long for its turn.
+_CHUNK = 1 << 15
 #: Seconds that a new pipe has to say that it is there.
 _HELLO_S = 40.0
 #: Failures in a row after which a way is given up.
@@ -29,44 +33,94 @@ _FIND = (
 
 
 class Channel:
-    """One stream: see Reader and Writer."""
+    """One stream: see Reader and Writer. One that nobody reads, at either end, holds up itself
+    alone: each direction has a window of WINDOW bytes.
+    """
 
     def __init__(self, number: int, mux: Mux) -> None:
         self._number = number
         self._mux = mux
-        self._chunks: asyncio.Queue[bytes] = asyncio.Queue(_WAITING)
-        self._left = b""
+        self._chunks: deque[bytes] = deque()
+        self._held = 0
+        self._read_bytes = 0
+        self._came = asyncio.Event()
         self._ended = self._shut = False
+        self._credit = WINDOW
+        self._unsent = bytearray()
+        self._end_due = False
+        self._sent = asyncio.Event()
+        self._sent.set()
 
-    async def feed(self, data: bytes) -> None:
-        """What came; nothing for the end."""
-        if not self._shut:
-            await self._chunks.put(data)
+    def feed(self, data: bytes) -> None:
+        """Take in what came. A far end that sends more than its window is cut off."""
+        if self._shut or self._ended:
+            return
+        self._chunks.append(data)
+        self._held += len(data)
+        if self._held > WINDOW:
+            self.close()
+        self._came.set()
+
+    def end(self) -> None:
+        """No more will come; what has come can still be read."""
+        self._ended = True
+        self._came.set()
 
     def cut(self) -> None:
-        """No more will come. What a closed stream still holds goes whole: one free place would be
-        the end mark's, and who waits in ``feed`` would wait for ever, with all other streams.
-        """
-        if self._shut or self._chunks.full():
-            while not self._chunks.empty():
-                self._chunks.get_nowait()
-        self._chunks.put_nowait(b"")
+        """Nothing will come and nothing can be sent any more."""
+        self.end()
+        self._unsent.clear()
+        self._sent.set()
+
+    def allow(self, count: int) -> None:
+        """The far end has taken out ``count`` bytes: as many more may be sent."""
+        self._credit += count
+        self._flush()
 
     async def read(self, n: int = -1, /) -> bytes:
         """See Reader.read."""
-        if not self._left and not self._ended:
-            self._left = await self._chunks.get()
-            self._ended = not self._left
-        size = len(self._left) if n < 0 else n
-        data, self._left = self._left[:size], self._left[size:]
+        while not self._chunks:
+            if self._ended:
+                return b""
+            self._came.clear()
+            await self._came.wait()
+        data = self._chunks.popleft()
+        if 0 <= n < len(data):
+            self._chunks.appendleft(data[n:])
+            data = data[:n]
+        self._held -= len(data)
+        self._read_bytes += len(data)
+        # Not for every little read: a quarter of the window at a time keeps it filled.
+        if self._read_bytes >= WINDOW // 4:
+            self._mux.send(self._number, _CREDIT, _COUNT.pack(self._read_bytes))
+            self._read_bytes = 0
         return data
 
     def write(self, data: bytes, /) -> None:
         """See Writer.write."""
-        self._mux.send(self._number, _DATA, data)
+        if not self._shut:
+            self._unsent += data
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what the window has room for."""
+        while self._unsent and self._credit:
+            size = min(self._credit, _CHUNK)
+            data = bytes(self._unsent[:size])
+            del self._unsent[:size]
+            self._credit -= len(data)
+            self._mux.send(self._number, _DATA, data)
+        if self._unsent:
+            self._sent.clear()
+            return
+        self._sent.set()
+        if self._end_due:
+            self._end_due = False
+            self._mux.send(self._number, _END)
 
     async def drain(self) -> None:
         """See Writer.drain."""
+        await self._sent.wait()
         await self._mux.drain()
 
     def can_write_eof(self) -> bool:
@@ -75,12 +129,14 @@ class Channel:
 
     def write_eof(self) -> None:
         """See Writer.write_eof."""
-        self._mux.send(self._number, _END)
+        self._end_due = True
+        self._flush()
 
     def close(self) -> None:
-        """See Writer.close."""
+        """See Writer.close. What was written and fits into the window is sent; the rest is lost."""
         if not self._shut:
             self._shut = True
+            self._chunks.clear()
             self.cut()
             self._mux.drop(self._number)
 
@@ -157,14 +213,16 @@ class Mux:
                 if kind == _HELLO:
                     self._hello.set()
                 elif channel := self._channels.get(number):
-                    await channel.feed(data if kind == _DATA else b"")
-        except (OSError, EOFError):
+                    _deliver(channel, kind, data)
+        except (OSError, EOFError, struct.error):
             return
         finally:
             for channel in self._channels.values():
                 channel.cut()
 
     async def _take(self, count: int) -> bytes:
+        if count > WINDOW:
+            raise OSError(f"a frame of {count} bytes")
         parts = []
         while count:
             data = await self._pipe.reader.read(count)
@@ -173,6 +231,17 @@ class Mux:
             parts.append(data)
             count -= len(data)
         return b"".join(parts)
+
+
+def _deliver(channel: Channel, kind: int, data: bytes) -> None:
+    if kind == _DATA:
+        channel.feed(data)
+    elif kind == _CREDIT:
+        channel.allow(*_COUNT.unpack(data))
+    elif kind == _END:
+        channel.end()
+    else:
+        channel.cut()
 
 
 class Step(Protocol):

@@ -12,7 +12,7 @@ import pytest
 
 from vizdash.errors import Unreachable
 from vizdash.transport.local import LocalRunner
-from vizdash.transport.mux import _WAITING, Channel, Mux, StepForwarder
+from vizdash.transport.mux import WINDOW, Channel, Mux, StepForwarder
 from vizdash.transport.ways import AutoForwarder
 
 
@@ -106,31 +106,118 @@ async def test_a_closed_stream_does_not_hold_up_the_others(tmp_path: Path) -> No
         await forward.close()
 
 
+class Flood:
+    """Sends without end to whoever says ``flood``, reads nothing from whoever says ``deaf``, and
+    answers others with what they say.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.sent = 0
+
+    async def __aenter__(self) -> Flood:
+        self._server = await asyncio.start_unix_server(self._serve, self.path)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        word = await reader.readline()
+        try:
+            while word == b"flood\n":
+                writer.write(bytes(65536))
+                await writer.drain()
+                self.sent += 65536
+            while word == b"deaf\n" and not reader.at_eof():
+                await asyncio.sleep(0.05)
+            writer.write(word)
+            await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+
+async def test_a_viewer_that_does_not_read_holds_up_itself_alone(tmp_path: Path) -> None:
+    async with Flood(tmp_path / "web") as web:
+        forward = await StepForwarder(LocalRunner(), beside).open("node", web.path, job_id="1")
+        _, asleep = await forward.dial()
+        asleep.write(b"flood\n")
+        async with asyncio.timeout(60):
+            while web.sent < WINDOW:
+                await asyncio.sleep(0.02)
+            for _ in range(20):
+                reader, writer = await forward.dial()
+                writer.write(b"hello\n")
+                assert await read_exactly(reader, 6) == b"hello\n"
+                writer.close()
+        # Its window and the sockets' own buffers are full, and no more is taken.
+        assert web.sent < 8 * WINDOW
+        asleep.close()
+        await forward.close()
+
+
+async def test_a_server_that_does_not_read_holds_up_its_own_stream_alone(tmp_path: Path) -> None:
+    async with Flood(tmp_path / "web") as web:
+        forward = await StepForwarder(LocalRunner(), beside).open("node", web.path, job_id="1")
+        _, blocked = await forward.dial()
+        blocked.write(b"deaf\n" + bytes(8 * WINDOW))
+        waiting = asyncio.create_task(blocked.drain())
+        async with asyncio.timeout(60):
+            for _ in range(20):
+                reader, writer = await forward.dial()
+                writer.write(b"hello\n")
+                assert await read_exactly(reader, 6) == b"hello\n"
+                writer.close()
+        assert not waiting.done()
+        blocked.close()
+        await asyncio.wait_for(waiting, 20)
+        await forward.close()
+
+
+async def test_what_comes_slowly_out_of_a_stream_is_all_there(tmp_path: Path) -> None:
+    """More than a window, in reads of many sizes, after the far end has closed."""
+    body = bytes(range(251)) * 12_000
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(body)
+        await writer.drain()
+        writer.close()
+
+    socket = str(tmp_path / "web")
+    async with await asyncio.start_unix_server(serve, socket):
+        forward = await StepForwarder(LocalRunner(), beside).open("node", socket, job_id="1")
+        reader, writer = await forward.dial()
+        parts: list[bytes] = []
+        while part := await reader.read(1 + len(parts) * 977 % 70_000):
+            parts.append(part)
+        assert b"".join(parts) == body
+        writer.close()
+        await forward.close()
+
+
 class Pipeless:
     """A mux that leads nowhere."""
 
     def drop(self, number: int) -> None:
         """There's nothing to forget."""
 
+    def send(self, number: int, kind: int, data: bytes = b"") -> None:
+        """Nobody is told."""
 
-@pytest.mark.parametrize("read", [0, 1])
-async def test_who_waits_to_feed_a_stream_goes_on_when_it_is_closed(read: int) -> None:
+
+async def test_a_far_end_that_minds_no_window_is_cut_off() -> None:
     channel = Channel(1, cast("Mux", Pipeless()))
-    for n in range(_WAITING):
-        await channel.feed(b"%d" % n)
-    feeding = asyncio.create_task(channel.feed(b"one more"))
-    await asyncio.sleep(0)
-    assert not feeding.done()
-    for n in range(read):  # the place that this leaves is promised to the feeder, not yet taken
-        assert await channel.read() == b"%d" % n
-    channel.close()
-    await asyncio.wait_for(feeding, 20)
+    for _ in range(3):
+        channel.feed(bytes(WINDOW // 2))
     assert await channel.read() == b""
 
 
 async def test_a_pipe_that_ends_leaves_what_had_come() -> None:
     channel = Channel(1, cast("Mux", Pipeless()))
-    await channel.feed(b"the last words")
+    channel.feed(b"the last words")
     channel.cut()
     assert await channel.read() == b"the last words"
     assert await channel.read() == b""

@@ -37,6 +37,8 @@ class Behaviour:
     logins: int = 0
     tried: list[str] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
+    #: What clients lent us: an X display, the path of an agent.
+    lent: list[str] = field(default_factory=list)
     conns: list[asyncssh.SSHServerConnection] = field(default_factory=list)
     commands: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -117,6 +119,8 @@ class Server(asyncssh.SSHServer):
         how = self.how
         line = process.command or ""
         how.ran.append(line)
+        lent = (process.channel.get_x11_display(), process.channel.get_agent_path())
+        how.lent += [what for what in lent if what]
         task = asyncio.current_task()
         assert task is not None
         how.commands.add(task)
@@ -188,7 +192,12 @@ async def sshd(
 ) -> AsyncIterator[Sshd]:
     host_key = key or asyncssh.generate_private_key("ssh-ed25519")
     server = await asyncssh.create_server(
-        lambda: Server(how), "127.0.0.1", port, server_host_keys=[host_key], encoding=None
+        lambda: Server(how),
+        "127.0.0.1",
+        port,
+        server_host_keys=[host_key],
+        encoding=None,
+        x11_forwarding=True,
     )
     try:
         yield Sshd(how, server.get_port(), host_key, server)

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import asyncssh
 
-from vizdash.files import write_whole
-
 _SYSTEM = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 _USER = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 
@@ -45,6 +43,11 @@ class KnownHosts:
         """What asyncssh asks for: by name only, as ssh does (CheckHostIP is off by default)."""
         return tuple(self._known.match(host, "", port)[:3])
 
+    def trust(self, host: str, port: int, key: asyncssh.SSHKey) -> None:
+        """Take a key as known, for this run."""
+        name = host if port == 22 else f"[{host}]:{port}"
+        load(self._known, f"{name} {key.export_public_key('openssh').decode()}")
+
     def places(self, host: str, port: int) -> list[Place]:
         """The lines that name this host, hashed or not; those that name the port alone count,
         where there are any.
@@ -59,33 +62,53 @@ class KnownHosts:
                 exact.append(place)
         return exact or plain
 
-    def add(self, host: str, port: int, key: asyncssh.SSHKey) -> Path:
-        """Remember a key in the user's first file, written whole. Raises OSError, or
-        UnicodeError for a file that is no text.
+    def add(self, host: str, port: int, key: asyncssh.SSHKey) -> bool:
+        """Append a key to the user's first file, as ssh does (others may append meanwhile).
+
+        False, and nothing is written, where that file is neither regular nor absent
+        (``/dev/null``, a FIFO) or can't be written: the key is then trusted for this run only.
         """
-        file = Path(os.path.realpath(self._mine[0] if self._mine else Path(_USER[0]).expanduser()))
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        text, mode = "", 0o600
-        if file.exists():
-            text, mode = (
-                file.read_text("utf-8", "surrogateescape"),
-                stat.S_IMODE(file.stat().st_mode),
-            )
-        if text and not text.endswith("\n"):
-            text += "\n"
+        if not self._mine:
+            return False
         name = host if port == 22 else f"[{host}]:{port}"
         words = key.export_public_key("openssh").decode().split()
-        write_whole(file, f"{text}{name} {words[0]} {words[1]}\n", mode)
-        return file
+        return append_line(self._mine[0], f"{name} {words[0]} {words[1]}")
 
     def _lines(self) -> Iterator[tuple[Place, str]]:
         for file in self._all:
+            if not file.is_file():
+                continue
             try:
                 text = file.read_text("utf-8", "replace")
             except OSError:
                 continue
             for number, line in enumerate(text.splitlines(), 1):
                 yield Place(file, number), line
+
+
+def append_line(file: Path, line: str) -> bool:
+    """Append one line to a regular file, made (0600) when it is absent; whether it was done."""
+    try:
+        if file.exists() and not file.is_file():
+            return False
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # O_NONBLOCK: should a FIFO take its place meanwhile, this does not wait for its reader.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        handle = os.open(file, flags, 0o600)
+        try:
+            about = os.fstat(handle)
+            if not stat.S_ISREG(about.st_mode):
+                return False
+            last = os.pread(handle, 1, about.st_size - 1) if about.st_size else b"\n"
+            data = (b"" if last == b"\n" else b"\n") + line.encode() + b"\n"
+            if os.write(handle, data) != len(data):
+                return False
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError:
+        return False
+    return True
 
 
 def _paths(names: Sequence[str]) -> list[Path]:

@@ -62,6 +62,8 @@ class Secrets:
 
     passphrases: dict[str, str] = field(default_factory=dict, repr=False)
     unsent: tuple[tuple[Field, ...], tuple[str, ...]] | None = field(default=None, repr=False)
+    #: Host keys (name, port, key) that a person trusts and that no file could take.
+    trusted: list[tuple[str, int, asyncssh.SSHKey]] = field(default_factory=list)
 
 
 class Clock:
@@ -258,6 +260,8 @@ class Login:
         for _ in range(2 * _TRIES):
             client = Client(self, target.host)
             known = await asyncio.to_thread(known_hosts, about)
+            for name, port, key in self._secrets.trusted:
+                known.trust(name, port, key)
             try:
                 conn = await self._once(
                     target, about, client, via, known_hosts=known.match, **extra
@@ -300,6 +304,7 @@ class Login:
             keepalive_count_max=2,
             request_pty=False,
             agent_forwarding=False,
+            x11_forwarding=False,
             command=None,
             **named(target),
             **extra,
@@ -333,10 +338,8 @@ class Login:
         )
         if await self._clock.typing(self._prompter.ask(prompt)) is None:
             raise Refused(f"host key of {name}", "it was not trusted")
-        try:
-            await asyncio.to_thread(known.add, name, port, key)
-        except (OSError, UnicodeError) as e:
-            raise Refused("known_hosts", str(e), "check that you can write it") from e
+        if not await asyncio.to_thread(known.add, name, port, key):
+            self._secrets.trusted.append((name, port, key))
 
     # ------------------------------------------------------------------ keys
 

@@ -19,7 +19,7 @@ wait_for() {
 }
 
 inner() {
-  local code xvnc websockify app python
+  local xvnc websockify app app_code='' windows='' python
   exec 9>"$R/events"
   trap 'exit 143' TERM
   for pair in "${VIZDASH_ENV[@]}"; do export "${pair?}"; done
@@ -37,22 +37,79 @@ inner() {
   echo "ready $DISPLAY $(cat "$R/port" 2>/dev/null)" >&9
   inner_warner 9>&- &
   inner_viewers &
-  # Whichever of the three ends first ends the session.
-  while kill -0 "$xvnc" "$websockify" "$app" 2>/dev/null; do
-    wait -n "$xvnc" "$websockify" "$app"
+  inner_watch
+}
+
+# Until the app is over, or a part has died that no desktop can do without. It polls: bash 4.4 can't
+# wait for one of several processes, and a plain `wait -n` returns for any helper as well. Reading a
+# pipe that nobody writes to is a pause that starts no process.
+inner_watch() {
+  local pause
+  if [ "$VIZDASH_ENDS_WITH" = windows ]; then inner_windows; fi
+  mkfifo "$R/pause" && exec {pause}<>"$R/pause" || inner_fail runtime "can't make $R/pause"
+  until inner_app_over; do
+    inner_parts_live
+    read -r -t 0.5 -u "$pause"
   done
-  if kill -0 "$app" 2>/dev/null; then
-    if kill -0 "$xvnc" 2>/dev/null; then
-      inner_fail websockify "websockify died: $(last_line "$R/websockify.log")"
-    fi
-    inner_fail xvnc "Xvnc died: $(last_line "$R/xvnc.log")"
-  fi
   # When X dies its clients die with it, and may be the first to be seen.
-  sleep 0.2
-  kill -0 "$xvnc" 2>/dev/null || inner_fail xvnc "Xvnc died: $(last_line "$R/xvnc.log")"
-  wait "$app"
-  code=$?
-  [ "$code" = 0 ] || inner_fail app "the app ended with code $code: $(inner_app_said)"
+  for _ in {1..10}; do
+    inner_parts_live
+    read -r -t 0.1 -u "$pause"
+  done
+  if [ "${app_code:-0}" != 0 ]; then inner_app_failed "the app ended"; fi
+}
+
+inner_parts_live() {
+  child_lives "$xvnc" || inner_died "$xvnc" xvnc Xvnc
+  child_lives "$websockify" || inner_died "$websockify" websockify websockify
+}
+
+inner_died() { # PID STEP NAME
+  wait "$1"
+  inner_fail "$2" "$3 ended with $(code_words $?)$(after_colon "$(last_line "$R/$2.log")")"
+}
+
+# child_lives PID: whether it is a child of ours that runs. `kill -0` is fooled when the PID has been
+# given to another process. See proc(5), /proc/PID/stat: the name, in brackets, may hold any bytes.
+child_lives() {
+  local stat=''
+  { IFS= read -r -d '' stat <"/proc/$1/stat"; } 2>/dev/null
+  [[ ${stat##*) } == [!ZX]" $$ "* ]]
+}
+
+code_words() { # CODE, as `wait` gives it
+  local signal=''
+  if [ "$1" -gt 128 ]; then signal=$(kill -l "$1" 2>/dev/null); fi
+  printf 'code %s%s' "$1" "${signal:+ (signal $signal)}"
+}
+
+after_colon() { printf '%s' "${1:+: $1}"; }
+
+# Whether the app is over; once its first process has ended, `app_code` is its exit code.
+inner_app_over() {
+  if [ -z "$app_code" ] && ! child_lives "$app"; then
+    wait "$app"
+    app_code=$?
+  fi
+  if [ "$VIZDASH_ENDS_WITH" = process ]; then
+    [ -n "$app_code" ]
+    return
+  fi
+  # A launcher that failed shows no window any more.
+  if [ "${app_code:-0}" != 0 ] && [ ! -e "$R/window" ]; then return 0; fi
+  if child_lives "$windows"; then return 1; fi
+  wait "$windows"
+  case $? in
+    0) return 0 ;;
+    3) inner_fail app "no window appeared in 5 minutes$(after_colon "$(inner_app_said 0)")" ;;
+  esac
+  # The X server may just have died.
+  read -r -t 0.5 -u "$pause"
+  inner_parts_live
+  echo "the app's windows can't be watched: $(last_line "$R/windows.log")" >&2
+  echo "so the session ends with the app's first process, as with ends_with: process" >&2
+  VIZDASH_ENDS_WITH=process
+  [ -n "$app_code" ]
 }
 
 # A cookie before the start, or any user of the node is let in. Its family is 0xffff
@@ -75,8 +132,8 @@ inner_xvnc() {
   start_xvnc
   # Someone else's /tmp/.X11-unix: an abstract socket (unix(7)) needs no folder, and X's clients
   # look there first.
-  kill -0 "$xvnc" 2>/dev/null || start_xvnc -nolisten unix
-  if ! kill -0 "$xvnc" 2>/dev/null; then
+  child_lives "$xvnc" || start_xvnc -nolisten unix
+  if ! child_lives "$xvnc"; then
     # X compiles its keyboard in /tmp, whatever TMPDIR says, and does not say why it could not.
     local room why=''
     room=$(df -kP /tmp 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d' ' -f4)
@@ -94,7 +151,7 @@ start_xvnc() {
     -geometry "$VIZDASH_GEOMETRY" -depth 24 -dpi 96 -nolisten tcp "$@" \
     -desktop "$VIZDASH_APP $SESSION_ID" 3>"$R/display" 9>&- >"$R/xvnc.log" 2>&1 </dev/null &
   xvnc=$!
-  xvnc_up() { [ -s "$R/display" ] || ! kill -0 "$xvnc" 2>/dev/null; }
+  xvnc_up() { [ -s "$R/display" ] || ! child_lives "$xvnc"; }
   wait_for "$VIZDASH_READY_TIMEOUT" xvnc_up ||
     inner_fail xvnc "Xvnc did not come up in $VIZDASH_READY_TIMEOUT s"
 }
@@ -191,13 +248,28 @@ inner_app() {
   app=$!
 }
 
-# The app's last words, once they are all in its log; what it left running may hold the pipe open.
-inner_app_said() {
+# The app's last error line, once all is in its log; what it left running may hold the pipe open.
+# Warnings and messages (of GLib, say) may be another program's: they count when there is nothing else.
+# Codes 126 and 127 are a shell's, or the dynamic linker's, for a command that could not be run.
+inner_app_said() { # CODE
+  local line='' cannot_run=': ((command )?not found|Permission denied|Is a directory|cannot execute.*)$'
   for _ in {1..40}; do
-    kill -0 "$app_log" 2>/dev/null || break
+    child_lives "$app_log" || break
     sleep 0.05
   done
-  last_line "$R/app.log"
+  if [ "$1" = 127 ] || [ "$1" = 126 ]; then
+    # In other languages a shell's message is known by the shell's name.
+    line=$(grep -aE "$cannot_run|error while loading shared libraries: " "$R/app.log" ||
+      grep -aE '^[^ :]*(sh|runscript): ' "$R/app.log")
+  else
+    line=$(grep -aviE '(^|[^a-z])(warning|message|info|debug)( \*\*)?: ' "$R/app.log")
+  fi
+  line=$(printf '%s\n' "$line" | last_line)
+  printf '%s' "${line:-$(last_line "$R/app.log")}"
+}
+
+inner_app_failed() { # WHAT
+  inner_fail app "$1 with $(code_words "$app_code")$(after_colon "$(inner_app_said "$app_code")")"
 }
 
 # A bus of the session's own, its socket in R: dbus-run-session(1) would put it into /tmp, where
@@ -252,20 +324,27 @@ while True:
 '
   "$python" -c "$check" "$R" "$VIZDASH_READY_TIMEOUT" 9>&- 2>"$R/check.log" &
   local checking=$!
-  while kill -0 "$checking" 2>/dev/null; do
-    kill -0 "$websockify" 2>/dev/null ||
-      inner_fail websockify "websockify: $(last_line "$R/websockify.log")"
-    kill -0 "$xvnc" 2>/dev/null || inner_fail xvnc "Xvnc: $(last_line "$R/xvnc.log")"
-    kill -0 "$app" 2>/dev/null || break
+  while child_lives "$checking"; do
+    inner_parts_live
+    inner_app_ended_early
     sleep 0.02
   done
-  if ! kill -0 "$app" 2>/dev/null; then
-    wait "$app"
-    local code=$?
-    [ "$code" = 0 ] || inner_fail app "the app ended at once with code $code: $(inner_app_said)"
-    inner_fail app "the app ended at once, without a word of why (code 0)"
-  fi
   wait "$checking" || inner_fail websockify "$(last_line "$R/check.log")"
+  inner_app_ended_early
+}
+
+# Before the desktop answers only a launcher may end, and only with success.
+inner_app_ended_early() {
+  if [ -n "$app_code" ] || child_lives "$app"; then return 0; fi
+  wait "$app"
+  app_code=$?
+  if [ "$app_code" = 0 ] && [ "$VIZDASH_ENDS_WITH" = windows ]; then return 0; fi
+  # When X dies its clients die with it, and may be the first to be seen.
+  sleep 0.5
+  inner_parts_live
+  [ "$app_code" = 0 ] || inner_app_failed "the app ended at once"
+  inner_fail app "the app ended at once with code 0: one that starts another program and returns \
+needs ends_with: windows"
 }
 
 # Tells how many browsers look at the desktop: when that has changed and stayed so for a while,
@@ -301,18 +380,157 @@ count_sockets() { # PID: into `sockets`, without a process of its own
   done
 }
 
+# Ends with 0 when the last window has gone and none has followed in 4 s, with 3 when none came at all.
+inner_windows() {
+  window_watcher >"$R/windows.py"
+  "$python" -I "$R/windows.py" "$R" "${DISPLAY#:}" 300 4 9>&- </dev/null >"$R/windows.log" 2>&1 &
+  windows=$!
+}
+
+# Asks X for the app's windows by its own protocol (X11 protocol, chapters 8 and 9), since a node or an image
+# may have none of xwininfo, xprop and wmctrl, but has Python for websockify. A window manager lists
+# its windows in _NET_CLIENT_LIST (EWMH), minimised ones too; without one, the windows that are
+# mapped count. Panels, the desktop's own window and our warnings are no windows of the app.
+window_watcher() {
+  cat <<'PY'
+import socket, struct, sys, time
+
+runtime, display = sys.argv[1:3]
+first_s, gap_s = float(sys.argv[3]), float(sys.argv[4])
+
+
+def connect():
+    path = "/tmp/.X11-unix/X" + display
+    for address in (path, "\0" + path):
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(60)
+        try:
+            connection.connect(address)
+            return connection
+        except OSError as e:
+            connection.close()
+            error = e
+    sys.exit("display :%s: %s" % (display, error))
+
+
+def receive(size):
+    data = b""
+    while len(data) < size:
+        part = x.recv(size - len(data))
+        if not part:
+            sys.exit("the X server closed the connection")
+        data += part
+    return data
+
+
+def padded(data):
+    return data + b"\0" * (-len(data) % 4)
+
+
+def ask(code, data, payload):
+    """The reply to a request; None for an error (a window that has gone)."""
+    x.sendall(struct.pack("<BBH", code, data, 1 + len(payload) // 4) + payload)
+    while True:
+        head = receive(32)
+        if head[0] == 0:
+            return None
+        more = struct.unpack_from("<I", head, 4)[0] * 4 if head[0] in (1, 35) else 0
+        body = receive(more)
+        if head[0] == 1:  # the others are events
+            return head + body
+
+
+def atom(name):
+    payload = struct.pack("<Hxx", len(name)) + padded(name)
+    return struct.unpack_from("<I", ask(16, 0, payload), 8)[0]
+
+
+def get_property(window, name):
+    """Format in bits, and the bytes."""
+    reply = ask(20, 0, struct.pack("<5I", window, name, 0, 0, 65536))
+    if reply is None:
+        return 0, b""
+    size = struct.unpack_from("<I", reply, 16)[0] * (reply[1] // 8)
+    return reply[1], reply[32 : 32 + size]
+
+
+def numbers(window, name):
+    bits, data = get_property(window, name)
+    return struct.unpack("<%dI" % (len(data) // 4), data) if bits == 32 else ()
+
+
+def attributes(window):
+    """Class, map state, override-redirect; None when there is no such window."""
+    reply = ask(3, 0, struct.pack("<I", window))
+    return reply and (struct.unpack_from("<H", reply, 12)[0], reply[26], reply[27])
+
+
+def top_level():
+    reply = ask(15, 0, struct.pack("<I", root))
+    count = struct.unpack_from("<H", reply, 16)[0]
+    for window in struct.unpack_from("<%dI" % count, reply, 32):
+        size = ask(14, 0, struct.pack("<I", window))
+        if attributes(window) == (1, 2, 0) and size[16:20] != b"\1\0\1\0":
+            yield window
+
+
+def app_windows():
+    check = numbers(root, MANAGER)
+    if check and attributes(check[0]):
+        found = [w for w in numbers(root, CLIENTS) if attributes(w)]
+    else:
+        found = list(top_level())
+    return [
+        w
+        for w in found
+        if not set(numbers(w, TYPE)) & NO_APP
+        and b"vizdash-warning" not in get_property(w, 67)[1].split(b"\0")  # WM_CLASS
+    ]
+
+
+x = connect()
+with open(runtime + "/xauth", "rb") as file:
+    cookie = file.read()[28:44]
+name = b"MIT-MAGIC-COOKIE-1"
+x.sendall(struct.pack("<cxHHHHxx", b"l", 11, 0, len(name), len(cookie)) + padded(name) + cookie)
+head = receive(8)
+setup = receive(struct.unpack_from("<H", head, 6)[0] * 4)
+if head[0] != 1:
+    sys.exit("the X server refused the connection: %r" % setup)
+vendor = struct.unpack_from("<H", setup, 16)[0]
+root = struct.unpack_from("<I", setup, 32 + vendor + -vendor % 4 + 8 * setup[21])[0]
+MANAGER, CLIENTS = atom(b"_NET_SUPPORTING_WM_CHECK"), atom(b"_NET_CLIENT_LIST")
+TYPE = atom(b"_NET_WM_WINDOW_TYPE")
+NO_APP = {atom(b"_NET_WM_WINDOW_TYPE_DESKTOP"), atom(b"_NET_WM_WINDOW_TYPE_DOCK")}
+
+last = None
+began = time.monotonic()
+while True:
+    now = time.monotonic()
+    if app_windows():
+        if last is None:
+            open(runtime + "/window", "w").close()
+        last = now
+    elif last is None and now - began > first_s:
+        sys.exit(3)
+    elif last is not None and now - last > gap_s:
+        sys.exit(0)
+    time.sleep(1)
+PY
+}
+
 # Shows what comes through the pipe on the desktop, for as long as anybody may want to read it.
 inner_warner() {
   local text
   while read -r text <"$R/warn"; do
     if command -v xmessage >/dev/null; then
-      xmessage -center -timeout 300 -buttons OK "$text" >/dev/null 2>&1 &
+      xmessage -name vizdash-warning -center -timeout 300 -buttons OK "$text" >/dev/null 2>&1 &
     elif command -v zenity >/dev/null; then
-      zenity --warning --no-markup --timeout=300 --text="$text" >/dev/null 2>&1 &
+      zenity --class=vizdash-warning --name=vizdash-warning --warning --no-markup --timeout=300 --text="$text" >/dev/null 2>&1 &
     elif command -v notify-send >/dev/null; then
       notify-send -u critical vizdash "$text" >/dev/null 2>&1 &
     else
-      xterm -T vizdash -e bash -c 'echo "$1"; sleep 300' - "$text" >/dev/null 2>&1 &
+      xterm -name vizdash-warning -T vizdash -e bash -c 'echo "$1"; sleep 300' - "$text" >/dev/null 2>&1 &
     fi
   done
 }

@@ -135,19 +135,21 @@ load_modules() {
 
 # What `inner` needs, in a file that is ours alone. INSIDE is the name that R has for it.
 write_inner() { # INSIDE
-  local name gpu=''
+  local name functions gpu=''
+  mapfile -t functions < <(compgen -A function inner_)
   if [ -n "${CUDA_VISIBLE_DEVICES:-}${SLURM_JOB_GPUS:-}${ROCR_VISIBLE_DEVICES:-}" ]; then gpu=1; fi
   {
     declare -p SESSION_ID VIZDASH_APP VIZDASH_RUNTIME VIZDASH_COMMAND VIZDASH_GEOMETRY \
-      VIZDASH_ROUTE VIZDASH_PORT_MIN VIZDASH_PORT_MAX VIZDASH_ENV VIZDASH_READY_TIMEOUT
+      VIZDASH_ROUTE VIZDASH_PORT_MIN VIZDASH_PORT_MAX VIZDASH_ENV VIZDASH_READY_TIMEOUT VIZDASH_ENDS_WITH
     printf 'R=%q GPU=%q NOVNC=%q\n' "$1" "$gpu" "${VIZDASH_NOVNC:-}"
     printf 'export VIZDASH_SESSION_ID=%q HOME=%q USER=%q LOGNAME=%q LANG=%q\n' \
       "$SESSION_ID" "$HOME" "$(id -un)" "$(id -un)" "${LANG:-C.UTF-8}"
     for name in CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES; do
       if [ -n "${!name:-}" ]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
     done
-    declare -f inner inner_fail inner_xvnc start_xvnc inner_websockify inner_app inner_app_said \
-      inner_bus inner_ready inner_viewers count_sockets inner_warner wait_for websockify_launcher last_line
+    # All functions of inner.sh, and what they use of common.sh.
+    declare -f inner "${functions[@]}" start_xvnc child_lives code_words after_colon \
+      count_sockets wait_for websockify_launcher window_watcher last_line
     printf 'set -u -o pipefail\numask 077\ninner\n'
   } >"$R/inner.sh"
 }
@@ -278,7 +280,10 @@ main() {
     { read -r step && read -r why; } <"$R/failed"
     fail "$step" "$why"
   fi
-  if [ "$code" != 0 ]; then fail "$step" "$(leader_said)"; fi
+  if [ "$code" != 0 ]; then
+    why=$(leader_said)
+    fail "$step" "${why:-its first process ended with $(code_words "$code")}"
+  fi
   finish finished
 }
 

@@ -22,6 +22,8 @@ class App:
     ``runtime`` is ``apptainer``, ``host``, or ``auto`` (apptainer under Slurm; on the local
     engine where Apptainer and the image are there, else host). ``command`` is a bash command
     line inside the image (empty: the image's runscript), ``host_command`` one on the host.
+    A session ends with its app: with the command's first process (``ends_with`` is ``process``)
+    or, for a launcher that forks and returns, with its last window (``windows``).
     ``kind`` is ``legacy`` for a job script that knows SESSION_ID and VNC_PORT only and leaves
     an info file in /tmp on the node; its image's known password is ``vnc_password``.
     """
@@ -33,6 +35,7 @@ class App:
     image: str = ""
     command: str = ""
     host_command: str = ""
+    ends_with: str = "process"
     script: str = "vnc.sh"
     vnc_password: str = field(default="", repr=False)
     resources: Resources = Resources()

@@ -48,6 +48,7 @@ _APP: dict[str, Reader] = {
     "image": f.text,
     "command": f.text,
     "host_command": f.text,
+    "ends_with": f.choice("process", "windows"),
     "script": f.text,
     "vnc_password": f.text,
     "resources": _resources,

@@ -139,5 +139,6 @@ def _values(
         "VIZDASH_JOB_ID": prepared.session_id if engine == "local" else "",
         "VIZDASH_WARN_SECONDS": 300,
         "VIZDASH_READY_TIMEOUT": cluster.ready_timeout_s,
+        "VIZDASH_ENDS_WITH": app.ends_with,
         "VIZDASH_VNC_PASSWORD": app.vnc_password,
     }

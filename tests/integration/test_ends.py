@@ -1,0 +1,181 @@
+"""A session ends when its work does: the app, its windows, or a part that it can't do without."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.integration.machine import Machine, wait_until
+from tests.integration.test_session import configure
+
+#: Seconds that are promised; the rest of a wait is for a busy machine.
+SOON = 60
+APPS = """\
+apps:
+  quits:
+    runtime: host
+    host_command: "xterm & read -r code <~/code; echo the licence has expired >&2; exit $code"
+    resources: {cores: 1, memory: 256M, time: 1h}
+  missing:
+    runtime: host
+    host_command: "(sleep 1; echo Gtk-WARNING: no theme >&2) & nosuch-command --file"
+    resources: {cores: 1, memory: 256M, time: 1h}
+  unlinked:
+    runtime: host
+    host_command: "(sleep 1; echo Gtk-WARNING: no theme >&2) & exec nosuch-command"
+    resources: {cores: 1, memory: 256M, time: 1h}
+  returns:
+    runtime: host
+    host_command: "openbox & exit 0"
+    resources: {cores: 1, memory: 256M, time: 1h}
+  launcher:
+    runtime: host
+    ends_with: windows
+    host_command: "openbox & (sleep 1; xterm -iconic -e 'read word <~/word') & exit 0"
+    resources: {cores: 1, memory: 256M, time: 1h}
+  bare-launcher:
+    runtime: host
+    ends_with: windows
+    host_command: "xterm -e 'read word <~/word' & exit 0"
+    resources: {cores: 1, memory: 256M, time: 1h}
+  broken-launcher:
+    runtime: host
+    ends_with: windows
+    host_command: "openbox & echo no such case >&2; exit 2"
+    resources: {cores: 1, memory: 256M, time: 1h}
+"""
+
+
+@pytest.fixture
+def apps(machine: Machine) -> Machine:
+    """A machine with those apps."""
+    configure(machine, APPS)
+    machine.run(["mkfifo", "code", "word"])
+    return machine
+
+
+def ended(machine: Machine, session: dict[str, Any]) -> dict[str, Any]:
+    """The session once it has ended, and nothing of it is left."""
+    found = machine.wait_state(session["id"], "ended", SOON)
+    wait_until(
+        lambda: not machine.leftovers(), "clean machine", 20, lambda: str(machine.leftovers())
+    )
+    assert not machine.outside(f"{folder(session)}/connection").exists()
+    return found
+
+
+def folder(session: dict[str, Any]) -> str:
+    return f"~/.local/state/vizdash/sessions/{session['id']}"
+
+
+def kill(machine: Machine, signal: str, pattern: str) -> None:
+    machine.run(["pkill", f"-{signal}", "-u", machine.user, "-f", pattern], root=True)
+
+
+@pytest.mark.parametrize("signal", ["TERM", "KILL"])
+@pytest.mark.parametrize(
+    ("pattern", "step"), [("^Xvnc ", "xvnc"), (r"/launcher\.py |/websockify --web ", "websockify")]
+)
+def test_a_part_that_dies_ends_it(machine: Machine, pattern: str, step: str, signal: str) -> None:
+    session = machine.start()
+    kill(machine, signal, pattern)
+    began = time.monotonic()
+    found = ended(machine, session)
+    assert (found["result"], found["step"]) == ("failed", step), found
+    name = {"xvnc": "Xvnc"}.get(step, step)
+    assert found["error"].startswith(f"{name} ended with code "), found
+    if signal == "KILL":
+        assert f"{name} ended with code 137 (signal KILL)" in found["error"], found
+    log = machine.outside(f"{folder(session)}/job.log").read_text()
+    assert f"failed at step {step}: " in log
+    assert time.monotonic() - began < SOON
+
+
+def test_an_app_that_is_quit_ends_it(machine: Machine) -> None:
+    session = machine.start()
+    kill(machine, "TERM", "^openbox")
+    found = ended(machine, session)
+    assert (found["result"], found["error"]) == ("finished", "")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_exit_code_of_an_app_counts(apps: Machine, code: int) -> None:
+    session = apps.start("quits")
+    apps.run(f"echo {code} >code")
+    found = ended(apps, session)
+    if code == 0:
+        assert found["result"] == "finished"
+    else:
+        assert (found["result"], found["step"]) == ("failed", "app")
+        assert found["error"] == "the app ended with code 3: the licence has expired"
+
+
+def test_a_killed_app_is_named_with_its_signal(machine: Machine) -> None:
+    session = machine.start()
+    kill(machine, "KILL", "^openbox")
+    found = ended(machine, session)
+    assert (found["result"], found["step"]) == ("failed", "app")
+    assert found["error"].startswith("the app ended with code 137 (signal KILL)")
+
+
+@pytest.mark.parametrize("app", ["missing", "unlinked"])
+def test_a_command_that_is_not_there_is_named(apps: Machine, app: str) -> None:
+    done = apps.vizdash("start", app, "--wait", check=False)
+    assert done.returncode == 1
+    (found,) = apps.sessions()
+    assert "with code 127: " in found["error"]
+    assert "nosuch-command: " in found["error"]
+    assert "not found" in found["error"]
+
+
+def test_an_app_that_returns_at_once_says_which_key_it_needs(apps: Machine) -> None:
+    done = apps.vizdash("start", "returns", "--wait", check=False)
+    assert "ends_with: windows" in done.stderr
+    assert apps.sessions()[0]["step"] == "app"
+
+
+@pytest.mark.parametrize("app", ["launcher", "bare-launcher"])
+def test_a_launcher_s_session_ends_with_its_last_window(apps: Machine, app: str) -> None:
+    """With a window manager and without; a minimised window counts, our own warning doesn't."""
+    session = apps.start(app)
+    log = apps.outside(f"{folder(session)}/job.log")
+    time.sleep(8)
+    assert [s["state"] for s in apps.sessions()] == ["ready"]
+    # A second window, and a warning that outlives both.
+    connection = apps.outside(f"{folder(session)}/connection").read_text()
+    values = dict(line.split("=", 1) for line in connection.splitlines())
+    runtime = values["RUNTIME_DIR"]
+    x = f"DISPLAY={values['DISPLAY']} XAUTHORITY={runtime}/xauth"
+    apps.run(f"{x} setsid -f xterm -e 'read word <~/word' >/dev/null 2>&1")
+    apps.run(f"echo Message: save your work >{runtime}/warn")
+    wait_until(lambda: any("xmessage" in p for p in apps.processes()), "warning")
+    apps.run("echo one >word")
+    time.sleep(8)
+    assert [s["state"] for s in apps.sessions()] == ["ready"], log.read_text()
+    apps.run("echo two >word")
+    found = ended(apps, session)
+    assert (found["result"], found["error"]) == ("finished", "")
+
+
+def test_a_launcher_that_fails_says_so(apps: Machine) -> None:
+    apps.vizdash("start", "broken-launcher", "--wait", check=False)
+    found = ended(apps, apps.sessions()[0])
+    assert (found["result"], found["step"]) == ("failed", "app")
+    assert "code 2: no such case" in found["error"]
+
+
+def test_a_killed_job_script_is_named(machine: Machine) -> None:
+    session = machine.start()
+    kill(machine, "KILL", f"^bash .*/{session['id']}/script")
+    found = ended(machine, session)
+    assert (found["result"], found["error"]) == ("failed", "the job script was killed")
+
+
+def test_a_killed_inner_script_is_named(machine: Machine) -> None:
+    session = machine.start()
+    kill(machine, "KILL", r"^bash .*/inner\.sh")
+    found = ended(machine, session)
+    assert (found["result"], found["step"]) == ("failed", "ready")
+    assert found["error"] == "its first process ended with code 137 (signal KILL)"

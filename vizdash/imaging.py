@@ -9,16 +9,16 @@ from pathlib import Path
 
 from vizdash import nodesets
 from vizdash.errors import Refused, UsageError, VizdashError
-from vizdash.images import audit, change, inventory, origin
+from vizdash.images import audit, change, inventory, origin, rollback
 from vizdash.images.change import Old
 from vizdash.images.deploy import Deployment, Site, reach
 from vizdash.images.matrix import collect
 from vizdash.images.progress import NodeProgress, Phase, Progress
+from vizdash.images.rollback import Rollback
 from vizdash.images.store import default_store
 from vizdash.images.travel import Cargo, travel
 from vizdash.images.verify import Verdict, verify
 from vizdash.model import Image, Matrix, Node, Session
-from vizdash.model.drift import current_version
 from vizdash.service import Service
 from vizdash.smoke import smoke
 from vizdash.transport.base import Command
@@ -214,24 +214,25 @@ class Imaging:
 
     # ------------------------------------------------------------------ rolling back, pruning
 
-    async def rollback_version(self, app: str, matrix: Matrix, version: str = "") -> str:
-        """The version that a rollback of the matrix's nodes goes to. Raises NotFound."""
+    async def rollback_plan(self, app: str, matrix: Matrix, version: str = "") -> Rollback:
+        """What a rollback does on the matrix's nodes. Raises NotFound when none can go back."""
         self.service.app(app)
-        if version:
-            return version
-        return change.before(matrix, app, current_version(matrix, app))
+        shared = self.config.cluster.deploy.method == "shared"
+        return rollback.plan(rollback.one_place(matrix) if shared else matrix, app, version)
 
-    async def rollback(self, app: str, version: str, nodeset: str, tell: Tell) -> Progress:
-        """Make an older version the current one. Running sessions keep what they run from."""
+    async def rollback(self, plan: Rollback, tell: Tell, *, all_nodes: bool = True) -> Progress:
+        """Switch each node back. Running sessions keep what they run from."""
         self._writable()
-        await self.may_change(nodeset)
-        progress = Progress(await self.places(nodeset), tell)
-        wanted = {} if nodeset else {app: version}
+        await self.may_change(nodesets.fold(name for name in plan.versions if name))
+        progress = Progress((*plan.versions, *plan.refused), tell)
+        for node, why in plan.refused.items():
+            progress.fail(node, VizdashError(node, why))
+        wanted = {plan.app: plan.version} if all_nodes else {}
         try:
-            await change.switch(self.site, progress, app, version)
+            await change.switch(self.site, progress, plan.app, plan.versions)
         finally:
-            about = audit.Event("rollback", app, version)
-            await asyncio.shield(self._after(about, progress, wanted))
+            about = audit.Event("rollback", plan.app)
+            await asyncio.shield(self._after(about, progress, wanted, plan.versions))
         return progress
 
     async def prunable(self, app: str, keep: int, nodeset: str = "") -> Pruning:
@@ -273,14 +274,25 @@ class Imaging:
     # ------------------------------------------------------------------ afterwards
 
     async def _after(
-        self, about: audit.Event, progress: Progress, wanted: Mapping[str, str]
+        self,
+        about: audit.Event,
+        progress: Progress,
+        wanted: Mapping[str, str],
+        versions: Mapping[str, str] | None = None,
     ) -> None:
         """Note what was done, and leave the inventory. What was done is not undone when that
-        fails: it is said.
+        fails: it is said. ``versions`` are the nodes' own, where those differ.
         """
-        run = audit.new_run()
+        run, by_node = audit.new_run(), versions or {}
         events = [
-            replace(about, node=row.node, run=run, outcome=_outcome(row), detail=row.note)
+            replace(
+                about,
+                version=by_node.get(row.node, about.version),
+                node=row.node,
+                run=run,
+                outcome=_outcome(row),
+                detail=row.note,
+            )
             for row in progress.nodes.values()
         ]
         try:

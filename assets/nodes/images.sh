@@ -7,6 +7,7 @@
 #   ROOT/APP/APP-VERSION.sif          an image, never changed once it has this name
 #   ROOT/APP/APP.sif                  a link to the current one
 #   ROOT/APP/APP-VERSION.sif.sha256   its digest, and the size, time and inode that it was read at
+#   ROOT/APP/.journal                 what was current since when: EPOCH VERB NAME DIGEST, a line each
 #   ROOT/APP/.lock                    held by whoever writes in this folder
 #   ROOT/APP/.APP-VERSION.sif.D.part  one on its way, D being the first digits of its digest
 set -u
@@ -48,6 +49,61 @@ record() {
   } >"$new" && chmod 644 "$new" && mv -fT "$new" "$1.sha256"
 }
 
+# ---------------------------------------------------------------- the journal
+
+# keep FILE: standard input becomes FILE, whole or not at all.
+keep() {
+  local new=$1.new.$$
+  cat >"$new" && chmod 644 "$new" && mv -fT "$new" "$1"
+}
+
+# journal AT VERB NAME: NAME is the current one since AT. The last 200 lines are kept.
+journal() {
+  local digest
+  [[ $3 =~ ^[A-Za-z0-9._+-]+$ ]] || return 0
+  digest=$(recorded "$3")
+  { [ ! -f .journal ] || tail -n 199 .journal; printf '%s %s %s %s\n' "$1" "$2" "$3" "${digest:--}"; } |
+    keep .journal
+}
+
+# journaled: the name that the journal has last.
+journaled() {
+  local name=''
+  [ -f .journal ] && read -r _ _ name _ < <(tail -n 1 .journal)
+  printf '%s' "$name"
+}
+
+# digest_of NAME: what it was when it last became the current one, else when it came.
+digest_of() {
+  local name digest found=''
+  if [ -f .journal ]; then
+    while read -r _ _ name digest; do
+      [ "$name" = "$1" ] && [[ $digest =~ ^[0-9a-f]{64}$ ]] && found=$digest
+    done <.journal
+  fi
+  printf '%s' "${found:-$(recorded "$1")}"
+}
+
+# current APP: the name, with a version, of the image that APP.sif leads to.
+current() {
+  local name
+  name=$(readlink "$1.sif")
+  if [ ! -f "$name" ] || [[ $name = */* ]]; then
+    name=$([ -f "$1.sif" ] &&
+      find . -maxdepth 1 -type f -samefile "$(readlink -f "$1.sif")" -name "$1-*.sif" -printf '%f\n' |
+      head -n 1)
+  fi
+  printf '%s' "$name"
+}
+
+# settle APP: what became the current one without a line in the journal (a link made by hand, a
+# switch that was cut off) gets it now.
+settle() {
+  local name
+  name=$(current "$1")
+  [ -z "$name" ] || [ "$name" = "$(journaled)" ] || journal "$(stat -c %Y "$1.sif")" found "$name"
+}
+
 # ---------------------------------------------------------------- look
 
 # look ROOT FULL: all there is in it. FULL=1 adds the files that processes have open, as
@@ -70,22 +126,31 @@ look() {
     while IFS= read -r -d '' file; do
       answer digest "$file" "$(head -c 600 "$file" 2>/dev/null | tr -d '\0')"
     done < <(find -L . -mindepth 2 -maxdepth 2 -type f -name '*.sif.sha256' -printf '%P\0')
+    while IFS= read -r -d '' file; do
+      answer journal "${file%/*}" "$(tail -c 60000 "$file" 2>/dev/null | tr -d '\0')"
+    done < <(find . -mindepth 2 -maxdepth 2 -type f -name .journal -printf '%P\0')
     heads
   fi
   [ "$full" = 1 ] && used
   answer end
 }
 
-# heads: the beginning of images whose name tells no version.
+# heads: the beginning of images whose name tells no version, and of those that nobody has a
+# digest of: a copy made by hand may have broken off.
 heads() {
-  local app
+  local app file
   while IFS= read -r -d '' app; do
+    while IFS= read -r -d '' file; do
+      [ -f "$file.sha256" ] || head_in "$file"
+    done < <(find "$app" -maxdepth 1 -type f -name "$app-*.sif" -print0 2>/dev/null)
     [ -f "$app/$app.sif" ] || continue
     # One with a version is the same file.
     [ -n "$(find -L "$app" -maxdepth 1 -samefile "$app/$app.sif" -name "$app-*.sif" 2>/dev/null)" ] ||
-      answer head "$app/$app.sif" "$(head -c 49152 "$app/$app.sif" | gzip -c | base64 -w0)"
+      head_in "$app/$app.sif"
   done < <(find -L . -mindepth 1 -maxdepth 1 -type d -printf '%P\0')
 }
+
+head_in() { answer head "$1" "$(head -c 49152 "$1" | gzip -c | base64 -w0)"; }
 
 # used: device and inode of every SIF that a process has open (squashfuse, a file descriptor of
 # Apptainer) or that is mounted through a loop device.
@@ -165,7 +230,7 @@ prepare() {
   part=.$name.${digest:0:12}.part basis=.$name.${digest:0:12}.basis
   enter "$root" "$app"
   shopt -s nullglob
-  for old in .*.part .*.basis ".$app.sif.new."* *.sif.sha256.new.*; do
+  for old in .*.part .*.basis ".$app.sif.new."* *.sif.sha256.new.* .journal.new.*; do
     [ "$old" = "$part" ] || [ "$old" = "$basis" ] || rm -rf -- "$old"
   done
   local state
@@ -247,26 +312,41 @@ place() {
   answer placed end
 }
 
-# switch ROOT APP VERSION LEGACY: makes it the one that starts. An image that has no other name
-# than APP.sif is kept under the version LEGACY.
+# switch ROOT APP VERSION LEGACY VERB: makes it the one that starts, and writes that down. An image
+# that has no other name than APP.sif is kept under the version LEGACY. A rollback reads the image
+# whole first: nobody has since it came.
 switch() {
-  local root=$1 app=$2 name=$2-$3.sif legacy=$4 was
+  local root=$1 app=$2 name=$2-$3.sif legacy=$4 verb=$5 was
   enter "$root" "$app"
   [ -f "$name" ] || die "it has no $name (vizdash deploy $app --version $3)"
-  was=$(readlink "$app.sif")
-  if [ -f "$app.sif" ] && [ -z "$was" ]; then
-    if [ -z "$(find . -maxdepth 1 -samefile "$app.sif" -name "$app-*.sif")" ]; then
-      [ -e "$app-$legacy.sif" ] && legacy=$legacy-$(stat -c %Y "$app.sif")
-      ln "$app.sif" "$app-$legacy.sif" || die "can't keep the $app.sif that is there"
-    fi
-    was=$app-$legacy.sif
+  if [ -f "$app.sif" ] && [ -z "$(current "$app")" ]; then
+    [ -e "$app-$legacy.sif" ] && legacy=$legacy-$(stat -L -c %Y "$app.sif")
+    ln -L "$app.sif" "$app-$legacy.sif" || die "can't keep the $app.sif that is there"
   fi
-  if [ "$was" != "$name" ]; then
+  settle "$app"
+  was=$(current "$app")
+  [ "$verb" != rollback ] || whole "$name" "$3"
+  if [ "$was" != "$name" ] || [ "$(readlink "$app.sif")" != "$name" ]; then
     ln -s "$name" ".$app.sif.new.$$" && mv -fT ".$app.sif.new.$$" "$app.sif" ||
       die "can't make it the current one"
+    # Only now: a line without a switch would name what never ran.
+    [ "$was" = "$name" ] || journal "$(date +%s)" "$verb" "$name"
     sync .
   fi
   answer "$was" end
+}
+
+# whole NAME VERSION: it is what it was when it was the current one.
+whole() {
+  local want now
+  want=$(digest_of "$1")
+  now=$(sha256 "$1") || die "$1 can't be read"
+  if [ -z "$want" ]; then
+    record "$1" "$now"
+  elif [ "$now" != "$want" ]; then
+    record "$1" "$want" "$now"
+    die "$1 is damaged: its digest is ${now:0:12}, not ${want:0:12} (vizdash deploy $app --version $2)"
+  fi
 }
 
 # remove ROOT APP NAMES...: images that are neither current nor in use, and what is left of copies

@@ -12,6 +12,7 @@ from vizdash.config import App, Cluster, Config
 from vizdash.config.model import Ui
 from vizdash.errors import VizdashError
 from vizdash.history import History
+from vizdash.images.rollback import Rollback
 from vizdash.imaging import Imaging, View
 from vizdash.model import (
     Gres,
@@ -363,8 +364,13 @@ class FakeImaging:
         assert self.service.now is not None
         return View("viz", self.service.now.matrix)
 
-    async def rollback_version(self, app: str, matrix: Matrix) -> str:
-        return next(i.version for i in matrix.images if i.app == app and not i.current)
+    async def rollback_plan(self, app: str, matrix: Matrix) -> Rollback:
+        version = next(i.version for i in matrix.images if i.app == app and not i.current)
+        return Rollback(
+            app,
+            versions={p.node: version for p in matrix.places if not p.failure},
+            refused={p.node: p.failure for p in matrix.places if p.failure},
+        )
 
 
 @dataclass

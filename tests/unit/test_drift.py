@@ -8,7 +8,6 @@ from vizdash.errors import UsageError
 from vizdash.model import Image, Matrix, Place, Session, SessionState, Stray
 from vizdash.model.drift import (
     State,
-    current_version,
     judge,
     sessions_of,
     version_key,
@@ -101,24 +100,6 @@ def test_what_most_nodes_start_is_wanted_and_the_newest_of_a_tie() -> None:
     assert wanted_versions(Matrix(two, NODES)) == {"gedit": "1.9"}
     # A version that is nowhere any more is wanted by nobody.
     assert wanted_versions(Matrix(two, NODES, (("gedit", "0.1"),))) == {"gedit": "1.9"}
-
-
-def test_the_current_version_is_the_newest_that_a_node_starts_now() -> None:
-    alias = Image("gedit", "/r/gedit/gedit.sif", "", node="n1", current=True)
-    images = (
-        image("n1", "1.10", current=True),
-        alias,
-        image("n2", "1.9", current=True),
-        image("n3", "1.11"),
-        image("n3", "1.9", current=True),
-        image("of-old", "2.0", current=True),
-    )
-    silent = Place("of-old", "no route", seen_at=5)
-    wanted = (("gedit", "1.9"),)
-    assert current_version(Matrix(images, (*NODES, silent), wanted), "gedit") == "1.10"
-    assert current_version(Matrix(images[2:3], NODES, wanted), "gedit") == "1.9"
-    assert current_version(Matrix(images[3:4], NODES, (("gedit", "1.11"),)), "gedit") == "1.11"
-    assert current_version(Matrix(), "gedit") == ""
 
 
 def test_versions_in_order() -> None:

@@ -11,7 +11,7 @@ from vizdash.config import App, Cluster, Config, Deploy
 from vizdash.errors import Refused
 from vizdash.images.shell import NodeShell
 from vizdash.imaging import Imaging
-from vizdash.model import Image, Matrix, Place
+from vizdash.model import Matrix, Place
 from vizdash.service import Service
 from vizdash.transport.base import Command, Result
 
@@ -95,26 +95,3 @@ async def test_from_a_laptop_the_image_host_is_named() -> None:
     assert "ssh me@login vizdash" in await far.rights(MATRIX)
     with pytest.raises(Refused, match="ssh me@login"):
         await far.plan("gedit")
-
-
-async def test_a_rollback_starts_from_what_the_chosen_nodes_start() -> None:
-    """1.0 was deployed everywhere, 1.1 to n1 only: 1.0 is what all should have."""
-
-    def has(node: str, *versions: str) -> tuple[Image, ...]:
-        path = "/r/gedit/gedit-{}.sif"
-        return tuple(
-            Image("gedit", path.format(v), v, node=node, current=v == versions[-1])
-            for v in versions
-        )
-
-    first, second = has("n1", "0.9", "1.0", "1.1"), has("n2", "0.9", "1.0")
-    wanted = (("gedit", "1.0"),)
-    mine = imaging(Person("root"))
-
-    async def target(*images: Image) -> str:
-        places = tuple(Place(node) for node in sorted({i.node for i in images}))
-        return await mine.rollback_version("gedit", Matrix(images, places, wanted))
-
-    assert await target(*first) == "1.0"
-    assert await target(*first, *second) == "1.0"
-    assert await target(*second) == "0.9"

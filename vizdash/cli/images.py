@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +16,7 @@ from vizdash.cli.history import show_history
 from vizdash.cli.live import Live, mib
 from vizdash.errors import NotFound, Refused, VizdashError
 from vizdash.images.progress import Progress
+from vizdash.images.rollback import Rollback
 from vizdash.images.verify import Verdict
 from vizdash.imaging import Imaging, Pruning, View
 from vizdash.model.drift import Finding, drift_first, judge, sessions_of
@@ -181,7 +182,7 @@ def _write_json(view: View, findings: tuple[Finding, ...], verdicts: tuple[Verdi
     places = []
     for place in view.matrix.places:
         values = asdict(place)
-        del values["strays"]
+        del values["strays"], values["journals"]
         places.append(values)
     output.write_json("images", rows, view.cluster, places=places)
 
@@ -227,26 +228,30 @@ def deploy(ctx: click.Context, /, app: str, **values: Any) -> None:
 @cli.command()
 @common
 @click.argument("app")
-@click.option("--to", "version", default="", help="This version; else the one before.")
+@click.option("--to", "version", default="", help="To this version, where it ran before.")
 @click.option("--node", "nodeset", default="", help="Nodes, e.g. viz-node[001-016].")
 @click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
 @click.pass_context
 def rollback(
     ctx: click.Context, /, app: str, version: str, nodeset: str, as_json: bool, **values: Any
 ) -> None:
-    """Make the version before the current one again; running sessions keep theirs."""
+    """Switch each node back to the version that it ran before; running sessions keep theirs."""
 
     async def work(service: Service) -> None:
         with Live() as live:
             imaging = Imaging(service, live.say)
             view = await imaging.view(nodeset)
-            target = await imaging.rollback_version(app, view.matrix, version)
-            live.say(f"{app} goes back to {target}; running sessions keep what they have")
-            progress = await imaging.rollback(app, target, nodeset, live.tell)
-        about = {"app": app, "version": target}
-        await _report(
-            service, progress, as_json, "rollback", about, again=f"rollback {app} --to {target}"
-        )
+            plan = await imaging.rollback_plan(app, view.matrix, version)
+            for target, nodes in plan.groups:
+                live.say(f"{app} goes back to {target} on {_count(nodes)}")
+            for words in _staying(plan):
+                live.say(words)
+            live.say("running sessions keep what they have")
+            progress = await imaging.rollback(plan, live.tell, all_nodes=not nodeset)
+        about = {"app": app, "version": plan.version}
+        left = nodesets.fold(row.node for row in progress.failed if row.node)
+        again = f"rollback {app} --to {version}" if version else f"rollback {app} --node {left}"
+        await _report(service, progress, as_json, "rollback", about, again=again if left else "")
 
     run(options_of(ctx, values), work)
 
@@ -287,6 +292,15 @@ def _tell_pruning(pruning: Pruning, live: Live) -> None:
         live.say(f"{words} {nodesets.fold(nodes) or 'the shared image root'}")
     if not pruning.going:
         live.say(f"there is nothing of {pruning.app} to remove")
+
+
+def _staying(plan: Rollback) -> Iterator[str]:
+    """The nodes that start something else than what is undone, and keep it."""
+    rows: dict[str, list[str]] = {}
+    for node, version in plan.staying.items():
+        rows.setdefault(version, []).append(node)
+    for version, nodes in rows.items():
+        yield f"{_count(tuple(nodes))}: {version or 'nothing'} stays current, {plan.undone} is not"
 
 
 def _sure() -> bool:

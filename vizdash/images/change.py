@@ -18,6 +18,8 @@ from vizdash.model import Image, Matrix, Session
 from vizdash.model.drift import version_key
 
 _TIMEOUT_S = 120.0
+#: Seconds that a node has to read an image whole.
+_READ_S = 3600.0
 #: Seconds that a node has to tell what its processes have open.
 _USED_S = 30.0
 
@@ -56,25 +58,28 @@ async def everywhere(site: Site, progress: Progress, work: Callable[[str], Await
         raise
 
 
-async def switch(site: Site, progress: Progress, app: str, version: str) -> None:
-    """Make ``version`` the current one on the nodes of ``progress``. Sessions that run from
-    another one keep it.
+async def switch(site: Site, progress: Progress, app: str, versions: Mapping[str, str]) -> None:
+    """Make another version the current one on the nodes of ``progress``, to each its own of
+    ``versions``. Sessions that run from another one keep it.
+
+    A version that a node's journal does not know was never current there, and is refused.
     """
 
     async def work(node: str) -> str:
+        version = versions[node]
         reached = await reach(site, node)
         path = f"{site.root.rstrip('/')}/{app}/{app}-{version}.sif"
         image = next((i for i in reached.images if i.path == path), None)
+        fix = f"vizdash deploy {app} --version {version} --node {node}"
         if image is None:
-            mend = f"vizdash deploy {app} --version {version} --node {node}"
-            raise NotFound(node, f"it has no {app} {version}", mend)
+            raise NotFound(node, f"it has no {app} {version}", fix)
         if image.problem:
-            mend = f"vizdash deploy {app} --version {version} --node {node} mends it"
-            raise Refused(node, image.problem, mend)
-        words = (site.root, app, version, legacy_version(reached.images, app))
-        answer = await site.shell.ask(
-            node, "switch", *words, sudo=reached.sudo, timeout_s=_TIMEOUT_S
-        )
+            raise Refused(node, image.problem, f"{fix} repairs it")
+        journal = reached.place.journal(app)
+        if journal.switches and not image.current and not journal.ran(version):
+            raise Refused(node, f"{app} {version} was never the current one there", fix)
+        words = (site.root, app, version, legacy_version(reached.images, app), "rollback")
+        answer = await site.shell.ask(node, "switch", *words, sudo=reached.sudo, timeout_s=_READ_S)
         was = version_in(answer[0], app)
         if was == version:
             return "it was the current one"
@@ -82,19 +87,6 @@ async def switch(site: Site, progress: Progress, app: str, version: str) -> None
         return f"{version}, before: {was or 'none'}"
 
     await everywhere(site, progress, work)
-
-
-def before(matrix: Matrix, app: str, current: str) -> str:
-    """The version to go back to: the newest that is older than ``current`` and on some node.
-
-    Raises NotFound when there's none.
-    """
-    versions = {i.version for i in matrix.images if i.app == app and i.version}
-    older = [v for v in versions if version_key(v) < version_key(current)]
-    if not older:
-        has = ", ".join(sorted(versions, key=version_key)) or "none"
-        raise NotFound(f"version before {app} {current}", "it is on no node", f"there are: {has}")
-    return max(older, key=version_key)
 
 
 def prunable(

@@ -190,7 +190,7 @@ class Deployment:
             found = await self._smoke(node)
         self.progress.enter(node, Phase.SWITCHING)
         was, *_ = await self._ask(
-            node, "switch", cargo.app, cargo.version, self._legacy[node], sudo=stop.sudo
+            node, "switch", cargo.app, cargo.version, self._legacy[node], "deploy", sudo=stop.sudo
         )
         row.switched = was != cargo.name
         note = "mended" if mended else "deployed" if row.copied else "it had it"
@@ -224,8 +224,8 @@ class Deployment:
 
 def legacy_version(images: Sequence[Image], app: str) -> str:
     """The version under which an image is kept that has no other name than ``<app>.sif``."""
-    names = {i.version for i in images if i.path.endswith(f"/{app}/{app}.sif")}
-    return next(iter(names), "") or "legacy"
+    names = (i.version for i in images if i.path.endswith(f"/{app}/{app}.sif"))
+    return next(names, "") or "legacy"
 
 
 def version_in(name: str, app: str) -> str:

@@ -7,18 +7,20 @@ import binascii
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vizdash.errors import VizdashError
 from vizdash.images import sif
 from vizdash.images.source import Chunks, MissingBytes
-from vizdash.model import Image, Place, Stray
+from vizdash.model import Image, Journal, Place, Stray
 
 _DIGEST = re.compile(r"([0-9a-f]{64})  ")
 _STAMP = re.compile(r"^# (size=\d+ mtime=[\d.]+ inode=\d+)$", re.MULTILINE)
 _DAMAGED = re.compile(r"^# damaged: ([0-9a-f]{64})$", re.MULTILINE)
 #: How many fields follow each kind of record.
-_FIELDS = {"vizdash-images": 1, "place": 7, "file": 6, "digest": 2, "head": 2, "used": 1}
+_FIELDS = {
+    "vizdash-images": 1, "place": 7, "file": 6, "digest": 2, "journal": 2, "head": 2, "used": 1,
+}  # fmt: skip
 _INVENTORY = ".inventory.json"
 #: The script sends this much of an image's beginning: its metadata, and the superblock behind
 #: them. Nothing of a node is trusted to unpack to more.
@@ -59,6 +61,11 @@ class Recorded:
             return cls()
         return cls(digest[1], stamp[1], damaged[1] if damaged else "")
 
+    @property
+    def size(self) -> int:
+        """The size in bytes that the file had then."""
+        return int(self.stamp.partition(" ")[0].removeprefix("size="))
+
 
 @dataclass(slots=True)
 class _Answer:
@@ -67,6 +74,7 @@ class _Answer:
     about: Sequence[str] = ()
     files: dict[str, _File] = field(default_factory=dict)
     digests: dict[str, Recorded] = field(default_factory=dict)
+    journals: list[Journal] = field(default_factory=list)
     heads: dict[str, str] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
 
@@ -78,6 +86,8 @@ class _Answer:
             self.files[file.name] = file
         elif kind == "digest":
             self.digests[values[0].removesuffix(".sha256")] = Recorded.parse(values[1])
+        elif kind == "journal":
+            self.journals.append(Journal.parse(*values))
         elif kind == "head":
             self.heads[values[0]] = values[1]
         elif kind == "used":
@@ -93,7 +103,8 @@ def parse(answer: Sequence[str], node: str, root: str) -> tuple[Place, tuple[Ima
         raise VizdashError(node or "images", "the answer names no place")
     files = sorted(taken.files.values(), key=lambda file: file.name)
     images = tuple(_image(file, node, root, taken) for file in files if _app_of(file))
-    return _place(taken.about, node, root, taken.files), images
+    place = _place(taken.about, node, root, taken.files)
+    return replace(place, journals=tuple(taken.journals)), images
 
 
 def _records(answer: Sequence[str], node: str) -> Iterator[tuple[str, Sequence[str]]]:
@@ -128,14 +139,17 @@ def _image(file: _File, node: str, root: str, taken: _Answer) -> Image:
     app = _app_of(file)
     stem = file.name.partition("/")[2].removesuffix(".sif")
     version, problem = stem.removeprefix(app).removeprefix("-"), ""
-    if not version and file.name in taken.heads:
-        version, problem = _head(file, taken.heads[file.name])
+    if file.name in taken.heads:
+        labelled, problem = _head(file, taken.heads[file.name])
+        version = version or labelled
     now = taken.files.get(f"{app}/{app}.sif")
     fresh = recorded.stamp == file.stamp
     if fresh and recorded.damaged:
         problem = "damaged: its content is not what was deployed"
     elif not file.size:
         problem = "it is empty"
+    elif recorded.stamp and recorded.size != file.size:
+        problem = f"damaged: it has {file.size} bytes, {recorded.size} were deployed"
     return Image(
         app=app,
         path=f"{root.rstrip('/')}/{file.name}",
@@ -188,7 +202,7 @@ def _stray(file: _File, files: dict[str, _File], folders: set[str]) -> bool:
     app, _, name = file.name.partition("/")
     if not name:
         return file.name not in folders and file.name != _INVENTORY
-    if name == ".lock" or _app_of(file):
+    if name in {".lock", ".journal"} or _app_of(file):
         return False
     if name.endswith(".sif.sha256"):
         return f"{app}/{name.removesuffix('.sha256')}" not in files

@@ -2,6 +2,7 @@
 
 from vizdash.model.image import Image, Matrix, Place, Stray
 from vizdash.model.job import Job, JobState
+from vizdash.model.journal import Journal, Switch
 from vizdash.model.node import Gres, Node, Partition
 from vizdash.model.ran import Ran
 from vizdash.model.request import JobRequest, Resources, SessionRequest
@@ -15,6 +16,7 @@ __all__ = [
     "Job",
     "JobRequest",
     "JobState",
+    "Journal",
     "Matrix",
     "Node",
     "Partition",
@@ -26,4 +28,5 @@ __all__ = [
     "SessionState",
     "Snapshot",
     "Stray",
+    "Switch",
 ]

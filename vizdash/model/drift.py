@@ -94,15 +94,6 @@ def wanted_versions(matrix: Matrix) -> dict[str, str]:
     return found | {app: v for app, v in matrix.wanted if (app, v) in present}
 
 
-def current_version(matrix: Matrix, app: str) -> str:
-    """The newest version of an app that a node which answered starts, whatever is wanted; where
-    none starts any, the wanted one (empty: there is none).
-    """
-    started = (i for i in matrix.images if i.app == app and i.current and i.node in matrix.looked)
-    versions = {image.version for image in started}
-    return max(versions, key=version_key, default=wanted_versions(matrix).get(app, ""))
-
-
 def usual_digests(images: Iterable[Image]) -> dict[tuple[str, str], str]:
     """The digest that most copies of an app's version have, where any is recorded."""
     votes: dict[tuple[str, str], Counter[str]] = {}

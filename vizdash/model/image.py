@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from vizdash.model.journal import Journal
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -41,7 +43,8 @@ class Stray:
 class Place:
     """The image root of one node. ``failure`` says why it could not be looked at; ``seen_at``
     (epoch seconds) is 0 when it was looked at just now, else the time of the inventory that
-    this was taken from. Sizes are of its file system.
+    this was taken from. Sizes are of its file system. ``journals`` is known of a node that was
+    looked at just now.
     """
 
     node: str
@@ -55,6 +58,11 @@ class Place:
     total_bytes: int = 0
     tools: tuple[str, ...] = ()
     strays: tuple[Stray, ...] = ()
+    journals: tuple[Journal, ...] = ()
+
+    def journal(self, app: str) -> Journal:
+        """What was current when, of one app; an empty one where nobody wrote it down."""
+        return next((j for j in self.journals if j.app == app), Journal(app))
 
     @property
     def known(self) -> bool:

@@ -110,28 +110,38 @@ class ImageDesk:
         imaging = self._imaging()
         try:
             view = await imaging.view()
-            version = await imaging.rollback_version(app, view.matrix)
+            plan = await imaging.rollback_plan(app, view.matrix)
         except VizdashError as e:
             self._teller.trouble(e.line)
             return
-        nodes = tuple(p.node for p in view.matrix.places)
         away = tuple(p for p in view.matrix.places if p.failure)
-        there = names(tuple(p.node for p in view.matrix.places if not p.failure))
-        what = line(Span(f"{app} {version}", "strong", bold=True), f" again on {there}")
-        keep = line(Span("Running sessions keep the image that they run from.", "muted"))
-        told: tuple[Line, ...] = (what, (), keep)
+        told: list[Line] = [
+            line(Span(f"{app} {version}", "strong", bold=True), f" again on {_there(nodes)}")
+            for version, nodes in plan.groups
+        ]
+        other = tuple(node for node in plan.staying if node)
+        if other:
+            told.append(line(Span(f"Not on {names(other)}: {plan.undone} is not current", "muted")))
+        silent = {p.node for p in away}
+        told += [
+            line(Span(f"{node}: {escape_control(why)}", "warn"))
+            for node, why in plan.refused.items()
+            if node not in silent
+        ]
         if away:
             why = escape_control(away[0].failure)
-            silent = f"{names(tuple(p.node for p in away))} did not answer: {why}"
-            told = (what, line(Span(silent, "warn")), (), keep)
-        question = Question("Roll back?", told, "Roll back", "Leave it")
+            text = f"{names(tuple(p.node for p in away))} did not answer: {why}"
+            told.append(line(Span(text, "warn")))
+        told += [(), line(Span("Running sessions keep the image that they run from.", "muted"))]
+        question = Question("Roll back?", tuple(told), "Roll back", "Leave it")
 
         def answered(yes: bool | None) -> None:
             if yes:
-                run = self._new_run(f"Rolling {app} back to {version}", nodes)
+                nodes = (*plan.versions, *plan.refused)
+                run = self._new_run(f"Rolling {app} back to {plan.version}", nodes)
 
                 async def work() -> Progress:
-                    return await imaging.rollback(app, version, "", self._taker(run))
+                    return await imaging.rollback(plan, self._taker(run))
 
                 self._start(run, work)
 
@@ -173,6 +183,10 @@ class ImageDesk:
         finally:
             run.over = True
             self._refresh()
+
+
+def _there(nodes: tuple[str, ...]) -> str:
+    return names(nodes) if any(nodes) else "the shared image root"
 
 
 def broken_off(run: Run) -> str:

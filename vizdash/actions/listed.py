@@ -108,7 +108,7 @@ REGISTRY = ActionRegistry(
         Action(
             "rollback",
             "Roll back",
-            "Make the version before the current one again; running sessions keep theirs.",
+            "Switch each node back to what it ran before; running sessions keep theirs.",
             ("r",),
             verb="rollback",
             on="image",

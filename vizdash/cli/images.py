@@ -235,7 +235,7 @@ def deploy(ctx: click.Context, /, app: str, **values: Any) -> None:
 def rollback(
     ctx: click.Context, /, app: str, version: str, nodeset: str, as_json: bool, **values: Any
 ) -> None:
-    """Switch each node back to the version that it ran before; running sessions keep theirs."""
+    """Switch each node back to what it ran before; running sessions keep theirs."""
 
     async def work(service: Service) -> None:
         with Live() as live:

@@ -68,7 +68,11 @@ class ConnectionLost(Unreachable):
 
 
 class TimedOut(VizdashError):
-    """Something took longer than it was given."""
+    """Something took longer than it was given; ``stderr`` is what it had printed by then."""
+
+    def __init__(self, what: str, why: str = "", mend: str = "", *, stderr: str = "") -> None:
+        self.stderr = stderr
+        super().__init__(what, why, mend)
 
 
 def last_line(text: str) -> str:

@@ -11,18 +11,23 @@ from vizdash.model.link import Link, Prompt
 
 #: Characters of a followed command's output that are kept.
 KEPT = 64 * 1024
+#: Seconds that a command may go on retrying (see Command.retries).
+RETRY_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """A command as argv. ``input`` goes to its stdin (and is left out of ``repr``).
 
-    ``timeout_s`` is in seconds; a command that takes longer is ended.
+    ``timeout_s`` is in seconds; a command that takes longer is ended. One that prints any of
+    ``retries`` on stderr is retrying something that is unlikely to work: it is ended
+    ``RETRY_S`` seconds later.
     """
 
     argv: tuple[str, ...]
     input: str | None = None
     timeout_s: float = 30.0
+    retries: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Command({self.argv!r})"

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from vizdash.errors import TimedOut, Unreachable, last_line
 from vizdash.transport.base import KEPT, Command, Reader, Result, Writer
+from vizdash.transport.timeouts import answer_limit, read_all
 
 #: Runs a command until its own end, or that of the pipe on stdin, whose other end is ours.
 _GUARD = """
@@ -68,16 +69,23 @@ class LocalRunner:
     async def run(self, command: Command) -> Result:
         """See CommandRunner.run. A cancelled call ends its command first."""
         process = await _start(command)
-        data = None if command.input is None else os.fsencode(command.input)
+        assert process.stdout is not None
+        assert process.stderr is not None
         try:
-            out, err = await asyncio.wait_for(process.communicate(data), command.timeout_s)
-        except TimeoutError as e:
+            async with answer_limit(command, "no answer in") as stderr:
+                out, *_ = await asyncio.gather(
+                    process.stdout.read(),
+                    read_all(process.stderr, stderr),
+                    _feed(process, command.input),
+                    process.wait(),
+                )
+        except TimedOut:
             await _end(process)
-            raise TimedOut(command.argv[0], f"no answer in {command.timeout_s:g} s") from e
+            raise
         except asyncio.CancelledError:
             await asyncio.shield(_end(process))
             raise
-        return Result(process.returncode or 0, os.fsdecode(out), os.fsdecode(err))
+        return Result(process.returncode or 0, os.fsdecode(out), os.fsdecode(stderr.data))
 
     async def follow(self, command: Command, on_output: Callable[[str], None]) -> Result:
         """See Follower.follow. A cancelled call ends its command first, and so does our own end,

@@ -158,7 +158,7 @@ async def test_a_submission_without_answer_may_have_arrived(recording: Recording
 
 
 async def test_without_configuration(recording: Recording) -> None:
-    with pytest.raises(Unreachable, match="no Slurm configuration"):
+    with pytest.raises(Unreachable, match="configuration"):
         await recording.engine("-no-conf").jobs()
 
 
@@ -233,6 +233,67 @@ async def test_a_timeout_of_the_transport_names_the_program() -> None:
     with pytest.raises(TimedOut, match=r"^squeue: no answer in 30 s"):
         await engine.jobs()
     with pytest.raises(TimedOut, match=r"^sbatch: .*it may still start"):
+        await engine.submit(REQUEST)
+
+
+#: What Slurm 24.11 prints while it retries, and what is shown of it.
+RETRYING = [
+    (
+        (
+            "squeue: error: s_p_parse_file: cannot stat file /nonexist: No such file or directory, "
+            "retrying in 1sec up to 60sec\n"
+        ),
+        (
+            "its configuration /nonexist can't be read: No such file or directory "
+            "(is SLURM_CONF right?)"
+        ),
+    ),
+    (
+        (
+            "squeue: error: _xgetaddrinfo: getaddrinfo() failed: Temporary failure in name "
+            "resolution: Resource temporarily unavailable, attempt number -4\n"
+        ),
+        "the name of its controller's host can't be resolved here",
+    ),
+    (
+        (
+            "squeue: error: If munged is up, restart with --num-threads=10\n"
+            'squeue: error: Munge encode failed: Failed to access "/run/munge/munge.socket.2": '
+            "No such file or directory (Did you start munged?)\n"
+        ),
+        "munge does not run on this host",
+    ),
+]
+
+
+@pytest.mark.parametrize(("stderr", "words"), RETRYING)
+async def test_what_a_query_that_hangs_has_printed_names_the_cause(stderr: str, words: str) -> None:
+    error = TimedOut("env", f"it keeps retrying: {stderr.splitlines()[-1]}", stderr=stderr)
+    engine = SlurmEngine(Runner(error), user="alice")
+    with pytest.raises(Unreachable) as caught:
+        await engine.jobs()
+    assert caught.value.what == "Slurm"
+    assert words in caught.value.line
+
+
+async def test_what_a_hanging_command_printed_is_shown_without_its_prefix() -> None:
+    line = "squeue: error: the plugin of the site waits for its server"
+    error = TimedOut("env", f"no answer in 30 s: {line}", stderr=f"{line}\n")
+    with pytest.raises(TimedOut) as caught:
+        await SlurmEngine(Runner(error), user="alice").jobs()
+    assert caught.value.line == (
+        "squeue: no answer in 30 s: the plugin of the site waits for its server"
+    )
+
+
+async def test_a_hanging_submission_may_have_arrived_unless_it_had_no_configuration() -> None:
+    line = "sbatch: error: Unable to contact slurm controller, sleeping and retrying"
+    engine = SlurmEngine(Runner(TimedOut("env", "no answer", stderr=f"{line}\n")), user="alice")
+    with pytest.raises(TimedOut, match="it may still start"):
+        await engine.submit(REQUEST)
+    stderr = RETRYING[0][0].replace("squeue", "sbatch")
+    engine = SlurmEngine(Runner(TimedOut("env", "no answer", stderr=stderr)), user="alice")
+    with pytest.raises(Unreachable, match="SLURM_CONF"):
         await engine.submit(REQUEST)
 
 

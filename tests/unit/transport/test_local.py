@@ -79,6 +79,29 @@ async def test_a_timeout_ends_the_whole_group_also_who_will_not_go(tmp_path: Pat
     assert gone(int((tmp_path / "pid").read_text()))
 
 
+async def test_a_timeout_carries_what_was_printed_on_stderr() -> None:
+    with pytest.raises(TimedOut) as error:
+        await LocalRunner().run(sh("echo one >&2; echo two >&2; sleep 1000", seconds=2))
+    assert error.value.why == "no answer in 2 s: two"
+    assert error.value.stderr == "one\ntwo\n"
+
+
+async def test_a_command_that_says_that_it_keeps_retrying_is_not_waited_for() -> None:
+    retrying = Command(
+        ("bash", "-c", "echo 'no file, retrying for 60 s' >&2; sleep 1000"),
+        timeout_s=900,
+        retries=("retrying for",),
+    )
+    with pytest.raises(TimedOut, match="it keeps retrying: no file, retrying for 60 s"):
+        await LocalRunner().run(retrying)
+
+
+async def test_a_command_whose_retry_works_gives_its_answer() -> None:
+    script = "echo 'no file, retrying for 60 s' >&2; sleep 0.2; echo there"
+    command = Command(("bash", "-c", script), timeout_s=900, retries=("retrying for",))
+    assert (await LocalRunner().run(command)).stdout == "there\n"
+
+
 async def test_a_cancelled_call_ends_its_command_first(tmp_path: Path) -> None:
     task = asyncio.create_task(LocalRunner().run(sh(f"echo $$ >{tmp_path}/pid; sleep 1000")))
     pid = int(await until_there(tmp_path / "pid"))

@@ -65,6 +65,21 @@ async def test_noise_of_start_up_files_is_cut_off(home: Path, key: asyncssh.SSHK
         assert (result.code, result.stdout, result.stderr) == (3, "out\n", "err\n")
 
 
+async def test_a_timeout_carries_what_was_printed_on_stderr(
+    home: Path, key: asyncssh.SSHKey
+) -> None:
+    how = Behaviour(keys=[key], noise="Welcome!\n")
+    async with runner_on(how, home) as runner:
+        await runner.greet()
+        with pytest.raises(TimedOut, match=r"^sh: no answer in 3 s: two$"):
+            await runner.run(Command(("sh", "-c", "echo two >&2; sleep 1000"), timeout_s=3))
+        with pytest.raises(TimedOut, match=r"^sleep: no answer in 1 s$"):
+            await runner.run(Command(("sleep", "1000"), timeout_s=1))
+        retrying = ("sh", "-c", "echo 'no file, retrying' >&2; sleep 1000")
+        with pytest.raises(TimedOut, match="it keeps retrying: no file, retrying"):
+            await runner.run(Command(retrying, timeout_s=900, retries=("retrying",)))
+
+
 async def test_output_is_told_as_it_comes(home: Path, key: asyncssh.SSHKey) -> None:
     told: list[str] = []
     script = "echo one; read x; echo two $x; echo three >&2; exit 4"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from vizdash.engines.base import EngineInfo
 from vizdash.engines.slurm import commands, parse, refusals
@@ -181,9 +182,9 @@ class SlurmEngine:
     async def _run(self, command: Command) -> Result:
         """Run a command; errors name Slurm's program, not env(1)."""
         try:
-            return await self._runner.run(command)
+            return await self._runner.run(replace(command, retries=refusals.RETRIES))
         except TimedOut as e:
-            raise TimedOut(_program(command), e.why, e.mend) from e
+            raise refusals.timed_out(_program(command), e) from e
         except Unreachable as e:
             if e.what == "env":
                 raise Unreachable(_program(command), e.why, e.mend) from e

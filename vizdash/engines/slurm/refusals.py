@@ -8,12 +8,20 @@ from __future__ import annotations
 import re
 
 from vizdash.engines.slurm.reasons import reason_words
-from vizdash.errors import CommandFailed, Refused, TimedOut, Unreachable, VizdashError
+from vizdash.errors import (
+    CommandFailed,
+    Refused,
+    TimedOut,
+    Unreachable,
+    VizdashError,
+    last_line,
+)
 from vizdash.transport import Result
 
 #: What says that slurmctld (or munge, or the configuration) could not be asked at all: (part of
 #: the message, why, mend). A cause comes before what follows from it.
 _UNREACHABLE = (
+    # What a retry ends with says less than what it began with.
     ("munge encode failed", "munge does not run on this host", "start munged, or ask for it"),
     ("unable to contact slurm controller", "slurmctld does not answer", ""),
     ("rate limit exceeded", "slurmctld asks for fewer queries", ""),
@@ -38,6 +46,11 @@ _UNREACHABLE = (
         "this host has no Slurm configuration that can be used",
         "is SLURM_CONF right?",
     ),
+    (
+        "getaddrinfo() failed",
+        "the name of its controller's host can't be resolved here",
+        "is SLURM_CONF right, and the name service up?",
+    ),
     ("backup controller in standby mode", "only the standby controller answers", ""),
     ("communication connection failure", "slurmctld does not answer", ""),
     ("connection refused", "slurmctld does not answer", ""),
@@ -49,6 +62,12 @@ _UNREACHABLE = (
     ("unable to establish control", "slurmctld does not answer", ""),
     ("process is shutting down", "slurmctld is shutting down", ""),
 )
+
+#: A configuration that Slurm waits for, in vain (s_p_parse_file in parse_config.c).
+_NO_CONFIG = re.compile(r"cannot stat file (\S+): ([^,\n]+), retrying")
+
+#: What Slurm's commands print before they retry, for up to a minute, what will hardly work.
+RETRIES = (", retrying in 1sec", "getaddrinfo() failed")
 
 #: sbatch's messages, the telling ones first: (part of the message, why, mend).
 _REFUSALS = (
@@ -228,10 +247,35 @@ def failure(program: str, result: Result) -> VizdashError:
     words = result.stderr.lower()
     if result.code == 127 or (result.code == 126 and "permission denied" in words):
         return Unreachable(program, "not found there", "is Slurm on PATH? else load its module")
+    if error := unreachable(result.stderr):
+        return error
+    return CommandFailed(program, result.code, "\n".join(said(result.stderr)))
+
+
+def unreachable(stderr: str) -> Unreachable | None:
+    """The error where ``stderr`` says that slurmctld could not be asked; else None."""
+    if found := _NO_CONFIG.search(stderr):
+        why = f"its configuration {found[1]} can't be read: {found[2]}"
+        return Unreachable("Slurm", why, "is SLURM_CONF right?")
+    words = stderr.lower()
     for part, why, mend in _UNREACHABLE:
         if part in words:
             return Unreachable("Slurm", why, mend)
-    return CommandFailed(program, result.code, "\n".join(said(result.stderr)))
+    return None
+
+
+def timed_out(program: str, error: TimedOut) -> VizdashError:
+    """The error for a command that was ended before it had answered, with what it had printed.
+
+    An sbatch may have been heard, unless it waited for its configuration.
+    """
+    known = unreachable(error.stderr)
+    if known and (program != "sbatch" or _NO_CONFIG.search(error.stderr)):
+        return known
+    why = error.why
+    if lines := said(error.stderr):
+        why = why.removesuffix(last_line(error.stderr)) + lines[-1]
+    return TimedOut(program, why, error.mend, stderr=error.stderr)
 
 
 def refusal(what: str, result: Result) -> VizdashError:

@@ -6,8 +6,7 @@ import asyncio
 import codecs
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import asyncssh
 
@@ -17,6 +16,7 @@ from vizdash.transport.ssh import greeting
 from vizdash.transport.ssh.greeting import Greeting
 from vizdash.transport.ssh.link import SshLink
 from vizdash.transport.ssh.shell import Framed, after, framed, streamed
+from vizdash.transport.timeouts import Stderr, answer_limit, read_all
 
 #: Sessions opened at once on one connection; sshd's default for MaxSessions is 10.
 _SESSIONS = 8
@@ -134,7 +134,7 @@ class SshRunner:
         frame = framed(command.argv, command.input, environ=environ)
         async with self._session(frame, command.timeout_s) as process:
 
-            async def talk() -> tuple[bytes, bytes]:
+            async def talk(_: Stderr) -> tuple[bytes, bytes]:
                 process.stdin.write(frame.program)
                 process.stdin.write_eof()
                 streams = (process.stdout, process.stderr)
@@ -143,7 +143,7 @@ class SshRunner:
                 await process.wait_closed()
                 return out, err
 
-            out, err = await self._within(command, process, talk())
+            out, err = await self._within(command, process, frame, talk)
         return self._result(process, frame, command.argv[0], out, err)
 
     def has(self, program: str) -> bool:
@@ -181,29 +181,37 @@ class SshRunner:
     async def _run(self, command: Command, environ: Mapping[str, str]) -> Result:
         frame = framed(command.argv, command.input, environ=environ)
         async with self._session(frame, command.timeout_s) as process:
-            talk = process.communicate(frame.program)
-            out, err = await self._within(command, process, talk)
-        return self._result(process, frame, command.argv[0], bytes(out), bytes(err))
+
+            async def talk(stderr: Stderr) -> tuple[bytes, bytes]:
+                process.stdin.write(frame.program)
+                process.stdin.write_eof()
+                reading = (process.stdout.read(), read_all(process.stderr, stderr))
+                out, _ = await asyncio.gather(*reading)
+                await process.wait_closed()
+                return out, stderr.data
+
+            out, err = await self._within(command, process, frame, talk)
+        return self._result(process, frame, command.argv[0], out, err)
 
     async def _within(
         self,
         command: Command,
         process: asyncssh.SSHClientProcess[bytes],
-        talk: Coroutine[Any, Any, tuple[Any, Any]],
-    ) -> tuple[Any, Any]:
+        frame: Framed,
+        talk: Callable[[Stderr], Awaitable[tuple[bytes, bytes]]],
+    ) -> tuple[bytes, bytes]:
         """What it says, in its time; it's ended when that is over, or nobody wants it."""
-        program = command.argv[0]
         try:
-            async with asyncio.timeout(command.timeout_s):
-                return await talk
-        except TimeoutError as e:
+            async with answer_limit(command, "no answer in", mark=frame.mark) as stderr:
+                return await talk(stderr)
+        except TimedOut:
             await _end(process)
-            raise TimedOut(program, f"no answer in {command.timeout_s:g} s") from e
+            raise
         except asyncio.CancelledError:
             await asyncio.shield(_end(process))
             raise
         except (OSError, asyncssh.Error) as e:
-            raise self._lost(program) from e
+            raise self._lost(command.argv[0]) from e
 
     def _result(
         self,

@@ -9,12 +9,12 @@
 set -u -o pipefail
 umask 077
 
-step=runtime waiter=''
+step=runtime watcher=''
 info=/tmp/app_session_$SESSION_ID.info
 source common.sh # vizdash puts the file's text here
 
 before_end() {
-  if [ -n "$waiter" ]; then kill "$waiter" 2>/dev/null; fi
+  if [ -n "$watcher" ]; then kill "$watcher" 2>/dev/null; fi
 }
 
 # The script's own removal does not survive scancel.
@@ -78,8 +78,21 @@ write_connection() { # PORT
   } >"$new" && mv -f "$new" "$F/connection"
 }
 
-wait_ready() {
-  local port deadline=$((SECONDS + VIZDASH_READY_TIMEOUT))
+# The session's processes that are an X or VNC server, by their names.
+servers() {
+  local pid name
+  for pid in $(marked); do
+    name=$(cat "/proc/$pid/comm" 2>/dev/null) || continue
+    case $name in X*vnc | Xvfb | Xorg | x11vnc | x0*vncserver) printf '%s\n' "$pid" ;; esac
+  done
+}
+
+give_up() { # STEP WHY: for main to find
+  printf '%s\n%s\n' "$1" "$2" >"$R/failed.new" && mv -f "$R/failed.new" "$R/failed"
+}
+
+wait_ready() { # sets port
+  local deadline=$((SECONDS + VIZDASH_READY_TIMEOUT))
   while [ "$SECONDS" -lt "$deadline" ]; do
     port=$(info_port)
     if answers "$port" 2>/dev/null; then
@@ -87,12 +100,37 @@ wait_ready() {
       status ready ready
       comment ready legacy
       say "ready on $node, port $port"
-      return
+      return 0
     fi
     sleep 0.2
   done
-  printf 'no desktop answered at port %s in %s s\n' "$port" "$VIZDASH_READY_TIMEOUT" >"$R/failed"
-  kill -TERM "$leader" 2>/dev/null
+  give_up app "no desktop answered at port $port in $VIZDASH_READY_TIMEOUT s"
+  return 1
+}
+
+# A script that waits for something else outlives its desktop. It is not tried by connecting, which
+# Xvnc counts as a failed login; what is gone at two checks in a row is gone.
+watch_desktop() {
+  local port pids had step why missing=0
+  wait_ready || return
+  mapfile -t pids < <(servers)
+  had=${#pids[@]}
+  while [ "$missing" -lt 2 ]; do
+    sleep 2
+    if [ "$had" -gt 0 ] && ! kill -0 "${pids[@]}" 2>/dev/null; then
+      mapfile -t pids < <(servers) # it may have been started again
+    fi
+    if ! listening "$port" "$UID"; then
+      step=websockify why="nothing listens at port $port of $node any more"
+    elif [ "$had" -gt 0 ] && [ "${#pids[@]}" = 0 ]; then
+      step=xvnc why="the desktop's X server ended"
+    else
+      missing=0
+      continue
+    fi
+    missing=$((missing + 1))
+  done
+  give_up "$step" "$why"
 }
 
 main() {
@@ -116,15 +154,20 @@ main() {
     fail runtime "the job script could not be written to $R"
   setsid bash "$R/script.sh" </dev/null 8>&- &
   leader=$!
-  wait_ready 8>&- &
-  waiter=$!
-  local code
-  while :; do
-    wait "$leader"
-    code=$?
-    kill -0 "$leader" 2>/dev/null || break
+  watch_desktop 8>&- &
+  watcher=$!
+  local code why
+  # A script may ignore TERM, so that nothing here waits for its end: finish sees to that.
+  while kill -0 "$leader" 2>/dev/null && [ ! -s "$R/failed" ]; do
+    sleep 0.5 8>&- &
+    wait "$!"
   done
-  if [ -s "$R/failed" ]; then fail app "$(cat "$R/failed")"; fi
+  if [ -s "$R/failed" ]; then
+    { read -r step && read -r why; } <"$R/failed"
+    fail "$step" "$why"
+  fi
+  wait "$leader"
+  code=$?
   if [ "$code" != 0 ]; then
     fail app "the job script ended with code $code: $(last_line "$F/job.log")"
   fi

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+from collections.abc import Generator, Iterator
 
 import pytest
+
+from tests import processes
 
 #: The files that take longest, by far: they begin first, so that none is waited for at the end.
 _FIRST = (
@@ -39,3 +43,32 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 50)
+
+
+processes.watch()
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[_FAILED] = report.failed or item.stash.get(_FAILED, False)
+    error = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(error, subprocess.CalledProcessError | subprocess.TimeoutExpired):
+        # Its own message names the command and the code alone.
+        for name, text in (("stdout", error.stdout), ("stderr", error.stderr)):
+            shown = text.decode(errors="replace") if isinstance(text, bytes) else text
+            report.sections.append((f"The program's {name}", shown or "(nothing)"))
+    return report
+
+
+@pytest.fixture(autouse=True)
+def waited_for(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test starts has ended when the test has: nobody else is blamed for it."""
+    processes.forget()
+    yield
+    left = processes.end()
+    if left and not request.node.stash.get(_FAILED, False):
+        pytest.fail(f"started, and not waited for: {left}")

@@ -4,38 +4,36 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
+
+from tests.tmux import Tmux
 
 
 class Terminal:
     """Runs from construction to its end, or to leaving the ``with``."""
 
     def __init__(self, argv: Sequence[str], width: int = 80, height: int = 24) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="vizdash-tmux-")
-        self._tmux = ["tmux", "-S", f"{self._folder.name}/s", "-f", "/dev/null"]
-        self._code = Path(self._folder.name) / "code"
+        self._tmux = Tmux()
+        self._code = self._tmux.folder / "code"
         #: Every key so far.
         self.pressed: list[str] = []
         command = f"{shlex.join(argv)}; echo $? >{self._code}; sleep 3600"
-        self._run("new-session", "-d", "-x", str(width), "-y", str(height), command)
-
-    def _run(self, *words: str) -> str:
-        done = subprocess.run([*self._tmux, *words], check=True, capture_output=True, text=True)
-        return done.stdout
+        try:
+            self._tmux("new-session", "-d", "-x", str(width), "-y", str(height), command)
+        except BaseException:
+            self._tmux.close()
+            raise
 
     def screen(self) -> str:
         """What is on it now, as lines of text."""
-        return self._run("capture-pane", "-p")
+        return self._tmux("capture-pane", "-p")
 
     def press(self, *keys: str) -> None:
         """Keys by their tmux names (``Enter``, ``Escape``) or letters."""
         self.pressed += keys
-        self._run("send-keys", *keys)
+        self._tmux("send-keys", *keys)
 
     def wait(self, pattern: str, seconds: float = 30) -> str:
         """Wait until a regular expression is found on the screen; the screen."""
@@ -75,5 +73,4 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        subprocess.run([*self._tmux, "kill-server"], capture_output=True, check=False)
-        self._folder.cleanup()
+        self._tmux.close()

@@ -50,19 +50,21 @@ class Desktop:
 
 @pytest.fixture
 def desktop(can_run: None, tmp_path: Path) -> Iterator[Desktop]:
-    words = f"{FULL}\n{VIEW}\n".encode()
-    packed = subprocess.run(["vncpasswd", "-f"], input=words, capture_output=True, check=True)
+    passwords = f"{FULL}\n{VIEW}\n".encode()
+    packed = subprocess.run(["vncpasswd", "-f"], input=passwords, capture_output=True, check=True)
     (tmp_path / "passwd").write_bytes(packed.stdout)
     read, write = os.pipe()
     argv = ["Xvnc", "-displayfd", str(write), "-rfbport", "-1", "-rfbunixpath"]
     argv += [str(tmp_path / "rfb"), "-SecurityTypes", "VncAuth", "-PasswordFile"]
     argv += [str(tmp_path / "passwd"), "-UseBlacklist=0", "-AlwaysShared", "-geometry", "640x360"]
-    process = subprocess.Popen(argv, pass_fds=[write], stderr=subprocess.DEVNULL)
+    words = tmp_path / "xvnc.log"
+    with words.open("wb") as log:
+        process = subprocess.Popen(argv, pass_fds=[write], stdout=log, stderr=log)
     os.close(write)
     try:
         with os.fdopen(read) as told:
             display = told.readline().strip()
-        assert display, "Xvnc did not start"
+        assert display, f"Xvnc did not start: {words.read_text(errors='replace')}"
         yield Desktop(tmp_path, f":{display}", process)
     finally:
         process.terminate()

@@ -15,6 +15,8 @@ from typing import Protocol
 from PIL import Image, ImageChops
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
+from tests.processes import lasting
+
 
 class Network(Protocol):
     """A host, for what a browser needs of it."""
@@ -67,9 +69,10 @@ class Browsers:
         program = Path(self._stack.enter_context(folder)) / "chromium"
         program.write_text(f'#!/bin/sh\nexec {line} "$@"\n')
         program.chmod(0o755)
-        if self._playwright is None:
-            self._playwright = self._stack.enter_context(sync_playwright())
-        chromium = self._playwright.chromium.launch(executable_path=str(program), args=_ARGS)
+        with lasting():
+            if self._playwright is None:
+                self._playwright = self._stack.enter_context(sync_playwright())
+            chromium = self._playwright.chromium.launch(executable_path=str(program), args=_ARGS)
         self._stack.callback(chromium.close)
         return chromium
 

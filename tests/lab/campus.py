@@ -66,6 +66,12 @@ class Campus:
         script = f"umask 077; mkdir -p $(dirname {shlex.quote(path)}); cat > {shlex.quote(path)}"
         self.laptop.run(["sh", "-c", script], user=PERSON, input=text)
 
+    def forget(self) -> None:
+        """PERSON has no settings, of ssh's or of vizdash's, and knows login's key."""
+        kept = ".config .local .cache .ssh/config browser page asked evil"
+        self.laptop.run(f"rm -rf {kept}", user=PERSON)
+        self.know(recipe.LOGIN)
+
     def know(self, *names: str) -> None:
         """PERSON knows these hosts' keys, in a hashed ~/.ssh/known_hosts."""
         public = (self.laptop.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
@@ -86,7 +92,7 @@ def campus(lab: Lab) -> Iterator[Campus]:
         laptop.wait_up()
         found = Campus(lab, laptop, _furnish(lab, laptop))
         admit(found, lab.login)
-        found.know(recipe.LOGIN)
+        found.forget()
         yield found
     finally:
         lab.remove_host(laptop)

@@ -15,9 +15,10 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.lab import accounting, recipe
-from tests.lab.host import Host, die_with_parent
+from tests.lab.host import Host, die_with_parent, output
 from tests.lab.images import build_images
 from tests.lab.root import build_root, say, sweep_cache
+from tests.processes import lasting
 
 #: Nodes that lack an image, to show what happens then.
 LACKS = {"viz-node001": ("gedit",)}
@@ -108,9 +109,10 @@ class Lab:
     def _up(self, root: Path, images: Path, *, accounts: bool) -> None:
         self._root = root
         _copy_homes(root, self.run / "home")
-        self._switch = subprocess.Popen(
-            ["unshare", "--net", "sleep", "infinity"], preexec_fn=die_with_parent
-        )
+        with lasting():
+            self._switch = subprocess.Popen(
+                ["unshare", "--net", "sleep", "infinity"], preexec_fn=die_with_parent
+            )
         for name in (recipe.LOGIN, *recipe.NODES):
             role = "login" if name == recipe.LOGIN else "node"
             lower = str(root) if role == "login" else f"{images}:{root}"
@@ -132,9 +134,7 @@ class Lab:
 
     def _ip(self, *commands: str) -> None:
         """ip(8) in the switch's network namespace."""
-        assert self._switch is not None
-        enter = ["nsenter", f"--target={self._switch.pid}", "--net", "--", "ip", "-batch", "-"]
-        subprocess.run(enter, input="\n".join(commands), text=True, check=True)
+        self._switch_run("ip", "-batch", "-", input="\n".join(commands))
 
     def add_network(self, bridge: str) -> None:
         """One more network, if it's not there yet."""
@@ -151,9 +151,8 @@ class Lab:
             f"link set {port} master {bridge} up",
         )
         host.ports[device] = port
-        enter = ["nsenter", f"--target={host.pid}", "--net", "--", "ip", "-batch", "-"]
         lines = f"link set lo up\naddr add {address}/24 dev {device}\nlink set {device} up\n"
-        subprocess.run(enter, input=lines, text=True, check=True)
+        output(host.netns_argv(["ip", "-batch", "-"]), input=lines)
 
     def unplug(self, host: Host, device: str) -> None:
         """Take an interface away."""
@@ -171,10 +170,32 @@ class Lab:
             self._port(host.ports[device], "forwarding")
 
     def _port(self, port: str, state: str) -> None:
-        assert self._switch is not None
         number = {"disabled": "0", "forwarding": "3"}[state]
+        self._switch_run("bridge", "link", "set", "dev", port, "state", number)
+
+    @contextlib.contextmanager
+    def slow_link(self, *hosts: Host, rate: str = "16mbit", device: str = "eth0") -> Iterator[None]:
+        """What these hosts receive comes at ``rate`` (of tc(8)) each, from the switch's ports, so
+        that a test has time to interrupt it. A host that has lost power meanwhile has no port.
+        """
+        ports = [host.ports[device] for host in hosts]
+        # A veth passes on packets of up to 64 KiB: the bucket holds some of them.
+        shape = ("root", "tbf", "rate", rate, "burst", "256kb", "latency", "200ms")
+        for port in ports:
+            self._switch_run("tc", "qdisc", "add", "dev", port, *shape)
+        try:
+            yield
+        finally:
+            left = self._switch_run("ip", "-o", "link")
+            for port in ports:
+                if f" {port}@" in left:
+                    self._switch_run("tc", "qdisc", "del", "dev", port, "root")
+
+    def _switch_run(self, *argv: str, input: str | None = None) -> str:
+        """A program of this machine's in the switch's network namespace: its stdout."""
+        assert self._switch is not None
         enter = ["nsenter", f"--target={self._switch.pid}", "--net", "--"]
-        subprocess.run([*enter, "bridge", "link", "set", "dev", port, "state", number], check=True)
+        return output([*enter, *argv], input=input)
 
     def add_host(self, name: str, role: str, files: Mapping[str, str]) -> Host:
         """One more host, with the root file system of all and ``files`` (path: text) over it.
@@ -218,12 +239,25 @@ class Lab:
                 raise RuntimeError(f"nodes are {states}: {done.stderr}")
             time.sleep(0.2)
 
+    def settle(self) -> None:
+        """End what runs, and wait until nothing of it is left."""
+        self.login.run("for u in alice bob vizadmin root; do scancel -u $u; done; true")
+        deadline = time.monotonic() + 60
+        while states := set(self.login.run(["squeue", "-h", "-o", "%T"]).stdout.split()):
+            assert time.monotonic() < deadline, f"jobs do not end: {states}"
+            time.sleep(0.2)
+        for host in self.nodes:
+            for user in ("alice", "bob"):
+                while left := host.run(f"pgrep -u {user} -a; true").stdout:
+                    assert time.monotonic() < deadline, f"left on {host.name}: {left}"
+                    time.sleep(0.1)
+
     def install_vizdash(self, *hosts: Host) -> None:
         """Install this checkout's wheel on hosts (the login host when none is named), offline."""
         wheels = self.run / "wheels"
         if not wheels.exists():
             build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels)]
-            subprocess.run(build, check=True, capture_output=True, cwd=recipe.CHECKOUT)
+            output(build, cwd=recipe.CHECKOUT, timeout=120)
         wheel = next(wheels.glob("*.whl"))
         for host in hosts or (self.login,):
             shutil.copy(wheel, host.root / "root" / wheel.name)
@@ -267,7 +301,7 @@ def _lay_files(root: Path, etc: Path) -> None:
 
 
 def _copy_homes(root: Path, home: Path) -> None:
-    subprocess.run(["cp", "-a", str(root / "home.template"), str(home)], check=True)
+    output(["cp", "-a", str(root / "home.template"), str(home)])
 
 
 def _wait_namespace(pid: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,17 +47,23 @@ def browsers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def outside(running_lab: Lab) -> Iterator[Campus]:
-    """A laptop and its network, for a module's tests."""
+def running_outside(running_lab: Lab) -> Iterator[Campus]:
     with campus(running_lab) as found:
         yield found
+
+
+@pytest.fixture
+def outside(running_outside: Campus) -> Campus:
+    """A laptop and its network; its user has no settings, and knows the login host's key."""
+    running_outside.forget()
+    return running_outside
 
 
 @pytest.fixture
 def lab(running_lab: Lab) -> Iterator[Lab]:
     """The cluster, idle; whatever a test leaves running is ended afterwards."""
     yield running_lab
-    settle(running_lab)
+    running_lab.settle()
 
 
 @pytest.fixture(scope="module")
@@ -71,21 +76,7 @@ def running_accounts(can_lab: None) -> Iterator[Lab]:
 def accounts(running_accounts: Lab) -> Iterator[Lab]:
     """A cluster with accounting (tests/lab/files/accounts), idle; as ``lab``."""
     yield running_accounts
-    settle(running_accounts)
-
-
-def settle(lab: Lab) -> None:
-    """End what runs, and wait until nothing of it is left."""
-    lab.login.run("for u in alice bob vizadmin root; do scancel -u $u; done; true")
-    deadline = time.monotonic() + 60
-    while states := set(lab.login.run(["squeue", "-h", "-o", "%T"]).stdout.split()):
-        assert time.monotonic() < deadline, f"jobs do not end: {states}"
-        time.sleep(0.2)
-    for host in lab.nodes:
-        for user in ("alice", "bob"):
-            while left := host.run(f"pgrep -u {user} -a; true").stdout:
-                assert time.monotonic() < deadline, f"left on {host.name}: {left}"
-                time.sleep(0.1)
+    running_accounts.settle()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.lab import recipe
+from tests.processes import lasting
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -25,6 +26,19 @@ def die_with_parent() -> None:
 
 class CommandError(AssertionError):
     """A command of a test failed; says what it printed."""
+
+
+def output(
+    argv: Sequence[str], *, input: str | None = None, timeout: float = 60, cwd: Path | None = None
+) -> str:
+    """What a program of this machine prints. Raises CommandError, with its words, if it fails."""
+    done = subprocess.run(
+        argv, input=input, capture_output=True, text=True, timeout=timeout, check=False, cwd=cwd
+    )
+    if done.returncode != 0:
+        words = f"stdout: {done.stdout}\nstderr: {done.stderr}"
+        raise CommandError(f"{shlex.join(argv)} ended with {done.returncode}\n{words}")
+    return done.stdout
 
 
 class Host:
@@ -40,15 +54,16 @@ class Host:
         self._log = (run / f"{name}.log").open("wb")
         # The builder keeps the machine's network, to reach the package mirror.
         net = [] if role == "bare" else ["--net"]
-        self._process = subprocess.Popen(
-            ["unshare", "--mount", "--uts", "--ipc", "--pid", *net, "--fork", "--kill-child",
-             "--mount-proc", "bash", str(recipe.FILES / "host-init.sh"),
-             name, str(run), lower, role],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            preexec_fn=die_with_parent,
-        )  # fmt: skip
+        argv = ["unshare", "--mount", "--uts", "--ipc", "--pid", *net, "--fork", "--kill-child"]
+        argv += ["--mount-proc", "bash", str(recipe.FILES / "host-init.sh")]
+        with lasting():
+            self._process = subprocess.Popen(
+                [*argv, name, str(run), lower, role],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                preexec_fn=die_with_parent,
+            )
         self.pid = self._first_process()
 
     def _first_process(self) -> int:
@@ -64,6 +79,11 @@ class Host:
     def root(self) -> Path:
         """Its file system, seen from the machine."""
         return Path(f"/proc/{self.pid}/root")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has power."""
+        return self._process.poll() is None
 
     def wait_up(self, seconds: float = 30) -> None:
         """Wait until its daemons have been started."""

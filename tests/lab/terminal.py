@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-import secrets
 import shlex
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from tests.lab.host import Host
+from tests.tmux import Tmux
 
 #: Red, green and blue, 0 to 255.
 Colour = tuple[int, int, int]
@@ -23,19 +20,23 @@ _RGB = re.compile(r"[34]8;2;(\d+);(\d+);(\d+)")
 class Terminal:
     """A tmux pane. ``keys`` are tmux's names (send-keys in tmux(1)), ``type`` is plain text."""
 
-    def __init__(self, name: str, code: Path) -> None:
-        self._tmux = ["tmux", "-L", name]
-        self._code = code
+    def __init__(self, tmux: Tmux) -> None:
+        #: Runs a command of tmux's.
+        self.tmux = tmux
+        # tmux forgets a program's exit code now and then.
+        self._code = tmux.folder / "code"
         #: Every key so far.
         self.pressed: list[str] = []
 
-    def tmux(self, *words: str) -> str:
-        """A tmux command."""
-        done = subprocess.run(
-            [*self._tmux, *words], capture_output=True, text=True, check=False, timeout=20
+    def start(self, command: str, size: tuple[int, int]) -> None:
+        """Start a program, by a shell's command."""
+        width, height = size
+        self.tmux(
+            *("set-option", "-g", "remain-on-exit", "on", ";"),
+            *("set-option", "-g", "status", "off", ";"),
+            *("new-session", "-d", "-x", str(width), "-y", str(height)),
+            f"{command}; echo $? >{self._code}",
         )
-        assert done.returncode == 0, f"tmux {words}: {done.stderr}"
-        return done.stdout
 
     def keys(self, *names: str) -> None:
         """Press keys."""
@@ -104,23 +105,11 @@ def terminal(
     env: dict[str, str] | None = None,
 ) -> Iterator[Terminal]:
     """A terminal with ``command`` in it, run on ``host`` as ``user``."""
-    name = f"vizdash-lab-{secrets.token_hex(4)}"
     argv = host.argv(command, user=user, env={"TERM": "tmux-256color", **(env or {})})
-    width, height = size
-    options = ["-x", str(width), "-y", str(height)]
-    place = tempfile.TemporaryDirectory(prefix="vizdash-lab-")
-    # tmux forgets a program's exit code now and then.
-    code = Path(place.name) / "code"
-    start = ["new-session", "-d", *options, f"{shlex.join(argv)}; echo $? >{code}"]
-    keep = ["set-option", "-g", "remain-on-exit", "on"]
-    subprocess.run(
-        ["tmux", "-L", name, "-f", "/dev/null", *keep, ";", "set-option", "-g", "status", "off",
-         ";", *start],
-        check=True,
-    )  # fmt: skip
-    screen = Terminal(name, code)
+    tmux = Tmux()
     try:
+        screen = Terminal(tmux)
+        screen.start(shlex.join(argv), size)
         yield screen
     finally:
-        screen.tmux("kill-server")
-        place.cleanup()
+        tmux.close()

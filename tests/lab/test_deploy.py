@@ -1,9 +1,12 @@
-"""Images brought to three nodes: by what differs, whole or not at all, under sessions that run."""
+"""Images brought to three nodes: by what differs, whole or not at all, under sessions that run.
+
+Each test begins with nodes that never had gedit, and deploys what it needs.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,6 +25,8 @@ ROOT = "/opt/apptainers/apps"
 FOLDER = f"{ROOT}/gedit"
 NODES = recipe.NODES
 STORE = f"{HOME}/store/gedit"
+#: The deploy account's log of what it did, below its home.
+HISTORY = ".local/state/vizdash/images.jsonl"
 #: White paper, as gedit shows it.
 PAPER = (255, 255, 255)
 
@@ -49,14 +54,22 @@ def running_yard(can_lab: None) -> Iterator[tuple[Lab, Builds]]:
             with_one_package_more(lab, "hello")
             second = build_gedit(host, "1.1")
             assert host.run(["ls", "-A", "/mnt/run/tmp"]).stdout == ""
-        for node in lab.nodes:
-            shutil.rmtree(node.root / FOLDER[1:], ignore_errors=True)
         yield lab, Builds((first[0], second[0]), (first[1], second[1]))
 
 
 @pytest.fixture
-def yard(running_yard: tuple[Lab, Builds]) -> Lab:
-    return running_yard[0]
+def yard(running_yard: tuple[Lab, Builds]) -> Iterator[Lab]:
+    """No node has a gedit, and nothing remembers one; what a test starts ends with it."""
+    lab = running_yard[0]
+    for node in lab.nodes:
+        node.run(["rm", "-rf", FOLDER])
+    lab.login.run(["rm", "-f", f"{ROOT}/.inventory.json", f"{HOME}/{HISTORY}"])
+    yield lab
+    for node in lab.nodes:
+        if not node.alive:
+            lab.restart(node)
+        node.run(["umount", "-q", FOLDER], check=False)
+    lab.settle()
 
 
 def deploy(lab: Lab, *words: str, code: int = 0) -> dict[str, dict[str, Any]]:
@@ -69,8 +82,14 @@ def deploy(lab: Lab, *words: str, code: int = 0) -> dict[str, dict[str, Any]]:
     return {row["node"]: row for row in found}
 
 
-def begin(lab: Lab, *words: str) -> subprocess.Popen[str]:
-    return lab.login.popen(["vizdash", "deploy", "gedit", *words, "--json"], user=ADMIN)
+@contextlib.contextmanager
+def begun(lab: Lab, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A deploy that runs."""
+    with lab.login.popen(["vizdash", "deploy", "gedit", *words, "--json"], user=ADMIN) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 def wait_copying(process: subprocess.Popen[str], *nodes: Host) -> None:
@@ -204,6 +223,7 @@ def test_a_new_version_comes_under_sessions_that_run(yard: Lab) -> None:
 
 
 def test_without_ssh_the_inventory_is_seen(yard: Lab) -> None:
+    deploy(yard, "--version", "1.0")
     keys = "/home/bob/.ssh"
     yard.login.run(["mv", keys, f"{keys}.away"])
     try:
@@ -234,21 +254,16 @@ def test_one_flipped_bit_is_shown_and_mended(yard: Lab) -> None:
     assert rows["viz-node003"]["note"].startswith("mended")
     assert rows["viz-node003"]["bytes_sent"] < 10_000_000
     assert node.run(["sha256sum", file]).stdout == good
-    assert names(node) <= {"gedit-1.0.sif", "gedit-1.1.sif", "gedit.sif"}
-
-
-def clear(lab: Lab) -> None:
-    for node in lab.nodes:
-        node.run(f"rm -rf {FOLDER}/* {FOLDER}/.[a-z]*")
+    assert names(node) == {"gedit-1.0.sif", "gedit.sif"}
 
 
 def test_killed_in_the_middle_it_goes_on_the_next_time(yard: Lab) -> None:
-    clear(yard)
-    process = begin(yard, "--version", "1.0")
-    wait_copying(process, yard.nodes[0])
-    pids = yard.login.run(f"pgrep -u {ADMIN} -f '[/]vizdash deploy'").stdout.split()
-    yard.login.run(["kill", "-KILL", *pids])
-    process.communicate(timeout=30)
+    # So slowly that most of it is still to come when it is killed.
+    with yard.slow_link(*yard.nodes), begun(yard, "--version", "1.0") as process:
+        wait_copying(process, yard.nodes[0])
+        pids = yard.login.run(f"pgrep -u {ADMIN} -f '[/]vizdash deploy'").stdout.split()
+        yard.login.run(["kill", "-KILL", *pids])
+        process.communicate(timeout=30)
     for node in yard.nodes:
         assert not {n for n in names(node) if not n.startswith(".")}, names(node)
     assert not [r for r in matrix(yard) if r["state"] == "current"]
@@ -263,16 +278,17 @@ def test_killed_in_the_middle_it_goes_on_the_next_time(yard: Lab) -> None:
 
 
 def test_one_node_loses_power_and_one_is_full(yard: Lab) -> None:
-    clear(yard)
     lost, full, third = yard.nodes
-    full.run(f"mount -t tmpfs -o size=450m full {FOLDER}")
-    process = begin(yard, "--version", "1.0")
-    # There is room for it when it begins, and something else takes that while it is on its way.
-    wait_copying(process, full)
-    full.run(["fallocate", "-l", "300M", f"{FOLDER}/something-else"])
-    wait_copying(process, lost)
-    lost.power_off()
-    out, said = process.communicate(timeout=150)
+    size = (yard.login.root / f"{STORE}/gedit-1.0.sif".lstrip("/")).stat().st_size
+    full.run(f"mkdir {FOLDER} && mount -t tmpfs -o size={size + (64 << 20)} full {FOLDER}")
+    with yard.slow_link(lost, full), begun(yard, "--version", "1.0") as process:
+        # There is room for it when it begins, and something else takes that while it is on its
+        # way.
+        wait_copying(process, full)
+        full.run(f"cat /dev/zero >{FOLDER}/something-else; true", timeout=120)
+        wait_copying(process, lost)
+        lost.power_off()
+        out, said = process.communicate(timeout=250)
     assert process.returncode == 1, said
     rows = {row["node"]: row for row in json.loads(out)["deploy"]["nodes"]}
     assert rows[third.name]["outcome"] == "done"
@@ -291,9 +307,10 @@ def test_one_node_loses_power_and_one_is_full(yard: Lab) -> None:
     assert again[third.name]["bytes_sent"] == 0
     for node in yard.nodes:
         assert names(node) == {"gedit-1.0.sif", "gedit.sif"}
-    events = yard.login.run(["cat", ".local/state/vizdash/images.jsonl"], user=ADMIN).stdout
+    events = yard.login.run(["cat", HISTORY], user=ADMIN).stdout
     noted = [json.loads(line) for line in events.splitlines()]
-    last = [(e["node"], e["outcome"]) for e in noted if e["action"] == "deploy"][-6:]
+    last = [(e["node"], e["outcome"]) for e in noted if e["action"] == "deploy"]
+    assert len(last) == 6, noted
     assert set(last[:3]) == {(lost.name, "failed"), (full.name, "failed"), (third.name, "ok")}
     assert {outcome for _, outcome in last[3:]} == {"ok"}
 

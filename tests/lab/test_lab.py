@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import Lab, recipe
+from tests.lab.host import output
 
 
 def test_three_nodes_of_different_size(lab: Lab) -> None:
@@ -61,7 +62,7 @@ time.sleep(600)
 
 
 def test_two_labs_at_once_and_a_killed_one_leaves_nothing(lab: Lab) -> None:
-    links = subprocess.run(["ip", "-o", "link"], capture_output=True, check=True).stdout
+    links = output(["ip", "-o", "link"])
     mounts = Path("/proc/self/mounts").read_text()
     owner = subprocess.Popen(
         [sys.executable, "-c", _OWNER], cwd=recipe.CHECKOUT, stdout=subprocess.PIPE, text=True
@@ -72,8 +73,7 @@ def test_two_labs_at_once_and_a_killed_one_leaves_nothing(lab: Lab) -> None:
     # Both answer, with the same addresses: each is a world of its own.
     assert lab.login.run(["sinfo", "-h", "-o", "%P"]).stdout
     inside = ["nsenter", f"--target={pids[0]}", "--mount", "--net", "--pid", "--root", "--"]
-    other = subprocess.run([*inside, "sinfo", "-hN"], capture_output=True, text=True, check=True)
-    assert "viz-node003" in other.stdout
+    assert "viz-node003" in output([*inside, "sinfo", "-hN"])
     os.kill(owner.pid, signal.SIGKILL)
     owner.wait()
     owner.stdout.close()
@@ -81,7 +81,7 @@ def test_two_labs_at_once_and_a_killed_one_leaves_nothing(lab: Lab) -> None:
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline, "a host outlived its owner"
         time.sleep(0.1)
-    assert subprocess.run(["ip", "-o", "link"], capture_output=True, check=True).stdout == links
+    assert output(["ip", "-o", "link"]) == links
     assert Path("/proc/self/mounts").read_text() == mounts
     # Its folder is swept by the next start; ours, which is locked, is left alone.
     from tests.lab.cluster import sweep

@@ -80,9 +80,9 @@ def _ways(cluster: Cluster, ways: dict[str, PortForwarder]) -> AutoForwarder:
     """The ways that this cluster may take, beginning with the one that worked last."""
     only = "" if cluster.tunnel == "auto" or cluster.tunnel not in ways else cluster.tunnel
     memory = Path(platformdirs.user_cache_dir("vizdash")) / f"tunnel-{cluster.name}"
-    return AutoForwarder(
-        ways, only=only, first=(read_own(memory) or "").strip(), remember=_writer(memory)
-    )
+    first = (read_own(memory) or "").strip()
+    since = memory.lstat().st_mtime if first else 0.0
+    return AutoForwarder(ways, only=only, first=first, since=since, remember=_writer(memory))
 
 
 def _writer(memory: Path) -> Callable[[str], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -273,6 +274,49 @@ async def test_the_way_that_works_is_found_and_remembered(tmp_path: Path) -> Non
             await only.open("node", socket, job_id="1")
     with pytest.raises(Unreachable, match=r"no way to node: srun: .*; ssh: no way here"):
         await AutoForwarder(ways, first="srun").open("node", str(tmp_path / "gone"), job_id="1")
+
+
+async def test_a_cheaper_way_is_tried_again_after_a_while(tmp_path: Path) -> None:
+    """Name trouble of an hour must not keep the dearer way for ever; nobody waits for the trial."""
+
+    async def hello(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        writer.close()
+
+    tried: list[str] = []
+    works = False
+
+    def cheap(job_id: str, node: str, argv: Sequence[str]) -> tuple[str, ...]:
+        tried.append(node)
+        return tuple(argv) if works else ("sh", "-c", "echo no such host >&2; exit 255")
+
+    remembered: list[str] = []
+    socket = str(tmp_path / "web")
+    ways = {
+        "ssh": StepForwarder(LocalRunner(), cheap),
+        "srun": StepForwarder(LocalRunner(), beside),
+    }
+    async with await asyncio.start_unix_server(hello, socket):
+
+        async def opened(first: str, since: float) -> AutoForwarder:
+            auto = AutoForwarder(ways, first=first, since=since, remember=remembered.append)
+            await (await auto.open("node", socket, job_id="1")).close()
+            async with asyncio.timeout(60):
+                while auto._trying:
+                    await asyncio.sleep(0.02)
+            return auto
+
+        await opened("srun", time.time())
+        assert (tried, remembered) == ([], [])
+        # Still broken: the one that works is kept, and the next trial is a while away.
+        auto = await opened("srun", time.time() - 3600)
+        assert (tried, remembered) == (["node"], ["srun"])
+        await (await auto.open("node", socket, job_id="1")).close()
+        assert (tried, auto._trying) == (["node"], set())
+        works = True
+        await opened("srun", time.time() - 3600)
+        assert remembered[-1] == "ssh"
 
 
 def test_the_script_is_for_old_pythons_too() -> None:

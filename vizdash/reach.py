@@ -13,6 +13,9 @@ from vizdash.sessions.store import SessionStore
 from vizdash.sessions.viewer import have_browser
 from vizdash.transport.base import PortForwarder, Remote
 
+#: Why a suspended session can't be opened, and what helps.
+SUSPENDED = ("its job is suspended", "an operator can resume it: scontrol resume")
+
 
 class Reach:
     """What a service does once a session is ready. Methods raise VizdashError."""
@@ -27,6 +30,8 @@ class Reach:
         """Make the way to a ready session. Raises NotFound, Refused or Unreachable."""
         if not session.mine:
             raise Refused(f"session {session.id}", f"only {session.user} can open it")
+        if session.state is SessionState.SUSPENDED:
+            raise Refused(f"session {session.id} can't be opened", *SUSPENDED)
         if session.state is not SessionState.READY:
             why = f"it is {session.state}" + (f": {session.reason}" if session.reason else "")
             raise Refused(f"session {session.id} can't be opened", why)

@@ -35,6 +35,7 @@ from vizdash.sessions.comment import is_id
 from vizdash.sessions.fit import Fit, asked, fit
 from vizdash.sessions.folder import Status
 from vizdash.sessions.handin import hand_in
+from vizdash.sessions.identify import Identifier
 from vizdash.sessions.past import Past
 from vizdash.sessions.store import LocalStore, SessionStore
 from vizdash.transport.base import CommandRunner, PortForwarder, Remote
@@ -68,7 +69,8 @@ class Service(Own, Reach):
         self._store = store or LocalStore()
         self._kept = Kept(engine)
         self._showing = opening.Showing()
-        self.past = Past(engine, self._store, self._listed)
+        self._identifier = Identifier(self._store)
+        self.past = Past(engine, self._listed)
         self.operations = Operations(engine, read_only=config.read_only)
 
     def use(self, config: Config) -> tuple[str, ...]:
@@ -328,8 +330,10 @@ class Service(Own, Reach):
 
     async def _listed(self, jobs: Collection[Job], user: str) -> tuple[Session, ...]:
         """Sessions of jobs, with what they left in their folders."""
-        told = await self._store.statuses(listing.need_status(jobs, user))
-        found = listing.sessions_of(jobs, user, status_of=lambda id: told.get(id, Status()))
+        jobs = await self._identifier.identify(jobs, user)
+        running, ended = listing.need_status(jobs, user)
+        statuses = await self._store.statuses((*running, *ended), running=running)
+        found = listing.sessions_of(jobs, user, status_of=lambda id: statuses.get(id, Status()))
         if not any(s.live and s.image_version for s in found):
             return found
         wanted = await self.images.wanted()

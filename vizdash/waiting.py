@@ -7,8 +7,9 @@ import contextlib
 import time
 from collections.abc import Callable, Collection
 
-from vizdash.errors import NotFound, TimedOut, Unreachable, VizdashError
+from vizdash.errors import NotFound, Refused, TimedOut, Unreachable, VizdashError
 from vizdash.model import Session, SessionState
+from vizdash.reach import SUSPENDED
 from vizdash.service import Service
 
 #: Seconds between looks: at first, and for a session that waits long.
@@ -28,8 +29,8 @@ async def wait_ready(
 ) -> Session:
     """The session once it is ready; ``seen`` is given what each look finds.
 
-    Raises VizdashError with the step and the last error line when it ends instead, TimedOut
-    after ``timeout_s`` (the session is left as it is).
+    Raises VizdashError with the step and the last error line when it ends instead, Refused when
+    its job is suspended, TimedOut after ``timeout_s`` (the session is left as it is).
     """
     began = time.monotonic()
     told, failures = "", 0
@@ -46,6 +47,8 @@ async def wait_ready(
             return session
         if session.state is SessionState.ENDED:
             raise _ended(session)
+        if session.state is SessionState.SUSPENDED:
+            raise Refused(f"session {session.id}", *SUSPENDED)
         if (words := _words(session)) != told:
             tell(f"{session.id}: {words}")
             told = words

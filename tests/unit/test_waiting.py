@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from vizdash import waiting
-from vizdash.errors import NotFound, TimedOut, Unreachable, VizdashError
+from vizdash.errors import NotFound, Refused, TimedOut, Unreachable, VizdashError
 from vizdash.model import Session, SessionState
 from vizdash.service import Service
 
@@ -139,3 +139,9 @@ async def test_an_unanswered_look_ends_nothing(clock: Clock) -> None:
     assert await waiting.wait_ended(service(gone, gone, FAILED), [READY]) == ()
     left = await waiting.wait_ended(service(gone), [READY], timeout_s=5)
     assert left == (READY,)
+
+
+async def test_a_suspended_session_is_not_waited_for(clock: Clock) -> None:
+    suspended = replace(READY, state=SessionState.SUSPENDED)
+    with pytest.raises(Refused, match="its job is suspended"):
+        await waiting.wait_ready(service(STARTING, suspended), STARTING, telling()[1])

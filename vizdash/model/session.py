@@ -9,11 +9,14 @@ from vizdash.model.request import Resources
 
 
 class SessionState(StrEnum):
-    """Where a session stands; UNKNOWN when the engine could not be asked."""
+    """Where a session stands. SUSPENDED: its job is stopped and holds its node (scontrol(1),
+    "suspend"). UNKNOWN: the engine could not be asked, or no more than the job is known.
+    """
 
     PENDING = "pending"
     STARTING = "starting"
     READY = "ready"
+    SUSPENDED = "suspended"
     ENDING = "ending"
     ENDED = "ended"
     UNKNOWN = "unknown"
@@ -23,9 +26,9 @@ class SessionState(StrEnum):
 class Session:
     """One session as shown in a row.
 
-    ``reason`` says in words why a pending one waits; ``result`` how an ended one ended
-    (``finished``, ``cancelled``, ``timed out``, ``failed``); ``step`` and ``error`` are the
-    step that failed and its last error line. ``submitted_at``, ``expected_start_at`` and
+    ``reason`` says in words why a pending one waits, or why the state is unknown; ``result`` how an
+    ended one ended (``finished``, ``cancelled``, ``timed out``, ``failed``); ``step`` and ``error``
+    are the step that failed and its last error line. ``submitted_at``, ``expected_start_at`` and
     ``started_at`` are seconds since the epoch, ``time_left_s`` seconds (None: no limit).
     ``mine`` is whether it belongs to the person asking. ``viewers`` is how many browsers look at
     a ready desktop, and ``idle_since`` (seconds since the epoch) since when nobody has; both are

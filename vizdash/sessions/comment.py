@@ -9,7 +9,8 @@ and is taken as a claim: shown, never trusted with a path or a command. Form, ve
 the first came or the last went, ``digest`` is the SHA-256 recorded for the image that the job
 runs from; jobs that can't tell leave them out. ``note`` is a text that an operator (or the owner)
 has for who sits at the desktop, percent-encoded (RFC 3986) UTF-8: the job shows it and takes it
-out, or keeps it when it ends. Other values are made of
+out, or keeps it when it ends. ``error``, encoded likewise, is the last error line of a job that
+could not write it into its folder. Other values are made of
 ``[A-Za-z0-9._:+@/-]``; an empty one is written ``-``.
 """
 
@@ -22,7 +23,7 @@ from urllib.parse import quote, unquote
 SCHEMA = 1
 _MARK = f"vizdash/{SCHEMA} "
 _SAFE = re.compile(r"[^A-Za-z0-9._:+@/-]")
-_PAIR = re.compile(r"([a-z]+)=([A-Za-z0-9._:+@/-]{1,64})|note=([A-Za-z0-9._~%-]{1,900})")
+_PAIR = re.compile(r"([a-z]+)=([A-Za-z0-9._:+@/-]{1,64})|(note|error)=([A-Za-z0-9._~%-]{1,900})")
 #: Bytes of a note, encoded: a comment is kept up to 1,024 (slurm.conf(5), "job_comment").
 NOTE_LIMIT = 700
 _NUMBER = re.compile(r"[0-9]{1,10}")
@@ -43,6 +44,7 @@ class Claim:
     since: int | None = None
     note: str = ""
     digest: str = ""
+    error: str = ""
 
 
 def encode(claim: Claim) -> str:
@@ -59,7 +61,9 @@ def encode(claim: Claim) -> str:
     if claim.digest:
         pairs.append(("digest", claim.digest))
     text = _MARK + " ".join(f"{key}={_SAFE.sub('_', value)[:64] or '-'}" for key, value in pairs)
-    return f"{text} note={encode_note(claim.note)}" if claim.note else text
+    for key, value in (("note", claim.note), ("error", claim.error)):
+        text += f" {key}={encode_note(value)}" if value else ""
+    return text
 
 
 def encode_note(text: str) -> str:
@@ -82,7 +86,7 @@ def decode(comment: str) -> Claim | None:
         if not match:
             return None
         if match[3]:
-            pairs["note"] = unquote(match[3], errors="replace")
+            pairs[match[3]] = unquote(match[4], errors="replace")
         else:
             pairs[match[1]] = "" if match[2] == "-" else match[2]
     if not is_id(pairs.get("id", "")) or not pairs.get("app"):
@@ -97,6 +101,7 @@ def decode(comment: str) -> Claim | None:
         since=_number(pairs.get("since", "")),
         note=pairs.get("note", ""),
         digest=_digest(pairs.get("digest", "")),
+        error=pairs.get("error", ""),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -9,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vizdash.errors import NotFound, Refused
-from vizdash.files import read_own
+from vizdash.files import read_own, write_whole
 from vizdash.sessions.comment import is_id
 
 _LIMIT = 64 * 1024
+#: Written by who submits (``job``) and by the job itself (``status``): the job's values count.
+STATUS_FILES = ("job", "status")
 
 
 def sessions_root() -> Path:
@@ -29,15 +32,32 @@ def folder_of(session_id: str) -> Path:
     return sessions_root() / session_id
 
 
-def make_folder(session_id: str) -> Path:
-    """Make the folder, 0700. Raises Refused when it can't be made."""
+def make_folder(session_id: str, record: str = "") -> Path:
+    """Make the folder, 0700, with a record in it (see ``job_record``). Raises Refused when it can't
+    be made, or holds no file.
+    """
     folder = folder_of(session_id)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.mkdir(mode=0o700)
     except OSError as e:
         raise Refused(f"can't make {folder}", e.strerror or str(e), "check your home") from e
+    try:
+        write_record(session_id, record)
+    except Refused:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
     return folder
+
+
+def write_record(session_id: str, record: str) -> None:
+    """Replace the submitter's own file. Raises Refused when it can't be written."""
+    path = folder_of(session_id) / STATUS_FILES[0]
+    try:
+        write_whole(path, record)
+    except OSError as e:
+        raise Refused(f"can't write {path}", e.strerror or str(e), "check your home") from e
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +82,10 @@ class Connection:
 class Status:
     """What the job last said of itself (see the session protocol in assets/jobs/vnc.sh).
 
-    ``updated_at`` and ``ready_at`` (when the desktop first answered) are seconds since the epoch; 0
-    where the job did not tell.
+    ``updated_at``, ``ready_at`` (when the desktop first answered) and ``begun_at`` (when the run of
+    the job that wrote it began, by the scheduler's clock) are seconds since the epoch; 0 where the
+    job did not write them. ``job_id``, ``app``, ``image_version`` and ``legacy`` are there from the
+    submission on; ``viewers`` and ``since`` are as in the comment.
     """
 
     state: str = ""
@@ -72,6 +94,14 @@ class Status:
     result: str = ""
     updated_at: int = 0
     ready_at: int = 0
+    begun_at: int = 0
+    job_id: str = ""
+    app: str = ""
+    image_version: str = ""
+    image_digest: str = ""
+    legacy: bool = False
+    viewers: int | None = None
+    since: int | None = None
 
 
 def read_connection(session_id: str) -> Connection:
@@ -101,13 +131,16 @@ def connection_of(session_id: str, values: Mapping[str, str] | None) -> Connecti
 
 
 def read_status(session_id: str) -> Status:
-    """The status file; an empty Status when the job has not written one."""
-    return status_of(read_pairs(folder_of(session_id) / "status"))
+    """What the submitter's and the job's own file hold; an empty Status where neither is there."""
+    folder = folder_of(session_id)
+    pairs = [read_pairs(folder / name) or {} for name in STATUS_FILES]
+    return status_of({key: value for part in pairs for key, value in part.items()})
 
 
 def status_of(values: Mapping[str, str] | None) -> Status:
-    """What a status file says."""
+    """What the files of a status hold together."""
     values = values or {}
+    viewers, since = values.get("VIEWERS", ""), values.get("SINCE", "")
     return Status(
         state=values.get("STATE", ""),
         step=values.get("STEP", ""),
@@ -115,17 +148,29 @@ def status_of(values: Mapping[str, str] | None) -> Status:
         result=values.get("RESULT", "").replace("-", " "),
         updated_at=_number(values.get("UPDATED", "")),
         ready_at=_number(values.get("READY", "")),
+        begun_at=_number(values.get("STARTED", "")),
+        job_id=values.get("JOB_ID", ""),
+        app=values.get("APP", ""),
+        image_version=values.get("IMAGE_VERSION", ""),
+        image_digest=values.get("IMAGE_DIGEST", ""),
+        legacy=values.get("KIND", "") == "legacy",
+        viewers=_number(viewers) if viewers else None,
+        since=_number(since) if since else None,
     )
 
 
+def job_record(app: str, version: str, kind: str, job_id: str = "") -> str:
+    """The submitter's own file: which app and image the session is of, and which job it is."""
+    return f"APP={app}\nIMAGE_VERSION={version}\nKIND={kind}\nJOB_ID={job_id}\n"
+
+
 def by_job() -> dict[str, str]:
-    """The ids of one's own sessions by their jobs' ids, from what the jobs wrote."""
+    """The ids of the user's own sessions by their jobs' ids."""
     found = {}
     root = sessions_root()
     for place in root.iterdir() if root.is_dir() else ():
-        pairs = read_pairs(place / "status") if is_id(place.name) else None
-        if pairs and pairs.get("JOB_ID"):
-            found[pairs["JOB_ID"]] = place.name
+        if is_id(place.name) and (job_id := read_status(place.name).job_id):
+            found[job_id] = place.name
     return found
 
 

@@ -20,6 +20,7 @@ from vizdash.errors import (
 from vizdash.model import SessionRequest
 from vizdash.sessions import submit
 from vizdash.sessions.comment import decode
+from vizdash.sessions.folder import job_record
 from vizdash.sessions.store import SessionStore
 
 #: Seconds for which a request that got no answer is looked for in the queue, and how many looks
@@ -43,24 +44,41 @@ async def hand_in(
     got no answer is never sent again, since it may have arrived: the queue is asked for the
     session's id, and TimedOut says so when it isn't there.
     """
-    place = await store.make(prepared.session_id)
+    # The local engine's jobs have the ids of their sessions.
+    known = prepared.session_id if engine.name == "local" else ""
+    place = await store.make(prepared.session_id, _record(prepared, known))
     try:
         job = submit.job_request(
             request, prepared, cluster, engine=engine.name, output=place, exclude=exclude
         )
-        return await engine.submit(job)
+        job_id = await engine.submit(job)
     except (ConnectionLost, TimedOut) as e:
         if engine.name == "local":
             raise
-        return await _found_again(engine, prepared, e)
+        job_id = await _found_again(engine, store, prepared, job.name, e)
     except (Refused, NotFound, UsageError, Unreachable):
         # The first error is the one to tell: what can't be reached can't be tidied either.
         with contextlib.suppress(VizdashError, OSError):
             await store.remove(prepared.session_id)
         raise
+    if job_id != known:
+        # The job is there, come what may: it writes its id into the folder too, when it runs.
+        with contextlib.suppress(VizdashError):
+            await store.write_record(prepared.session_id, _record(prepared, job_id))
+    return job_id
 
 
-async def _found_again(engine: Engine, prepared: submit.Prepared, error: VizdashError) -> str:
+def _record(prepared: submit.Prepared, job_id: str) -> str:
+    app = prepared.app
+    return job_record(app.name, prepared.version, app.kind, job_id)
+
+
+async def _found_again(
+    engine: Engine, store: SessionStore, prepared: submit.Prepared, name: str, error: VizdashError
+) -> str:
+    """The job's id: by its comment; by the folder, once it runs; or because it is the only job of
+    that name that no session folder knows.
+    """
     user = (await engine.info()).user
     deadline = time.monotonic() + _AFTER_LOSS_S
     looks = 0
@@ -75,6 +93,20 @@ async def _found_again(engine: Engine, prepared: submit.Prepared, error: Vizdash
             claim = decode(job.comment)
             if claim is not None and claim.id == prepared.session_id:
                 return job.id
+        nameless = [j.id for j in jobs if j.name == name and decode(j.comment) is None]
+        if not nameless:
+            continue
+        try:
+            known = await store.by_job()
+        except (TimedOut, Unreachable):
+            continue
+        for job_id in nameless:
+            if known.get(job_id) == prepared.session_id:
+                return job_id
+        live = {job.id for job in jobs if not job.state.ended}
+        candidates = [id for id in nameless if id not in known and id in live]
+        if len(candidates) == 1:
+            return candidates[0]
     raise TimedOut(
         f"session {prepared.session_id} of {prepared.app.name}",
         f"{error.why}: it may have been submitted",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
@@ -24,6 +25,19 @@ _RESULTS = {
 #: Ends that the engine itself made, so that it knows best.
 _TOLD = {JobState.CANCELLED, JobState.TIMEOUT}
 
+#: What the job alone decides.
+_FIXED = {
+    JobState.PENDING: SessionState.PENDING,
+    JobState.COMPLETING: SessionState.ENDING,
+    JobState.SUSPENDED: SessionState.SUSPENDED,
+    JobState.STOPPED: SessionState.SUSPENDED,  # SIGSTOP; it holds its node as well
+    JobState.UNKNOWN: SessionState.UNKNOWN,
+}
+#: Where the folder has nothing to add to the comment.
+_UNTOLD = {JobState.PENDING, JobState.UNKNOWN}
+
+_NO_MORE = "only its job is known, not whether its desktop is ready"
+_UNSAID = "the job ended without saying why"
 #: Causes of an end that the job itself could not write down.
 _CAUSES = {
     JobState.OUT_OF_MEMORY: "ran out of the memory it was given",
@@ -34,8 +48,14 @@ _CAUSES = {
 }
 
 
-#: States in which the job's own folder says more.
-_TELLING = {SessionState.ENDED, SessionState.ENDING, SessionState.STARTING}
+#: The name that vizdash gives a session's job is this and the app's name (submit.py).
+NAME = "vizdash-"
+_NAMED = re.compile(rf"{NAME}(?!build-)([A-Za-z0-9][A-Za-z0-9._-]{{0,63}})")
+
+#: Seconds by which a run of a job may seem to begin before its start: by the scheduler's own
+#: clock, and by the node's. A requeued job waits longer.
+_SAME_RUN_S = 30
+_SAME_RUN_CLOCKS_S = 300
 
 
 def sessions_of(
@@ -46,17 +66,31 @@ def sessions_of(
 ) -> tuple[Session, ...]:
     """The sessions among ``jobs``, live ones first, newest first.
 
-    ``status_of`` tells what the jobs named by ``need_status`` wrote into their folders. A comment
-    is a claim, so a second job with the id of a first one of the same user does not hide it: rows
-    are told apart by their job.
+    ``status_of`` gives what the folders of the sessions named by ``need_status`` hold: for the
+    user's own sessions that is what counts. A comment is a claim, so a second job with the id of a
+    first one of the same user does not hide it: rows are told apart by their job.
+
+    Where a job has no claim but vizdash's name, no more than the job is known: it is shown under
+    its job's id.
     """
     found = []
     for job in jobs:
-        claim = decode(job.comment)
+        claim, mine = decode(job.comment), job.user == user
         if claim is not None:
-            found.append(_session(job, claim, mine=job.user == user, status_of=status_of))
+            status = Status()
+            if mine and job.state not in _UNTOLD:
+                status = _own_status(job, status_of(claim.id))
+            found.append(_session(job, claim, status, mine=mine))
+        elif app := app_of(job):
+            found.append(_session(job, Claim(job.id, app, state=""), Status(), mine=mine))
     found.sort(key=lambda s: (s.live, s.mine, s.submitted_at or 0, _order(s.job_id)), reverse=True)
     return tuple(found)
+
+
+def app_of(job: Job) -> str:
+    """The app that the name of a session's job holds; empty for other jobs."""
+    match = _NAMED.fullmatch(job.name)
+    return match[1] if match else ""
 
 
 def with_newer(sessions: Iterable[Session], wanted: Mapping[str, str]) -> tuple[Session, ...]:
@@ -71,12 +105,27 @@ def with_newer(sessions: Iterable[Session], wanted: Mapping[str, str]) -> tuple[
     return tuple(replace(s, newer_version=newer(s)) for s in sessions)
 
 
-def need_status(jobs: Iterable[Job], user: str) -> tuple[str, ...]:
-    """The session ids whose folders say more than the jobs do: ``user``'s own only, since nobody
-    else's folder can be read, and only those on their way up or down.
+def need_status(jobs: Iterable[Job], user: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The session ids whose folders are to be read, of jobs that run and of jobs that have ended:
+    ``user``'s own only, since nobody else's folder can be read.
     """
-    claims = ((job, decode(job.comment)) for job in jobs if job.user == user)
-    return tuple(c.id for job, c in claims if c and _state(job.state, c.state) in _TELLING)
+    own = [(job, claim) for job in jobs if job.user == user and (claim := decode(job.comment))]
+    running = tuple(c.id for job, c in own if job.state not in _UNTOLD and not job.state.ended)
+    return running, tuple(c.id for job, c in own if job.state.ended and c.id not in running)
+
+
+def _own_status(job: Job, status: Status) -> Status:
+    """``status`` if this very run of the job wrote it: a requeued job keeps its id and folder, and
+    a comment may name another session's folder.
+    """
+    if status.job_id not in {"", job.id}:
+        return Status()
+    began, slack = status.begun_at, _SAME_RUN_S
+    if not began:
+        began, slack = status.updated_at, _SAME_RUN_CLOCKS_S
+    if not job.state.ended and began and job.start_at and began < job.start_at - slack:
+        return replace(status, state="", step="", error="", result="", viewers=None)
+    return status
 
 
 def _order(job_id: str) -> tuple[int, str]:
@@ -84,17 +133,18 @@ def _order(job_id: str) -> tuple[int, str]:
     return (int(head), job_id) if head.isdecimal() else (0, job_id)
 
 
-def _session(job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], Status]) -> Session:
-    state = _state(job.state, claim.state)
-    status = Status()
-    if mine and state in _TELLING:
-        status = status_of(claim.id)
+def _session(job: Job, claim: Claim, status: Status, *, mine: bool) -> Session:
+    state = _state(job.state, status.state if mine else claim.state, known=claim.state != "")
     ready = state is SessionState.READY
     result, step, error = _end(job, claim, status) if state is SessionState.ENDED else ("", "", "")
+    seen = status if mine and status.state else claim
+    reason = reason_words(job.reason) if state is SessionState.PENDING else ""
+    if state is SessionState.UNKNOWN and not claim.state:
+        reason = _NO_MORE
     return Session(
         id=claim.id,
         job_id=job.id,
-        app=claim.app,
+        app=claim.app if claim.app != "-" else app_of(job) or "-",
         user=job.user,
         state=state,
         mine=mine,
@@ -102,7 +152,7 @@ def _session(job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], S
         partition=job.partition,
         account=job.account,
         qos=job.qos,
-        reason=reason_words(job.reason) if state is SessionState.PENDING else "",
+        reason=reason,
         result=result,
         step=step or (status.step if state is SessionState.STARTING else ""),
         error=error,
@@ -112,34 +162,34 @@ def _session(job: Job, claim: Claim, *, mine: bool, status_of: Callable[[str], S
             gpus=gpu_count(job.gres),
             time_s=job.time_limit_s or 0,
         ),
-        image_version=claim.image,
-        image_digest=claim.digest,
+        image_version=claim.image or status.image_version,
+        image_digest=status.image_digest or claim.digest,
         submitted_at=job.submit_at,
         expected_start_at=job.start_at if state is SessionState.PENDING else None,
         started_at=None if state is SessionState.PENDING else job.start_at,
         time_left_s=job.time_left_s,
-        viewers=claim.viewers if ready else None,
-        idle_since=claim.since if ready and claim.viewers == 0 else None,
+        viewers=seen.viewers if ready else None,
+        idle_since=seen.since if ready and seen.viewers == 0 else None,
         note=claim.note,
         ended_at=job.end_at,
         legacy=claim.step.startswith("legacy"),
     )
 
 
-def _state(job: JobState, claimed: str) -> SessionState:
-    """The job's state rules; the claim only refines a running one."""
+def _state(job: JobState, told: str, *, known: bool) -> SessionState:
+    """The job's state rules; what the session says of itself (``told``) only refines a running
+    one. ``known`` is whether there is anything that could say it.
+    """
     if job.ended:
         return SessionState.ENDED
-    if job is JobState.PENDING:
-        return SessionState.PENDING
-    if job is JobState.COMPLETING:
-        return SessionState.ENDING
-    if job is JobState.UNKNOWN:
+    if job in _FIXED:
+        return _FIXED[job]
+    if not known:
         return SessionState.UNKNOWN
-    if job in {JobState.RUNNING, JobState.SUSPENDED}:
-        if claimed == "ready":
+    if job is JobState.RUNNING:
+        if told == "ready":
             return SessionState.READY
-        if claimed in {"ending", "ended", "failed"}:
+        if told in {"ending", "ended", "failed"}:
             return SessionState.ENDING
     return SessionState.STARTING
 
@@ -157,4 +207,14 @@ def _end(job: Job, claim: Claim, status: Status) -> tuple[str, str, str]:
         result = "failed"
     if result != "failed":
         return result, "", ""
-    return result, status.step or claim.step, status.error or "the job ended without saying why"
+    if status.state == "ended":
+        return result, status.step or claim.step, status.error or _UNSAID
+    # Its folder could not take it, or nothing of the job ran.
+    step = claim.step if claim.state == "failed" else status.step or claim.step
+    return result, step, claim.error or status.error or _cause(job) or _UNSAID
+
+
+def _cause(job: Job) -> str:
+    """The engine's reason, where that is more than that the job failed."""
+    words = reason_words(job.reason)
+    return "" if words == reason_words("NonZeroExitCode") else words

@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from dataclasses import replace
 
 from vizdash.engines import Engine
 from vizdash.errors import CommandFailed, Refused, TimedOut, Unreachable
 from vizdash.model import Job, Session
-from vizdash.sessions import comment
-from vizdash.sessions.store import SessionStore
 from vizdash.units import duration_words
 
-#: The name that vizdash gives its jobs (submit.py).
-_NAME = "vizdash-"
 #: Seconds between looks into the accounting, and how far back they go.
 _EVERY_S = 300.0
 _DAY_S = 86400
@@ -30,10 +25,9 @@ class Past:
     (empty: all is).
     """
 
-    def __init__(self, engine: Engine, store: SessionStore, listed: Listed) -> None:
+    def __init__(self, engine: Engine, listed: Listed) -> None:
         self.note = ""
         self._engine = engine
-        self._store = store
         self._listed = listed
         self._jobs: tuple[Job, ...] = ()
         self._at = float("-inf")
@@ -52,8 +46,7 @@ class Past:
 
     async def _look(self, user: str) -> None:
         try:
-            jobs, self.note = await look(self._engine, since_s=_DAY_S, user=user)
-            self._jobs = await with_claims(jobs, user, self._store)
+            self._jobs, self.note = await look(self._engine, since_s=_DAY_S, user=user)
         finally:
             self._task = None
 
@@ -66,10 +59,8 @@ class Past:
         jobs, (gone, note) = await asyncio.gather(
             self._engine.jobs(user=user), look(self._engine, since_s=since_s, user=user)
         )
-
-        whole = await with_claims(merged(jobs, gone), info.user, self._store)
         begin = time.time() - since_s
-        found = await self._listed(whole, info.user)
+        found = await self._listed(merged(jobs, gone), info.user)
         over = [s for s in found if not s.live and (s.ended_at or begin) >= begin]
         return tuple(sorted(over, key=lambda s: s.ended_at or 0, reverse=True)), note
 
@@ -100,24 +91,3 @@ def merged(jobs: Iterable[Job], past: Iterable[Job]) -> tuple[Job, ...]:
     now = tuple(jobs)
     known = {job.id for job in now}
     return (*now, *(job for job in past if job.id not in known))
-
-
-async def with_claims(jobs: Iterable[Job], user: str, store: SessionStore) -> tuple[Job, ...]:
-    """``jobs``; those of ``user`` that lost their comment are given it back.
-
-    Accounting keeps comments only with AccountingStoreFlags=job_comment (slurm.conf(5)); then the
-    job's name and the user's own session folders tell which session it was.
-    """
-    found = tuple(jobs)
-    lost = [j for j in found if j.user == user and not j.comment and j.name.startswith(_NAME)]
-    if not lost:
-        return found
-    ids = await store.by_job()
-    claims = {
-        job.id: comment.encode(
-            comment.Claim(ids[job.id], job.name.removeprefix(_NAME), state="ended")
-        )
-        for job in lost
-        if job.id in ids
-    }
-    return tuple(replace(j, comment=claims[j.id]) if j.id in claims else j for j in found)

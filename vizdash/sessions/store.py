@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,11 +22,16 @@ _LIMIT = 64 * 1024
 class SessionStore(Protocol):
     """The folders of one's own sessions. Every call may raise Unreachable or TimedOut."""
 
-    async def make(self, session_id: str) -> str:
-        """Make a session's folder, 0700, and return its path as a job sees it.
+    async def make(self, session_id: str, record: str) -> str:
+        """Make a session's folder, 0700, with ``record`` (folder.job_record) in it, and return
+        its path as a job sees it.
 
-        Raises Refused when it can't be made.
+        Raises Refused when it can't be made, or holds no file.
         """
+        ...
+
+    async def write_record(self, session_id: str, record: str) -> None:
+        """Replace the folder's record. Raises Refused when it can't be written."""
         ...
 
     async def remove(self, session_id: str) -> None:
@@ -36,12 +42,17 @@ class SessionStore(Protocol):
         """How to reach it. Raises NotFound when there's no connection file of ours."""
         ...
 
-    async def statuses(self, session_ids: Iterable[str]) -> Mapping[str, Status]:
-        """What the jobs last said of themselves; those that said nothing are left out."""
+    async def statuses(
+        self, session_ids: Iterable[str], *, running: Collection[str] = ()
+    ) -> Mapping[str, Status]:
+        """What the folders hold; those that hold nothing are left out. One read serves all. A
+        status that is final is read once, but for the sessions in ``running``, whose jobs may have
+        been requeued.
+        """
         ...
 
     async def by_job(self) -> Mapping[str, str]:
-        """Ids of sessions by their jobs' ids, from what the jobs wrote."""
+        """Ids of sessions by their jobs' ids, from what submitters and jobs wrote."""
         ...
 
     async def tail(self, session_id: str, lines: int) -> str:
@@ -49,12 +60,38 @@ class SessionStore(Protocol):
         ...
 
 
+class _Final:
+    """Statuses that won't change any more, kept."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Status] = {}
+
+    def unknown(self, session_ids: Iterable[str], running: Collection[str]) -> list[str]:
+        """Those that have to be read."""
+        ids = [id for id in session_ids if is_id(id)]
+        for id in running:
+            self._kept.pop(id, None)
+        return [id for id in ids if id not in self._kept]
+
+    def merge(self, ids: Iterable[str], read: Mapping[str, Status]) -> dict[str, Status]:
+        """What is known of ``ids`` now that ``read`` was read."""
+        self._kept |= {id: status for id, status in read.items() if status.state == "ended"}
+        return {**{id: self._kept[id] for id in ids if id in self._kept}, **read}
+
+
 class LocalStore:
     """Folders on a disk of this machine (a home that nodes share, where there are nodes)."""
 
-    async def make(self, session_id: str) -> str:
+    def __init__(self) -> None:
+        self._final = _Final()
+
+    async def make(self, session_id: str, record: str) -> str:
         """See SessionStore.make."""
-        return str(await asyncio.to_thread(folder.make_folder, session_id))
+        return str(await asyncio.to_thread(folder.make_folder, session_id, record))
+
+    async def write_record(self, session_id: str, record: str) -> None:
+        """See SessionStore.write_record."""
+        await asyncio.to_thread(folder.write_record, session_id, record)
 
     async def remove(self, session_id: str) -> None:
         """See SessionStore.remove."""
@@ -62,12 +99,20 @@ class LocalStore:
 
     async def connection(self, session_id: str) -> Connection:
         """See SessionStore.connection."""
+        if not is_id(session_id):  # a session of which only the job is known
+            return folder.connection_of(session_id, None)
         return await asyncio.to_thread(folder.read_connection, session_id)
 
-    async def statuses(self, session_ids: Iterable[str]) -> Mapping[str, Status]:
+    async def statuses(
+        self, session_ids: Iterable[str], *, running: Collection[str] = ()
+    ) -> Mapping[str, Status]:
         """See SessionStore.statuses."""
         wanted = tuple(session_ids)
-        return await asyncio.to_thread(lambda: {id: folder.read_status(id) for id in wanted})
+        unknown = self._final.unknown(wanted, running)
+        if not unknown:
+            return self._final.merge(wanted, {})
+        read = await asyncio.to_thread(lambda: {id: folder.read_status(id) for id in unknown})
+        return self._final.merge(wanted, read)
 
     async def by_job(self) -> Mapping[str, str]:
         """See SessionStore.by_job."""
@@ -82,30 +127,45 @@ class LocalStore:
             raise NotFound(f"log of {session_id}", str(e)) from e
 
 
-#: Shows files of ours, each after a line of its name. One that is a link or someone else's is
-#: taken as not there (test -O is in POSIX since 2024, and in every shell of a cluster before).
+#: Shows files of ours, those of a session after one line of its name. One that is a link or
+#: someone else's is taken as not there (test -O is in POSIX since 2024, and in every shell of a
+#: cluster before).
 _SHOW = """
 cd "$HOME/.local/state/vizdash/sessions" 2>/dev/null || exit 0
-mark=$1 name=$2
+mark=$1 names=$2
 shift 2
 for id; do
-  f=$id/$name
-  [ -f "$f" ] && [ ! -h "$f" ] && [ -O "$f" ] || continue
-  printf '%s %s\\n' "$mark" "$id"
-  tail -c LIMIT "$f"
-  printf '\\n'
+  shown=
+  for name in $names; do
+    f=$id/$name
+    [ -f "$f" ] && [ ! -h "$f" ] && [ -O "$f" ] || continue
+    [ "$shown" ] || printf '%s %s\\n' "$mark" "$id"
+    shown=1
+    tail -c LIMIT "$f"
+    printf '\\n'
+  done
 done
 """
 _BY_JOB = """
-cd "$HOME/.local/state/vizdash/sessions" 2>/dev/null && grep -s '^JOB_ID=' -- */status /dev/null
+cd "$HOME/.local/state/vizdash/sessions" 2>/dev/null &&
+  grep -s '^JOB_ID=.' -- */job */status /dev/null
 """
 _MAKE = """
 umask 077
 root=$HOME/.local/state/vizdash/sessions
-mkdir -p "$root" && mkdir "$root/$1" && printf '%s\\n' "$root/$1"
+mkdir -p "$root" && mkdir "$root/$1" || exit 1
+cat >"$root/$1/job" || { rm -f "$root/$1/job"; rmdir "$root/$1"; exit 1; }
+printf '%s\\n' "$root/$1"
+"""
+#: cat(1) checks its writes, a shell's own printf need not; what fails leaves the old file.
+_WRITE = """
+umask 077
+root=$HOME/.local/state/vizdash/sessions
+new=$root/$1/.job.$$
+{ cat >"$new" && mv -f "$new" "$root/$1/job"; } || { rm -f "$new"; exit 1; }
 """
 _REMOVE = """
-cd "$HOME/.local/state/vizdash/sessions/$1" && rm -f -- job.log script && cd .. && rmdir "$1"
+cd "$HOME/.local/state/vizdash/sessions/$1" && rm -f -- job job.log script && cd .. && rmdir "$1"
 """
 
 
@@ -114,15 +174,22 @@ class RemoteStore:
 
     def __init__(self, runner: CommandRunner) -> None:
         self._runner = runner
-        self._final: dict[str, Status] = {}
+        self._final = _Final()
 
-    async def make(self, session_id: str) -> str:
+    async def make(self, session_id: str, record: str) -> str:
         """See SessionStore.make."""
-        result = await self._runner.run(_sh(_MAKE, session_id))
+        return (await self._write(_MAKE, session_id, record)).rstrip("\n")
+
+    async def write_record(self, session_id: str, record: str) -> None:
+        """See SessionStore.write_record."""
+        await self._write(_WRITE, session_id, record)
+
+    async def _write(self, script: str, session_id: str, record: str) -> str:
+        result = await self._runner.run(replace(_sh(script, session_id), input=record))
         if result.code != 0:
             why = last_line(result.stderr) or "it can't be made"
             raise Refused("the session's folder", why, "check your home on the cluster")
-        return result.stdout.rstrip("\n")
+        return result.stdout
 
     async def remove(self, session_id: str) -> None:
         """See SessionStore.remove."""
@@ -133,20 +200,22 @@ class RemoteStore:
         found = await self._show("connection", [session_id])
         return folder.connection_of(session_id, folder.pairs_of(found.get(session_id)))
 
-    async def statuses(self, session_ids: Iterable[str]) -> Mapping[str, Status]:
-        """See SessionStore.statuses. One command for all; what has ended is asked for once."""
+    async def statuses(
+        self, session_ids: Iterable[str], *, running: Collection[str] = ()
+    ) -> Mapping[str, Status]:
+        """See SessionStore.statuses."""
         wanted = tuple(session_ids)
-        asked = [id for id in wanted if id not in self._final]
-        shown = await self._show("status", asked) if asked else {}
-        found = {id: folder.status_of(folder.pairs_of(text)) for id, text in shown.items()}
-        self._final |= {id: status for id, status in found.items() if status.state == "ended"}
-        return found | {id: self._final[id] for id in wanted if id in self._final}
+        unknown = self._final.unknown(wanted, running)
+        shown = await self._show(" ".join(folder.STATUS_FILES), unknown) if unknown else {}
+        read = {id: folder.status_of(folder.pairs_of(text)) for id, text in shown.items()}
+        return self._final.merge(wanted, read)
 
     async def by_job(self) -> Mapping[str, str]:
         """See SessionStore.by_job."""
         result = await self._runner.run(_sh(_BY_JOB))
-        pairs = (line.partition("/status:JOB_ID=") for line in result.stdout.splitlines())
-        return {job_id: id for id, mark, job_id in pairs if mark and is_id(id)}
+        lines = (line.partition(":JOB_ID=") for line in result.stdout.splitlines())
+        pairs = ((name.partition("/")[0], job_id) for name, _, job_id in lines)
+        return {job_id: id for id, job_id in pairs if job_id and is_id(id)}
 
     async def tail(self, session_id: str, lines: int) -> str:
         """See SessionStore.tail."""
@@ -156,12 +225,12 @@ class RemoteStore:
         return "\n".join(found[session_id].splitlines()[-lines:])
 
     async def _show(
-        self, name: str, session_ids: list[str], *, limit: int = _LIMIT
+        self, names: str, session_ids: list[str], *, limit: int = _LIMIT
     ) -> dict[str, str]:
         mark = secrets.token_hex(12)
         ids = [id for id in session_ids if is_id(id)]
         script = _SHOW.replace("LIMIT", str(limit))
-        result = (await self._runner.run(_sh(script, mark, name, *ids))).check("sh")
+        result = (await self._runner.run(_sh(script, mark, names, *ids))).check("sh")
         found = {}
         for part in result.stdout.split(f"{mark} ")[1:]:
             session_id, _, text = part.partition("\n")

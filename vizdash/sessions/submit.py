@@ -12,6 +12,7 @@ from vizdash.errors import Refused, UsageError
 from vizdash.model import JobRequest, SessionRequest
 from vizdash.resources import job_script
 from vizdash.sessions import comment
+from vizdash.sessions.listing import NAME
 from vizdash.sessions.script import Value, render
 
 #: The job script that runs a site's script of the legacy kind.
@@ -73,7 +74,7 @@ def job_request(
         "legacy" if app.kind == "legacy" else "",
     )
     return JobRequest(
-        name=f"vizdash-{app.name}",
+        name=f"{NAME}{app.name}",
         script=_script(app, cluster, values),
         session_id=prepared.session_id,
         app=app.name,

@@ -17,6 +17,7 @@ _STATES: Mapping[SessionState, tuple[str, Tone]] = {
     SessionState.PENDING: ("○", "warn"),
     SessionState.STARTING: ("◐", "busy"),
     SessionState.READY: ("●", "good"),
+    SessionState.SUSPENDED: ("‖", "warn"),
     SessionState.ENDING: ("◌", "muted"),
     SessionState.UNKNOWN: ("?", "warn"),
 }
@@ -35,12 +36,13 @@ LEGEND: tuple[tuple[str, Tone, str, str], ...] = (
     ("○", "warn", "pending", "waits for its turn; the note says what for"),
     ("◐", "busy", "starting", "its job runs, the desktop does not answer yet"),
     ("●", "good", "ready", "press o to open it"),
+    ("‖", "warn", "suspended", "its job is stopped and keeps its node"),
     ("◌", "muted", "ending", "its programs are being ended"),
     ("✓", "muted", "finished", "it ended by itself"),
     ("–", "muted", "cancelled", "somebody stopped it"),
     ("◷", "warn", "timed out", "it reached its time limit"),
     ("✗", "bad", "failed", "the note names the step and the last error"),
-    ("?", "warn", "unknown", "the engine could not be asked"),
+    ("?", "warn", "unknown", "the engine could not be asked, or only the job is known"),
     (_LOOKED_AT, "text", "2", "browsers that look at it; else IDLE is since when nobody does"),
 )
 
@@ -129,7 +131,9 @@ def note(session: Session, now: Now) -> Span:
     if session.state is SessionState.STARTING:
         return Span(f"step {session.step}" if session.step else "bringing the desktop up", "busy")
     if session.state is SessionState.UNKNOWN:
-        return Span("the engine did not answer", "warn")
+        return Span(session.reason or "the engine did not answer", "warn")
+    if session.state is SessionState.SUSPENDED:
+        return Span("its job is suspended: an operator can resume it", "warn")
     left = None if session.time_left_s is None else session.time_left_s - now.age_s
     if session.state is SessionState.READY and left is not None and left < 300:
         return Span("its time is nearly up: save your work", "warn")

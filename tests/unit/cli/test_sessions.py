@@ -19,7 +19,7 @@ from vizdash.errors import Refused, Unreachable, UsageError, VizdashError
 from vizdash.model import Job, JobRequest, JobState, Node, Partition
 from vizdash.service import Service
 from vizdash.sessions import folder
-from vizdash.sessions.comment import Claim, encode
+from vizdash.sessions.comment import Claim, decode, encode
 from vizdash.sessions.routes import Route
 from vizdash.transport import Command, Result
 from vizdash.transport.forward import SshForwarder
@@ -32,6 +32,14 @@ def job(
 ) -> Job:
     claim = encode(Claim(session_id, "desktop", "", claimed, "xvnc"))
     return Job(str(number), "alice", "vizdash-desktop", state, node="n1", comment=claim)
+
+
+def _write_status(job: Job) -> None:
+    """What the job itself would write into its folder."""
+    claim = decode(job.comment)
+    if claim is not None and job.state is JobState.RUNNING and folder.folder_of(claim.id).exists():
+        text = f"STATE={claim.state}\nSTEP={claim.step}\nJOB_ID={job.id}\n"
+        (folder.folder_of(claim.id) / "status").write_text(text)
 
 
 class NoCommands:
@@ -60,7 +68,10 @@ class FakeEngine:
         return EngineInfo("slurm", "viz", "24.11", "alice")
 
     async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:
-        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        jobs = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        for one in jobs:
+            _write_status(one)
+        return jobs
 
     async def nodes(self) -> tuple[Node, ...]:
         return (Node("n1", "IDLE", cores=8, memory_mib=8192, partitions=("viz",)),)
@@ -272,7 +283,7 @@ def _id(said: Said) -> str:
 @pytest.mark.parametrize(
     ("course", "state", "line"),
     [
-        ((STARTING,), "starting", ": starting on n1 after 60 s (it is left as it is)"),
+        ((STARTING,), "starting", ": starting on n1, step xvnc after 60 s (it is left as it is)"),
         ((STARTING, FAILED), "ended", " failed at step xvnc: its node failed"),
     ],
 )

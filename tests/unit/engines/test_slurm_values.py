@@ -85,7 +85,10 @@ def test_gres(told: str, found: tuple[tuple[str, str, int], ...]) -> None:
         ("", ""),
         ("(Resources)", "waiting for free cores, memory or GPUs"),
         ("RaisedSignal:9(Killed)", "it was ended by a signal (Killed)"),
-        ("RaisedSignal:53(Real-time_signal_19)", "it was ended by a signal (Real-time_signal_19)"),
+        (
+            "RaisedSignal:53(Real-time_signal_19)",
+            "its node could not open the job's log: the folder is missing, full or read-only there",
+        ),
         (
             "ReqNodeNotAvail, UnavailableNodes:viz-node[001-002]",
             "a node it needs is down, drained or reserved (viz-node[001-002])",

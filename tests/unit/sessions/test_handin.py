@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -52,9 +52,19 @@ class FakeEngine:
 @dataclass
 class FakeStore:
     removed: list[str] = field(default_factory=list)
+    #: The record of each session; and what by_job finds beside what they hold.
+    records: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
 
-    async def make(self, session_id: str) -> str:
+    async def make(self, session_id: str, record: str) -> str:
+        self.records[session_id] = record
         return f"/home/alice/{session_id}"
+
+    async def write_record(self, session_id: str, record: str) -> None:
+        self.records[session_id] = record
+
+    async def by_job(self) -> Mapping[str, str]:
+        return self.others
 
     async def remove(self, session_id: str) -> None:
         self.removed.append(session_id)
@@ -86,6 +96,35 @@ async def test_it_is_found_again_by_its_session_id(error: VizdashError) -> None:
     assert await submit(engine, store) == "42"
     assert len(engine.submitted) == 1
     assert store.removed == []
+    assert "\nJOB_ID=42\n" in store.records[ID]
+
+
+def nameless(number: str, state: JobState = JobState.PENDING) -> Job:
+    """A job of that name whose comment a site has taken."""
+    return Job(id=number, name="vizdash-desktop", user="alice", state=state, comment="project=4711")
+
+
+@pytest.mark.parametrize(
+    ("queue", "others"),
+    [
+        ([nameless("40"), nameless("42")], {"40": "11111111"}),  # the other one is known
+        ([nameless("40"), nameless("42")], {"42": ID}),  # it runs, and its folder says so
+        ([nameless("40", JobState.FAILED), nameless("42")], {}),
+    ],
+)
+async def test_it_is_found_again_without_a_comment(
+    queue: list[Job], others: dict[str, str]
+) -> None:
+    engine, store = FakeEngine(LOST, [[], queue]), FakeStore(others=others)
+    assert await submit(engine, store) == "42"
+    assert "\nJOB_ID=42\n" in store.records[ID]
+
+
+async def test_of_two_that_it_could_be_neither_is_taken() -> None:
+    engine, store = FakeEngine(LOST, [[nameless("41"), nameless("42")]]), FakeStore()
+    with pytest.raises(TimedOut, match="it may have been submitted"):
+        await submit(engine, store)
+    assert "\nJOB_ID=\n" in store.records[ID]
 
 
 async def test_one_that_is_not_found_may_still_come() -> None:

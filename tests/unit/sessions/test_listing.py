@@ -34,7 +34,8 @@ def job(state: JobState = JobState.RUNNING, claimed: str = "ready", **changes: o
         (JobState.RUNNING, "failed", SessionState.ENDING),
         (JobState.RUNNING, "ended", SessionState.ENDING),
         (JobState.RUNNING, "nonsense", SessionState.STARTING),
-        (JobState.SUSPENDED, "ready", SessionState.READY),
+        (JobState.SUSPENDED, "ready", SessionState.SUSPENDED),
+        (JobState.STOPPED, "ready", SessionState.SUSPENDED),
         (JobState.COMPLETING, "ready", SessionState.ENDING),
         (JobState.COMPLETED, "ready", SessionState.ENDED),
         (JobState.FAILED, "ready", SessionState.ENDED),
@@ -42,12 +43,83 @@ def job(state: JobState = JobState.RUNNING, claimed: str = "ready", **changes: o
     ],
 )
 def test_states(state: JobState, claimed: str, expected: SessionState) -> None:
-    (session,) = sessions_of([job(state, claimed)], "alice")
+    """Of other people's sessions by the comment, of one's own by the folder alone."""
+    (session,) = sessions_of([job(state, claimed)], "bob")
+    assert session.state is expected
+    own, lie = Status(claimed, job_id="7"), "starting" if claimed == "ready" else "ready"
+    (session,) = sessions_of([job(state, lie)], "alice", status_of=lambda _: own)
     assert session.state is expected
 
 
+def test_a_claim_of_readiness_is_nothing_without_a_folder_that_says_so() -> None:
+    (session,) = sessions_of([job(JobState.RUNNING, "ready")], "alice")
+    assert session.state is SessionState.STARTING
+    other = Status("ready", job_id="6")  # another job's
+    (session,) = sessions_of([job(JobState.RUNNING, "ready")], "alice", status_of=lambda _: other)
+    assert session.state is SessionState.STARTING
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (Status("ready", begun_at=1000, job_id="7"), SessionState.STARTING),
+        (Status("ready", updated_at=1000, job_id="7"), SessionState.STARTING),
+        (Status("ready", begun_at=1990, job_id="7"), SessionState.READY),
+        (Status("ready", updated_at=1800, job_id="7"), SessionState.READY),  # another clock's
+        (Status("ready", updated_at=2600, begun_at=1000, job_id="7"), SessionState.STARTING),
+    ],
+)
+def test_a_requeued_job_has_nothing_of_its_earlier_run(
+    status: Status, expected: SessionState
+) -> None:
+    again = job(JobState.RUNNING, "ready", start_at=2000)
+    (session,) = sessions_of([again], "alice", status_of=lambda _: status)
+    assert session.state is expected
+
+
+@pytest.mark.parametrize("user", ["alice", "bob"])
+@pytest.mark.parametrize("comment", ["", "project=4711"])
+def test_where_the_comment_is_a_sites_own_the_job_is_shown_by_its_name(
+    user: str, comment: str
+) -> None:
+    running = job(name="vizdash-gedit")
+    (session,) = sessions_of([replace(running, comment=comment)], user)
+    assert (session.id, session.job_id, session.app) == ("7", "7", "gedit")
+    assert session.state is SessionState.UNKNOWN
+    assert "only its job is known" in session.reason
+    assert session.mine is (user == "alice")
+    pending = replace(running, comment=comment, state=JobState.PENDING)
+    assert sessions_of([pending], user)[0].state is SessionState.PENDING
+    build = replace(running, comment=comment, name="vizdash-build-gedit")
+    assert sessions_of([build], user) == ()
+
+
+def test_viewers_and_digest_come_from_the_folder() -> None:
+    status = Status("ready", job_id="7", viewers=0, since=5, image_digest="ab")
+    (session,) = sessions_of([job()], "alice", status_of=lambda _: status)
+    assert (session.viewers, session.idle_since, session.image_digest) == (0, 5, "ab")
+
+
+def test_an_error_that_the_folder_could_not_take_is_in_the_comment() -> None:
+    full = "no space left in /home/alice"
+    comment = encode(Claim(ID, "desktop", "1.0", "failed", "folder", error=full))
+    failed = replace(job(JobState.FAILED), comment=comment, reason="it ended with an error")
+    stale = Status("starting", "xvnc", job_id="7")
+    (session,) = sessions_of([failed], "alice", status_of=lambda _: stale)
+    assert (session.result, session.step, session.error) == ("failed", "folder", full)
+    (session,) = sessions_of([failed], "root")
+    assert (session.step, session.error) == ("folder", full)
+
+
+def test_the_engine_says_why_where_nothing_of_the_job_could_run() -> None:
+    why = "its node could not open the job's log"
+    (session,) = sessions_of([job(JobState.FAILED, "pending", reason=why)], "alice")
+    assert (session.result, session.error) == ("failed", why)
+
+
 def test_other_jobs_are_no_sessions() -> None:
-    jobs = [replace(job(), comment=text) for text in ("", "mine", "vizdash/1 id=x app=y")]
+    texts = ("", "mine", "vizdash/1 id=x app=y")
+    jobs = [replace(job(), name="analysis", comment=text) for text in texts]
     assert sessions_of(jobs, "alice") == ()
 
 
@@ -91,7 +163,9 @@ def test_only_ones_own_folder_is_read_and_only_where_it_says_more() -> None:
         job(JobState.PENDING, "pending", id="10"),
         replace(job(), id="11", comment="other"),
     ]
-    assert need_status(jobs, "alice") == (ID,)
+    jobs += [job(JobState.COMPLETED, id="12")]
+    jobs[-1] = replace(jobs[-1], comment=jobs[-1].comment.replace(ID, "00000012"))
+    assert need_status(jobs, "alice") == ((ID, ID), ("00000012",))
     asked: list[str] = []
 
     def status_of(session_id: str) -> Status:
@@ -99,7 +173,7 @@ def test_only_ones_own_folder_is_read_and_only_where_it_says_more() -> None:
         return Status(step="xvnc")
 
     found = {s.job_id: s for s in sessions_of(jobs, "alice", status_of=status_of)}
-    assert asked == [ID]
+    assert asked == [ID, ID, "00000012"]
     assert found["7"].step == "xvnc"
     assert found["8"].step == ""
     assert (found["8"].mine, found["7"].mine) == (False, True)

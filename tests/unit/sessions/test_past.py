@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -14,7 +14,6 @@ from vizdash.errors import CommandFailed, Unreachable, VizdashError
 from vizdash.model import Job, JobState, Session
 from vizdash.sessions.listing import sessions_of
 from vizdash.sessions.past import Past
-from vizdash.sessions.store import SessionStore
 
 COMMENT = "vizdash/1 id={} app=desktop image=1.0 state=ready step=ready"
 
@@ -50,11 +49,6 @@ class FakeEngine:
         return self.kept
 
 
-class FakeStore:
-    async def by_job(self) -> Mapping[str, str]:
-        return {"5": "0000abcd"}
-
-
 async def listed(jobs: Collection[Job], user: str) -> tuple[Session, ...]:
     return sessions_of(jobs, "bob")
 
@@ -62,7 +56,7 @@ async def listed(jobs: Collection[Job], user: str) -> tuple[Session, ...]:
 def past(engine: FakeEngine, *, open_: bool = True) -> Past:
     if open_:
         engine.gate.set()
-    return Past(cast("Engine", engine), cast("SessionStore", FakeStore()), listed)
+    return Past(cast("Engine", engine), listed)
 
 
 async def test_the_accounting_lies_under_the_engines_memory() -> None:
@@ -119,12 +113,3 @@ async def test_it_is_closed_while_it_looks() -> None:
     await asyncio.sleep(0)
     await slow.close()
     assert engine.asked == 1
-
-
-async def test_a_comment_that_the_accounting_lost_is_found_again() -> None:
-    engine = FakeEngine(kept=(job(5, comment=""), job(6, comment=""), job(7)))
-    found, _ = await past(engine).ended(since_s=10**12)
-    assert [(s.job_id, s.id, s.app) for s in found] == [
-        ("7", "00000007", "desktop"),
-        ("5", "0000abcd", "desktop"),
-    ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +12,13 @@ import pytest
 
 from vizdash.errors import NotFound, Refused
 from vizdash.model import Session, SessionState
-from vizdash.sessions.folder import Status, folder_of
+from vizdash.sessions.folder import Status, folder_of, job_record
 from vizdash.sessions.store import LocalStore, RemoteStore, SessionStore
 from vizdash.sessions.trail import Trail, trail_of
 from vizdash.transport.local import LocalRunner
 
 ID, OTHER = "3f9a01bc", "00000000"
+RECORD = job_record("desktop", "1.0", "vizdash")
 CONNECTION = f"""\
 JOB_ID=7
 NODE=viz-node001
@@ -49,25 +52,71 @@ def put(name: str, text: str, session_id: str = ID) -> Path:
 async def test_a_folder_is_made_for_its_owner_alone_and_taken_back(store: SessionStore) -> None:
     old = os.umask(0)
     try:
-        path = Path(await store.make(ID))
+        path = Path(await store.make(ID, RECORD))
     finally:
         os.umask(old)
     assert path == folder_of(ID)
     assert path.stat().st_mode & 0o777 == 0o700
     assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert (path / "job").stat().st_mode & 0o777 == 0o600
     (path / "job.log").write_text("x")
     await store.remove(ID)
     assert not path.exists()
 
 
 async def test_a_folder_that_cannot_be_made_is_refused(store: SessionStore, tmp_path: Path) -> None:
-    await store.make(ID)
+    await store.make(ID, RECORD)
     with pytest.raises(Refused):
-        await store.make(ID)
+        await store.make(ID, RECORD)
     (tmp_path / ".local").rename(tmp_path / "away")
     (tmp_path / ".local").write_text("a file where a folder should be")
     with pytest.raises(Refused, match="check your home"):
-        await store.make(OTHER)
+        await store.make(OTHER, RECORD)
+
+
+async def test_a_session_is_known_by_its_job_from_the_submission_on(store: SessionStore) -> None:
+    await store.make(ID, RECORD)
+    assert await store.by_job() == {}
+    await store.write_record(ID, job_record("desktop", "1.0", "legacy", "7"))
+    put("status", "STATE=starting\nJOB_ID=8\n", OTHER)
+    assert await store.by_job() == {"7": ID, "8": OTHER}
+    assert (await store.statuses([ID]))[ID] == Status(
+        job_id="7", app="desktop", image_version="1.0", legacy=True
+    )
+    put("status", "STATE=ready\nSTEP=ready\nJOB_ID=7\nVIEWERS=2\nSINCE=5\nSTARTED=4\n")
+    found = (await store.statuses([ID]))[ID]
+    assert (found.state, found.app, found.begun_at) == ("ready", "desktop", 4)
+    assert (found.viewers, found.since) == (2, 5)
+
+
+async def test_a_final_status_is_read_once_unless_its_job_runs_again(store: SessionStore) -> None:
+    put("status", "STATE=ended\nSTEP=app\nRESULT=failed\n")
+    assert (await store.statuses([ID]))[ID].state == "ended"
+    put("status", "STATE=starting\nSTEP=image\n")
+    assert (await store.statuses([ID]))[ID].state == "ended"
+    assert (await store.statuses([ID], running=[ID]))[ID].state == "starting"
+    assert (await store.statuses([ID]))[ID].state == "starting"
+
+
+async def test_a_record_that_cannot_be_written_leaves_the_old_one(
+    store: SessionStore,
+) -> None:
+    """Only root's writes are refused by nothing but a limit on the size of files."""
+    await store.make(ID, RECORD)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(Refused, match=r"File (too large|size limit)"):
+            await store.write_record(ID, RECORD + "more")
+        with pytest.raises(Refused, match=r"File (too large|size limit)"):
+            await store.make(OTHER, RECORD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    assert [path.name for path in folder_of(ID).iterdir()] == ["job"]
+    assert (folder_of(ID) / "job").read_text() == RECORD
+    assert not folder_of(OTHER).exists()
 
 
 async def test_the_connection(store: SessionStore) -> None:

@@ -64,6 +64,12 @@ _WORDS = {
 _SENTENCES = (
     ("Job's account not permitted to use this p", "the account may not use this partition"),
     ("Job's QOS not permitted to use this part", "the QOS may not be used in this partition"),
+    # No signal: an exit code of 0:53 is how slurmstepd reports that it could not open the
+    # job's output (seen on 24.11).
+    (
+        "RaisedSignal:53(",
+        "its node could not open the job's log: the folder is missing, full or read-only there",
+    ),
     ("RaisedSignal:", "it was ended by a signal"),
     ("ReqNodeNotAvail,", "a node it needs is down, drained or reserved"),
     ("Nodes required for job are DOWN", "every node it could use is down, drained or reserved"),
@@ -126,7 +132,7 @@ def _named(code: str) -> str:
     from ``RaisedSignal:9(Killed)``.
     """
     match = re.search(r"UnavailableNodes:\s*(\S+)", code)
-    match = match or re.match(r"RaisedSignal:[0-9]+\((.+)\)", code)
+    match = match or re.match(r"RaisedSignal:(?!53\()[0-9]+\((.+)\)", code)
     return f" ({match[1]})" if match else ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vizdash import nodesets
@@ -37,11 +37,23 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A deploy that may begin: what goes where. ``all_nodes`` says that no node is left out."""
+    """A deploy that may begin: what goes where. ``all_nodes`` says that no node is left out;
+    ``backwards`` are nodes that start a later version now, and which.
+    """
 
     cargo: Cargo
     nodes: tuple[str, ...]
     all_nodes: bool = True
+    backwards: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def warning(self) -> str:
+        """What a person should agree to before it begins; empty when there is nothing."""
+        if not self.backwards:
+            return ""
+        later = ", ".join(sorted(set(self.backwards.values())))
+        nodes = nodesets.fold(node for node in self.backwards if node) or "the shared image root"
+        return f"{self.cargo.app} {self.cargo.version} is older than {later}, current on {nodes}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +151,15 @@ class Imaging:
             return e.why or e.line
         return ""
 
-    async def may_change(self, nodeset: str = "") -> None:
-        """Raises Refused when the caller has no rights to the image root, before anything is
-        tried.
+    async def may_change(self, nodeset: str = "") -> Matrix:
+        """The nodes as they are now. Raises Refused when the caller has no rights to the image
+        root, before anything is tried.
         """
         matrix = await self.service.images.look(await self.nodes(nodeset))
         if reason := await self.rights(matrix, asked=True):
             raise Refused("images", reason, "ask who deploys images here")
+        shared = self.config.cluster.deploy.method == "shared"
+        return rollback.one_place(matrix) if shared else matrix
 
     async def named(self) -> bool:
         """Whether the caller is one who deploys: root, or one whom the configuration names."""
@@ -169,30 +183,53 @@ class Imaging:
 
     # ------------------------------------------------------------------ deploying
 
-    async def plan(self, app: str, *, version: str = "", file: str = "", nodeset: str = "") -> Plan:
-        """Find the image, read it whole once, and choose the nodes. Raises NotFound, Refused or
-        UsageError before anything is changed.
+    async def plan(
+        self,
+        app: str,
+        *,
+        version: str = "",
+        file: str = "",
+        nodeset: str = "",
+        force: bool = False,
+    ) -> Plan:
+        """Find the image, read it whole once, and choose the nodes. ``force`` takes an image whose
+        labels name another app or version.
+
+        Raises NotFound, Refused or UsageError before anything is changed.
         """
         self._writable()
         self.service.app(app)
         nodes = await self.places(nodeset)
-        await self.may_change(nodeset)
+        matrix = await self.may_change(nodeset)
         if file:
             image = await origin.of_file(self.shell, app, file, version)
         else:
             image = await origin.find(self.shell, app, version, (self._store(), self.root))
-        cargo = await origin.cargo_of(self.shell, image, signed=self.config.cluster.deploy.signed)
-        return Plan(cargo, nodes, all_nodes=not nodeset)
+        signed = self.config.cluster.deploy.signed
+        cargo = await origin.cargo_of(self.shell, image, signed=signed, force=force)
+        backwards = rollback.backwards(matrix, app, cargo.version)
+        return Plan(cargo, nodes, all_nodes=not nodeset, backwards=backwards)
 
     def _store(self) -> str:
         wanted = self.config.cluster.image_store
         return str(Path(wanted).expanduser() if wanted else default_store())
 
     async def deploy(
-        self, plan: Plan, *, canary: str = "", smoke_test: bool = False, tell: Tell
+        self,
+        plan: Plan,
+        *,
+        canary: str = "",
+        smoke_test: bool = False,
+        agreed: bool = False,
+        tell: Tell,
     ) -> Progress:
-        """Bring it there. How each node ended is in what is returned (and told on the way)."""
+        """Bring it there. How each node ended is in what is returned (and told on the way).
+
+        Raises Refused for a plan with a warning that nobody has ``agreed`` to.
+        """
         self._writable()
+        if plan.warning and not agreed:
+            raise Refused("nothing was deployed", plan.warning, "--force, or vizdash rollback")
         if canary and canary not in plan.nodes:
             raise UsageError(f"canary {canary}", "it is not among the nodes", "see --node")
         cargo = plan.cargo

@@ -210,7 +210,7 @@ def test_a_new_version_comes_under_sessions_that_run(yard: Lab) -> None:
         assert names(yard.hosts["viz-node002"]) == {"gedit-1.0.sif", "gedit-1.1.sif", "gedit.sif"}
         assert names(yard.hosts["viz-node001"]) == {"gedit-1.1.sif", "gedit.sif"}
     assert next(s for s in sessions(yard) if s["id"] == old["id"])["state"] == "ready"
-    deploy(yard, "--version", "1.0", "--node", "viz-node[001,003]")
+    deploy(yard, "--version", "1.0", "--node", "viz-node[001,003]", "--force")
     deploy(yard)
     vizdash(yard, "rollback", "gedit", user=ADMIN)
     assert {current(node) for node in yard.nodes} == {"gedit-1.0.sif"}

@@ -9,6 +9,8 @@ from vizdash.model import Image, Matrix, Place, Session, SessionState, Stray
 from vizdash.model.drift import (
     State,
     judge,
+    order_key,
+    says_order,
     sessions_of,
     version_key,
     wanted_versions,
@@ -102,10 +104,32 @@ def test_what_most_nodes_start_is_wanted_and_the_newest_of_a_tie() -> None:
     assert wanted_versions(Matrix(two, NODES, (("gedit", "0.1"),))) == {"gedit": "1.9"}
 
 
-def test_versions_in_order() -> None:
-    words = ["1.0-rc1", "1.0", "1.0.1", "1.2", "1.10", "2"]
-    shuffled = [words[i] for i in (3, 0, 5, 1, 4, 2)]
-    assert sorted(shuffled, key=version_key) == words
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["1.0-rc1", "1.0", "1.0.1", "1.2", "1.10", "2"],
+        ["5.9", "5.13.dev3", "5.13a1", "5.13b2", "5.13-rc1", "5.13", "5.13-gpu", "5.13.post1"],
+        ["5.13-gpu", "5.13.1", "5.14"],
+        ["R2023b", "R2024a", "R2024a-u2", "R2024a-u10", "R2024b"],
+        ["v1.9", "1.10", "v1.11"],
+        ["1.0.2", "1.0.2a", "1.0.2b", "1.0.3"],
+    ],
+)
+def test_versions_in_order(words: list[str]) -> None:
+    assert sorted(words[::-1], key=version_key) == words
+
+
+@pytest.mark.parametrize("version", ["stable", "legacy", "1f0e2ab", "deadbee1", "blue", "-"])
+def test_names_that_say_nothing_are_in_order_of_time_before_the_others(version: str) -> None:
+    assert not says_order(version)
+    assert order_key(version, 5) < order_key("0.1", 1)
+    assert order_key(version, 1) < order_key("other", 2)
+    assert order_key(version, 2) > order_key("other", 1)
+
+
+@pytest.mark.parametrize("version", ["1.0", "v2", "R2024a", "20240117", "5.13-gpu", "rc1"])
+def test_names_that_say_their_order(version: str) -> None:
+    assert says_order(version)
 
 
 def test_sessions_of_an_image() -> None:

@@ -198,6 +198,7 @@ def _write_json(view: View, findings: tuple[Finding, ...], verdicts: tuple[Verdi
 @click.option("--node", "nodeset", default="", help="Nodes, e.g. viz-node[001-016].")
 @click.option("--canary", default="", help="This node first; the others only if it goes well.")
 @click.option("--smoke", "smoke_test", is_flag=True, help="Try a session before switching.")
+@click.option("--force", is_flag=True, help="An older version, or one labelled as another, too.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
 @click.pass_context
 def deploy(ctx: click.Context, /, app: str, **values: Any) -> None:
@@ -216,8 +217,14 @@ def deploy(ctx: click.Context, /, app: str, **values: Any) -> None:
                 f"{app} {cargo.version} ({mib(cargo.size_bytes)} MiB, {cargo.digest[:12]}) from "
                 f"{cargo.path} to {_count(plan.nodes)}"
             )
+            if plan.warning:
+                live.say(plan.warning)
             progress = await imaging.deploy(
-                plan, canary=canary, smoke_test=smoke_test, tell=live.tell
+                plan,
+                canary=canary,
+                smoke_test=smoke_test,
+                agreed=values["force"] or (bool(plan.warning) and _sure("Deploy it?")),
+                tell=live.tell,
             )
         about = {"app": app, "version": cargo.version, "digest": cargo.digest}
         await _report(service, progress, as_json, "deploy", about)
@@ -274,7 +281,7 @@ def prune(ctx: click.Context, /, app: str, keep: int, nodeset: str, **values: An
             imaging = Imaging(service, live.say)
             pruning = await imaging.prunable(app, keep, nodeset)
             _tell_pruning(pruning, live)
-            if pruning.going and not yes and not _sure():
+            if pruning.going and not yes and not _sure("Remove them?"):
                 raise Refused("nothing was removed", "", "" if sys.stdin.isatty() else "--yes")
             progress = await imaging.prune(pruning, live.tell)
         await _report(service, progress, as_json, "prune", {"app": app})
@@ -303,8 +310,8 @@ def _staying(plan: Rollback) -> Iterator[str]:
         yield f"{_count(tuple(nodes))}: {version or 'nothing'} stays current, {plan.undone} is not"
 
 
-def _sure() -> bool:
-    return sys.stdin.isatty() and click.confirm("Remove them?", err=True)
+def _sure(question: str) -> bool:
+    return sys.stdin.isatty() and click.confirm(question, err=True)
 
 
 def _count(nodes: Sequence[str]) -> str:

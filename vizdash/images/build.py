@@ -117,7 +117,7 @@ def prepare(request: BuildRequest, cluster: Cluster, store: Store, *, slurm: boo
         version=version,
         place=place,
         definition=found,
-        text=found.with_labels(_labels(found, version)),
+        text=found.with_labels(_labels(found, request.app, version)),
         arguments=arguments,
         options=build.options,
         tmpdir=build.tmpdir,
@@ -127,9 +127,11 @@ def prepare(request: BuildRequest, cluster: Cluster, store: Store, *, slurm: boo
     )
 
 
-def _labels(found: definition.Definition, version: str) -> dict[str, str]:
+def _labels(found: definition.Definition, app: str, version: str) -> dict[str, str]:
     return {
         "Version": version,
+        "vizdash.app": app,
+        "vizdash.version": version,
         "vizdash.definition": found.path.name,
         "vizdash.definition.sha256": found.digest,
         "vizdash.built-by": person(),

@@ -15,7 +15,7 @@ from vizdash.images.matrix import collect
 from vizdash.images.progress import Phase, Progress
 from vizdash.images.shell import NodeShell
 from vizdash.model import Image, Matrix, Session
-from vizdash.model.drift import version_key
+from vizdash.model.drift import order_key
 
 _TIMEOUT_S = 120.0
 #: Seconds that a node has to read an image whole.
@@ -112,7 +112,11 @@ def prunable(
     staying: list[tuple[Old, str]] = []
     for place in matrix.places:
         mine = [i for i in matrix.on(place.node) if i.app == app and _named(i)]
-        mine.sort(key=lambda i: version_key(i.version), reverse=True)
+        since = {s.version: s.at for s in place.journal(app).switches}
+        mine.sort(
+            key=lambda i: order_key(i.version, max(i.modified_at, since.get(i.version, 0))),
+            reverse=True,
+        )
         for image in mine[keep:]:
             name = image.path.rpartition("/")[2]
             old = Old(place.node, app, name, image.version, image.size_bytes)

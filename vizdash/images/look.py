@@ -168,7 +168,8 @@ def _head(file: _File, text: str) -> tuple[str, str]:
     """The version that an image's beginning tells, and why it's none."""
     try:
         data = zlib.decompressobj(wbits=31).decompress(base64.b64decode(text), _MOST)
-        return sif.parse(Chunks(file.name, file.size, data)).version, ""
+        info = sif.parse(Chunks(file.name, file.size, data))
+        return info.version, info.problem if info.filesystem else ""
     except MissingBytes:
         return "", ""  # a long definition file: nothing to tell here
     except sif.SifError as e:

@@ -14,7 +14,7 @@ from vizdash.images.shell import NodeShell
 from vizdash.images.source import Chunks, MissingBytes
 from vizdash.images.travel import Cargo
 from vizdash.model import Image
-from vizdash.model.drift import version_key
+from vizdash.model.drift import order_key, version_key
 from vizdash.transport.base import Command
 
 #: Seconds to read an image whole, for its digest.
@@ -36,14 +36,14 @@ async def find(shell: NodeShell, app: str, version: str, stores: tuple[str, ...]
         )]  # fmt: skip
         fitting = [i for i in mine if version in {"", i.version}]
         if whole := [i for i in fitting if not i.problem]:
-            return max(whole, key=lambda i: version_key(i.version))
+            return max(whole, key=lambda i: order_key(i.version, i.modified_at))
         bad += fitting
         there += [i.version for i in mine if not i.problem]
     what = f"{app} {version}".strip()
     has = f"there are {', '.join(sorted(there, key=version_key))}" if there else "none was built"
     why = f"not in {' or '.join(stores)}"
     if bad:
-        last = max(bad, key=lambda i: version_key(i.version))
+        last = max(bad, key=lambda i: order_key(i.version, i.modified_at))
         why, has = f"{last.path}: {last.problem}", has if there else "there is no other"
     raise NotFound(f"image of {what}", why, f"{has}: vizdash build")
 
@@ -63,21 +63,33 @@ async def of_file(shell: NodeShell, app: str, path: str, version: str) -> Image:
     return Image(app, path, chosen, info.size_bytes)
 
 
-async def cargo_of(shell: NodeShell, image: Image, *, signed: bool) -> Cargo:
+async def cargo_of(shell: NodeShell, image: Image, *, signed: bool, force: bool = False) -> Cargo:
     """The image as it will travel: read whole once, and known to be one that can run.
 
-    Raises Refused for a file that is no image, or has no signature that verifies where one is
-    demanded.
+    Raises Refused for a file that is no image, has no signature that verifies where one is
+    demanded, or (unless ``force``) whose labels name another app or version.
     """
     if not sif.VERSION.fullmatch(image.version):
         raise UsageError(f"version {image.version!r}", "letters, digits and ._+- are expected")
     info = await _metadata(shell, image)
     if info.problem:
         raise Refused(image.path, info.problem, "build it again")
+    if not force:
+        _check_labels(image, info)
     if signed:
         await verify_signature(shell, image.path)
     digest = image.digest or await _digest(shell, image.path)
     return Cargo(image.app, image.version, digest, image.size_bytes, image.path, info.arch)
+
+
+def _check_labels(image: Image, info: sif.SifInfo) -> None:
+    for what, here, labelled in (
+        ("app", image.app, info.app),
+        ("version", image.version, info.version),
+    ):
+        if labelled and labelled != here:
+            why = f"its label names {what} {labelled[:64]!r}, not {here!r}"
+            raise Refused(image.path, why, "vizdash deploy --force takes it all the same")
 
 
 async def _metadata(shell: NodeShell, image: Image) -> sif.SifInfo:

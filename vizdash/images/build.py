@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vizdash.config import Cluster
-from vizdash.errors import Refused, UsageError, VizdashError
-from vizdash.images import definition, runs, sif
+from vizdash.errors import Refused, UsageError, VizdashError, last_line
+from vizdash.images import context, definition, runs, sif
 from vizdash.images.audit import person
 from vizdash.images.buildlog import BuildLog, Failure
 from vizdash.images.places import Place, place_of
@@ -58,7 +58,9 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A build that was checked and can begin. ``last`` is the app's last good one."""
+    """A build that was checked and can begin. ``sources`` are files that it copies from beside its
+    definition file; ``last`` is the app's last good one.
+    """
 
     app: str
     version: str
@@ -70,6 +72,7 @@ class Plan:
     tmpdir: str
     store: Store
     replace: bool = False
+    sources: tuple[str, ...] = ()
     last: runs.Run | None = None
 
 
@@ -112,6 +115,8 @@ def prepare(request: BuildRequest, cluster: Cluster, store: Store, *, slurm: boo
         base = found.path.parent / arguments.get("base", "")
         if not base.exists():
             raise UsageError(f"base {base}", "no such file", "see build.arguments in the config")
+    sources = found.sources(arguments)
+    context.check(sources, found.path.parent)
     return Plan(
         app=request.app,
         version=version,
@@ -123,6 +128,7 @@ def prepare(request: BuildRequest, cluster: Cluster, store: Store, *, slurm: boo
         tmpdir=build.tmpdir,
         store=store,
         replace=request.replace,
+        sources=sources,
         last=runs.last_good(request.app),
     )
 
@@ -200,24 +206,28 @@ class _Build:
         plan = self.plan
         words = [w for k, v in plan.arguments.items() for w in ("--build-arg", f"{k}={v}")]
         here = plan.place.name == "here"
+        folder = plan.definition.path.parent
+        files = "" if here else context.pack(plan.sources, folder)
         values = {
             "mark": self._mark,
             "definition": plan.text,
             "name": plan.definition.path.name,
             "result": str(self.work / "image.sif") if plan.place.sees_store else "",
-            "folder": str(plan.definition.path.parent) if here else "",
+            "folder": str(folder) if here else "",
+            "bytes": str(len(files)),
             "tmpdir": plan.tmpdir,
         }
         lines = [f"{key}={shlex.quote(value)}" for key, value in values.items()]
         for key, entries in (("arguments", words), ("options", plan.options)):
             lines.append(f"{key}=({shlex.join(entries)})")
         script = job_script("build.sh").read_text(encoding="utf-8")
-        return "\n".join([*lines, script])
+        return "\n".join([*lines, script]) + files
 
     async def run(self, streamer: Streamer) -> Built:
         """To the image under its final name, or to BuildFailed."""
         self.report(Progress("start"))
-        stream = await streamer.open(self.plan.place.argv, self._script())
+        script = await asyncio.to_thread(self._script)
+        stream = await streamer.open(self.plan.place.argv, script)
         finished = False
         try:
             told = await self._follow(stream)
@@ -305,9 +315,12 @@ class _Build:
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,  # a banner of sshd's must not get to the terminal
             start_new_session=True,
         )
         assert process.stdout is not None
+        assert process.stderr is not None
+        told = asyncio.create_task(process.stderr.read())
         done = 0
         try:
             with image.open("wb") as file:
@@ -323,9 +336,10 @@ class _Build:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await asyncio.shield(process.wait())
+            said = last_line((await told).decode(errors="replace"))
         if done != size:
             why = f"{done} of {size} bytes came from {self.host}"
-            raise self._failed(Failure(why, "run it again"))
+            raise self._failed(Failure(f"{why}: {said}" if said else why, "run it again"))
 
     def _failed(self, failure: Failure) -> BuildFailed:
         what = f"{self.plan.app} {self.plan.version} was not built"

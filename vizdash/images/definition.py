@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,26 @@ class Definition:
             elif inside:
                 lines.append(line)
         return lines
+
+    def sources(self, arguments: Mapping[str, str]) -> tuple[str, ...]:
+        """What ``%files`` copies from this machine by a relative path, which may be a pattern;
+        ``arguments`` are the build's.
+        """
+        values = {**self.defaults, **arguments}
+        found: list[str] = []
+        inside = False
+        for line in self.text.splitlines():
+            if begins := _SECTION.match(line):
+                rest = line[begins.end() :].split()
+                inside = begins[1].lower() == "files" and rest[:1] != ["from"]
+            elif inside and line.strip() and not line.lstrip().startswith("#"):
+                text = _ARGUMENT.sub(lambda m: values.get(m[1], m[0]), line)
+                try:
+                    words = shlex.split(text)
+                except ValueError:
+                    words = text.split()
+                found += [w for w in words[:1] if not w.startswith("/")]
+        return tuple(found)
 
     def with_labels(self, labels: Mapping[str, str]) -> str:
         """The text with labels added, which win over its own."""

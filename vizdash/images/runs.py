@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,9 @@ from vizdash.files import read_own, write_whole
 
 #: Logs kept of each app.
 _KEPT = 20
+#: Bytes of one log; of a longer one the beginning and the end are kept, and which part is not.
+MOST = 16 << 20
+_LEFT_OUT = b"[vizdash: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +54,29 @@ class RunLog:
     def __init__(self, run: Run, file: IO[str]) -> None:
         self.run = run
         self._file = file
+        self._left_out, self._note_bytes = 0, 1  # a line's end stands in for the note
 
     def write(self, line: str) -> None:
         """One line of the log, at once."""
         self._file.write(line + "\n")
         self._file.flush()
+        if os.fstat(self._file.fileno()).st_size > MOST:
+            self._shorten()
+
+    def _shorten(self) -> None:
+        """Keep a quarter of the most at both ends. The file stays the one that is locked."""
+        quarter, handle = MOST // 4, self._file.fileno()
+        size = os.fstat(handle).st_size
+        head = os.pread(handle, quarter, 0).rpartition(b"\n")[0]
+        head = head.partition(_LEFT_OUT)[0].rstrip(b"\n")
+        tail = os.pread(handle, quarter, size - quarter).partition(b"\n")[2]
+        self._left_out += size - len(head) - len(tail) - self._note_bytes
+        note = b"%s%d bytes are left out here]" % (_LEFT_OUT, self._left_out)
+        note = b"\n" + note + b"\n"
+        self._note_bytes = len(note)
+        os.ftruncate(handle, len(head))
+        os.pwrite(handle, note + tail, len(head))
+        self._file.seek(0, os.SEEK_END)
 
     def update(self, **changes: object) -> None:
         """Change the record."""
@@ -75,7 +97,7 @@ def begin(app: str, version: str, where: str) -> Iterator[RunLog]:
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     log = place / f"{name}.log"
     run = Run(name, app, version, where, started_at=int(time.time()), log=str(log))
-    with log.open("w", encoding="utf-8", errors="backslashreplace") as file:
+    with log.open("w+", encoding="utf-8", errors="backslashreplace") as file:
         log.chmod(0o600)
         fcntl.flock(file, fcntl.LOCK_EX)
         writer = RunLog(run, file)

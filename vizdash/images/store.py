@@ -99,7 +99,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             place = folder / f"{_WORK}{secrets.token_hex(4)}"
-            place.mkdir()
+            place.mkdir(mode=0o700)
             handle = os.open(place / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as e:
             mend = "see image_store in the config"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vizdash import nodesets
 from vizdash.errors import Refused, UsageError, VizdashError
-from vizdash.images import audit, change, inventory, origin, rollback
+from vizdash.images import audit, change, origin, rollback
 from vizdash.images.change import Old
 from vizdash.images.deploy import Deployment, Site, reach
-from vizdash.images.matrix import collect
-from vizdash.images.progress import NodeProgress, Phase, Progress
+from vizdash.images.ledger import Ledger
+from vizdash.images.progress import NodeProgress, Progress
 from vizdash.images.rollback import Rollback
 from vizdash.images.store import default_store
 from vizdash.images.travel import Cargo, travel
@@ -58,11 +59,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """What a prune takes away, and what it leaves although it is old, with the reason."""
+    """What a prune takes away, and what it leaves although it is old, with the reason. Hosts that
+    are ``unasked`` may mount a shared image root and run from it.
+    """
 
     app: str
     going: tuple[Old, ...]
     staying: tuple[tuple[Old, str], ...] = ()
+    unasked: str = ""
 
 
 class Imaging:
@@ -79,6 +83,15 @@ class Imaging:
     def site(self) -> Site:
         """Where images go."""
         return Site(self.shell, self.root, travel(self.shell, self.root))
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where changes are noted."""
+        cluster = self.config.cluster
+        return Ledger(self.shell, cluster, self._every_node, self.service.images.forget, self._talk)
+
+    async def _every_node(self) -> tuple[str, ...]:
+        return tuple(node.name for node in await self.nodes())
 
     # ------------------------------------------------------------------ seeing
 
@@ -119,9 +132,12 @@ class Imaging:
         if needing and (reason := await self.rights(matrix)):
             by_sudo = set()
             tell(f"digests are not recorded: {reason} (see deploy.admins)")
-        return await verify(
+        verdicts = await verify(
             self.shell, images, self.root, sudo=lambda node: node in by_sudo, tell=tell
         )
+        if not self.config.read_only:
+            await self.ledger.verified(verdicts)
+        return verdicts
 
     # ------------------------------------------------------------------ rights
 
@@ -240,14 +256,21 @@ class Imaging:
             return await smoke(self.service, cargo.app, cargo.version, node, self._talk)
 
         progress = Progress(plan.nodes, tell, cargo.size_bytes)
-        deployment = Deployment(self.site, cargo, progress, smoke=trying if smoke_test else None)
         wanted = {cargo.app: cargo.version} if plan.all_nodes else {}
         about = audit.Event("deploy", cargo.app, cargo.version, cargo.digest)
-        try:
-            await deployment.run(plan.nodes, canary)
-        finally:
-            await asyncio.shield(self._after(about, progress, wanted))
+        async with self.ledger.changing(about, plan.nodes) as about, self._sealed(cargo) as sent:
+            deployment = Deployment(self.site, sent, progress, smoke=trying if smoke_test else None)
+            try:
+                await deployment.run(plan.nodes, canary)
+            finally:
+                await asyncio.shield(self.ledger.after(about, progress, wanted))
         return progress
+
+    def _sealed(self, cargo: Cargo) -> AbstractAsyncContextManager[Cargo]:
+        """Where signatures are demanded, a copy that nobody else can change, verified."""
+        if not self.config.cluster.deploy.signed:
+            return nullcontext(cargo)
+        return origin.sealed(self.shell, cargo, self.config.cluster.build.tmpdir)
 
     # ------------------------------------------------------------------ rolling back, pruning
 
@@ -265,11 +288,12 @@ class Imaging:
         for node, why in plan.refused.items():
             progress.fail(node, VizdashError(node, why))
         wanted = {plan.app: plan.version} if all_nodes else {}
-        try:
-            await change.switch(self.site, progress, plan.app, plan.versions)
-        finally:
-            about = audit.Event("rollback", plan.app)
-            await asyncio.shield(self._after(about, progress, wanted, plan.versions))
+        about = audit.Event("rollback", plan.app, plan.version)
+        async with self.ledger.changing(about, tuple(plan.versions)) as about:
+            try:
+                await change.switch(self.site, progress, plan.app, plan.versions)
+            finally:
+                await asyncio.shield(self.ledger.after(about, progress, wanted, plan.versions))
         return progress
 
     async def prunable(self, app: str, keep: int, nodeset: str = "") -> Pruning:
@@ -282,7 +306,7 @@ class Imaging:
         # A session of a node that does not answer runs from the same copy.
         anywhere = [replace(session, node="") for session in view.sessions]
         found = change.prunable(view.matrix, app, keep, anywhere, self.service.apps())
-        return Pruning(app, *change.one_copy(*found))
+        return Pruning(app, *change.one_copy(*found), unasked=await self._unasked())
 
     async def prune(self, pruning: Pruning, tell: Tell) -> Progress:
         """Take it away. Each node looks once more whether something runs from it; where it is
@@ -295,64 +319,27 @@ class Imaging:
             going.setdefault(old.node, []).append(old)
         progress = Progress(going, tell)
         shared = self.config.cluster.deploy.method == "shared"
-        try:
-            await change.prune(self.site, progress, going, self._used if shared else None)
-        finally:
-            versions = ",".join(sorted({old.version for old in pruning.going}))
-            about = audit.Event("prune", pruning.app, versions)
-            await asyncio.shield(self._after(about, progress, {}))
+        versions = ",".join(sorted({old.version for old in pruning.going}))
+        about = audit.Event("prune", pruning.app, versions)
+        if not going:
+            return progress
+        async with self.ledger.changing(about, tuple(going)) as about:
+            try:
+                await change.prune(self.site, progress, going, self._used if shared else None)
+            finally:
+                await asyncio.shield(self.ledger.after(about, progress, {}))
         return progress
+
+    async def _unasked(self) -> str:
+        """The cluster's other nodes, which may mount a shared image root, too."""
+        asked = {node.name for node in await self.nodes()}
+        asked |= set(nodesets.expand(self.config.cluster.deploy.mounted_on))
+        others = nodesets.fold({node.name for node in await self.service.engine.nodes()} - asked)
+        beside = "hosts that Slurm does not know, but for this one (see deploy.mounted_on)"
+        return f"{others}, and {beside}" if others else beside
 
     async def _used(self, sudo: bool) -> Mapping[str, str]:
         nodes = [n.name for n in await self.nodes() if n.state_words != "powered down"]
+        nodes += nodesets.expand(self.config.cluster.deploy.mounted_on)
         shell = replace(self.shell, here=self.service.engine.name == "local")
         return await change.used_on(shell, nodes, self.root, sudo=sudo)
-
-    # ------------------------------------------------------------------ afterwards
-
-    async def _after(
-        self,
-        about: audit.Event,
-        progress: Progress,
-        wanted: Mapping[str, str],
-        versions: Mapping[str, str] | None = None,
-    ) -> None:
-        """Note what was done, and leave the inventory. What was done is not undone when that
-        fails: it is said. ``versions`` are the nodes' own, where those differ.
-        """
-        run, by_node = audit.new_run(), versions or {}
-        events = [
-            replace(
-                about,
-                version=by_node.get(row.node, about.version),
-                node=row.node,
-                run=run,
-                outcome=_outcome(row),
-                detail=row.note,
-            )
-            for row in progress.nodes.values()
-        ]
-        try:
-            await asyncio.to_thread(audit.record, events, self.config.cluster.audit_log)
-        except OSError as e:
-            self._talk(f"the audit log can't be written: {e.strerror or e}")
-        done = [row.node for row in progress.of(Phase.DONE)]
-        try:
-            await self._save_inventory(tuple(progress.nodes), wanted if done else {})
-        except VizdashError as e:
-            self._talk(f"the inventory for people without SSH was not written: {e.line}")
-        finally:
-            self.service.images.forget()  # only now do looks find what is wanted
-
-    async def _save_inventory(self, nodes: Sequence[str], wanted: Mapping[str, str]) -> None:
-        path = inventory.path_of(self.config.cluster)
-        known = await inventory.read(self.shell, path)
-        names = nodes if nodes != ("",) else [n.name for n in await self.nodes()]
-        matrix = await collect(self.shell, names, self.root)
-        seen = [(place, matrix.on(place.node)) for place in matrix.places]
-        await inventory.save(self.shell, path, known.updated(seen, wanted))
-
-
-def _outcome(row: NodeProgress) -> str:
-    outcomes = {Phase.DONE: "ok", Phase.CANCELLED: "cancelled", Phase.SKIPPED: "refused"}
-    return outcomes.get(row.phase, "failed" if row.error else "cancelled")

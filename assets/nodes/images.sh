@@ -1,7 +1,8 @@
 #!/bin/bash
 # What vizdash does in the image root of a node. It comes on the standard input of bash, over SSH:
-#   bash -s -- VERB ROOT ARGUMENTS...
-# Answers are fields that end with NUL, since a file's name may hold anything else; errors are one
+#   bash -s -- MARK VERB ROOT ARGUMENTS...
+# Answers are fields that end with NUL, since a file's name may hold anything else, between two
+# fields that are MARK: a shell may print what it likes when it starts and ends. Errors are one
 # line on stderr. Needs GNU coreutils 8.30 and findutils 4.6 (EL8), util-linux's flock.
 #
 #   ROOT/APP/APP-VERSION.sif          an image, never changed once it has this name
@@ -39,12 +40,12 @@ recorded() {
   [[ $line =~ ^([0-9a-f]{64})\ \  ]] && printf '%s' "${BASH_REMATCH[1]}"
 }
 
-# record FILE DIGEST [FOUND]: FOUND is what was read when it was not DIGEST. `sha256sum -c` reads
-# this file too.
+# record FILE DIGEST [FOUND [STAMP]]: FOUND is what was read when it was not DIGEST, STAMP that of
+# the file that was read. `sha256sum -c` reads this file too.
 record() {
   local new=$1.sha256.new.$$
   {
-    printf '%s  %s\n# %s\n' "$2" "${1##*/}" "$(stamp "$1")"
+    printf '%s  %s\n# %s\n' "$2" "${1##*/}" "${4:-$(stamp "$1")}"
     [ -z "${3:-}" ] || printf '# damaged: %s\n' "$3"
   } >"$new" && chmod 644 "$new" && mv -fT "$new" "$1.sha256"
 }
@@ -88,7 +89,7 @@ digest_of() {
 current() {
   local name
   name=$(readlink "$1.sif")
-  if [ ! -f "$name" ] || [[ $name = */* ]]; then
+  if [ ! -f "$name" ] || [ -L "$name" ] || [[ $name = */* ]]; then
     name=$([ -f "$1.sif" ] &&
       find . -maxdepth 1 -type f -samefile "$(readlink -f "$1.sif")" -name "$1-*.sif" -printf '%f\n' |
       head -n 1)
@@ -123,6 +124,7 @@ look() {
   if [ -d "$root" ]; then
     cd "$root" || die "can't enter $root"
     find -L . -mindepth 1 -maxdepth 2 -printf 'file\0%P\0%y\0%s\0%T@\0%i\0%D\0' 2>/dev/null
+    find . -mindepth 1 -maxdepth 2 -type l -printf 'link\0%P\0' 2>/dev/null
     while IFS= read -r -d '' file; do
       answer digest "$file" "$(head -c 600 "$file" 2>/dev/null | tr -d '\0')"
     done < <(find -L . -mindepth 2 -maxdepth 2 -type f -name '*.sif.sha256' -printf '%P\0')
@@ -168,20 +170,22 @@ used() {
 
 # ---------------------------------------------------------------- verify
 
-# verify ROOT FILES...: reads each whole, and records its digest where the caller may.
+# verify ROOT FILES...: reads each whole, and records its digest where the caller may, unless
+# another file has its name by then.
 verify() {
-  local root=$1 file was now
+  local root=$1 file was now seen
   shift
   cd "$root" || die "no image root $root"
   for file in "$@"; do
+    seen=$(stamp "$file")
     now=$(sha256 "$file") || { answer unread "$file"; continue; }
     was=$(recorded "$file")
     answer read "$file" "$now" "$was"
-    if [ -w "${file%/*}" ]; then
+    if [ -w "${file%/*}" ] && [ "$(stamp "$file")" = "$seen" ]; then
       if [ -z "$was" ] || [ "$was" = "$now" ]; then
-        record "$file" "$now"
+        record "$file" "$now" '' "$seen"
       else
-        record "$file" "$was" "$now"
+        record "$file" "$was" "$now" "$seen"
       fi
     fi
   done
@@ -190,14 +194,39 @@ verify() {
 
 # ---------------------------------------------------------------- bringing one in
 
-# enter ROOT APP: into the app's folder, alone. The lock is ours alone to open: whoever can open a
-# file can lock it.
+# enter ROOT APP: into the app's folder, alone. Only those who may write in the folder can open its
+# lock: whoever can open a file can lock it.
 enter() {
-  [ -d "$1/$2" ] || mkdir -p "$1/$2" || die "can't make $1/$2"
+  if [ ! -d "$1/$2" ]; then
+    mkdir -p "$1/$2" || die "can't make $1/$2"
+    [ -z "$(shared "$1")" ] || { chgrp --reference="$1" "$1/$2" && chmod g+ws "$1/$2"; } 2>/dev/null
+  fi
   cd "$1/$2" || die "can't enter $1/$2"
   [ -e .lock ] || (umask 077 && : >.lock) || die "can't write in $1/$2"
-  exec 9<>.lock || die "can't lock $1/$2"
+  share .lock .
+  exec 9<>.lock ||
+    die "can't lock $1/$2: $(stat -c '%U alone may open .lock (mode %a)' .lock) (chmod g+rw it)"
   flock -w 15 9 || die "another deploy is writing in $1/$2 (wait until it is done)"
+}
+
+# shared FOLDER: says yes where a group may write in it.
+shared() { [[ $(stat -L -c %A "$1") != ?????w* ]] || echo yes; }
+
+# share FILE FOLDER: it is for all who may write in FOLDER, root's too.
+share() {
+  if [ "$(id -u)" = 0 ]; then
+    chown --reference="$2" "$1"
+  elif [ ! -O "$1" ]; then
+    return 0
+  fi 2>/dev/null
+  [ -z "$(shared "$2")" ] || { chgrp --reference="$2" "$1" && chmod g+rwX "$1"; } 2>/dev/null
+  return 0
+}
+
+# own FILE: what somebody else began becomes ours to change.
+own() {
+  [ -f "$1" ] && [ ! -O "$1" ] && [ "$(id -u)" != 0 ] || return 0
+  cp -- "$1" "$1.own" && mv -fT "$1.own" "$1"
 }
 
 size_of() { [ -f "$1" ] && stat -c %s "$1" || echo 0; }
@@ -242,6 +271,7 @@ prepare() {
       return
       ;;
   esac
+  own "$part"
   local model=''
   for old in "$app"-*.sif; do
     [ -s "$old" ] && { [ -z "$model" ] || [ "$old" -nt "$model" ]; } && model=$old
@@ -266,14 +296,14 @@ lay() {
     room "$size"
   elif [ -n "$model" ] && [ "$arrived" -gt 0 ] && [ "$free" -gt $((size + like)) ]; then
     rm -rf -- "$basis"
-    mkdir -m 700 "$basis" && mv -fT "$part" "$basis/$part" && cat "$model" >>"$basis/$part"
+    mkdir -m 700 "$basis" && share "$basis" . && mv -fT "$part" "$basis/$part" && cat "$model" >>"$basis/$part"
   elif [ "$arrived" -gt 0 ]; then
     rm -rf -- "$basis"
     room $((size - arrived))
   else
     rm -rf -- "$basis"
     room "$size"
-    [ -z "$model" ] || { mkdir -m 700 "$basis" && like "$model" "$basis/$part"; }
+    [ -z "$model" ] || { mkdir -m 700 "$basis" && share "$basis" . && like "$model" "$basis/$part"; }
   fi
 }
 
@@ -349,17 +379,25 @@ whole() {
   fi
 }
 
-# remove ROOT APP NAMES...: images that are neither current nor in use, and what is left of copies
-# that were broken off.
+# remove ROOT APP NAMES...: images that are neither current nor in use nor led to by another link,
+# and what is left of copies that were broken off. Only root sees what everybody has open.
 remove() {
-  local root=$1 app=$2 name busy id
+  local root=$1 app=$2 name busy id link
   shift 2
+  [ "$(id -u)" = 0 ] ||
+    die "$(id -un) can't see what others have open, so nothing is removed (as root, or with sudo)"
   enter "$root" "$app"
   busy=$(used | tr '\0' '\n')
   for name in "$@"; do
     id=$(stat -c '%d:%i' "$name" 2>/dev/null) || { answer "$name" gone; continue; }
-    if [ "$name" -ef "$app.sif" ]; then
+    link=$(find .. -mindepth 1 -maxdepth 2 -type l ! -path "../$app/$app.sif" \
+      -exec test {} -ef "$name" ';' -printf '%P' -quit)
+    if [ -L "$name" ]; then
+      answer "$name" 'it is a link that somebody made'
+    elif [ "$name" -ef "$app.sif" ]; then
       answer "$name" 'it is the current one'
+    elif [ -n "$link" ]; then
+      answer "$name" "$link leads to it"
     elif grep -qx "$id" <<<"$busy"; then
       answer "$name" 'a process runs from it'
     elif rm -rf -- "$name" && rm -f -- "$name.sha256"; then
@@ -387,9 +425,34 @@ save() {
 # head FILE: its beginning, where an image's metadata are.
 head_of() { answer "$(stat -L -c %s "$1")" "$(head -c 49152 "$1" | gzip -c | base64 -w0)" end; }
 
-verb=$1
-shift
+# lease FILE SECONDS TEXT: holds FILE's lock, with TEXT in the file, until the standard input ends. A
+# line "done" there empties the file first: text in a file that nobody holds is of one that was
+# killed. Answers "held" with such text, or "taken" with the holder's.
+lease() {
+  local file=$1 seconds=$2 text=$3 folder word='' left=''
+  folder=$(dirname "$file")
+  mkdir -p "$folder" 2>/dev/null
+  [ -w "$folder" ] || die "can't write in $folder"
+  [ -e "$file" ] || (umask 077 && set -C && : >"$file") 2>/dev/null
+  share "$file" "$folder"
+  exec 9<>"$file" || die "can't open $file: $(stat -c '%U alone may (mode %a)' "$file")"
+  if ! flock -w "$seconds" 9; then
+    answer taken "$(head -c 8192 "$file" | tr -d '\0')" end
+    return
+  fi
+  left=$(head -c 8192 "$file" | tr -d '\0')
+  printf '%s\n' "$text" >"$file" || die "can't write $file"
+  answer held "$left" end
+  IFS= read -r word
+  [ "$word" != "done" ] || : >"$file"
+}
+
+mark=$1 verb=$2
+shift 2
 case $verb in
-  look | verify | prepare | sizes | place | switch | remove | save | head_of) "$verb" "$@" ;;
+  look | verify | prepare | sizes | place | switch | remove | save | head_of | lease)
+    answer "$mark"
+    "$verb" "$@"
+    ;;
   *) die "no verb $verb" ;;
-esac; exit # what follows is data
+esac && answer "$mark"; exit # what follows is data

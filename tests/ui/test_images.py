@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from tests.ui.drive import AnyPilot, begin, click_key, press, sees, settled, text, toasts, until
-from tests.ui.fake import APPS, app_on, busy, node
+from tests.ui.fake import APPS, FakeImaging, app_on, busy, node
 from vizdash.config import Cluster, Config, Ui
 from vizdash.images.progress import Progress
 from vizdash.images.travel import Cargo
-from vizdash.imaging import Plan
+from vizdash.imaging import Plan, View
 from vizdash.model import Place, Snapshot
 from vizdash.model.drift import Finding
 from vizdash.ui.app import VizdashApp
@@ -213,6 +213,30 @@ async def test_a_rollback_promises_no_node_that_did_not_answer() -> None:
         await press(pilot, "3", "r")
         there = f"again on {names(tuple(p.node for p in day.places[:-1]))}"
         assert sees(pilot, "Roll back?", there, f"{gone.node} did not answer: No route to host")
+
+
+async def test_while_a_rollback_is_prepared_no_deploy_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, _ = app_on(looked_at())
+    seen = asyncio.Event()
+    view = FakeImaging.view
+
+    async def slow(self: FakeImaging) -> View:
+        await seen.wait()
+        return await view(self)
+
+    monkeypatch.setattr(FakeImaging, "view", slow)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await begin(pilot)
+        await until(pilot, lambda: app._dashboard.image_rights == "")
+        await pilot.press("3", "r", "d")
+        await until(pilot, lambda: "a rollback is being prepared" in toasts(pilot))
+        assert on_top(app) == "Dashboard"
+        seen.set()
+        await until(pilot, lambda: on_top(app) == "Confirm")
+        await press(pilot, "escape", "d")
+        assert on_top(app) == "DeployScreen"
 
 
 async def test_what_is_typed_while_it_looks_makes_the_look_void() -> None:

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from tests.unit.images.answers import answer
 from vizdash.config import App, Cluster, Config, Deploy
 from vizdash.errors import Refused
 from vizdash.images.shell import NodeShell
@@ -31,8 +32,8 @@ class Person:
         if by_sudo and not self.sudo:
             return Result(1, "", "sudo: a password is required\n")
         fields = ["vizdash-images", "1", "place", "x86_64", "root" if by_sudo else self.name]
-        fields += ["1" if by_sudo else "0", "9", "9", "rsync flock sudo", "1", "end", ""]
-        return Result(0, "\0".join(fields), "")
+        fields += ["1" if by_sudo else "0", "9", "9", "rsync flock sudo", "1"]
+        return answer(command, *fields)
 
     def has(self, program: str) -> bool:
         return True

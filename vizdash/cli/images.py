@@ -281,6 +281,8 @@ def prune(ctx: click.Context, /, app: str, keep: int, nodeset: str, **values: An
             imaging = Imaging(service, live.say)
             pruning = await imaging.prunable(app, keep, nodeset)
             _tell_pruning(pruning, live)
+            if pruning.going and pruning.unasked:
+                live.say(f"not asked what runs there: {pruning.unasked}")
             if pruning.going and not yes and not _sure("Remove them?"):
                 raise Refused("nothing was removed", "", "" if sys.stdin.isatty() else "--yes")
             progress = await imaging.prune(pruning, live.tell)

@@ -76,6 +76,7 @@ class Deploy:
     ``never``. ``admins`` are the users and ``@groups`` that may deploy besides root and who
     can write there anyway. ``signed`` demands a signature that verifies. ``inventory`` is the
     world-readable list of what every node has (empty: in the image root of the image host).
+    ``mounted_on`` are hosts beside the nodes that mount a shared image root, as a node set.
     """
 
     method: str = "rsync"
@@ -86,6 +87,7 @@ class Deploy:
     at_once: int = 8
     signed: bool = False
     inventory: str = ""
+    mounted_on: str = ""
     admins: tuple[str, ...] = ("@sudo", "@wheel", "@admin")
 
 

@@ -102,6 +102,7 @@ _DEPLOY: dict[str, Reader] = {
     "at_once": f.positive,
     "signed": f.flag,
     "inventory": f.text,
+    "mounted_on": f.text,
     "admins": f.texts,
 }
 

@@ -29,11 +29,11 @@ _TAIL_BYTES = 8 << 20
 class Event:
     """One thing that was done, or tried, to one image on one node (or on the image host).
 
-    ``action`` is build, deploy, rollback, prune or verify; ``outcome`` ok, failed, cancelled,
-    refused or interrupted (vizdash was killed), with ``detail`` saying why in one line. ``run``
-    is the same for all events of one command. ``user`` is the person, ``account`` what they
-    acted as, ``host`` where; ``at`` epoch seconds. ``trusted`` is false for events of a log that
-    its own subject could write; it is not stored.
+    ``action`` is build, deploy, rollback, prune or verify; ``outcome`` began (before a change, with
+    all its nodes), ok, failed, cancelled, refused or interrupted (vizdash was killed), with
+    ``detail`` saying why in one line. ``run`` is the same for all events of one command. ``user``
+    is the person, ``account`` what they acted as, ``host`` where; ``at`` epoch seconds.
+    ``trusted`` is false for events of a log that its own subject could write; it is not stored.
     """
 
     action: str
@@ -175,9 +175,7 @@ def _read(place: Path, *, trusted: bool) -> tuple[list[Event], list[str]]:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             return [], [f"{place}: no regular file"]
-        problems = []
-        if trusted and about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            problems.append(f"{place}: others than its owner can write it (chmod 644 {place})")
+        problems = _doubts(place, about) if trusted else []
         start = max(0, about.st_size - _TAIL_BYTES)
         file.seek(start)
         lines = file.read().splitlines()[1 if start else 0 :]
@@ -186,6 +184,26 @@ def _read(place: Path, *, trusted: bool) -> tuple[list[Event], list[str]]:
     if len(good) < len(events):
         problems.append(f"{place}: {len(events) - len(good)} lines are damaged")
     return good, problems
+
+
+def _doubts(place: Path, about: os.stat_result) -> list[str]:
+    """Why somebody else than the account that deploys could have written there: a folder's owner
+    can put any file in it.
+    """
+    try:
+        folder = place.parent.stat()
+    except OSError as e:
+        return [f"{place.parent}: {e.strerror}"]
+    others = stat.S_IWGRP | stat.S_IWOTH
+    if about.st_mode & others:
+        return [f"{place}: others than its owner can write it (chmod 644 {place})"]
+    if folder.st_mode & others:
+        fix = f"chmod 755 {place.parent}"
+        return [f"{place.parent}: others than its owner can write there ({fix})"]
+    if folder.st_uid not in {0, about.st_uid}:
+        name, own = account_name(folder.st_uid), account_name(about.st_uid)
+        return [f"{place.parent}: it is {name}'s, the log in it {own}'s (chown one of them)"]
+    return []
 
 
 def _event(line: bytes, *, trusted: bool) -> Event | None:

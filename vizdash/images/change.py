@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from vizdash import nodesets
 from vizdash.config import App
 from vizdash.errors import NotFound, Refused, VizdashError
-from vizdash.images.deploy import Site, legacy_version, reach, version_in
+from vizdash.images.deploy import Reached, Site, legacy_version, reach, version_in
 from vizdash.images.matrix import collect
 from vizdash.images.progress import Phase, Progress
 from vizdash.images.shell import NodeShell
@@ -22,6 +22,9 @@ _TIMEOUT_S = 120.0
 _READ_S = 3600.0
 #: Seconds that a node has to tell what its processes have open.
 _USED_S = 30.0
+
+
+_SEEING = "as root, or with sudo on the nodes: see deploy.sudo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ def one_copy(
 
 
 def _named(image: Image) -> bool:
-    return image.path.endswith(f"/{image.app}-{image.version}.sif")
+    return image.path.endswith(f"/{image.app}-{image.version}.sif") and not image.alias
 
 
 def _means(session: Session, apps: set[str]) -> bool:
@@ -159,6 +162,8 @@ def _is(image: Image, claim: str) -> bool:
 def _held(image: Image, claims: set[tuple[str, str]]) -> str:
     if image.current:
         return "it is the current one"
+    if image.linked:
+        return f"{image.linked} leads to it"
     if image.open:
         return "a process runs from it"
     if any(node in {"", image.node} and _is(image, claim) for node, claim in claims):
@@ -176,10 +181,29 @@ async def used_on(
     seen = await collect(shell, nodes, root, full=True, sudo=sudo, timeout_s=_USED_S)
     silent = [place for place in seen.places if place.failure]
     if silent:
-        names = nodesets.fold(place.node for place in silent)
+        names = nodesets.fold(place.node for place in silent) or "this machine"
         why = f"what runs there can't be asked, so nothing is removed: {silent[0].failure}"
         raise Refused(names, why)
+    blind = [place for place in seen.places if place.user != "root"]
+    if blind:
+        names = nodesets.fold(place.node for place in blind) or "this machine"
+        why = f"{blind[0].user} can't see what others have open there, so nothing is removed"
+        raise Refused(names, why, _SEEING)
     return {image.path: image.node for image in seen.images if image.open}
+
+
+def _seeing(site: Site, reached: Reached) -> bool:
+    """Whether sudo(8) is needed to see what everybody has open: /proc shows that to root alone.
+
+    Raises Refused where it may not be used.
+    """
+    user = reached.place.user
+    if reached.sudo or user == "root":
+        return reached.sudo
+    if site.deploy.sudo == "never":
+        why = f"{user} can't see what others have open there, so nothing is removed"
+        raise Refused(reached.place.node, why, _SEEING)
+    return True
 
 
 async def prune(
@@ -194,9 +218,10 @@ async def prune(
 
     async def work(node: str) -> str:
         reached = await reach(site, node)
+        sudo = _seeing(site, reached)
         wanted = going[node]
         names = [old.name for old in wanted]
-        open_on = await sharing(reached.sudo) if sharing else {}
+        open_on = await sharing(sudo) if sharing else {}
         folder = f"{site.root.rstrip('/')}/{wanted[0].app}"
         used = {name: on for name in names if (on := open_on.get(f"{folder}/{name}"))}
         answer = await site.shell.ask(
@@ -205,7 +230,7 @@ async def prune(
             site.root,
             wanted[0].app,
             *(name for name in names if name not in used),
-            sudo=reached.sudo,
+            sudo=sudo,
             timeout_s=_TIMEOUT_S,
         )
         said = dict(zip(answer[::2], answer[1::2], strict=False))

@@ -84,6 +84,11 @@ def path_of(cluster: Cluster) -> str:
     return cluster.deploy.inventory or f"{cluster.image_root.rstrip('/')}/{_NAME}"
 
 
+def folder_of(cluster: Cluster) -> str:
+    """The folder that the inventory and the leases of apps lie in."""
+    return path_of(cluster).rpartition("/")[0] or "/"
+
+
 async def read(shell: NodeShell, path: str) -> Inventory:
     """The inventory of the image host; an empty one when there's none that can be read."""
     try:
@@ -110,7 +115,7 @@ async def save(shell: NodeShell, path: str, known: Inventory) -> None:
 
 def _without_node(image: Image) -> dict[str, Any]:
     values = asdict(image)
-    for name in ("node", "open"):
+    for name in ("node", "open", "alias", "linked"):
         del values[name]
     return values
 

@@ -19,7 +19,8 @@ _STAMP = re.compile(r"^# (size=\d+ mtime=[\d.]+ inode=\d+)$", re.MULTILINE)
 _DAMAGED = re.compile(r"^# damaged: ([0-9a-f]{64})$", re.MULTILINE)
 #: How many fields follow each kind of record.
 _FIELDS = {
-    "vizdash-images": 1, "place": 7, "file": 6, "digest": 2, "journal": 2, "head": 2, "used": 1,
+    "vizdash-images": 1, "place": 7, "file": 6, "link": 1, "digest": 2, "journal": 2, "head": 2,
+    "used": 1,
 }  # fmt: skip
 _INVENTORY = ".inventory.json"
 #: The script sends this much of an image's beginning: its metadata, and the superblock behind
@@ -76,6 +77,7 @@ class _Answer:
     digests: dict[str, Recorded] = field(default_factory=dict)
     journals: list[Journal] = field(default_factory=list)
     heads: dict[str, str] = field(default_factory=dict)
+    links: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
 
     def take(self, kind: str, values: Sequence[str], node: str) -> None:
@@ -90,6 +92,8 @@ class _Answer:
             self.journals.append(Journal.parse(*values))
         elif kind == "head":
             self.heads[values[0]] = values[1]
+        elif kind == "link":
+            self.links.add(values[0])
         elif kind == "used":
             self.used.add(values[0])
 
@@ -161,7 +165,18 @@ def _image(file: _File, node: str, root: str, taken: _Answer) -> Image:
         digest=(recorded.damaged or recorded.digest) if fresh else "",
         problem=problem,
         open=f"{file.device}:{file.inode}" in taken.used,
+        alias=file.name in taken.links,
+        linked=_linked(file, app, taken),
     )
+
+
+def _linked(file: _File, app: str, taken: _Answer) -> str:
+    """Another link in the image root that leads to this file."""
+    for name in sorted(taken.links - {file.name, f"{app}/{app}.sif"}):
+        other = taken.files.get(name)
+        if other and (other.device, other.inode) == (file.device, file.inode):
+            return name
+    return ""
 
 
 def _head(file: _File, text: str) -> tuple[str, str]:
@@ -202,7 +217,8 @@ def _stray(file: _File, files: dict[str, _File], folders: set[str]) -> bool:
     """Whether it has no business in an image root."""
     app, _, name = file.name.partition("/")
     if not name:
-        return file.name not in folders and file.name != _INVENTORY
+        ours = file.name == _INVENTORY or file.name.startswith(".lease-")
+        return file.name not in folders and not ours
     if name in {".lock", ".journal"} or _app_of(file):
         return False
     if name.endswith(".sif.sha256"):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import shlex
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from vizdash.errors import NotFound, Refused, UsageError, VizdashError, last_line
 from vizdash.images import sif
@@ -31,7 +35,7 @@ async def find(shell: NodeShell, app: str, version: str, stores: tuple[str, ...]
     bad: list[Image] = []
     for store in stores:
         _, images = await look_at(shell, "", store, timeout_s=30)
-        mine = [i for i in images if i.app == app and i.version and i.path.endswith(
+        mine = [i for i in images if i.app == app and i.version and not i.alias and i.path.endswith(
             f"/{app}-{i.version}.sif"
         )]  # fmt: skip
         fitting = [i for i in mine if version in {"", i.version}]
@@ -132,9 +136,10 @@ _VERDICTS = (
 )
 
 
-async def verify_signature(shell: NodeShell, path: str) -> None:
+async def verify_signature(shell: NodeShell, path: str, *, name: str = "") -> None:
     """Apptainer's own check, against the keys in the caller's keyring alone: it would take any
-    key that a public key server has, and anybody can put one there.
+    key that a public key server has, and anybody can put one there. ``name`` is what people know
+    the image by.
 
     Raises Refused.
     """
@@ -149,5 +154,40 @@ async def verify_signature(shell: NodeShell, path: str) -> None:
     )
     for words, means, how in _VERDICTS:
         if words in said:
-            why, mend = means, how.format(path=path)
-    raise Refused(path, f"{why} (deploy.signed demands one)", mend)
+            why, mend = means, how.format(path=name or path)
+    raise Refused(name or path, f"{why} (deploy.signed demands one)", mend)
+
+
+#: ``sh -c _SEAL seal TMPDIR APP IMAGE``: a copy in a folder of one's own; what a killed deploy of
+#: this app left of such goes (it held the app's lease, and so do we).
+_SEAL = """
+umask 077
+parent=${1:-${TMPDIR:-/var/tmp}}
+find "$parent" -maxdepth 1 -type d -user "$(id -u)" -name "vizdash-signed-$2.*" -exec rm -rf -- {} +
+folder=$(mktemp -d "$parent/vizdash-signed-$2.XXXXXXXX") || exit 1
+[ -O "$folder" ] && cp -- "$3" "$folder/image.sif" && printf %s "$folder" && exit
+rm -rf -- "$folder"
+exit 1
+"""
+
+
+@asynccontextmanager
+async def sealed(shell: NodeShell, cargo: Cargo, tmpdir: str) -> AsyncIterator[Cargo]:
+    """A copy of the image in a folder (0700) that only the caller can change, hashed and with its
+    signature verified there; it is that copy which travels. ``tmpdir`` is where it is made (empty:
+    TMPDIR or /var/tmp).
+
+    Raises Refused where it is not what was planned, or does not verify.
+    """
+    words = ("sh", "-c", _SEAL, "seal", tmpdir, cargo.app, cargo.path)
+    result = await shell.runner.run(Command(words, timeout_s=_READ_S))
+    folder = result.check("cp").stdout
+    try:
+        path = f"{folder}/image.sif"
+        if await _digest(shell, path) != cargo.digest:
+            raise Refused(cargo.path, "it has changed since it was looked at", "deploy again")
+        await verify_signature(shell, path, name=cargo.path)
+        yield replace(cargo, path=path)
+    finally:
+        remove = Command(("rm", "-rf", "--", folder), timeout_s=_VERIFY_S)
+        await asyncio.shield(shell.runner.run(remove))

@@ -101,7 +101,7 @@ def one_place(matrix: Matrix) -> Matrix:
 def _current(matrix: Matrix, place: Place, app: str) -> str:
     """The version that a node starts; of its file's own name where it has one."""
     mine = [i for i in matrix.on(place.node) if i.app == app and i.current]
-    named = [i for i in mine if not i.path.endswith(f"/{app}.sif")]
+    named = [i for i in mine if not i.path.endswith(f"/{app}.sif") and not i.alias]
     return next((i.version for i in (*named, *mine)), "")
 
 
@@ -132,7 +132,7 @@ def _before(matrix: Matrix, place: Place, app: str, current: str) -> tuple[str, 
 
 
 def _named(image: Image) -> bool:
-    return image.path.endswith(f"/{image.app}-{image.version}.sif")
+    return image.path.endswith(f"/{image.app}-{image.version}.sif") and not image.alias
 
 
 def _what(image: Image | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
 from dataclasses import dataclass
 
@@ -50,12 +51,18 @@ class NodeShell:
         return (*self.ssh(), node, shlex.join(words))
 
     def command(
-        self, node: str, verb: str, *words: str, sudo: bool = False, timeout_s: float = 30
+        self,
+        node: str,
+        verb: str,
+        *words: str,
+        sudo: bool = False,
+        timeout_s: float = 30,
+        mark: str = "",
     ) -> Command:
-        """The command of one verb."""
-        argv = self.argv(node, ("bash", "-s", "--", verb, *words), sudo=sudo)
-        script = node_script("images.sh").read_text(encoding="utf-8")
-        return Command(argv, input=script, timeout_s=timeout_s)
+        """The command of one verb; its answer stands between two fields that are ``mark``."""
+        script = ("bash", "-s", "--", mark or new_mark(), verb, *words)
+        argv = self.argv(node, script, sudo=sudo)
+        return Command(argv, input=script_text(), timeout_s=timeout_s)
 
     async def ask(
         self, node: str, verb: str, *words: str, sudo: bool = False, timeout_s: float = 30
@@ -65,11 +72,12 @@ class NodeShell:
         Raises Unreachable when ssh could not get there, TimedOut, and VizdashError with the
         script's own line when it failed.
         """
-        command = self.command(node, verb, *words, sudo=sudo, timeout_s=timeout_s)
+        mark = new_mark()
+        command = self.command(node, verb, *words, sudo=sudo, timeout_s=timeout_s, mark=mark)
         result = await self.runner.run(command)
         if result.code != 0:
             raise self.failure(node, result.code, result.stderr)
-        return fields(result.stdout, node)
+        return fields(result.stdout, mark, node)
 
     def failure(self, node: str, code: int, stderr: str) -> VizdashError:
         """What a failed command on a node means."""
@@ -83,9 +91,23 @@ class NodeShell:
         return VizdashError(node, why) if node else VizdashError(why)
 
 
-def fields(text: str, node: str) -> list[str]:
-    """Split an answer at its NULs. Raises VizdashError for one that was cut off."""
-    found = text.split("\0")
-    if found[-2:] != ["end", ""]:
+def new_mark() -> str:
+    """A word that no start-up file prints."""
+    return f"vizdash-{secrets.token_hex(8)}"
+
+
+def script_text() -> str:
+    """The script that bash reads on a node."""
+    return node_script("images.sh").read_text(encoding="utf-8")
+
+
+def fields(text: str, mark: str, node: str) -> list[str]:
+    """Split the answer between two marks at its NULs: what a node's shell printed before and after
+    is not part of it. Raises VizdashError for one that was cut off.
+    """
+    _, _, begun = text.partition(f"{mark}\0")
+    answer, whole, _ = begun.partition(f"{mark}\0")
+    found = answer.split("\0")
+    if not whole or found[-2:] != ["end", ""]:
         raise VizdashError(node or "answer", "it broke off", "try again")
     return found[:-2]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vizdash.errors import VizdashError, last_line
-from vizdash.images.shell import NodeShell
+from vizdash.images.shell import NodeShell, new_mark
 from vizdash.transport.base import Command, Result, follow
 
 #: Seconds that a copy may take, and seconds without a byte after which it is given up.
@@ -36,6 +36,17 @@ _RELAY = (
     'if [ $# = 0 ]; then exec $b flock -n "$l" tee -p "$p" >/dev/null; fi; '
     '$b flock -n "$l" tee -p "$p" | '
     '$w "${1#+}" "sh -c ${q}eval \\"\\$1\\"$q relay $q$s$q $q$w$q $q$l$q $q$p$q $*"'
+)
+
+
+#: What rsync runs as its remote shell: ``bash -c _CLEAN clean MARK COUNT SSH... HOST COMMAND...``,
+#: SSH being COUNT words. What a node's shell prints when it starts would break rsync's protocol: it
+#: is dropped, up to the mark. Without single quotes, since rsync cuts the option at those.
+_CLEAN = (
+    "set -o pipefail; mark=$1 count=$2; shift 2; "
+    'way=("${@:1:count}"); shift "$count"; host=$1; shift; '
+    '"${way[@]}" "$host" "echo $mark; exec $*" | { '
+    "while IFS= read -r line; do case $line in *$mark) exec cat ;; esac; done; }"
 )
 
 
@@ -153,7 +164,9 @@ class Rsync:
         target = f"{folder}/{cargo.part}"
         if self.shell.is_here(stop.node):
             return (*locked, *words, "--", cargo.path, target)
-        ways = (f"--rsh={shlex.join(self.shell.ssh())}", f"--rsync-path={shlex.join(locked)}")
+        ssh = self.shell.ssh()
+        clean = shlex.join(("bash", "-c", _CLEAN, "clean", new_mark(), str(len(ssh)), *ssh))
+        ways = (f"--rsh={clean}", f"--rsync-path={shlex.join(locked)}")
         return ("rsync", *words, *ways, "--", cargo.path, f"{stop.node}:{target}")
 
 

@@ -15,7 +15,8 @@ class Image:
     ``node`` is the node it was seen on; ``current`` says that ``<app>.sif`` leads to it.
     ``digest`` is its SHA-256 as recorded (empty: never read whole, or changed since),
     ``problem`` why it can't be used (damaged, half a file), ``open`` whether a process on the
-    node has it open, as far as the caller may see.
+    node has it open, as far as the caller may see. ``alias`` says that it is itself a link,
+    ``linked`` names a link beside ``<app>.sif`` that leads to it, below the image root.
     """
 
     app: str
@@ -28,6 +29,8 @@ class Image:
     digest: str = ""
     problem: str = ""
     open: bool = False
+    alias: bool = False
+    linked: str = ""
 
 
 @dataclass(frozen=True, slots=True)

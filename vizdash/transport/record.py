@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from vizdash.errors import VizdashError, last_line
+from vizdash.errors import Unreachable, VizdashError, last_line
 from vizdash.model import Ran
 from vizdash.transport import base
-from vizdash.transport.base import Command, CommandRunner, Result
+from vizdash.transport.base import Command, CommandRunner, Pipe, PipeRunner, Result
 
 #: Commands that are remembered, and characters of what one said.
 _KEPT = 500
@@ -38,6 +38,12 @@ class Recorder:
     async def follow(self, command: Command, on_output: Callable[[str], None]) -> Result:
         """See Follower.follow."""
         return await self._recorded(command, base.follow(self._runner, command, on_output))
+
+    async def pipe(self, argv: Sequence[str]) -> Pipe:
+        """See PipeRunner.pipe. Raises Unreachable where the other runner leaves nothing running."""
+        if not isinstance(self._runner, PipeRunner):
+            raise Unreachable(argv[0], "it can't be left running there")
+        return await self._runner.pipe(argv)
 
     def has(self, program: str) -> bool:
         """See CommandRunner.has."""

@@ -13,6 +13,7 @@ from textual.worker import Worker
 from vizdash.actions import Context
 from vizdash.errors import VizdashError
 from vizdash.images.progress import NodeProgress, Phase, Progress
+from vizdash.images.rollback import Rollback
 from vizdash.imaging import Imaging, Plan
 from vizdash.model import Matrix
 from vizdash.ui.format import escape_control, names
@@ -53,6 +54,7 @@ class ImageDesk:
         self._imaging = imaging
         self._refresh = refresh
         self._run: Run | None = None
+        self._checking = False
 
     @property
     def busy(self) -> bool:
@@ -75,9 +77,12 @@ class ImageDesk:
                 self._teller.build_log(context.app)
             case _ if self._run is not None and self.busy:
                 self._app.push_screen(ProgressScreen(self._run))
+            case _ if self._checking:
+                self._teller.news("a rollback is being prepared")
             case "deploy":
                 self._deploy(context.app)
             case _:
+                self._checking = True
                 self._app.run_worker(self._rollback(context.app), name="rollback", group="writes")
 
     # ------------------------------------------------------------------ deploy
@@ -118,26 +123,9 @@ class ImageDesk:
         except VizdashError as e:
             self._teller.trouble(e.line)
             return
-        away = tuple(p for p in view.matrix.places if p.failure)
-        told: list[Line] = [
-            line(Span(f"{app} {version}", "strong", bold=True), f" again on {_there(nodes)}")
-            for version, nodes in plan.groups
-        ]
-        other = tuple(node for node in plan.staying if node)
-        if other:
-            told.append(line(Span(f"Not on {names(other)}: {plan.undone} is not current", "muted")))
-        silent = {p.node for p in away}
-        told += [
-            line(Span(f"{node}: {escape_control(why)}", "warn"))
-            for node, why in plan.refused.items()
-            if node not in silent
-        ]
-        if away:
-            why = escape_control(away[0].failure)
-            text = f"{names(tuple(p.node for p in away))} did not answer: {why}"
-            told.append(line(Span(text, "warn")))
-        told += [(), line(Span("Running sessions keep the image that they run from.", "muted"))]
-        question = Question("Roll back?", tuple(told), "Roll back", "Leave it")
+        finally:
+            self._checking = False
+        question = Question("Roll back?", _question(plan, view.matrix), "Roll back", "Leave it")
 
         def answered(yes: bool | None) -> None:
             if yes:
@@ -163,6 +151,9 @@ class ImageDesk:
         return take
 
     def _start(self, run: Run, work: Callable[[], Awaitable[Progress]]) -> None:
+        if self._run is not None and self.busy:
+            self._teller.trouble(f"{run.title}: not begun, {self._run.title} is under way")
+            return
         self._run = run
         worker: Worker[None] = self._app.run_worker(
             self._carry_out(run, work), name="images", group="writes"
@@ -187,6 +178,29 @@ class ImageDesk:
         finally:
             run.over = True
             self._refresh()
+
+
+def _question(plan: Rollback, matrix: Matrix) -> tuple[Line, ...]:
+    """What a rollback would do, and where it would do nothing."""
+    away = tuple(p for p in matrix.places if p.failure)
+    told: list[Line] = [
+        line(Span(f"{plan.app} {version}", "strong", bold=True), f" again on {_there(nodes)}")
+        for version, nodes in plan.groups
+    ]
+    if other := tuple(node for node in plan.staying if node):
+        told.append(line(Span(f"Not on {names(other)}: {plan.undone} is not current", "muted")))
+    silent = {p.node for p in away}
+    told += [
+        line(Span(f"{node}: {escape_control(why)}", "warn"))
+        for node, why in plan.refused.items()
+        if node not in silent
+    ]
+    if away:
+        why = escape_control(away[0].failure)
+        text = f"{names(tuple(p.node for p in away))} did not answer: {why}"
+        told.append(line(Span(text, "warn")))
+    keep = line(Span("Running sessions keep the image that they run from.", "muted"))
+    return (*told, (), keep)
 
 
 def _there(nodes: tuple[str, ...]) -> str:

@@ -37,6 +37,7 @@ if [ ! -d "$NODES/$node" ]; then
   echo "ssh: connect to host $node port 22: No route to host" >&2
   exit 255
 fi
+[ ! -e "$NODES/$node/noise" ] || { echo Welcome; printf 'no line end'; } # as of a ~/.bashrc
 [ ! -e "$NODES/$node/bin" ] || PATH=$NODES/$node/bin:$PATH
 # The image root is this node's, also in a command that another node passed on.
 command=$(sed -E "s#$NODES/[a-z0-9]+/root#/IMAGEROOT#g" <<<"$*")

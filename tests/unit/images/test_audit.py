@@ -118,3 +118,32 @@ def test_writers_at_once_mix_no_lines(tmp_path: Path) -> None:
     found = audit.history(log, own=tmp_path / "none")
     assert found.problems == ()
     assert len(found.events) == 150
+
+
+def owned(tmp_path: Path, folder: int, file: int) -> audit.History:
+    """A log of that account's, in a folder of that one's."""
+    log = tmp_path / f"{folder}-{file}" / "log"
+    audit.record([Event("build", "gedit")], str(log))
+    os.chown(log, file, file)
+    os.chown(log.parent, folder, folder)
+    return audit.history(str(log), own=tmp_path / "none")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files of other accounts are needed")
+def test_a_log_is_trusted_where_folder_and_file_are_one_accounts(tmp_path: Path) -> None:
+    for folder, file in ((5001, 5001), (0, 0), (0, 5001)):
+        found = owned(tmp_path, folder, file)
+        assert (found.problems, found.events[0].trusted) == ((), True)
+    for folder, file in ((5001, 0), (5001, 5002)):
+        found = owned(tmp_path, folder, file)
+        assert "chown" in found.problems[0] and not found.events[0].trusted
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o777, 0o1777])
+def test_a_log_in_a_folder_of_others_is_not_trusted(tmp_path: Path, mode: int) -> None:
+    log = tmp_path / "log" / "images.jsonl"
+    audit.record([Event("build", "gedit")], str(log))
+    log.parent.chmod(mode)
+    found = audit.history(str(log), own=tmp_path / "none")
+    assert "chmod 755" in found.problems[0]
+    assert not found.events[0].trusted

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
+from tests.unit.images.answers import answer
 from vizdash.config import Cluster, Config, Deploy
 from vizdash.images.change import Old
 from vizdash.images.shell import NodeShell
 from vizdash.imaging import Imaging, Pruning
 from vizdash.model import Matrix, Node, Place
 from vizdash.service import Service
-from vizdash.transport.base import Command, Result
+from vizdash.transport.base import Command, Pipe, Result
 from vizdash.transport.local import LocalRunner
 
 
@@ -42,11 +44,14 @@ class Nodes:
         if node not in self.open:
             return found
         file = self.open[node].stat()
-        told = found.stdout.removesuffix("end\0")
-        return Result(0, f"{told}used\0{file.st_dev}:{file.st_ino}\0end\0", "")
+        told = found.stdout.partition("end\0")[0]
+        return answer(command, *told.split("\0")[1:-1], "used", f"{file.st_dev}:{file.st_ino}")
 
     def has(self, program: str) -> bool:
         return True
+
+    async def pipe(self, argv: Sequence[str]) -> Pipe:
+        return await LocalRunner().pipe(argv)
 
 
 class Site:

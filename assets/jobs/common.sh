@@ -9,6 +9,7 @@ job_id=${SLURM_JOB_ID:-${VIZDASH_JOB_ID:-$SESSION_ID}}
 node=${SLURMD_NODENAME:-$(uname -n)}
 # Everything that the session starts is found again by this mark in /proc/PID/environ.
 export VIZDASH_SESSION_ID=$SESSION_ID
+source cleanup.sh # vizdash puts the file's text here
 
 say() { printf '%(%H:%M:%S)T %s\n' -1 "$*"; }
 
@@ -96,36 +97,14 @@ node_address() {
 
 # ---------------------------------------------------------------- ending
 
-# The PIDs of ours that carry the session's mark or belong to the session of `leader`.
-marked() {
-  {
-    grep -lsz "^VIZDASH_SESSION_ID=$SESSION_ID\$" /proc/[0-9]*/environ | cut -d/ -f3
-    [ -z "$leader" ] || ps -o pid= -s "$leader" 2>/dev/null
-  } | tr -d ' ' | sort -un | grep -vx -e "$$" -e "$BASHPID"
-}
-
-end_all() {
-  local pids tries
-  for tries in {1..60}; do
-    mapfile -t pids < <(marked)
-    # What is left may be marked() itself, seen by its own grep: only what lives on counts.
-    [ ${#pids[@]} -gt 0 ] && kill -0 "${pids[@]}" 2>/dev/null || return 0
-    # A shell at a prompt ignores TERM and heeds HUP (bash(1), SIGNALS).
-    if [ "$tries" = 1 ]; then kill -TERM "${pids[@]}" 2>/dev/null; fi
-    if [ "$tries" = 3 ]; then kill -HUP "${pids[@]}" 2>/dev/null; fi
-    if [ "$tries" -gt 20 ]; then kill -KILL "${pids[@]}" 2>/dev/null; fi
-    sleep 0.1
-  done
-}
-
 finish() { # RESULT [ERROR]: nothing of the session outlives this
   trap '' TERM USR1 HUP INT
   ending=1
   before_end "$1"
   status ending "$step" "$1" "${2:-}"
-  end_all
+  end_session "$SESSION_ID" "$job_id" "$leader"
   after_end "$1"
-  if [ -n "$R" ]; then rm -rf -- "$R"; fi
+  if [ -n "$R" ]; then remove_folder "$R"; fi
   rm -f -- "$F/connection"
   say "ended: $1 ${2:-}"
   status ended "$step" "$1" "${2:-}"

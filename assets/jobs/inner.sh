@@ -24,6 +24,8 @@ inner() {
   trap 'exit 143' TERM
   for pair in "${VIZDASH_ENV[@]}"; do export "${pair?}"; done
   export XDG_RUNTIME_DIR=$R/run XAUTHORITY=$R/xauth PATH=$PATH:/usr/local/bin:/usr/bin:/bin
+  export VIZDASH_RUNTIME_DIR=$R
+  inner_slurm
   # Temporary files go with the session; an image has a /tmp of its own that does.
   if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ]; then export TMPDIR=$R/work/tmp; fi
   echo 'step xvnc' >&9
@@ -38,6 +40,43 @@ inner() {
   inner_warner 9>&- &
   inner_viewers &
   inner_watch
+}
+
+# On the desktop Slurm's commands work as on a login host. The job's own SLURM_* would make srun run
+# steps inside this job, with its --export=NONE, and would be given to every job submitted here.
+# sbatch and srun also hand on the environment (--export=ALL is the default): a job that outlives the
+# desktop gets none of its folders and displays, nor its mark. A shell at login may set PATH, so
+# bash gets them as functions too.
+inner_slurm() {
+  local name real
+  for name in ${!SLURM_@}; do
+    case $name in SLURM_CONF | SLURM_CLUSTERS | SLURM_JWT | SLURM_CPUS_ON_NODE) ;; *) unset "$name" ;; esac
+  done
+  for name in sbatch srun; do
+    real=$(command -v "$name") || continue
+    mkdir -p "$R/bin"
+    {
+      printf '#!/bin/bash\n# %s, for a job that takes nothing of this desktop along.\n' "$real"
+      declare -f inner_submit
+      printf 'inner_submit %q %q %q "$@"\n' "$name" "$R/bin" "$R/work/tmp"
+    } >"$R/bin/$name"
+    chmod 700 "$R/bin/$name"
+    eval "$name() { \"\$VIZDASH_RUNTIME_DIR/bin/$name\" \"\$@\"; }"
+    export -f "${name?}"
+  done
+  if [ -d "$R/bin" ]; then PATH=$R/bin:$PATH; fi
+}
+
+inner_submit() { # NAME FOLDER TMPDIR ARGUMENT...
+  local name=$1 own=$2 tmp=$3
+  shift 3
+  PATH=:$PATH: PATH=${PATH//":$own:"/:} PATH=${PATH#:} PATH=${PATH%:}
+  unset -f sbatch srun
+  unset VIZDASH_RUNTIME_DIR XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS
+  if [ "${TMPDIR:-}" = "$tmp" ]; then unset TMPDIR; fi
+  # srun lives and dies with the terminal that it was started from, and may forward X (--x11).
+  if [ "$name" = sbatch ]; then unset VIZDASH_SESSION_ID DISPLAY XAUTHORITY; fi
+  exec "$name" "$@"
 }
 
 # Until the app is over, or a part has died that no desktop can do without. It polls: bash 4.4 can't

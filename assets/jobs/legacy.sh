@@ -81,7 +81,7 @@ write_connection() { # PORT
 # The session's processes that are an X or VNC server, by their names.
 servers() {
   local pid name
-  for pid in $(marked); do
+  for pid in $(session_processes "$SESSION_ID" "$job_id" "$leader"); do
     name=$(cat "/proc/$pid/comm" 2>/dev/null) || continue
     case $name in X*vnc | Xvfb | Xorg | x11vnc | x0*vncserver) printf '%s\n' "$pid" ;; esac
   done
@@ -140,8 +140,10 @@ main() {
   own_folder
   say "session $SESSION_ID of app $VIZDASH_APP: job $job_id on $node"
   status starting runtime
+  remove_orphans
   R=$(mktemp -d "/tmp/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) ||
     { local why=$R && R='' && fail runtime "no folder for the session on $node: $why"; }
+  claim_folder "$R" "$job_id" || fail runtime "can't write to $R on $node"
   step=websockify
   free_port || fail websockify "ports $VIZDASH_PORT_MIN-$VIZDASH_PORT_MAX are all taken on $node"
   export SESSION_ID VNC_PORT

@@ -82,12 +82,13 @@ if ! grep -qs '^STATE=ended$' "$folder/status"; then
   ready=$(sed -n '/^READY=/p' "$folder/status" 2>/dev/null)
   error=''
   [ -n "$result" ] || error='the job script was killed'
-  {
-    printf 'STATE=ended\nSTEP=%s\nERROR=%s\n' "$step" "$error"
-    printf 'RESULT=%s\nUPDATED=%(%s)T\n' "${result:-failed}" -1
-    printf 'NODE=%s\nJOB_ID=%s\n' "$(uname -n)" "$id"
-    if [ -n "$ready" ]; then printf '%s\n' "$ready"; fi
-  } >"$folder/.status.$$"
-  mv -f "$folder/.status.$$" "$folder/status"
+  new=$folder/.status.$$
+  # Nothing is replaced by less, should the disk be full.
+  if printf 'STATE=ended\nSTEP=%s\nERROR=%s\nRESULT=%s\nUPDATED=%(%s)T\nNODE=%s\nJOB_ID=%s\n%s' \
+    "$step" "$error" "${result:-failed}" -1 "$(uname -n)" "$id" "${ready:+$ready$'\n'}" >"$new"; then
+    mv -f "$new" "$folder/status"
+  else
+    rm -f "$new"
+  fi
 fi
 rm -f "$folder/connection" "$folder/script"

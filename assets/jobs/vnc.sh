@@ -22,15 +22,6 @@ step=image reporter='' leader_log=''
 source common.sh # vizdash puts the file's text here
 source inner.sh
 
-# X's own names for a display, where Xvnc was killed before it could remove them.
-remove_display() {
-  local display name
-  display=$(cat "$R/display" 2>/dev/null) || return 0
-  for name in "/tmp/.X11-unix/X$display" "/tmp/.X$display-lock"; do
-    if [ -n "$display" ] && [ "$VIZDASH_RUNTIME" = host ] && [ -O "$name" ]; then rm -f "$name"; fi
-  done
-}
-
 before_end() {
   if [ -n "$reporter" ]; then kill "$reporter" 2>/dev/null; fi
   if [ "$1" != failed ] && [ -r "$R/step" ]; then step=$(cat "$R/step"); fi
@@ -38,7 +29,8 @@ before_end() {
 
 after_end() {
   [ -n "$R" ] || return 0
-  remove_display
+  # An image has a /tmp of its own.
+  if [ "$VIZDASH_RUNTIME" = host ]; then remove_display "$R"; fi
   if [ "$1" = failed ]; then tail -n 30 "$R"/*.log 2>/dev/null; fi
 }
 
@@ -98,15 +90,16 @@ know_image() {
 
 # Under /tmp where there's room; socket paths have to stay short (sun_path, unix(7)).
 make_runtime() {
-  local parent why=''
-  for parent in /tmp "${TMPDIR:-/tmp}" /dev/shm "/run/user/$(id -u)" /var/tmp; do
+  local parent parents why=''
+  mapfile -t parents < <(runtime_parents)
+  for parent in "${parents[@]}"; do
     [ ${#parent} -lt 60 ] || continue
     R=$(mktemp -d "$parent/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) || { why=${why:-$R} R=''; continue; }
     # A full file system makes a folder, but no file that holds anything.
     if why_now=$( (head -c 262144 /dev/zero >"$R/.room") 2>&1); then
       rm -f "$R/.room"
       mkdir "$R/run" "$R/work" "$R/work/tmp" "$R/work/var_tmp" && mkfifo "$R/events" "$R/warn" &&
-        return 0
+        claim_folder "$R" "$job_id" && return 0
     fi
     why=${why:-$parent: ${why_now##*: }}
     rm -rf -- "$R"
@@ -262,6 +255,7 @@ main() {
   check_image
   step=runtime
   status starting runtime
+  remove_orphans
   make_runtime
   step=modules
   load_modules

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,12 +35,19 @@ apps:
   launcher:
     runtime: host
     ends_with: windows
-    host_command: "openbox & (sleep 1; xterm -iconic -e 'read word <~/word') & exit 0"
+    host_command: >-
+      openbox & (sleep 1; xterm -iconic -e 'until [ -e ~/one ]; do sleep 0.2; done') & exit 0
     resources: {cores: 1, memory: 256M, time: 1h}
   bare-launcher:
     runtime: host
     ends_with: windows
-    host_command: "xterm -e 'read word <~/word' & exit 0"
+    host_command: "xterm -e 'until [ -e ~/one ]; do sleep 0.2; done' & exit 0"
+    resources: {cores: 1, memory: 256M, time: 1h}
+  starter:
+    runtime: host
+    host_command: >-
+      openbox & xterm -e 'read word <~/word; vizdash start desktop --cpus 1 --memory 256M --wait
+      >~/second; read word <~/word' & setsid -f env -i sleep 98765; wait
     resources: {cores: 1, memory: 256M, time: 1h}
   broken-launcher:
     runtime: host
@@ -148,13 +157,13 @@ def test_a_launcher_s_session_ends_with_its_last_window(apps: Machine, app: str)
     values = dict(line.split("=", 1) for line in connection.splitlines())
     runtime = values["RUNTIME_DIR"]
     x = f"DISPLAY={values['DISPLAY']} XAUTHORITY={runtime}/xauth"
-    apps.run(f"{x} setsid -f xterm -e 'read word <~/word' >/dev/null 2>&1")
+    apps.run(f"{x} setsid -f xterm -e 'until [ -e ~/two ]; do sleep 0.2; done' >/dev/null 2>&1")
     apps.run(f"echo Message: save your work >{runtime}/warn")
     wait_until(lambda: any("xmessage" in p for p in apps.processes()), "warning")
-    apps.run("echo one >word")
+    apps.run("touch one")
     time.sleep(8)
     assert [s["state"] for s in apps.sessions()] == ["ready"], log.read_text()
-    apps.run("echo two >word")
+    apps.run("touch two")
     found = ended(apps, session)
     assert (found["result"], found["error"]) == ("finished", "")
 
@@ -179,3 +188,79 @@ def test_a_killed_inner_script_is_named(machine: Machine) -> None:
     found = ended(machine, session)
     assert (found["result"], found["step"]) == ("failed", "ready")
     assert found["error"] == "its first process ended with code 137 (signal KILL)"
+
+
+def environment(machine: Machine, pattern: str) -> dict[str, str]:
+    """The environment of the newest process whose command line matches."""
+    script = f"tr '\\0' '\\n' <\"/proc/$(pgrep -n -u {machine.user} -f '{pattern}')/environ\""
+    lines = machine.run(script, root=True).stdout.splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def runtime_dir(machine: Machine, session_id: str) -> str:
+    (found,) = machine.outside("/tmp").glob(f"vizdash-{session_id}.*")
+    return f"/tmp/{found.name}"
+
+
+def test_a_session_started_from_a_desktop_outlives_that_desktop(apps: Machine) -> None:
+    first = apps.start("starter")
+    apps.run("echo start >word")
+    second_file = apps.outside("~/second")
+    wait_until(lambda: second_file.exists() and "\n" in second_file.read_text(), "second session")
+    second = second_file.read_text().strip()
+    assert {s["id"]: s["state"] for s in apps.sessions()}[second] == "ready", second
+    values = environment(apps, "^xterm -geometry")
+    # It has nothing in the other's folder, and its own are its own.
+    theirs = runtime_dir(apps, first["id"])
+    assert [f"{k}={v}" for k, v in values.items() if theirs in v or first["id"] in v] == []
+    assert values["TMPDIR"] == f"{runtime_dir(apps, second)}/work/tmp"
+    apps.vizdash("stop", first["id"])
+    assert not [line for line in apps.leftovers() if first["id"] in line or "98765" in line]
+    assert {s["id"]: s["state"] for s in apps.sessions()}[second] == "ready"
+    x = f"DISPLAY={values['DISPLAY']} XAUTHORITY={values['XAUTHORITY']}"
+    apps.run(f"{x} xprop -root >/dev/null")
+    apps.vizdash("stop", second)
+    assert apps.leftovers() == []
+
+
+#: A session's folder as a killed job leaves it: its owner's PID is no longer that process.
+_DEAD = """\
+set -e
+folder=/tmp/vizdash-{id}.{suffix}
+mkdir -m 700 "$folder" "$folder/run"
+echo secret >"$folder/passwords"
+echo {display} >"$folder/display"
+echo "{pid} 12345 {boot} $(readlink /proc/self/ns/pid) {node} - " >"$folder/owner"
+"""
+
+
+def test_what_dead_sessions_left_goes_with_the_next_start(machine: Machine) -> None:
+    first = machine.start()
+    connection = machine.outside(f"{folder(first)}/connection").read_text()
+    display = re.search(r"^DISPLAY=:(\d+)$", connection, re.MULTILINE)
+    assert display is not None
+    boot, node = "$(cat /proc/sys/kernel/random/boot_id)", "$(uname -n)"
+    dead = {"suffix": "AAAAAAAA", "display": display[1], "pid": "1", "boot": boot, "node": node}
+    machine.run(_DEAD.format(id="00000001", **dead))
+    machine.run(_DEAD.format(id="00000002", **dead | {"boot": "another-boot"}))
+    machine.run(_DEAD.format(id="00000003", **dead | {"node": "another-node"}))
+    machine.run(_DEAD.format(id="00000004", **dead), root=True)  # somebody else's
+    machine.run("mkdir /tmp/vizdash-x7k2m9qd /tmp/vizdash-00000005.AAAAAAAA")  # no session's; new
+    kept = {f"vizdash-0000000{n}.AAAAAAAA" for n in (3, 4, 5)} | {"vizdash-x7k2m9qd"}
+    second = machine.start()
+    theirs = {Path(runtime_dir(machine, s["id"])).name for s in (first, second)}
+    assert {p.name for p in machine.outside("/tmp").glob("vizdash-*")} == kept | theirs
+    # The living one keeps its display's names.
+    assert machine.outside(f"/tmp/.X11-unix/X{display[1]}").exists()
+    assert {s["state"] for s in machine.sessions()} == {"ready"}
+    log = machine.outside(f"{folder(second)}/job.log").read_text()
+    assert "removing /tmp/vizdash-00000001.AAAAAAAA, whose job is gone" in log
+
+
+def test_names_of_a_killed_display_go(machine: Machine) -> None:
+    session = machine.start()
+    display = environment(machine, "^xterm -geometry")["DISPLAY"]
+    assert machine.outside(f"/tmp/.X11-unix/X{display[1:]}").exists()
+    machine.run(f"pkill -KILL -u {machine.user}; true", root=True)
+    ended(machine, session)
+    assert not machine.outside(f"/tmp/.X11-unix/X{display[1:]}").exists()

@@ -211,8 +211,8 @@ def _supervisor(session_id: str) -> str:
 
 def test_the_time_limit_is_kept(machine: Machine) -> None:
     configure(machine, DAEMONS)
-    session = machine.start("daemons", "--time", "5s")
-    ended = machine.wait_state(session["id"], "ended", 40)
+    session = machine.start("daemons", "--time", "20s")
+    ended = machine.wait_state(session["id"], "ended", 60)
     assert ended["result"] == "timed out"
     assert machine.leftovers() == []
 

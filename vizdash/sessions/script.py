@@ -37,7 +37,7 @@ def render(
 
 
 def _joined(script: str, part: Callable[[str], str]) -> str:
-    return _SOURCE.sub(lambda found: part(found.group(1)).rstrip("\n"), script)
+    return _SOURCE.sub(lambda found: _joined(part(found.group(1)), part).rstrip("\n"), script)
 
 
 def _quoted(name: str, value: Value) -> str:

@@ -91,3 +91,8 @@ def test_parts_are_put_in_by_name() -> None:
     script = "source common.sh # the common part\nprintf '%s\\0' \"$(hello)\"\n"
     parts = {"common.sh": "hello() { printf '%s' \"hello \\1 $A\"; }\n"}
     assert run(render(script, {"A": "x"}, parts.__getitem__)) == ["hello \\1 x"]
+
+
+def test_a_part_may_be_made_of_parts() -> None:
+    parts = {"outer.sh": "source inner.sh # this one too\nA=1\n", "inner.sh": "printf 'in\\0'\n"}
+    assert run(render("source outer.sh\n", {"B": "x"}, parts.__getitem__)) == ["in"]

@@ -252,7 +252,16 @@ _KEPT = ("HOME", "USER", "LOGNAME", "PATH", "SHELL", "LANG", "LC_ALL", "TZ", "TM
 
 
 def _environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in _KEPT if name in os.environ}
+    """The environment of a new session. One that is started from another's desktop takes nothing
+    along of that one's folder, which goes when it ends.
+    """
+    found = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    if other := os.environ.get("VIZDASH_RUNTIME_DIR"):
+        if found.get("TMPDIR", "").startswith(f"{other}/"):
+            del found["TMPDIR"]
+        paths = found.get("PATH", "").split(":")
+        found["PATH"] = ":".join(path for path in paths if not path.startswith(f"{other}/"))
+    return found
 
 
 def _only_slurm(request: JobRequest) -> None:

@@ -1,0 +1,182 @@
+# shellcheck shell=bash
+# What belongs to a session on a node, and how it goes: its processes, its display, its runtime
+# folder. For the job scripts, for sweep.sh, and for what a dead session left.
+
+# When a process began, in ticks since boot (proc(5), stat, field 22); nothing for one that is
+# not there or only a zombie.
+start_ticks() { # PID
+  local stat=''
+  { IFS= read -r -d '' stat <"/proc/${1:-none}/stat"; } 2>/dev/null
+  # shellcheck disable=SC2086 # words without wildcards
+  set -- ${stat##*) }
+  case ${1:-Z} in [ZX]) return 1 ;; esac
+  printf '%s\n' "${20}"
+}
+
+# session_processes ID [JOB] [LEADER] [TOP]: the PIDs of a session's processes, of this user, without
+# this script's own. They are those of the job's cgroup where slurmd tracks jobs by cgroup (v1 and
+# v2: .../job_N/step_S). Elsewhere they carry the session's mark, and no other job's SLURM_JOB_ID,
+# since sbatch gives a job the environment that it was submitted from; or they are in the process
+# session of LEADER. What is below one of them, or below TOP, belongs to it too, but not another
+# session that was started from its desktop (supervise.sh), nor what is below that.
+# Without JOB, the session's supervisor and its timers are meant too.
+session_processes() {
+  local id=$1 job=${2:-} me=$BASHPID files=() seeds=() others=()
+  local marks='VIZDASH_(SESSION_ID|SUPERVISOR_OF)'
+  mapfile -t others < <(grep -lszE "^$marks=" /proc/[0-9]*/environ)
+  if [ -n "$job" ]; then marks=VIZDASH_SESSION_ID; fi
+  if [ ${#others[@]} -gt 0 ]; then mapfile -t files < <(grep -lszE "^$marks=$id\$" "${others[@]}"); fi
+  if [ -n "$job" ] && grep -qs "/job_$job/" /proc/self/cgroup; then
+    mapfile -t seeds < <(grep -s "/job_$job/" /proc/[0-9]*/cgroup |
+      grep -v "/job_$job/step_extern" | cut -d/ -f3)
+  elif [ ${#files[@]} -gt 0 ]; then
+    mapfile -t seeds < <({
+      grep -Lsz '^SLURM_JOB_ID=' "${files[@]}"
+      [ -z "$job" ] || grep -lszFx "SLURM_JOB_ID=$job" "${files[@]}"
+    } | cut -d/ -f3)
+  fi
+  mapfile -t others < <(printf '%s\n' "${others[@]}" |
+    grep -vxF "$(printf '%s\n' "${files[@]}" none)" | cut -d/ -f3)
+  {
+    if [ ${#seeds[@]} -gt 0 ]; then printf 'seed %s\n' "${seeds[@]}"; fi
+    if [ ${#others[@]} -gt 0 ]; then printf 'other %s\n' "${others[@]}"; fi
+    ps -eo pid=,ppid=,sid=,uid=
+  } | awk -v uid="$UID" -v leader="${3:-}" -v top="${4:-}" -v script="$$" -v me="$me" '
+    $1 == "seed" {seed[$2] = 1; next}
+    $1 == "other" {other[$2] = 1; next}
+    {parent[$1] = $2; sid[$1] = $3; owner[$1] = $4}
+    function ours(pid,   p, yes) {
+      for (p = pid; p in parent && p != script && p != me; p = parent[p]) {
+        if (yes) continue
+        if (p in seed || (leader && sid[p] == leader) || p == top) yes = 1
+        else if (p in other) return 0
+      }
+      return yes && p != me
+    }
+    END {for (pid in parent) if (owner[pid] == uid && pid != top && ours(pid)) print pid}'
+}
+
+# end_session ID [JOB] [LEADER]: TERM, then HUP, which a shell at a prompt heeds (bash(1), SIGNALS),
+# then KILL. It is over when two looks in a row found nothing: a process that is just becoming
+# another program (execve(2)) shows no environment.
+end_session() {
+  local pids tries none=0
+  for tries in {1..60}; do
+    mapfile -t pids < <(session_processes "$@")
+    # What is left may be a process of our own that looked: only what lives on counts.
+    if [ ${#pids[@]} -eq 0 ] || ! kill -0 "${pids[@]}" 2>/dev/null; then
+      none=$((none + 1))
+      [ "$none" -lt 2 ] || return 0
+    else
+      none=0
+      case $tries in
+        1) kill -TERM "${pids[@]}" 2>/dev/null ;;
+        3) kill -HUP "${pids[@]}" 2>/dev/null ;;
+      esac
+      if [ "$tries" -gt 20 ]; then kill -KILL "${pids[@]}" 2>/dev/null; fi
+    fi
+    sleep 0.1
+  done
+}
+
+# X's own names for a display, where Xvnc was killed before it could remove them. Another session may
+# have the display by now: its server's PID is in the lock, and it listens (proc(5), /proc/net/unix).
+remove_display() { # FOLDER
+  local display pid='' name
+  display=$(cat "$1/display" 2>/dev/null)
+  case $display in '' | *[!0-9]*) return 0 ;; esac
+  if [ -f "/tmp/.X$display-lock" ]; then
+    read -r pid <"/tmp/.X$display-lock" || return 0
+    if start_ticks "$pid" >/dev/null; then return 0; fi
+  fi
+  if awk -v path="/tmp/.X11-unix/X$display" '$4 == "00010000" && $8 == path {found = 1}
+    END {exit !found}' /proc/net/unix; then return 0; fi
+  for name in "/tmp/.X11-unix/X$display" "/tmp/.X$display-lock"; do
+    if [ -O "$name" ]; then rm -f "$name"; fi
+  done
+}
+
+# Mount points below a folder, the deepest first (proc(5), mountinfo: field 5, blanks as \040).
+mounts_below() { # FOLDER
+  local point
+  while read -r _ _ _ _ point _; do
+    printf -v point '%b' "${point//\\/\\0}"
+    case $point in "$1"/*) printf '%s\n' "$point" ;; esac
+  done </proc/self/mountinfo | sort -r
+}
+
+# remove_folder FOLDER: without what is mounted there (gvfs and document portals mount into
+# XDG_RUNTIME_DIR): that is unmounted; what can't be is left, with the folder that it is in.
+remove_folder() {
+  local folder point entry
+  folder=$(readlink -f -- "$1") && [ -d "$folder" ] || return 0
+  while IFS= read -r point; do
+    { fusermount3 -u -z "$point" || fusermount -u -z "$point" || umount -l "$point"; } 2>/dev/null
+  done < <(mounts_below "$folder")
+  if [ -z "$(mounts_below "$folder")" ]; then
+    rm -rf --one-file-system -- "$folder"
+    return
+  fi
+  for entry in "$folder"/* "$folder"/.[!.]*; do
+    if mounts_below "$folder" | grep -qF -e "$entry"; then
+      echo "left in place: something is mounted in $entry" >&2
+    else
+      rm -rf --one-file-system -- "$entry"
+    fi
+  done
+}
+
+# claim_folder FOLDER JOB: this script as the one that the folder lives and goes with.
+claim_folder() {
+  printf '%s %s %s %s %s %s\n' "$$" "$(start_ticks $$)" "$(cat /proc/sys/kernel/random/boot_id)" \
+    "$(readlink /proc/self/ns/pid)" "$(uname -n)" "$2" >"$1/.owner" && mv -f "$1/.owner" "$1/owner"
+}
+
+# orphaned FOLDER ID: whether the job that made it is surely gone; into `job`, its id. Nobody is
+# asked but the kernel: Slurm may not answer. A folder without a claim is one that is just being
+# made, or an older vizdash's.
+orphaned() {
+  local pid ticks boot space node now
+  job=''
+  if ! read -r pid ticks boot space node job 2>/dev/null <"$1/owner"; then
+    now=$(awk '$1 == "btime" {print $2}' /proc/stat)
+    [ "$(stat -c %Y -- "$1")" -lt "${now:-0}" ] || grep -qsx STATE=ended "${F%/*}/$2/status"
+    return
+  fi
+  [ "$node" = "$(uname -n)" ] || return 1
+  [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] || return 0
+  # A PID means something in its own namespace alone (pid_namespaces(7)).
+  [ "$space" = "$(readlink /proc/self/ns/pid)" ] || return 1
+  [ "$(start_ticks "$pid")" != "$ticks" ]
+}
+
+# Folders where a session may have its own.
+runtime_parents() {
+  printf '%s\n' /tmp "${TMPDIR:-/tmp}" /dev/shm "/run/user/$UID" /var/tmp | awk '!seen[$0]++'
+}
+
+# folders_of ID: the runtime folders of a session of this user; * for all sessions.
+folders_of() {
+  local parent folder
+  while IFS= read -r parent; do
+    for folder in "$parent"/vizdash-$1.????????; do
+      if [ -d "$folder" ] && [ ! -L "$folder" ] && [ -O "$folder" ]; then printf '%s\n' "$folder"; fi
+    done
+  done < <(runtime_parents)
+}
+
+# What sessions left whose job was killed, or whose node fell: passwords and sockets among it.
+remove_orphans() {
+  local folder id job
+  while IFS= read -r folder; do
+    id=${folder##*/vizdash-}
+    id=${id%%.*}
+    case $id in '' | *[!0-9a-f]*) continue ;; esac
+    if [ "$id" = "$SESSION_ID" ] || ! orphaned "$folder" "$id"; then continue; fi
+    say "removing $folder, whose job is gone"
+    end_session "$id" "$job"
+    remove_display "$folder"
+    remove_folder "$folder"
+    rm -f -- "${F%/*}/$id/connection"
+  done < <(folders_of '*')
+}

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from vizdash.errors import TimedOut, Unreachable, last_line
+from vizdash.errors import CommandFailed, TimedOut, Unreachable, last_line
 from vizdash.transport.base import KEPT, Command, Reader, Result, Writer
-from vizdash.transport.timeouts import answer_limit, read_all
+from vizdash.transport.timeouts import answer_limit, read_all, read_answer
 
 #: Runs a command until its own end, or that of the pipe on stdin, whose other end is ours.
 _GUARD = """
@@ -74,12 +74,12 @@ class LocalRunner:
         try:
             async with answer_limit(command, "no answer in") as stderr:
                 out, *_ = await asyncio.gather(
-                    process.stdout.read(),
+                    read_answer(process.stdout, stderr),
                     read_all(process.stderr, stderr),
                     _feed(process, command.input),
                     process.wait(),
                 )
-        except TimedOut:
+        except (TimedOut, CommandFailed):
             await _end(process)
             raise
         except asyncio.CancelledError:

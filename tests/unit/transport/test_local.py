@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vizdash.errors import CommandFailed, TimedOut, Unreachable
+from vizdash.transport import timeouts
 from vizdash.transport.base import Command
 from vizdash.transport.local import LocalRunner
 
@@ -54,6 +55,17 @@ async def test_bytes_that_are_no_text_come_back_as_they_were() -> None:
 
 async def test_a_program_that_reads_nothing_of_much_input_is_no_error() -> None:
     assert (await LocalRunner().run(sh("exit 0", text="x" * 1_000_000))).code == 0
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+async def test_an_answer_without_end_is_ended(
+    stream: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeouts, "ANSWER_LIMIT", 1 << 20)
+    mark = tmp_path / "pid"
+    with pytest.raises(CommandFailed, match=r"^bash: it printed more than 1 MiB and was ended$"):
+        await LocalRunner().run(sh(f"echo $$ >{mark}; exec yes >&{stream}"))
+    assert gone(int(mark.read_text()))
 
 
 async def test_a_signal_is_no_success() -> None:

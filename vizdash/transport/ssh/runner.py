@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 
 import asyncssh
 
-from vizdash.errors import ConnectionLost, TimedOut, Unreachable, last_line
+from vizdash.errors import CommandFailed, ConnectionLost, TimedOut, Unreachable, last_line
 from vizdash.transport.base import KEPT, Command, Pipe, Reader, Result, Writer
 from vizdash.transport.ssh import greeting
 from vizdash.transport.ssh.greeting import Greeting
 from vizdash.transport.ssh.link import SshLink
 from vizdash.transport.ssh.shell import Framed, after, framed, streamed
-from vizdash.transport.timeouts import Stderr, answer_limit, read_all
+from vizdash.transport.timeouts import Stderr, answer_limit, read_all, read_answer
 
 #: Sessions opened at once on one connection; sshd's default for MaxSessions is 10.
 _SESSIONS = 8
@@ -185,10 +185,10 @@ class SshRunner:
             async def talk(stderr: Stderr) -> tuple[bytes, bytes]:
                 process.stdin.write(frame.program)
                 process.stdin.write_eof()
-                reading = (process.stdout.read(), read_all(process.stderr, stderr))
-                out, _ = await asyncio.gather(*reading)
+                out = read_answer(process.stdout, stderr)
+                answer, _ = await asyncio.gather(out, read_all(process.stderr, stderr))
                 await process.wait_closed()
-                return out, stderr.data
+                return answer, stderr.data
 
             out, err = await self._within(command, process, frame, talk)
         return self._result(process, frame, command.argv[0], out, err)
@@ -204,7 +204,7 @@ class SshRunner:
         try:
             async with answer_limit(command, "no answer in", mark=frame.mark) as stderr:
                 return await talk(stderr)
-        except TimedOut:
+        except (TimedOut, CommandFailed):
             await _end(process)
             raise
         except asyncio.CancelledError:

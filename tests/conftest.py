@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,10 @@ _FIRST = (
     "test_session.py",
     "test_actions.py",
     "test_pictures.py",
+    "test_variants.py",
 )
+#: Files whose tests need nothing of each other's, and much time: any worker may take any of them.
+_APART = ("tests/lab/test_variants.py",)
 
 
 @pytest.hookimpl(trylast=True)
@@ -34,6 +38,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return _FIRST.index(name) if name in _FIRST and not small else len(_FIRST)
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile``: a file's tests go to one worker, but for those of _APART."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    class ByFile(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith(_APART) else super()._split_scope(nodeid)
+
+    return ByFile(config, log)
 
 
 def pytest_collection_finish() -> None:

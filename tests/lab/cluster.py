@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -22,6 +22,9 @@ from tests.processes import lasting
 
 #: Nodes that lack an image, to show what happens then.
 LACKS = {"viz-node001": ("gedit",)}
+#: Changes a host's own files: gets the run's folder, the host's name and the folder that is laid
+#: over its root file system.
+Lay = Callable[[Path, str, Path], None]
 
 
 def probe() -> list[str]:
@@ -72,14 +75,22 @@ class Lab:
         self._networks: set[str] = set()
 
     @classmethod
-    def start(cls, *, vizdash: bool = True, accounts: bool = False) -> Lab:
+    def start(
+        cls,
+        *,
+        vizdash: bool = True,
+        accounts: bool = False,
+        nodes: Sequence[str] = recipe.NODES,
+        lay: Lay | None = None,
+    ) -> Lab:
         """Bring it up (a few seconds once its parts are cached). With ``vizdash``, this
         checkout's wheel is installed on the login host; with ``accounts``, there is slurmdbd
-        with accounts and limits (files/accounts), and vizadmin is an operator."""
+        with accounts and limits (files/accounts), and vizadmin is an operator. ``lay`` changes
+        the files of each host before it is started."""
         root, images = cls.build()
         lab = cls(*_new_run())
         try:
-            lab._up(root, images, accounts=accounts)
+            lab._up(root, images, accounts=accounts, nodes=nodes, lay=lay)
             if vizdash:
                 lab.install_vizdash()
         except BaseException:
@@ -106,19 +117,23 @@ class Lab:
         """The viz nodes."""
         return tuple(self.hosts[name] for name in recipe.NODES if name in self.hosts)
 
-    def _up(self, root: Path, images: Path, *, accounts: bool) -> None:
+    def _up(
+        self, root: Path, images: Path, *, accounts: bool, nodes: Sequence[str], lay: Lay | None
+    ) -> None:
         self._root = root
         _copy_homes(root, self.run / "home")
         with lasting():
             self._switch = subprocess.Popen(
                 ["unshare", "--net", "sleep", "infinity"], preexec_fn=die_with_parent
             )
-        for name in (recipe.LOGIN, *recipe.NODES):
+        for name in (recipe.LOGIN, *nodes):
             role = "login" if name == recipe.LOGIN else "node"
             lower = str(root) if role == "login" else f"{images}:{root}"
             _lay_files(root, self.run / name / "upper/etc")
             if accounts:
                 accounting.lay_files(self.run / name / "upper", login=role == "login")
+            if lay is not None:
+                lay(self.run, name, self.run / name / "upper")
             self.hosts[name] = Host(name, self.run, lower, role)
         _wait_namespace(self._switch.pid)
         self._ip("link set lo up")
@@ -128,7 +143,7 @@ class Lab:
         for host in self.hosts.values():
             host.wait_up()
         for name, apps in LACKS.items():
-            for app in apps:
+            for app in apps if name in self.hosts else ():
                 shutil.rmtree(self.hosts[name].root / "opt/apptainers/apps" / app)
         self.wait_idle()
 
@@ -243,7 +258,7 @@ class Lab:
         """End what runs, and wait until nothing of it is left."""
         self.login.run("for u in alice bob vizadmin root; do scancel -u $u; done; true")
         deadline = time.monotonic() + 60
-        while states := set(self.login.run(["squeue", "-h", "-o", "%T"]).stdout.split()):
+        while states := set(self.login.run(["squeue", "-ah", "-o", "%T"]).stdout.split()):
             assert time.monotonic() < deadline, f"jobs do not end: {states}"
             time.sleep(0.2)
         for host in self.nodes:
@@ -337,7 +352,19 @@ def sweep() -> list[str]:
     return swept
 
 
+#: Removes the cgroups that hosts of a run have made (cgroup v1; see variants.py).
+_SWEEP_CGROUPS = """
+for controller in freezer memory cpuset cpuacct; do
+  mount -t cgroup -o $controller cgroup /mnt || continue
+  find /mnt -mindepth 1 -depth -type d -path "/mnt/vizdash-lab-$1-*" -exec rmdir {} +
+  umount /mnt
+done
+"""
+
+
 def _remove(run: Path) -> None:
+    if (run / "home/.cgroups").exists():
+        output(["unshare", "--mount", "bash", "-c", _SWEEP_CGROUPS, "bash", run.name])
     for _ in range(20):
         shutil.rmtree(run, ignore_errors=True)
         if not run.exists():

@@ -25,25 +25,26 @@ def wait_page(host: Host, url: str, seconds: float = 20) -> None:
         time.sleep(0.2)
 
 
-def typed(lab: Lab, seen: Desktop, text: str, user: str = "alice") -> None:
-    """Type into the desktop's terminal; the text must arrive in the user's home.
+def typed(lab: Lab, seen: Desktop, text: str, user: str = "alice", place: str = "") -> None:
+    """Type into the desktop's terminal; the text must arrive in ``place`` (the user's home).
 
     The background is there before the terminal: what was typed too soon is typed again.
     """
-    lab.login.run("rm -f ~/typed", user=user)
+    file = f"{place or f'/home/{user}'}/typed"
+    lab.login.run(["rm", "-f", file], user=user)
     deadline = time.monotonic() + 60
-    while not _arrives(lab, seen, text, user):
+    while not _arrives(lab, seen, text, user, file):
         assert time.monotonic() < deadline, f"nothing was typed: {seen.save('typed')}"
 
 
-def _arrives(lab: Lab, seen: Desktop, text: str, user: str) -> bool:
+def _arrives(lab: Lab, seen: Desktop, text: str, user: str, file: str) -> bool:
     """Type it once; whether it came within some seconds."""
     seen.click(300, 200)
     seen.page.wait_for_timeout(300)
     seen.press("Control+u")  # what is left of an earlier line
-    seen.type(f"echo {text} > ~/typed\n")
+    seen.type(f"echo {text} > {file}\n")
     deadline = time.monotonic() + 6
-    while text not in lab.login.run("cat ~/typed; true", user=user).stdout:
+    while text not in lab.login.run(["cat", file], user=user, check=False).stdout:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.2)

@@ -58,6 +58,7 @@ if [ "$role" != bare ]; then
   # The network is plugged in from outside.
   until ip -4 addr show dev eth0 2>/dev/null | grep -q inet; do sleep 0.05; done
 fi
+if [ -e /etc/lab-setup.sh ]; then LAB_RUN=vizdash-lab-${run##*/} bash /etc/lab-setup.sh; fi
 case $role in
   login | node | submit) setpriv --reuid munge --regid munge --init-groups /usr/sbin/munged ;;
 esac

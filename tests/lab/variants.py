@@ -1,0 +1,183 @@
+"""Sites unlike the lab's usual one: a row of ``VARIANTS`` for each; test_variants.py runs on each.
+
+A row says what its site has otherwise: slurm.conf(5) parameters, lines for nodes and partition,
+job_submit.lua, files of hosts, scripts that run before their daemons start, the user's start-up
+files and the site's configuration of vizdash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.lab import recipe
+
+#: A login host and two nodes are enough, and sooner up than three.
+NODES = recipe.NODES[:2]
+_CONF = "etc/slurm/slurm.conf"
+_LUA = """
+function slurm_job_submit(job, partitions, uid)
+{submit}
+   return slurm.SUCCESS
+end
+
+function slurm_job_modify(job, record, partitions, uid)
+{modify}
+   return slurm.SUCCESS
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One kind of site.
+
+    ``conf`` sets parameters of slurm.conf (None removes one). ``node`` is a node's line, where
+    {host} and {address} are its own; ``partition`` is put behind the partition's line. ``submit``
+    and ``modify`` are Lua inside of job_submit.lua's functions, about ``job``. ``files`` are
+    laid over every host, ``node_files`` over nodes (path: text; programs, in a bin folder, can be
+    run). ``setup`` and ``node_setup`` are shell scripts that run there as root before the daemons.
+    ``home`` are files of alice's home. ``config`` is the site's configuration. ``start`` are more
+    words for ``vizdash start``, and ``writes`` is a folder that alice's sessions can write and the
+    login host sees. ``proof`` is a shell command that succeeds, as root on the node of a session,
+    if the site really is of this kind.
+    """
+
+    name: str
+    conf: Mapping[str, str | None] = field(default_factory=dict)
+    node: str = "NodeName={host} CPUs=8 RealMemory=8192"
+    partition: str = ""
+    submit: str = ""
+    modify: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    node_files: Mapping[str, str] = field(default_factory=dict)
+    setup: str = ""
+    node_setup: str = ""
+    home: Mapping[str, str] = field(default_factory=dict)
+    config: str = ""
+    app: str = "desktop"
+    start: tuple[str, ...] = ()
+    writes: str = "/home/alice"
+    proof: str = "true"
+    accounts: bool = False
+
+    def lay(self, run: Path, host: str, upper: Path) -> None:
+        """Put this variant's files over those of a host that is about to be started."""
+        node = host in recipe.NODES
+        conf = upper / _CONF
+        conf.write_text(self._slurm_conf(conf.read_text()))
+        if self.submit or self.modify:
+            lua = _LUA.format(submit=self.submit, modify=self.modify)
+            (upper / "etc/slurm/job_submit.lua").write_text(lua)
+        files = {**self.files, **(self.node_files if node else {})}
+        if self.config and not node:
+            files["etc/vizdash/config.yaml"] = self.config
+        if setup := f"{self.setup}\n{self.node_setup if node else ''}".strip():
+            files["etc/lab-setup.sh"] = f"set -eu\n{setup}\n"
+        for path, text in files.items():
+            place = upper / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+            place.chmod(0o755 if "bin/" in path else 0o644)
+        home = run / "home/alice"
+        for path, text in self.home.items():
+            place = home / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+            place.chmod(0o755 if "bin/" in path else 0o644)
+
+    def _slurm_conf(self, text: str) -> str:
+        changed = {*self.conf, "NodeName", "PartitionName"}
+        kept = [line for line in text.splitlines() if line.partition("=")[0] not in changed]
+        kept += [f"{key}={value}" for key, value in self.conf.items() if value is not None]
+        for host in NODES:
+            kept.append(self.node.format(host=host, address=recipe.ADDRESSES[host]))
+        times = "Default=YES MaxTime=8:00:00 DefaultTime=2:00:00 State=UP"
+        kept.append(f"PartitionName=viz Nodes=ALL {times} {self.partition}")
+        return "\n".join(kept) + "\n"
+
+
+def _shell(path: str) -> str:
+    return f"usermod -s {path} alice"
+
+
+#: Programs that a user's own environment puts before the system's, and that don't work.
+_BROKEN = "#!/bin/sh\necho 'this is not the one you want' >&2\nexit 1\n"
+_BASHRC = """
+echo Welcome to the cluster, $USER
+export PATH=$HOME/conda/bin:$PATH LD_LIBRARY_PATH=$HOME/conda/lib PYTHONPATH=$HOME/conda/python
+[ -z "$SLURM_JOB_ID" ] || export PYTHONHOME=$HOME/conda
+"""
+
+_CONDA = {
+    ".bashrc": _BASHRC,
+    "conda/bin/python3": _BROKEN,
+    "conda/bin/dbus-daemon": _BROKEN,
+    "conda/bin/websockify": _BROKEN,
+    "conda/python/numpy/__init__.py": "raise ImportError('not this numpy')\n",
+}
+#: Where a lab's cgroups are, below the machine's own: of this name, so that `Lab` removes them.
+_CGROUPS = """
+touch /home/.cgroups
+mount -t tmpfs cgroup /sys/fs/cgroup
+for controller in freezer memory cpuset cpuacct; do
+  place=/sys/fs/cgroup/$controller
+  mkdir $place
+  mount -t cgroup -o $controller cgroup $place
+  mkdir -p $place/$LAB_RUN-$(hostname)
+  # A cpuset without any core or memory node takes no process.
+  for file in cpuset.cpus cpuset.mems; do
+    [ ! -e $place/$file ] || cat $place/$file >$place/$LAB_RUN-$(hostname)/$file
+  done
+  mount --bind $place/$LAB_RUN-$(hostname) $place
+done
+"""
+
+VARIANTS = (
+    Variant(
+        "smt",
+        node="NodeName={host} CPUs=8 Sockets=1 CoresPerSocket=4 ThreadsPerCore=2 RealMemory=8192",
+    ),
+    Variant("exclusive", partition="OverSubscribe=EXCLUSIVE"),
+    Variant(
+        "node-addr",
+        node="NodeName=slurm-{host} NodeHostname={host} NodeAddr={address} CPUs=8 RealMemory=8192",
+        proof="! getent hosts slurm-viz-node001",
+    ),
+    Variant(
+        "no-ssh-to-nodes",
+        node_files={"etc/ssh/sshd_config.d/closed.conf": "AllowUsers root\n"},
+        proof="! setpriv --reuid=alice --regid=alice --clear-groups ssh -o BatchMode=yes"
+        " -i /home/alice/.ssh/id_ed25519 alice@localhost true",
+    ),
+    Variant(
+        "cgroup",
+        conf={
+            "ProctrackType": "proctrack/cgroup",
+            "TaskPlugin": "task/cgroup",
+            "JobAcctGatherType": "jobacct_gather/cgroup",
+        },
+        node_files={"etc/slurm/cgroup.conf": "CgroupPlugin=cgroup/v1\nConstrainCores=no\n"},
+        node_setup=_CGROUPS,
+        proof="grep job_ /proc/$(pgrep -u alice -o Xvnc)/cgroup",
+    ),
+    Variant("accounting", accounts=True, start=("--qos", "small")),
+    Variant(
+        "tcsh",
+        setup=_shell("/bin/tcsh"),
+        home={".cshrc": "echo Csh-noise\necho -n no newline\n"},
+        proof="getent passwd alice | grep /bin/tcsh",
+    ),
+    Variant(
+        "fish",
+        setup=_shell("/usr/bin/fish"),
+        home={".config/fish/config.fish": "echo Fish-noise\n"},
+        proof="getent passwd alice | grep /usr/bin/fish",
+    ),
+    Variant(
+        "conda",
+        home=_CONDA,
+        proof="grep -q conda/bin /proc/$(pgrep -u alice -o -f slurm_script)/environ",
+    ),
+)

@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.vizdash-stamp
 RUN := vizdash tests bench
 RUNS := 50
+STATES := 40
 
-.PHONY: help run test venv system system-tests lint types imports unit steady lab fresh bench pictures clean
+.PHONY: help run test venv system system-tests lint types imports unit steady states lab fresh bench pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -47,6 +48,9 @@ unit: venv ## the fast tests alone
 steady: venv ## the UI tests RUNS times in a row (50), up to the first run that fails
 	@for n in $$(seq $(RUNS)); do echo "run $$n of $(RUNS)"; \
 	  $(BIN)/pytest -q -n 4 --dist worksteal tests/ui || exit 1; done
+
+states: venv system-tests ## sessions live and end in any order of events: STATES runs (40), some minutes
+	VIZDASH_STATES=$(STATES) $(BIN)/pytest tests/integration/test_states.py
 
 lab: venv system-tests ## a real cluster on this machine, and vizdash on its login host (needs root)
 	@$(BIN)/python -m tests.lab up

@@ -1,0 +1,287 @@
+"""Sessions live and end in any order of events, and the state shown is the truth.
+
+A hypothesis state machine on the local engine, with real desktops: sessions are started (also from
+each other's desktops), their apps quit, their parts are killed, they are stopped and suspended, the
+home fills up. After every event what vizdash shows is compared with what must be, and what is there
+with what belongs to sessions that live. ``make states`` runs more of it (VIZDASH_STATES).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.integration.machine import Machine, wait_until
+from tests.integration.test_session import configure
+
+#: Runs of the machine, and events in each.
+RUNS = int(os.environ.get("VIZDASH_STATES", "4"))
+EVENTS = 9
+#: Seconds in which all must be settled: generous, for a busy machine.
+SETTLES = 90
+#: An app that does what is written to its pipe.
+APP = """\
+apps:
+  obeys:
+    runtime: host
+    host_command: >-
+      openbox & xterm & mkfifo ~/pipe.$VIZDASH_SESSION_ID;
+      while read -r word rest <~/pipe.$VIZDASH_SESSION_ID; do
+      case $word in
+      quit) echo "told to end" >&2; exit $rest;;
+      start) vizdash start obeys --wait >~/started.$rest & ;;
+      esac; done
+    resources: {cores: 1, memory: 64M, time: 1h}
+"""
+#: Patterns of a part's command line, and how its session ends when the part is killed.
+PARTS = {
+    "Xvnc": (r"^Xvnc .*{id}", "xvnc", "Xvnc ended with code 137 (signal KILL)"),
+    "websockify": (r"websockify", "websockify", "websockify ended with"),
+    "app": (r"^bash -c .*pipe", "app", "the app ended with code 137 (signal KILL)"),
+    "inner script": (r"^bash {folder}/inner.sh", "ready", "its first process ended with code 137"),
+    "job script": (r"^bash .*/{id}/script", "ready", "the job script was killed"),
+    "supervisor": (r"supervise.sh .*/{id} ", "ready", "the session's supervisor was killed"),
+}
+
+
+@dataclass
+class Expected:
+    """What must be shown of a session."""
+
+    state: str = "ready"
+    result: str = ""
+    step: str = ""
+    error: str = ""
+    suspended: bool = False
+
+
+class Sessions(RuleBasedStateMachine):
+    """The model: what each session must be, and a machine on which it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.machine = Machine()
+        self.expected: dict[str, Expected] = {}
+        self.cores = min(3, len(os.sched_getaffinity(0)))
+        self.full = False
+        self.started = 0
+
+    @initialize()
+    def set_up(self) -> None:
+        """A small home, and what belongs to no session."""
+        home, user = self.machine.home, self.machine.user
+        self.machine.run(
+            f"mount -t tmpfs -o size=4m,mode=700,uid=$(id -u {user}),gid=$(id -g {user}) "
+            f"home {home} && mkdir -m 700 /tmp/vizdash-00000001.AAAAAAAA",
+            root=True,
+        )
+        configure(self.machine, APP)
+        self.machine.run(
+            "setsid -f sleep 54321 >/dev/null 2>&1; "
+            "mkdir /tmp/vizdash-mine; touch /tmp/vizdash-mine/file"
+        )
+
+    # ------------------------------------------------------------------ events
+
+    def living(self) -> list[str]:
+        return [id for id, session in self.expected.items() if session.state == "ready"]
+
+    def free(self) -> bool:
+        return len(self.living()) < self.cores
+
+    @precondition(lambda self: self.free() and not self.full)
+    @rule()
+    def start(self) -> None:
+        """From a terminal of the user's own."""
+        done = self.machine.vizdash("start", "obeys", "--wait", "--json")
+        self.expected[json.loads(done.stdout)["session"]["id"]] = Expected()
+
+    @precondition(lambda self: self.free() and self.full)
+    @rule()
+    def start_with_a_full_home(self) -> None:
+        done = self.machine.vizdash("start", "obeys", "--wait", check=False)
+        assert done.returncode == 1, done
+        assert "Traceback" not in done.stderr
+        assert "No space left on device" in done.stderr, done.stderr
+
+    @precondition(lambda self: self.free() and not self.full and self.awake())
+    @rule(data=st.data())
+    def start_from_a_desktop(self, data: st.DataObject) -> None:
+        session = data.draw(st.sampled_from(self.awake()))
+        self.started += 1
+        said = self.machine.outside(f"~/started.{self.started}")
+        self.tell(session, f"start {self.started}")
+        wait_until(
+            lambda: said.exists() and said.read_text().count("\n") > 0
+            and not any("bin/vizdash start" in line for line in self.machine.processes()),
+            "session from a desktop", SETTLES,
+        )  # fmt: skip
+        self.expected[said.read_text().strip()] = Expected()
+
+    def awake(self) -> list[str]:
+        return [id for id in self.living() if not self.expected[id].suspended]
+
+    def tell(self, session: str, words: str) -> None:
+        self.machine.run(["timeout", "20", "bash", "-c", f"echo {words} >~/pipe.{session}"])
+
+    @precondition(lambda self: self.awake())
+    @rule(data=st.data(), code=st.sampled_from([0, 3]))
+    def quit(self, data: st.DataObject, code: int) -> None:
+        session = data.draw(st.sampled_from(self.awake()))
+        self.tell(session, f"quit {code}")
+        error = "" if code == 0 else "the app ended with code 3: told to end"
+        self.ends(session, "failed" if code else "finished", "app" if code else "", error)
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data(), part=st.sampled_from(sorted(PARTS)))
+    def kill(self, data: st.DataObject, part: str) -> None:
+        session = data.draw(st.sampled_from(self.living()))
+        pattern, step, error = PARTS[part]
+        (folder,) = self.machine.outside("/tmp").glob(f"vizdash-{session}.*")
+        found = pattern.format(id=session, folder=f"/tmp/{folder.name}")
+        pids = self.pids(session, found)
+        assert pids, (part, self.machine.processes())
+        self.machine.run(["kill", "-KILL", *pids], root=True)
+        self.ends(session, "failed", step, error)
+
+    def pids(self, session: str, pattern: str) -> list[str]:
+        """The processes of one session whose command line matches."""
+        script = (
+            f"for pid in $(pgrep -f -- '{pattern}'); do "
+            f"grep -qszE '(SESSION_ID|SUPERVISOR_OF)={session}' /proc/$pid/environ && echo $pid; "
+            "done; true"
+        )
+        return self.machine.run(script, root=True).stdout.split()
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data())
+    def stop(self, data: st.DataObject) -> None:
+        session = data.draw(st.sampled_from(self.living()))
+        self.machine.vizdash("stop", session, check=not self.full)
+        self.ends(session, "cancelled", "", "")
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data())
+    def suspend_or_resume(self, data: st.DataObject) -> None:
+        """The app alone: its desktop answers."""
+        session = self.expected[id := data.draw(st.sampled_from(self.living()))]
+        session.suspended = not session.suspended
+        signal = "STOP" if session.suspended else "CONT"
+        pids = self.pids(id, "^bash -c .*pipe")
+        self.machine.run(["kill", f"-{signal}", *pids], root=True)
+
+    @rule()
+    def fill_or_free_the_home(self) -> None:
+        self.full = not self.full
+        script = "head -c 9M /dev/zero >fill 2>/dev/null; true" if self.full else "rm fill"
+        self.machine.run(script)
+
+    def ends(self, session: str, result: str, step: str, error: str) -> None:
+        # With a full home nobody can write down how it ended; that it did is seen all the same.
+        self.expected[session] = (
+            Expected("ended") if self.full else Expected("ended", result, step, error)
+        )
+
+    # ------------------------------------------------------------------ what must hold
+
+    def wrong(self) -> list[str]:
+        """What is not as it must be."""
+        found: list[str] = []
+        shown: dict[str, dict[str, Any]] = {s["id"]: s for s in self.machine.sessions()}
+        if shown.keys() != self.expected.keys():
+            return [f"shown are {sorted(shown)}, not {sorted(self.expected)}"]
+        for id, must in self.expected.items():
+            has = shown[id]
+            if has["state"] != must.state:
+                found.append(f"{id} is {has['state']}, not {must.state}")
+            elif must.result and (
+                (has["result"], has["step"]) != (must.result, must.step)
+                or not has["error"].startswith(must.error)
+            ):
+                found.append(f"{has} is not {must}")
+        return found + self.left()
+
+    def left(self) -> list[str]:
+        """What is there though it should not be, or is gone though it should be there."""
+        processes = self.machine.processes()
+        living = set(self.living())
+        found = []
+        if sum("sleep 54321" in line for line in processes) != 1:
+            found.append("the bystander was ended")
+        if sum(line.split(" ", 1)[1].startswith("Xvnc ") for line in processes) != len(living):
+            found.append("there are more or fewer X servers than sessions")
+        if not living:
+            found += [line for line in processes if "sleep 54321" not in line]
+        names = {path.name for path in self.machine.outside("/tmp").iterdir()}
+        folders = {name for name in names if name.startswith("vizdash-")}
+        kept = {"vizdash-00000001.AAAAAAAA", "vizdash-mine"}
+        if not kept <= folders or {n[8:16] for n in folders - kept} != living:
+            found.append(f"folders are {sorted(folders)}")
+        sockets = self.machine.outside("/tmp/.X11-unix")
+        count = len(list(sockets.iterdir())) if sockets.exists() else 0
+        if count != len(living):
+            found.append(f"{count} X sockets for {len(living)} sessions")
+        found += [
+            f"{id} has a connection file"
+            for id in self.expected.keys() - living
+            if self.machine.outside(f"~/.local/state/vizdash/sessions/{id}/connection").exists()
+        ]
+        return found
+
+    @invariant()
+    def shown_is_true(self) -> None:
+        seen: list[str] = []
+
+        def right() -> bool:
+            seen[:] = self.wrong()
+            return not seen
+
+        wait_until(right, "true state", SETTLES, lambda: "; ".join(seen))
+
+    def teardown(self) -> None:
+        try:
+            if sys.exc_info()[0] is None:  # else a first failure would be hidden by a second
+                self.stop_all()
+        finally:
+            self.machine.stop()
+
+    def stop_all(self) -> None:
+        if self.full:
+            self.fill_or_free_the_home()
+        for session in self.living():
+            self.machine.vizdash("stop", session)
+            self.ends(session, "cancelled", "", "")
+        self.shown_is_true()
+
+
+@pytest.mark.timeout(200 * RUNS)
+def test_states_are_true_and_nothing_is_left(can_run: None) -> None:
+    run_state_machine_as_test(
+        Sessions,
+        settings=settings(
+            max_examples=RUNS,
+            stateful_step_count=EVENTS,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            print_blob=False,
+            report_multiple_bugs=False,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )  # fmt: skip

@@ -136,6 +136,12 @@ done
 
 VARIANTS = (
     Variant(
+        "comment-rewritten",
+        submit="   job.comment = 'project=none'",
+        modify="   if job.comment ~= nil then job.comment = 'project=none' end",
+    ),
+    Variant("scontrol-refused", node_files={"usr/bin/scontrol": _BROKEN}),
+    Variant(
         "smt",
         node="NodeName={host} CPUs=8 Sockets=1 CoresPerSocket=4 ThreadsPerCore=2 RealMemory=8192",
     ),
@@ -144,6 +150,14 @@ VARIANTS = (
         "node-addr",
         node="NodeName=slurm-{host} NodeHostname={host} NodeAddr={address} CPUs=8 RealMemory=8192",
         proof="! getent hosts slurm-viz-node001",
+    ),
+    Variant(
+        "private-tmp",
+        conf={"JobContainerType": "job_container/tmpfs", "PrologFlags": "Contain"},
+        # Slurm 24.11 loses jobs that begin at the same moment on one node ("ns base mount failed").
+        partition="OverSubscribe=EXCLUSIVE",
+        files={"etc/slurm/job_container.conf": "AutoBasePath=true\nBasePath=/run/slurm-tmp\n"},
+        proof="pgrep -u alice Xvnc && ! ls -d /tmp/vizdash*",
     ),
     Variant(
         "no-ssh-to-nodes",

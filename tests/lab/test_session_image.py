@@ -44,7 +44,15 @@ def test_a_session_tells_its_image_and_what_is_newer(newer: Lab) -> None:
     lab = newer
     script = (recipe.CHECKOUT / "assets/nodes/images.sh").read_text()
     for host in lab.nodes:  # what `vizdash images --verify` does, by root
-        words = ["bash", "-s", "--", "verify", "/opt/apptainers/apps", "desktop/desktop-1.0.sif"]
+        words = [
+            "bash",
+            "-s",
+            "--",
+            "mark",
+            "verify",
+            "/opt/apptainers/apps",
+            "desktop/desktop-1.0.sif",
+        ]
         host.run(words, input=script)
     first = start(lab, "desktop", "--node", "viz-node002")
     node = next(n for n in lab.nodes if n.name == "viz-node002")

@@ -22,7 +22,7 @@ import platformdirs
 
 from vizdash.errors import Refused, Unreachable, VizdashError
 from vizdash.images.audit import person
-from vizdash.images.shell import NodeShell, fields, new_mark, script_text
+from vizdash.images.shell import BASH, NodeShell, fields, new_mark, script_text
 from vizdash.transport.base import Pipe, PipeRunner
 
 #: Seconds that the image host has to answer, beside those that one waits for the lock.
@@ -114,7 +114,7 @@ async def _open(
     if not isinstance(shell.runner, PipeRunner):
         raise Unreachable("lease", "commands can't be left running there")
     mark, text = new_mark(), json.dumps(asdict(mine), separators=(",", ":"))
-    words = ("bash", "-s", "--", mark, "lease", place, str(wait_s), text)
+    words = (*BASH, mark, "lease", place, str(wait_s), text)
     pipe = await shell.runner.pipe(shell.argv("", words, sudo=sudo))
     try:
         pipe.writer.write(script_text().encode())

@@ -38,14 +38,14 @@ class Place:
 def place_of(where: str, cluster: Cluster, app: str, *, slurm: bool) -> Place:
     """The place called ``here``, ``job``, or by a host's name. Raises UsageError."""
     if where == "here":
-        return Place("here", ("bash", "-s"))
+        return Place("here", ("bash", "--norc", "-s"))
     if where == "job":
         if not slurm:
             raise UsageError("where: job", "there is no Slurm here", "where: here, or a host")
-        return Place("job", (*_srun(cluster, app), "bash", "-s"))
+        return Place("job", (*_srun(cluster, app), "bash", "--norc", "-s"))
     if not _HOST.fullmatch(where):
         raise UsageError(f"where: {where!r}", "that is no host's name", "here, job, or a host")
-    return Place(where, (*_SSH, where, "bash -s"), sees_store=False, reader=(*_SSH, where))
+    return Place(where, (*_SSH, where, "bash --norc -s"), sees_store=False, reader=(*_SSH, where))
 
 
 def _srun(cluster: Cluster, app: str) -> tuple[str, ...]:

@@ -23,6 +23,11 @@ _SSH = (
 )
 
 
+#: Bash reads ~/.bashrc where its input is a socket (bash(1), INVOCATION), which it is for a
+#: process that asyncio feeds.
+BASH = ("bash", "--norc", "-s", "--")
+
+
 @dataclass(frozen=True, slots=True)
 class NodeShell:
     """Runs verbs of ``images.sh`` on nodes over the user's own ssh(1), or with ``here`` on the
@@ -60,7 +65,7 @@ class NodeShell:
         mark: str = "",
     ) -> Command:
         """The command of one verb; its answer stands between two fields that are ``mark``."""
-        script = ("bash", "-s", "--", mark or new_mark(), verb, *words)
+        script = (*BASH, mark or new_mark(), verb, *words)
         argv = self.argv(node, script, sudo=sudo)
         return Command(argv, input=script_text(), timeout_s=timeout_s)
 

@@ -39,9 +39,10 @@ _RELAY = (
 )
 
 
-#: What rsync runs as its remote shell: ``bash -c _CLEAN clean MARK COUNT SSH... HOST COMMAND...``,
+#: What rsync runs as its remote shell: ``_SHELL _CLEAN clean MARK COUNT SSH... HOST COMMAND...``,
 #: SSH being COUNT words. What a node's shell prints when it starts would break rsync's protocol: it
 #: is dropped, up to the mark. Without single quotes, since rsync cuts the option at those.
+_SHELL = ("bash", "--norc", "-c")  # with a socket for its input, it would read ~/.bashrc
 _CLEAN = (
     "set -o pipefail; mark=$1 count=$2; shift 2; "
     'way=("${@:1:count}"); shift "$count"; host=$1; shift; '
@@ -165,7 +166,7 @@ class Rsync:
         if self.shell.is_here(stop.node):
             return (*locked, *words, "--", cargo.path, target)
         ssh = self.shell.ssh()
-        clean = shlex.join(("bash", "-c", _CLEAN, "clean", new_mark(), str(len(ssh)), *ssh))
+        clean = shlex.join((*_SHELL, _CLEAN, "clean", new_mark(), str(len(ssh)), *ssh))
         ways = (f"--rsh={clean}", f"--rsync-path={shlex.join(locked)}")
         return ("rsync", *words, *ways, "--", cargo.path, f"{stop.node}:{target}")
 

@@ -93,7 +93,7 @@ class LocalRunner:
         """
         if not self.has(command.argv[0]):
             raise Unreachable(command.argv[0], "no such program on this machine")
-        guarded = replace(command, argv=("bash", "-c", _GUARD, "vizdash", *command.argv))
+        guarded = replace(command, argv=("bash", "--norc", "-c", _GUARD, "vizdash", *command.argv))
         process = await _start(guarded if command.input is None else command, hold=True)
         assert process.stdout is not None
         assert process.stderr is not None

@@ -95,7 +95,7 @@ async def test_a_good_build_becomes_an_image(tmp_path: Path) -> None:
     assert "hello from post" in [p.line for p in seen]
     assert not any("vizdash-" in (p.line or "") for p in seen)
     assert streamer.stream is not None and streamer.stream.finished == 1
-    assert streamer.argv == ("bash", "-s")
+    assert streamer.argv == ("bash", "--norc", "-s")
     assert "--build-arg version=1.1" in streamer.values["arguments"]
     assert "unused" not in streamer.values["arguments"]
     record = runs.find("gedit")
@@ -173,7 +173,10 @@ def test_hosts_are_names(tmp_path: Path, where: str) -> None:
             plan(tmp_path, where=where)
     else:
         assert plan(tmp_path, where="job").place.argv[0] == "srun"
-        assert plan(tmp_path, where="me@builder").place.argv[-2:] == ("me@builder", "bash -s")
+        assert plan(tmp_path, where="me@builder").place.argv[-2:] == (
+            "me@builder",
+            "bash --norc -s",
+        )
 
 
 def test_a_job_needs_slurm(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class Workshop:
             return made
         # As over ssh: bash there, and the image is fetched.
         talk = "echo Authorized use only >&2; "
-        there = Place("far", ("bash", "-c", f"{talk}exec bash -s"), False, ("bash", "-c"))
+        there = Place("far", ("bash", "-c", f"{talk}exec bash --norc -s"), False, ("bash", "-c"))
         return replace(made, place=there)
 
     async def build(self, *, far: bool = False) -> Built:

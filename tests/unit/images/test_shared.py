@@ -110,6 +110,17 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return Site(tmp_path)
 
 
+async def test_the_callers_own_shell_start_up_is_not_run(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bash takes a socket for its input, as asyncio gives it, for a login over the network."""
+    (tmp_path / ".bashrc").write_text(f"echo >>{tmp_path}/ran")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SHLVL", raising=False)
+    await site.prune()
+    assert not (tmp_path / "ran").exists()
+
+
 async def test_what_no_node_has_open_goes(site: Site) -> None:
     assert await site.prune() == "removed 1.0, 1.1: 0 MiB"
     assert site.versions() == {"1.2"}

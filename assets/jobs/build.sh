@@ -99,10 +99,11 @@ else
   # Should this script itself be killed, the reader of stdin still ends the build.
   (cat <&3 >/dev/null; kill -USR1 $$ 2>/dev/null || kill -TERM -- "-$pid") 9>&- &
   watcher=$!
-  while kill -0 "$pid" 2>/dev/null; do
+  # wait first: of one that has ended already, kill says nothing and wait the code.
+  while :; do
     wait "$pid"
     code=$?
-    [ -z "$gone" ] || break
+    [ -z "$gone" ] && kill -0 "$pid" 2>/dev/null || break
   done
   if [ -n "$gone" ]; then
     # Apptainer ends its container and removes its files on TERM; it gets the time for that.

@@ -53,7 +53,9 @@ class Workshop:
             return made
         # As over ssh: bash there, and the image is fetched.
         talk = "echo Authorized use only >&2; "
-        there = Place("far", ("bash", "-c", f"{talk}exec bash --norc -s"), False, ("bash", "-c"))
+        there = Place(
+            "far", ("bash", "--norc", "-c", f"{talk}exec bash --norc -s"), False, ("sh", "-c")
+        )
         return replace(made, place=there)
 
     async def build(self, *, far: bool = False) -> Built:
@@ -139,7 +141,7 @@ async def test_what_ssh_says_does_not_reach_the_terminal(
 ) -> None:
     workshop.tool("apptainer", _GOOD)
     made = workshop.plan(far=True)
-    noisy = ("bash", "-c", 'echo Authorized use only >&2; eval "$0"')
+    noisy = ("bash", "--norc", "-c", 'echo Authorized use only >&2; eval "$0"')
     place = replace(made.place, reader=noisy)
     await build.run(replace(made, place=place), LocalStreamer(), lambda p: None)
     assert "Authorized" not in "".join(capfd.readouterr())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from vizdash.engines.local import LocalEngine
 from vizdash.engines.slurm import SlurmEngine
 from vizdash.engines.slurm.commands import step
 from vizdash.errors import VizdashError
-from vizdash.files import read_own, write_whole
+from vizdash.files import account_name, make_private, read_own, write_whole
 from vizdash.service import Service
 from vizdash.sessions.folder import sessions_root
 from vizdash.sessions.store import RemoteStore
@@ -45,9 +44,9 @@ async def connect(
     if wanted == "auto":
         wanted = "slurm" if await slurm_answers(commands) else "local"
     if wanted == "local":
-        engine: Engine = LocalEngine(sessions_root())
+        engine: Engine = LocalEngine(sessions_root(config.cluster.state_dir))
         return Service(config, engine, commands, HereForwarder())
-    engine = SlurmEngine(commands, user=getpass.getuser())
+    engine = SlurmEngine(commands, user=account_name())
     ways: dict[str, PortForwarder] = {"ssh": SshForwarder()}
     if isinstance(plain, PipeRunner):
         ways["srun"] = StepForwarder(plain, step)
@@ -71,7 +70,7 @@ def _remote(config: Config, prompter: Prompter) -> Service:
         SlurmEngine(recorder, user=""),
         recorder,
         _ways(config.cluster, ways),
-        store=RemoteStore(runner),
+        store=RemoteStore(runner, config.cluster.state_dir),
         remote=SshRemote(runner),
     )
 
@@ -88,7 +87,7 @@ def _ways(cluster: Cluster, ways: dict[str, PortForwarder]) -> AutoForwarder:
 def _writer(memory: Path) -> Callable[[str], None]:
     def write(way: str) -> None:
         try:
-            memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(memory.parent)
             write_whole(memory, f"{way}\n")
         except OSError:
             return  # a convenience: it is found again by trying

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vizdash.errors import VizdashError
+from vizdash.files import account_name
 from vizdash.images import audit
 from vizdash.imaging import Imaging
 from vizdash.service import Service
-from vizdash.sessions.folder import sessions_root
+from vizdash.sessions.folder import make_root, sessions_root
 from vizdash.sessions.viewer import have_browser
 from vizdash.transport.base import Command
 from vizdash.transport.local import LocalRunner
@@ -64,7 +65,7 @@ async def examine(service: Service) -> tuple[Finding, ...]:
         )
         findings.append(await _version(runner, "apptainer", "optional: sessions from images"))
     if service.remote is None:
-        findings.append(await asyncio.to_thread(_state_folder))
+        findings.append(await asyncio.to_thread(_state_folder, service.config.cluster.state_dir))
         if not local and await Imaging(service).named():
             log = service.config.cluster.audit_log
             findings.append(await asyncio.to_thread(_audit_log, log))
@@ -95,13 +96,14 @@ async def _version(runner: LocalRunner, program: str, otherwise: str) -> Finding
     return Finding(program, True, result.stdout.strip())
 
 
-def _state_folder() -> Finding:
+def _state_folder(state_dir: str) -> Finding:
     """The folder of sessions must be ours and writable."""
-    root = sessions_root()
+    root = sessions_root(state_dir)
     try:
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_root(root, state_dir)
     except OSError as e:
-        return Finding("session folder", False, f"{root}: {e.strerror}", "check your home")
+        mend = "see state_dir in the config" if state_dir else "check your home"
+        return Finding("session folder", False, f"{e.filename or root}: {e.strerror}", mend)
     good = os.access(root, os.W_OK) and root.stat().st_uid == os.geteuid()
     return Finding("session folder", good, str(root), "it must be yours and writable")
 
@@ -109,7 +111,7 @@ def _state_folder() -> Finding:
 def _audit_log(log: str) -> Finding:
     """Who deploys must be able to write down what they did, where all can read it."""
     folder = Path(log).expanduser().parent
-    account = audit.account_name(os.geteuid())
+    account = account_name()
     mend = f"sudo install -d -m 755 -o {account} {folder} (else it goes to a log of your own)"
     why = audit.refusal(log)
     return Finding("audit log", not why, why or log, mend)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import pwd
 import shutil
 import stat
 import tempfile
@@ -79,14 +80,55 @@ def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
         raise
 
 
+def make_private(path: Path) -> None:
+    """Make a folder, and those above it that are missing, each 0700 whatever the umask. Those that
+    are there stay as they are. Raises OSError.
+    """
+    missing: list[Path] = []
+    for place in (path, *path.parents):
+        if place.is_dir():
+            break
+        missing.append(place)
+    for place in reversed(missing):
+        try:
+            place.mkdir(0o700)
+        except FileExistsError:
+            if not place.is_dir():
+                raise
+            continue
+        place.chmod(0o700)
+
+
+def check_private(path: Path) -> None:
+    """Raises OSError unless ``path`` is a folder of ours and no link: where everybody may write,
+    anyone can have made it before.
+    """
+    about = path.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
+        raise OSError(errno.EPERM, "it is a link, or not yours", str(path))
+
+
+def account_name(uid: int | None = None) -> str:
+    """The name of an account, the number of one that has none. Without ``uid``, that of the user
+    whose rights this process has: LOGNAME and USER are what somebody has set.
+    """
+    uid = os.geteuid() if uid is None else uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 @contextlib.contextmanager
 def locked(path: Path, *, needed: bool = True) -> Iterator[None]:
     """Wait for the lock file ``path`` (made when it isn't there), and hold it.
 
     Raises OSError; where the file system has no locks, only when one is ``needed``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.open("a") as file:
+    make_private(path.parent)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+") as file:
+        with contextlib.suppress(PermissionError):  # another's: its mode is theirs
+            os.fchmod(file.fileno(), 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as e:

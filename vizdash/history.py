@@ -10,7 +10,7 @@ from pathlib import Path
 
 import platformdirs
 
-from vizdash.files import read_own, write_whole
+from vizdash.files import make_private, read_own, write_whole
 from vizdash.model import Snapshot
 
 #: Seconds between two samples that are kept, and how many are: a day.
@@ -103,7 +103,7 @@ class History:
         self._unwritten = 0
         text = json.dumps({"schema": _SCHEMA, "samples": [astuple(s) for s in self._samples]})
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(self._path.parent)
             write_whole(self._path, text)
         except OSError:
             return

@@ -66,7 +66,7 @@ class Service(Own, Reach):
         self.remembers = True
         self._runner = runner
         self._forwarder = forwarder
-        self._store = store or LocalStore()
+        self._store = store or LocalStore(config.cluster.state_dir)
         self._kept = Kept(engine)
         self._showing = opening.Showing()
         self._identifier = Identifier(self._store)

@@ -69,13 +69,14 @@ answers() { # PORT: whether a websockify of ours answers there
 }
 
 write_connection() { # PORT
-  local new=$F/.connection.$BASHPID
-  {
+  local text
+  text=$(
     printf 'JOB_ID=%s\nNODE=%s\nVNC_PORT=%s\n' "$job_id" "$node" "$1"
     printf 'SESSION_ID=%s\nSTATUS=running\nSTART_TIME=%(%s)T\n' "$SESSION_ID" -1
     printf 'NODE_IP=%s\nRUNTIME_DIR=%s\n' "$(node_address)" "$R"
     printf 'WEB_SOCKET=\nVNC_SOCKET=\nPASSWORD=%s\n' "$VIZDASH_VNC_PASSWORD"
-  } >"$new" && mv -f "$new" "$F/connection"
+  )
+  write_whole connection "$text"
 }
 
 # The session's processes that are an X or VNC server, by their names.
@@ -96,8 +97,10 @@ wait_ready() { # sets port
   while [ "$SECONDS" -lt "$deadline" ]; do
     port=$(info_port)
     if answers "$port" 2>/dev/null; then
-      write_connection "$port"
-      status ready ready
+      if ! { write_connection "$port" && status ready ready; }; then
+        give_up folder "$write_error"
+        return 1
+      fi
       comment ready legacy
       say "ready on $node, port $port"
       return 0
@@ -137,9 +140,10 @@ main() {
   trap on_term TERM
   trap 'say "ends in $((VIZDASH_WARN_SECONDS / 60)) minutes"' USR1
   trap : HUP INT
-  own_folder
   say "session $SESSION_ID of app $VIZDASH_APP: job $job_id on $node"
-  status starting runtime
+  own_folder
+  own_home
+  cd -- "${SLURM_SUBMIT_DIR:-$HOME}" 2>/dev/null || cd -- "$HOME" || cd / || exit 1
   remove_orphans
   R=$(mktemp -d "/tmp/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) ||
     { local why=$R && R='' && fail runtime "no folder for the session on $node: $why"; }
@@ -151,7 +155,7 @@ main() {
   # prefixed names reach into an image past --cleanenv.
   export TMPDIR=$R APPTAINERENV_TMPDIR=$R SINGULARITYENV_TMPDIR=$R
   step=app
-  status starting app
+  status starting app || fail folder "$write_error"
   printf '%s\n' "$VIZDASH_SCRIPT" >"$R/script.sh" ||
     fail runtime "the job script could not be written to $R"
   setsid bash "$R/script.sh" </dev/null 8>&- &

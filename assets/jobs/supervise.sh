@@ -24,9 +24,6 @@ export VIZDASH_END_TIME
 # The executable's name in field 2 of stat may hold blanks and brackets: cut to the last bracket.
 stat=$(cat "/proc/$$/stat")
 read -r -a fields <<<"${stat##*) }"
-printf '%s %s %s\n' "$$" "${fields[19]}" "$(cat /proc/sys/kernel/random/boot_id)" \
-  >"$folder/.supervisor.$$"
-mv -f "$folder/.supervisor.$$" "$folder/supervisor"
 
 # A timer that can be ended at once: its sleep is a child that it remembers. It looks at the clock
 # again and again, since a machine that was suspended has not slept on; and should we be killed,
@@ -57,22 +54,38 @@ ask_end() {
   kill -TERM "$job" 2>/dev/null
   timer "$((now + grace))" KILL "$job"
 }
+
+# write_whole FILE TEXT: FILE holds TEXT, or stays as it was; cat(1) checks its writes and its close.
+write_whole() {
+  printf '%s\n' "$2" | cat >"$folder/.$1.$$" && mv -f "$folder/.$1.$$" "$folder/$1" && return
+  rm -f "$folder/.$1.$$" "$folder/.reserve"
+  printf '%s\n' "$2" | cat >"$folder/.$1.$$" && mv -f "$folder/.$1.$$" "$folder/$1" && return
+  rm -f "$folder/.$1.$$"
+  return 1
+}
+
+# A cancel may come as soon as the file says who we are, and before there is a job.
 trap ask_end TERM
 # Caught, not ignored: what the session starts would ignore them too.
 trap : HUP INT
 
-VIZDASH_SESSION_ID=$id setsid bash "$folder/script" </dev/null &
-job=$!
-[ -z "$result" ] || ask_end
+# Nobody could find or end what nobody knows the supervisor of.
+write_whole supervisor "$$ ${fields[19]} $(cat /proc/sys/kernel/random/boot_id)" || exit 1
 
-if [ "$limit" -gt "$warn" ]; then timer $((VIZDASH_END_TIME - warn)) USR1 "$job"; fi
-timer "$VIZDASH_END_TIME" TERM "$$"
+# Cancelled already, it is not started.
+if [ -z "$result" ]; then
+  VIZDASH_SESSION_ID=$id setsid bash "$folder/script" </dev/null &
+  job=$!
+  if [ "$limit" -gt "$warn" ]; then timer $((VIZDASH_END_TIME - warn)) USR1 "$job"; fi
+  timer "$VIZDASH_END_TIME" TERM "$$"
+  [ -z "$result" ] || ask_end
+fi
 
-while kill -0 "$job" 2>/dev/null; do
+while [ -n "$job" ] && kill -0 "$job" 2>/dev/null; do
   wait "$job"
 done
 trap : TERM
-kill "${timers[@]}" 2>/dev/null
+if [ "${#timers[@]}" -gt 0 ]; then kill "${timers[@]}" 2>/dev/null; fi
 
 bash "$sweep" "$id" "$$"
 
@@ -82,13 +95,12 @@ if ! grep -qs '^STATE=ended$' "$folder/status"; then
   ready=$(sed -n '/^READY=/p' "$folder/status" 2>/dev/null)
   error=''
   [ -n "$result" ] || error='the job script was killed'
-  new=$folder/.status.$$
-  # Nothing is replaced by less, should the disk be full.
-  if printf 'STATE=ended\nSTEP=%s\nERROR=%s\nRESULT=%s\nUPDATED=%(%s)T\nNODE=%s\nJOB_ID=%s\n%s' \
-    "$step" "$error" "${result:-failed}" -1 "$(uname -n)" "$id" "${ready:+$ready$'\n'}" >"$new"; then
-    mv -f "$new" "$folder/status"
-  else
-    rm -f "$new"
-  fi
+  rm -f "$folder/connection"
+  write_whole status "$(
+    printf 'STATE=ended\nSTEP=%s\nERROR=%s\n' "$step" "$error"
+    printf 'RESULT=%s\nUPDATED=%(%s)T\n' "${result:-failed}" -1
+    printf 'NODE=%s\nJOB_ID=%s\n' "$(uname -n)" "$id"
+    if [ -n "$ready" ]; then printf '%s\n' "$ready"; fi
+  )"
 fi
-rm -f "$folder/connection" "$folder/script"
+rm -f "$folder/connection" "$folder/script" "$folder/.reserve"

@@ -5,7 +5,8 @@
 # session's values below this comment, where they need neither argv nor environment.
 #
 #   steps    image -> runtime -> modules -> xvnc -> websockify -> app -> ready
-#   F        ~/.local/state/vizdash/sessions/ID: job.log, status, connection (0700)
+#   F        the session's folder, made by who submits (VIZDASH_FOLDER: in state_dir, or
+#            ~/.local/state/vizdash/sessions/ID): job.log, status, connection (0700)
 #   R        a folder of the node, by mktemp (0700): cookie, passwords, sockets
 #   USR1     a warning on the desktop, some minutes before the time limit
 #   TERM     ends everything, also what has daemonised, and removes R
@@ -187,13 +188,13 @@ leader_said() {
 # ---------------------------------------------------------------- once the desktop answers
 
 write_connection() { # DISPLAY [PORT]
-  local new=$F/.connection.$BASHPID password view web=$R/web
+  local password view web=$R/web text
   {
     read -r password
     read -r view
   } <"$R/passwords"
   if [ "$VIZDASH_ROUTE" = direct ]; then web=''; fi
-  {
+  text=$(
     printf 'JOB_ID=%s\nNODE=%s\nVNC_PORT=%s\n' "$job_id" "$node" "${2:-}"
     printf 'SESSION_ID=%s\nSTATUS=running\nSTART_TIME=%(%s)T\n' "$SESSION_ID" -1
     printf 'NODE_IP=%s\nRUNTIME_DIR=%s\n' "$(node_address)" "$R"
@@ -202,7 +203,8 @@ write_connection() { # DISPLAY [PORT]
     printf 'IMAGE_DIGEST=%s\n' "$image_digest"
     printf 'DISPLAY=%s\nGEOMETRY=%s\n' "$1" "$VIZDASH_GEOMETRY"
     printf 'PASSWORD=%s\nVIEW_PASSWORD=%s\n' "$password" "$view"
-  } >"$new" && mv -f "$new" "$F/connection"
+  )
+  write_whole connection "$text"
 }
 
 # Folders of sessions that ended a season ago go, so that a home does not fill up with them. One that
@@ -212,19 +214,27 @@ forget_old() {
     -exec grep -qx STATE=ended {} \; -printf '%h\0' 2>/dev/null | xargs -0 -r rm -rf --
 }
 
+# A session whose folder takes nothing can't be reached: main ends it.
+unwritable() {
+  printf '%s\n' "$write_error" >"$R/unwritable"
+  kill -TERM "$$"
+}
+
 report() {
   local word first second
   while read -r word first second; do
     case $word in
       step)
         say "step $first"
-        status starting "$first"
+        status starting "$first" || unwritable
         printf '%s\n' "$first" >"$R/step"
         ;;
       ready)
         printf 'ready\n' >"$R/step"
-        write_connection "$first" "$second"
-        status ready ready
+        if ! { write_connection "$first" "$second" && status ready ready; }; then
+          unwritable
+          continue
+        fi
         say "ready on $node, display $first"
         comment ready ready
         forget_old
@@ -248,15 +258,17 @@ main() {
   trap on_term TERM
   trap on_warn USR1
   trap : HUP INT # caught, not ignored: what we start would ignore them too
-  own_folder
   cd / || exit 1
   say "session $SESSION_ID of app $VIZDASH_APP: job $job_id on $node"
-  status starting image
+  own_folder
+  own_home
   check_image
   step=runtime
-  status starting runtime
+  status starting runtime || fail folder "$write_error"
   remove_orphans
   make_runtime
+  # What an earlier run of a requeued job left there is not true any more.
+  if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then comment starting runtime; fi
   step=modules
   load_modules
   report &

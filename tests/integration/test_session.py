@@ -89,7 +89,13 @@ def test_start_open_type_and_stop(machine: Machine) -> None:
     (ended,) = machine.sessions()
     assert (ended["state"], ended["result"]) == ("ended", "cancelled")
     folder = machine.outside(f"~/.local/state/vizdash/sessions/{session['id']}")
-    assert {p.name for p in folder.iterdir()} == {"job.json", "job.log", "status", "supervisor"}
+    assert {p.name for p in folder.iterdir()} == {
+        "job",
+        "job.json",
+        "job.log",
+        "status",
+        "supervisor",
+    }
     # What ended a season ago has gone; what is younger, or may still wait or run, has not.
     left = {p.name for p in folder.parent.iterdir() if p.is_dir()}
     assert left == {session["id"], *before} - {"0ld0ld01"}
@@ -325,6 +331,23 @@ def test_a_full_home_and_one_that_can_not_be_written_are_refusals(machine: Machi
         assert f"{machine.home}/{name}/" in line
         assert why in line
         assert "check your home" in line
+    assert machine.leftovers() == []
+
+
+def test_a_home_that_fills_up_replaces_nothing(machine: Machine) -> None:
+    machine.run(["mkdir", "small"])
+    mount = f"mount -t tmpfs -o size=1m,mode=777 small {machine.home}/small"
+    machine.run(mount, root=True)
+    home = {"HOME": f"{machine.home}/small"}
+    size = ("--cpus", "1", "--memory", "64M")
+    session = machine.vizdash("start", "desktop", *size, "--wait", env=home).stdout.strip()
+    machine.run(f"cat /dev/zero >{machine.home}/small/fill; true", root=True)
+    status = machine.outside(f"~/small/.local/state/vizdash/sessions/{session}/status")
+    ready = next(line for line in status.read_text().splitlines() if line.startswith("READY="))
+    done = machine.vizdash("sessions", "--json", env=home)
+    assert json.loads(done.stdout)["sessions"][0]["state"] == "ready"
+    machine.vizdash("stop", session, env=home)
+    assert {"STATE=ended", "RESULT=cancelled", ready} <= set(status.read_text().splitlines())
     assert machine.leftovers() == []
 
 

@@ -132,6 +132,16 @@ def folder(item: Item) -> str:
     return value
 
 
+def state_dir(item: Item) -> str:
+    """A folder of each user's own: an absolute path with ``%u`` for the name; or empty."""
+    value = text(item)
+    plain = re.fullmatch(r"/[A-Za-z0-9._+@/%-]+", value) and ".." not in value.split("/")
+    if value and (not plain or "%" in value.replace("%u", "") or "%u" not in value):
+        why = "is no absolute path with %u for the user's name"
+        raise item.error(f"{value!r} {why}", "e.g. /scratch/%u/vizdash")
+    return value.rstrip("/")
+
+
 def texts(item: Item) -> tuple[str, ...]:
     """A list of texts."""
     if not isinstance(item.value, list):

@@ -99,6 +99,9 @@ class Cluster:
     is the file that tells who did what to the images. ``handoff_host`` is this host as a person's
     own computer calls it, with ``{host}`` for its short name (empty: its own full name).
 
+    ``state_dir`` is where session folders are, with ``%u`` for the user's name, the same on the
+    login host and the nodes (empty: the user's home).
+
     ``host`` (``[user@]host[:port]``) is the login host of a cluster that this machine is no part
     of, reached by SSH. ``tunnel`` is the way to a node: ``ssh`` (the login host's own), ``srun``
     (a step of the session's job), ``hop`` (this machine's keys), or ``auto``: found by trying.
@@ -120,6 +123,7 @@ class Cluster:
     build: Build = Build()
     deploy: Deploy = Deploy()
     job_scripts: str = "/etc/vizdash/jobs"
+    state_dir: str = ""
     ready_timeout_s: int = 60
     refresh_s: int = 10
     binds: tuple[str, ...] = ()

@@ -139,6 +139,7 @@ _CLUSTER: dict[str, Reader] = {
     "build": _build,
     "deploy": _deploy,
     "job_scripts": f.text,
+    "state_dir": f.state_dir,
     "ready_timeout": f.span,
     "refresh": f.span,
     "binds": f.texts,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import secrets
 import socket
 import stat
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+
+from vizdash.files import account_name
 
 #: A log is read from its end; older events are in the file still.
 _TAIL_BYTES = 8 << 20
@@ -74,14 +75,6 @@ def person(environ: Mapping[str, str] = os.environ) -> str:
     if environ.get("SUDO_USER") and caller.isdecimal() and int(caller) != euid:
         return environ["SUDO_USER"]
     return account_name(euid)
-
-
-def account_name(uid: int) -> str:
-    """An account's name, or its number when it has none here."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def own_log() -> Path:

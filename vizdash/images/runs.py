@@ -21,7 +21,7 @@ from typing import IO
 import platformdirs
 
 from vizdash.errors import NotFound
-from vizdash.files import read_own, write_whole
+from vizdash.files import make_private, read_own, write_whole
 
 #: Logs kept of each app.
 _KEPT = 20
@@ -93,7 +93,7 @@ def folder(app: str) -> Path:
 def begin(app: str, version: str, where: str) -> Iterator[RunLog]:
     """Start a build's log; old ones beyond the last twenty go. Raises OSError."""
     place = folder(app)
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(place)
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     log = place / f"{name}.log"
     run = Run(name, app, version, where, started_at=int(time.time()), log=str(log))

@@ -13,7 +13,7 @@ import platformdirs
 from vizdash.config import App
 from vizdash.config.fields import nearest
 from vizdash.errors import UsageError
-from vizdash.files import read_own, write_whole
+from vizdash.files import make_private, read_own, write_whole
 from vizdash.model import Resources, Session, SessionRequest
 
 
@@ -41,7 +41,7 @@ def save(cluster: str, request: SessionRequest) -> None:
     """Keep a request. A home that is full or can't be written spoils nothing."""
     path = _path(cluster)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(path.parent)
         write_whole(path, json.dumps(asdict(request)))
     except OSError:
         return

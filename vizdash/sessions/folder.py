@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vizdash.errors import NotFound, Refused
-from vizdash.files import read_own, write_whole
+from vizdash.files import account_name, check_private, make_private, read_own, write_whole
 from vizdash.sessions.comment import is_id
 
 _LIMIT = 64 * 1024
@@ -18,32 +19,61 @@ _LIMIT = 64 * 1024
 STATUS_FILES = ("job", "status")
 
 
-def sessions_root() -> Path:
-    """``~/.local/state/vizdash/sessions``: a fixed place, since job scripts write there too
-    and do not see the client's environment.
+def sessions_root(state_dir: str = "") -> Path:
+    """``~/.local/state/vizdash/sessions``, or below a site's ``state_dir`` (``%u`` is the user's
+    name): a fixed place, since it has to be the same on nodes, which do not see the client's
+    environment.
     """
+    if state_dir:
+        return Path(state_dir.replace("%u", account_name())) / "sessions"
     return Path.home() / ".local" / "state" / "vizdash" / "sessions"
 
 
-def folder_of(session_id: str) -> Path:
-    """The folder of a session. Raises ValueError for what is no session id."""
+def make_root(root: Path, state_dir: str = "") -> None:
+    """Make ``root`` (``sessions_root``), 0700. Below a ``state_dir`` every folder from the one with
+    the user's name on has to be the user's own: where all may write, anyone can have made it.
+
+    Raises OSError.
+    """
+    own = [root.parent, root]
+    if state_dir:
+        depth = next(at for at, part in enumerate(Path(state_dir).parts, 1) if "%u" in part)
+        own = [Path(*root.parts[:at]) for at in range(depth, len(root.parts) + 1)]
+        for path in own:
+            if os.path.lexists(path):
+                check_private(path)
+    make_private(root)
+    for path in own if state_dir else ():
+        check_private(path)
+    for path in (root,) if state_dir else own:
+        if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
+            path.chmod(0o700)
+
+
+def folder_of(session_id: str, root: Path | None = None) -> Path:
+    """The folder of a session, below ``root`` (else ``sessions_root()``). Raises ValueError for
+    what is no session id.
+    """
     if not is_id(session_id):
         raise ValueError(f"{session_id!r} is no session id")
-    return sessions_root() / session_id
+    return (root or sessions_root()) / session_id
 
 
-def make_folder(session_id: str, record: str = "") -> Path:
+def make_folder(session_id: str, record: str = "", state_dir: str = "") -> Path:
     """Make the folder, 0700, with a record in it (see ``job_record``). Raises Refused when it can't
     be made, or holds no file.
     """
-    folder = folder_of(session_id)
+    root = sessions_root(state_dir)
+    folder = folder_of(session_id, root)
+    mend = "see state_dir in the config" if state_dir else "check your home"
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_root(root, state_dir)
         folder.mkdir(mode=0o700)
+        folder.chmod(0o700)
     except OSError as e:
-        raise Refused(f"can't make {folder}", e.strerror or str(e), "check your home") from e
+        raise Refused(f"can't make {folder}", _words(e), mend) from e
     try:
-        write_record(session_id, record)
+        write_record(session_id, record, root)
     except Refused:
         with contextlib.suppress(OSError):
             folder.rmdir()
@@ -51,13 +81,20 @@ def make_folder(session_id: str, record: str = "") -> Path:
     return folder
 
 
-def write_record(session_id: str, record: str) -> None:
+def write_record(session_id: str, record: str, root: Path | None = None) -> None:
     """Replace the submitter's own file. Raises Refused when it can't be written."""
-    path = folder_of(session_id) / STATUS_FILES[0]
+    path = folder_of(session_id, root) / STATUS_FILES[0]
     try:
         write_whole(path, record)
     except OSError as e:
-        raise Refused(f"can't write {path}", e.strerror or str(e), "check your home") from e
+        mend = "check your home" if path.is_relative_to(Path.home()) else "see state_dir"
+        raise Refused(f"can't write {path}", _words(e), mend) from e
+
+
+def _words(error: OSError) -> str:
+    """Why, and of what, where that is not what was asked for."""
+    where = f": {error.filename}" if error.errno == errno.EPERM and error.filename else ""
+    return f"{error.strerror or error}{where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +141,9 @@ class Status:
     since: int | None = None
 
 
-def read_connection(session_id: str) -> Connection:
+def read_connection(session_id: str, root: Path | None = None) -> Connection:
     """The connection file. Raises NotFound when there's none (yet, or any more)."""
-    return connection_of(session_id, read_pairs(folder_of(session_id) / "connection"))
+    return connection_of(session_id, read_pairs(folder_of(session_id, root) / "connection"))
 
 
 def connection_of(session_id: str, values: Mapping[str, str] | None) -> Connection:
@@ -130,9 +167,9 @@ def connection_of(session_id: str, values: Mapping[str, str] | None) -> Connecti
     )
 
 
-def read_status(session_id: str) -> Status:
+def read_status(session_id: str, root: Path | None = None) -> Status:
     """What the submitter's and the job's own file hold; an empty Status where neither is there."""
-    folder = folder_of(session_id)
+    folder = folder_of(session_id, root)
     pairs = [read_pairs(folder / name) or {} for name in STATUS_FILES]
     return status_of({key: value for part in pairs for key, value in part.items()})
 
@@ -164,12 +201,11 @@ def job_record(app: str, version: str, kind: str, job_id: str = "") -> str:
     return f"APP={app}\nIMAGE_VERSION={version}\nKIND={kind}\nJOB_ID={job_id}\n"
 
 
-def by_job() -> dict[str, str]:
-    """The ids of the user's own sessions by their jobs' ids."""
+def by_job(root: Path) -> dict[str, str]:
+    """The ids of the user's own sessions below ``root`` by their jobs' ids."""
     found = {}
-    root = sessions_root()
     for place in root.iterdir() if root.is_dir() else ():
-        if is_id(place.name) and (job_id := read_status(place.name).job_id):
+        if is_id(place.name) and (job_id := read_status(place.name, root).job_id):
             found[job_id] = place.name
     return found
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from dataclasses import dataclass
 
 from vizdash.config import Cluster
+from vizdash.files import account_name
 from vizdash.sessions import browser, handoff
 from vizdash.sessions.routes import Route
 from vizdash.sessions.viewer import Viewer, ask_helper, viewer
@@ -30,7 +30,7 @@ def hand_off(route: Route, session_id: str, host: str, attempt: int = 0) -> Hand
     """
     port = handoff.local_port(session_id, attempt)
     route.at("127.0.0.1", port)
-    line = handoff.ssh_line(port, route.socket, getpass.getuser(), host, handoff.server_port())
+    line = handoff.ssh_line(port, route.socket, account_name(), host, handoff.server_port())
     return Handoff(line, host, port)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shlex
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -80,28 +81,32 @@ class _Final:
 
 
 class LocalStore:
-    """Folders on a disk of this machine (a home that nodes share, where there are nodes)."""
+    """Folders on a disk of this machine (a home that nodes share, where there are nodes), below a
+    site's ``state_dir`` where there is one.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, state_dir: str = "") -> None:
+        self._state_dir = state_dir
+        self._root = folder.sessions_root(state_dir)
         self._final = _Final()
 
     async def make(self, session_id: str, record: str) -> str:
         """See SessionStore.make."""
-        return str(await asyncio.to_thread(folder.make_folder, session_id, record))
+        return str(await asyncio.to_thread(folder.make_folder, session_id, record, self._state_dir))
 
     async def write_record(self, session_id: str, record: str) -> None:
         """See SessionStore.write_record."""
-        await asyncio.to_thread(folder.write_record, session_id, record)
+        await asyncio.to_thread(folder.write_record, session_id, record, self._root)
 
     async def remove(self, session_id: str) -> None:
         """See SessionStore.remove."""
-        await asyncio.to_thread(_remove, folder.folder_of(session_id))
+        await asyncio.to_thread(_remove, folder.folder_of(session_id, self._root))
 
     async def connection(self, session_id: str) -> Connection:
         """See SessionStore.connection."""
         if not is_id(session_id):  # a session of which only the job is known
             return folder.connection_of(session_id, None)
-        return await asyncio.to_thread(folder.read_connection, session_id)
+        return await asyncio.to_thread(folder.read_connection, session_id, self._root)
 
     async def statuses(
         self, session_ids: Iterable[str], *, running: Collection[str] = ()
@@ -111,17 +116,19 @@ class LocalStore:
         unknown = self._final.unknown(wanted, running)
         if not unknown:
             return self._final.merge(wanted, {})
-        read = await asyncio.to_thread(lambda: {id: folder.read_status(id) for id in unknown})
+        read = await asyncio.to_thread(
+            lambda: {id: folder.read_status(id, self._root) for id in unknown}
+        )
         return self._final.merge(wanted, read)
 
     async def by_job(self) -> Mapping[str, str]:
         """See SessionStore.by_job."""
-        return await asyncio.to_thread(folder.by_job)
+        return await asyncio.to_thread(folder.by_job, self._root)
 
     async def tail(self, session_id: str, lines: int) -> str:
         """See SessionStore.tail."""
         try:
-            path = folder.folder_of(session_id) / "job.log"
+            path = folder.folder_of(session_id, self._root) / "job.log"
             return await asyncio.to_thread(folder.tail, path, lines)
         except (OSError, ValueError) as e:
             raise NotFound(f"log of {session_id}", str(e)) from e
@@ -131,7 +138,7 @@ class LocalStore:
 #: someone else's is taken as not there (test -O is in POSIX since 2024, and in every shell of a
 #: cluster before).
 _SHOW = """
-cd "$HOME/.local/state/vizdash/sessions" 2>/dev/null || exit 0
+cd "$root" 2>/dev/null || exit 0
 mark=$1 names=$2
 shift 2
 for id; do
@@ -147,33 +154,65 @@ for id; do
 done
 """
 _BY_JOB = """
-cd "$HOME/.local/state/vizdash/sessions" 2>/dev/null &&
-  grep -s '^JOB_ID=.' -- */job */status /dev/null
+cd "$root" 2>/dev/null && grep -s '^JOB_ID=.' -- */job */status /dev/null
 """
+#: Folders from $own on, where it is set, have to be the user's: see folder.make_root.
 _MAKE = """
 umask 077
-root=$HOME/.local/state/vizdash/sessions
-mkdir -p "$root" && mkdir "$root/$1" || exit 1
+check() {
+  at=$root
+  while [ "$own" ]; do
+    if [ -h "$at" ] || { [ -e "$at" ] && { [ ! -d "$at" ] || [ ! -O "$at" ]; }; }; then
+      printf '%s is a link, or not yours\\n' "$at" >&2
+      exit 1
+    fi
+    [ "$at" != "$own" ] || break
+    at=${at%/*}
+  done
+}
+check
+mkdir -p "$root" || exit 1
+check
+chmod go= "$root"
+[ "$own" ] || chmod go= "${root%/*}"
+mkdir "$root/$1" || exit 1
 cat >"$root/$1/job" || { rm -f "$root/$1/job"; rmdir "$root/$1"; exit 1; }
 printf '%s\\n' "$root/$1"
 """
 #: cat(1) checks its writes, a shell's own printf need not; what fails leaves the old file.
 _WRITE = """
 umask 077
-root=$HOME/.local/state/vizdash/sessions
 new=$root/$1/.job.$$
 { cat >"$new" && mv -f "$new" "$root/$1/job"; } || { rm -f "$new"; exit 1; }
 """
 _REMOVE = """
-cd "$HOME/.local/state/vizdash/sessions/$1" && rm -f -- job job.log script && cd .. && rmdir "$1"
+cd "$root/$1" && rm -f -- job job.log script && cd .. && rmdir "$1"
 """
 
 
-class RemoteStore:
-    """Folders in the home on the host that ``runner`` reaches, by POSIX sh."""
+def _root_words(state_dir: str) -> str:
+    """Sh's assignments of ``root``, where session folders are, and ``own``, the first folder that
+    has to be the user's (empty: the home is).
+    """
+    if not state_dir:
+        return "root=$HOME/.local/state/vizdash/sessions own=\n"
 
-    def __init__(self, runner: CommandRunner) -> None:
+    def words(path: str) -> str:
+        return '"$user"'.join(shlex.quote(part) if part else "" for part in path.split("%u"))
+
+    before, _, after = state_dir.partition("%u")
+    own = f"{before}%u{after.partition('/')[0]}"
+    return f"user=$(id -un) || exit 1\nroot={words(state_dir)}/sessions own={words(own)}\n"
+
+
+class RemoteStore:
+    """Folders on the host that ``runner`` reaches, in the home there or below a site's
+    ``state_dir``, by POSIX sh.
+    """
+
+    def __init__(self, runner: CommandRunner, state_dir: str = "") -> None:
         self._runner = runner
+        self._root = _root_words(state_dir)
         self._final = _Final()
 
     async def make(self, session_id: str, record: str) -> str:
@@ -185,7 +224,7 @@ class RemoteStore:
         await self._write(_WRITE, session_id, record)
 
     async def _write(self, script: str, session_id: str, record: str) -> str:
-        result = await self._runner.run(replace(_sh(script, session_id), input=record))
+        result = await self._runner.run(replace(self._sh(script, session_id), input=record))
         if result.code != 0:
             why = last_line(result.stderr) or "it can't be made"
             raise Refused("the session's folder", why, "check your home on the cluster")
@@ -193,7 +232,7 @@ class RemoteStore:
 
     async def remove(self, session_id: str) -> None:
         """See SessionStore.remove."""
-        await self._runner.run(_sh(_REMOVE, session_id))
+        await self._runner.run(self._sh(_REMOVE, session_id))
 
     async def connection(self, session_id: str) -> Connection:
         """See SessionStore.connection."""
@@ -212,7 +251,7 @@ class RemoteStore:
 
     async def by_job(self) -> Mapping[str, str]:
         """See SessionStore.by_job."""
-        result = await self._runner.run(_sh(_BY_JOB))
+        result = await self._runner.run(self._sh(_BY_JOB))
         lines = (line.partition(":JOB_ID=") for line in result.stdout.splitlines())
         pairs = ((name.partition("/")[0], job_id) for name, _, job_id in lines)
         return {job_id: id for id, job_id in pairs if job_id and is_id(id)}
@@ -224,22 +263,21 @@ class RemoteStore:
             raise NotFound(f"log of {session_id}", "the job has not begun")
         return "\n".join(found[session_id].splitlines()[-lines:])
 
+    def _sh(self, script: str, *arguments: str) -> Command:
+        return Command(("sh", "-c", self._root + script, "sh", *arguments))
+
     async def _show(
         self, names: str, session_ids: list[str], *, limit: int = _LIMIT
     ) -> dict[str, str]:
         mark = secrets.token_hex(12)
         ids = [id for id in session_ids if is_id(id)]
         script = _SHOW.replace("LIMIT", str(limit))
-        result = (await self._runner.run(_sh(script, mark, names, *ids))).check("sh")
+        result = (await self._runner.run(self._sh(script, mark, names, *ids))).check("sh")
         found = {}
         for part in result.stdout.split(f"{mark} ")[1:]:
             session_id, _, text = part.partition("\n")
             found[session_id] = text.removesuffix("\n")
         return found
-
-
-def _sh(script: str, *arguments: str) -> Command:
-    return Command(("sh", "-c", script, "sh", *arguments))
 
 
 def _remove(place: Path) -> None:

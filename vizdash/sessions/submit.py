@@ -12,6 +12,7 @@ from vizdash.errors import Refused, UsageError
 from vizdash.model import JobRequest, SessionRequest
 from vizdash.resources import job_script
 from vizdash.sessions import comment
+from vizdash.sessions.arguments import check_arguments, check_script
 from vizdash.sessions.listing import NAME
 from vizdash.sessions.script import Value, render
 
@@ -59,13 +60,14 @@ def job_request(
     exclude: tuple[str, ...] = (),
 ) -> JobRequest:
     """The job for ``request``. Raises NotFound for a missing job script, Refused for one that
-    can't be read, UsageError for bad values.
+    can't be read, UsageError for bad values and for arguments that no session can have.
     """
     app = prepared.app
+    check_arguments(request.extra)
     geometry = request.geometry or app.geometry
     if not GEOMETRY.fullmatch(geometry):
         raise UsageError(f"geometry {geometry!r}", "", "write WIDTHxHEIGHT, e.g. 1280x720")
-    values = _values(prepared, cluster, engine=engine, geometry=geometry)
+    values = _values(prepared, cluster, engine=engine, geometry=geometry, folder=output)
     claim = comment.Claim(
         prepared.session_id,
         app.name,
@@ -103,6 +105,7 @@ def _script(app: App, cluster: Cluster, values: Mapping[str, Value]) -> str:
             raise Refused(f"job script {path}", "it is not UTF-8 text", "save it as UTF-8") from e
 
     script = text(app.script)
+    check_script(script, app.script, legacy=app.kind == "legacy")
     if app.kind != "legacy":
         return render(script, values, text)
     # The site's script runs as a child of ours, whole; its #SBATCH lines stay sbatch's.
@@ -113,7 +116,7 @@ def _script(app: App, cluster: Cluster, values: Mapping[str, Value]) -> str:
 
 
 def _values(
-    prepared: Prepared, cluster: Cluster, *, engine: str, geometry: str
+    prepared: Prepared, cluster: Cluster, *, engine: str, geometry: str, folder: str
 ) -> dict[str, Value]:
     app = prepared.app
     command = app.host_command if prepared.runtime == "host" else app.command
@@ -123,6 +126,7 @@ def _values(
     return {
         "SESSION_ID": prepared.session_id,
         "VNC_PORT": "",
+        "VIZDASH_FOLDER": folder,
         "VIZDASH_SCHEMA": comment.SCHEMA,
         "VIZDASH_ENGINE": engine,
         "VIZDASH_APP": app.name,

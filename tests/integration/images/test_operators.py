@@ -17,7 +17,7 @@ import pytest
 from tests.integration.images.nodes import ROOT, Cluster
 from tests.integration.images.yard import Counting, Yard, image_bytes
 from vizdash.errors import Refused, VizdashError
-from vizdash.images import audit
+from vizdash.files import account_name
 from vizdash.images.change import Old
 from vizdash.images.progress import Phase
 from vizdash.images.shell import script_text
@@ -65,7 +65,7 @@ async def test_the_second_operator_is_told_who_is_at_it(yard: Yard, tmp_path: Pa
     first = Yard(tmp_path, NODES, Counting(before=second))
     progress = await first.deploy("2.0", "n1")
     assert progress.nodes["n1"].phase is Phase.DONE, progress.nodes["n1"].note
-    user = audit.account_name(os.geteuid())
+    user = account_name(os.geteuid())
     assert len(refused) == 3, refused
     for line in refused:
         assert f"gedit: {user} deploys gedit 2.0 from {os.uname().nodename} since " in line

@@ -26,7 +26,7 @@ def request() -> JobRequest:
         script="true",
         session_id=ID,
         app="desktop",
-        output="/dev/null",
+        output=os.devnull,
         resources=Resources(1, 64, 0, 3600),
         comment=f"vizdash/1 id={ID} app=desktop image=- state=pending step=-",
     )
@@ -198,7 +198,7 @@ async def test_a_new_session_whose_supervisor_is_not_there_yet_runs(folder: Path
 async def test_jobs_of_another_machine_with_the_same_home_are_let_alone(folder: Path) -> None:
     """Whether they live can't be told from here, so they are not buried."""
     whole = json.loads((folder / "job.json").read_text())
-    (folder / "job.json").write_text(json.dumps(whole | {"place": "elsewhere pid:[1]"}))
+    (folder / "job.json").write_text(json.dumps(whole | {"boot": "another", "host": "elsewhere"}))
     long_ago(folder)
     (folder / "status").write_text("STATE=ready\n")
     (folder / "connection").write_text("PASSWORD=x\n")
@@ -253,3 +253,49 @@ def test_gpus_are_given_by_number_and_none_twice(
         asked = replace(request(), session_id=name, resources=Resources(1, 64, gpus, 60))
         engine._start(tmp_path / name, asked)
     assert given == ["0,1", None, "3"]
+
+
+HERE = machine.Place("0af1", "n1", "pid:[4026531836]", "boot-2")
+BOOTED = 1000.0
+
+
+@pytest.mark.parametrize(
+    ("other", "began", "held"),
+    [
+        (HERE, 2000, True),
+        (replace(HERE, host="renamed"), 2000, True),
+        # Dead since this host went down: it is to be buried here.
+        (replace(HERE, boot="boot-1"), 500, True),
+        # Clones of one disk: another name, or begun while this host was already up.
+        (replace(HERE, boot="boot-9", host="n2"), 500, False),
+        (replace(HERE, boot="boot-9"), 2000, False),
+        (replace(HERE, boot="boot-9", machine="0af2"), 500, False),
+        # Another container of this host, or of a twin.
+        (replace(HERE, pid_space="pid:[4026532001]"), 2000, False),
+        (replace(HERE, pid_space="pid:[4026532001]", boot="boot-1"), 500, False),
+    ],
+)
+def test_whose_a_job_of_a_shared_home_is(other: machine.Place, began: int, held: bool) -> None:
+    assert HERE.holds(other, began, BOOTED) is held
+
+
+async def test_a_clone_of_this_machine_does_not_bury_its_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same machine-id and home, another host."""
+    record = records.write(tmp_path, request())
+    folder = tmp_path / record.id
+    folder.mkdir()
+    (tmp_path / "job.json").rename(folder / "job.json")
+    (folder / "status").write_text("STATE=ready\n")
+    (folder / "supervisor").write_text(f"{os.getpid()} 1 {machine.boot_id()}\n")
+    here = machine.place()
+    clone = replace(here, boot="another", host="n2")
+    monkeypatch.setattr(records, "place", lambda: clone)
+    assert await LocalEngine(tmp_path).jobs() == ()
+    assert (folder / "status").read_text() == "STATE=ready\n"
+    # On the host itself it has died, and that is written down.
+    monkeypatch.setattr(records, "place", lambda: here)
+    (job,) = await LocalEngine(tmp_path).jobs()
+    assert job.state is JobState.FAILED
+    assert "STATE=ended" in (folder / "status").read_text()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vizdash.files import account_name
 from vizdash.images import audit
 from vizdash.images.audit import Event
 
@@ -21,7 +22,7 @@ def test_an_event_is_one_line_with_who_when_and_where(tmp_path: Path) -> None:
     assert took == log
     (line,) = log.read_text().splitlines()
     values = json.loads(line)
-    assert values["user"] == audit.account_name(os.geteuid())
+    assert values["user"] == account_name(os.geteuid())
     assert values["at"] > 1_700_000_000
     assert values["host"] == os.uname().nodename
     assert "trusted" not in values
@@ -42,12 +43,12 @@ def test_who_may_not_write_the_sites_log_writes_their_own(tmp_path: Path) -> Non
 
 def test_the_real_user_behind_sudo() -> None:
     euid = os.geteuid()
-    name = audit.account_name(euid)
+    name = account_name(euid)
     assert audit.person({"SUDO_USER": "alice", "SUDO_UID": str(euid + 1)}) == "alice"
     assert audit.person({}) == name
     assert audit.person({"SUDO_USER": "alice"}) == name
     assert audit.person({"SUDO_USER": "alice", "SUDO_UID": str(euid)}) == name
-    assert audit.account_name(3_999_999) == "3999999"
+    assert account_name(3_999_999) == "3999999"
 
 
 def test_a_line_that_a_crash_cut_spoils_no_other(tmp_path: Path) -> None:

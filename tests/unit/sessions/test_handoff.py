@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vizdash.files import account_name
 from vizdash.sessions import handoff
 from vizdash.sessions.folder import Connection
 from vizdash.sessions.opening import hand_off
@@ -76,7 +77,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 async def test_a_handoff_holds_a_socket_that_only_we_can_enter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("getpass.getuser", lambda: "ann")
+    monkeypatch.setenv("LOGNAME", "mallory")
     monkeypatch.delenv("SSH_CONNECTION", raising=False)
     session = Connection("7", "node1", "", 0, str(tmp_path / "web"), "Xk29fQpa")
     server = await asyncio.start_unix_server(_answer, session.web_socket)
@@ -86,7 +87,7 @@ async def test_a_handoff_holds_a_socket_that_only_we_can_enter(
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     made = hand_off(route, "4f2a91c0", "login2")
-    assert made.command == f"ssh -N -L {made.port}:{path} ann@login2"
+    assert made.command == f"ssh -N -L {made.port}:{path} {account_name()}@login2"
     assert route.url.startswith(f"http://127.0.0.1:{made.port}/vnc.html#autoconnect=1")
     assert route.url.endswith("password=Xk29fQpa")
     assert "Xk29fQpa" not in repr(route) + made.command

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vizdash.errors import NotFound, Refused
+from vizdash.files import account_name
 from vizdash.model import Session, SessionState
 from vizdash.sessions.folder import Status, folder_of, job_record
 from vizdash.sessions.store import LocalStore, RemoteStore, SessionStore
@@ -204,3 +205,84 @@ async def test_the_trail_of_a_session(store: SessionStore) -> None:
 def test_only_an_id_names_a_folder(bad: str) -> None:
     with pytest.raises(ValueError, match="no session id"):
         folder_of(bad)
+
+
+@pytest.fixture(params=["here", "by a shell"])
+def elsewhere(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[SessionStore, Path]:
+    """A store below a site's state_dir, and the folder that is to be the user's."""
+    monkeypatch.setenv("HOME", str(tmp_path / "no-home"))
+    monkeypatch.setenv("LOGNAME", "mallory")
+    state_dir = f"{tmp_path}/%u/vizdash"
+    here = request.param == "here"
+    made = LocalStore(state_dir) if here else RemoteStore(LocalRunner(), state_dir)
+    return made, tmp_path / account_name()
+
+
+@pytest.mark.parametrize("umask", [0, 0o077, 0o777])
+async def test_below_a_sites_state_dir(elsewhere: tuple[SessionStore, Path], umask: int) -> None:
+    store, own = elsewhere
+    old = os.umask(umask)
+    try:
+        path = Path(await store.make(ID, RECORD))
+        await store.write_record(ID, job_record("desktop", "", "", "7"))
+    finally:
+        os.umask(old)
+    assert path == own / "vizdash" / "sessions" / ID
+    assert {p.stat().st_mode & 0o777 for p in (own, *own.rglob("*")) if p.is_dir()} == {0o700}
+    assert (path / "job").stat().st_mode & 0o777 == 0o600
+    assert await store.by_job() == {"7": ID}
+    (path / "connection").write_text(CONNECTION)
+    assert (await store.connection(ID)).node == "viz-node001"
+    assert (await store.statuses([ID]))[ID].app == "desktop"
+    (path / "connection").unlink()
+    await store.remove(ID)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("umask", [0, 0o077, 0o777])
+async def test_folders_are_private_under_any_umask(
+    store: SessionStore, tmp_path: Path, umask: int
+) -> None:
+    old = os.umask(umask)
+    try:
+        await store.make(ID, RECORD)
+        await store.make(OTHER, RECORD)
+    finally:
+        os.umask(old)
+    made = [path for path in (tmp_path / ".local").rglob("*") if path.is_dir()]
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / ".local", *made)} == {0o700}
+
+
+async def test_what_was_open_before_is_closed(store: SessionStore, tmp_path: Path) -> None:
+    sessions = folder_of(ID).parent
+    sessions.mkdir(parents=True)
+    for path in (sessions, sessions.parent, sessions.parent.parent):
+        path.chmod(0o755)
+    await store.make(ID, RECORD)
+    modes = [p.stat().st_mode & 0o777 for p in (sessions, sessions.parent, sessions.parent.parent)]
+    assert modes == [0o700, 0o700, 0o755]  # the last one is not vizdash's
+
+
+@pytest.mark.parametrize("level", ["own", "vizdash", "sessions"])
+@pytest.mark.parametrize("kind", ["link", "file", "folder of another"])
+async def test_what_somebody_made_before_is_not_used(
+    elsewhere: tuple[SessionStore, Path], tmp_path: Path, level: str, kind: str
+) -> None:
+    store, own = elsewhere
+    place = {"own": own, "vizdash": own / "vizdash", "sessions": own / "vizdash/sessions"}[level]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "link":
+        (tmp_path / "trap").mkdir()
+        place.symlink_to(tmp_path / "trap")
+    elif kind == "file":
+        place.write_text("")
+    else:
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a folder away")
+        place.mkdir()
+        os.chown(place, 12345, 12345)
+    with pytest.raises(Refused, match=rf"it is a link, or not yours|{place} is a link, or not"):
+        await store.make(ID, RECORD)
+    assert not (tmp_path / "trap").exists() or not list((tmp_path / "trap").iterdir())

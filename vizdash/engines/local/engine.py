@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import os
 import platform
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -18,7 +18,7 @@ from pathlib import Path
 from vizdash.engines.base import EngineInfo
 from vizdash.engines.local import machine, records
 from vizdash.errors import NotFound, Refused, TimedOut, UsageError
-from vizdash.files import locked, read_own, write_whole
+from vizdash.files import account_name, locked, read_own, write_whole
 from vizdash.model import Gres, Job, JobRequest, JobState, Node, Partition
 from vizdash.resources import assets
 
@@ -59,7 +59,7 @@ class LocalEngine:
             name=self.name,
             cluster=platform.node(),
             version=platform.release(),
-            user=getpass.getuser(),
+            user=account_name(),
             memory_s=_REMEMBER_S,
         )
 
@@ -176,9 +176,12 @@ class LocalEngine:
             "UPDATED": str(int(time.time())),
         }
         # A home that is full or gone keeps nobody from seeing the rest: the next look tries again.
-        with contextlib.suppress(OSError):
+        try:
+            for left in ("connection", ".reserve"):
+                (folder / left).unlink(missing_ok=True)
             write_whole(folder / "status", "".join(f"{k}={v}\n" for k, v in status.items()))
-            (folder / "connection").unlink(missing_ok=True)
+        except OSError as e:
+            status["ERROR"] = f"its end could not be written to {folder}: {e.strerror}"
         return status
 
     def _node(self) -> Node:
@@ -218,6 +221,8 @@ class LocalEngine:
             if gpu_ids:  # as slurmd does
                 environment["CUDA_VISIBLE_DEVICES"] = gpu_ids
             with open(request.output, "ab") as log:
+                if stat.S_ISREG(os.fstat(log.fileno()).st_mode):
+                    os.fchmod(log.fileno(), 0o600)  # whatever the umask
                 subprocess.run(
                     argv,
                     check=True,
@@ -248,7 +253,7 @@ class LocalEngine:
 
 
 #: What a job of this machine keeps of vizdash's environment; under Slurm it keeps nothing.
-_KEPT = ("HOME", "USER", "LOGNAME", "PATH", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR", "MODULEPATH")
+_KEPT = ("HOME", "PATH", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR", "MODULEPATH")
 
 
 def _environment() -> dict[str, str]:
@@ -256,6 +261,7 @@ def _environment() -> dict[str, str]:
     along of that one's folder, which goes when it ends.
     """
     found = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    found |= {"USER": account_name(), "LOGNAME": account_name()}
     if other := os.environ.get("VIZDASH_RUNTIME_DIR"):
         if found.get("TMPDIR", "").startswith(f"{other}/"):
             del found["TMPDIR"]
@@ -311,7 +317,7 @@ def _job(record: records.Record, status: dict[str, str], *, alive: bool, now: in
         comment += f" digest={status['IMAGE_DIGEST']}"
     return Job(
         id=record.id,
-        user=getpass.getuser(),
+        user=account_name(),
         name=record.name,
         state=state,
         partition=PARTITION,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,16 +55,48 @@ def _gpu_ids() -> tuple[int, ...]:
     return tuple(sorted(int(match[1]) for match in found if match))
 
 
-def place() -> str:
-    """Tells this machine, and this container on it, from others that share the home folder:
-    machine-id(5), or the host's name where there's none, and the PID namespace (namespaces(7)),
-    since a PID means something within one alone.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job of the local engine runs, among those that share a home folder.
+
+    ``machine`` is that of machine-id(5), which clones of one disk have in common (empty: none),
+    ``host`` the host's name, ``pid_space`` the PID namespace (namespaces(7)), since a PID means
+    something within one alone: each host's first one has the same number. ``boot`` differs at
+    every boot (proc(5), /proc/sys/kernel/random/boot_id), so never between two hosts that run.
     """
+
+    machine: str
+    host: str
+    pid_space: str
+    boot: str
+
+    def holds(self, other: Place, began_at: float, booted_at: float) -> bool:
+        """Whether a job that began at ``began_at`` at ``other`` is this place's to show, or to
+        bury if it is dead. Times are in seconds since the epoch, ``booted_at`` is this host's.
+        """
+        if self.pid_space != other.pid_space:
+            return False
+        if self.boot == other.boot:
+            return True  # a host may be renamed while it runs
+        if (self.machine, self.host) != (other.machine, other.host):
+            return False
+        # This host had not booted yet: the job died when it went down. Else the job began on a
+        # twin, while this host was running.
+        return began_at < booted_at
+
+
+def place() -> Place:
+    """This machine, and this container on it."""
     try:
         machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         machine = ""
-    return f"{machine or platform.node()} {Path('/proc/self/ns/pid').readlink()}"
+    return Place(machine, platform.node(), str(Path("/proc/self/ns/pid").readlink()), boot_id())
+
+
+def booted_at() -> float:
+    """When this machine was booted, in seconds since the epoch."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def boot_id() -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from vizdash.engines.local.machine import boot_id, place, start_ticks
+from vizdash.engines.local.machine import Place, boot_id, booted_at, place, start_ticks
 from vizdash.files import read_own, write_whole
 from vizdash.model import JobRequest, Resources
 
@@ -20,7 +20,7 @@ _RECORD = "job.json"
 @dataclass(frozen=True, slots=True)
 class Record:
     """What was asked of one job, when it began (seconds since the epoch), where it runs (see
-    machine.place), and the numbers of the GPUs it was given (``0,1``).
+    machine.Place), and the numbers of the GPUs it was given (``0,1``).
     """
 
     id: str
@@ -32,13 +32,21 @@ class Record:
     gpus: int
     time_s: int
     started_at: int
-    place: str
+    machine: str
+    host: str
+    pid_space: str
+    boot: str
     gpu_ids: str
 
     @property
     def resources(self) -> Resources:
         """What the job holds while it runs."""
         return Resources(self.cores, self.memory_mib, self.gpus, self.time_s)
+
+    @property
+    def place(self) -> Place:
+        """Where the job runs."""
+        return Place(self.machine, self.host, self.pid_space, self.boot)
 
 
 def write(folder: Path, request: JobRequest, gpu_ids: str = "") -> Record:
@@ -53,7 +61,7 @@ def write(folder: Path, request: JobRequest, gpu_ids: str = "") -> Record:
         gpus=request.resources.gpus,
         time_s=request.resources.time_s,
         started_at=int(time.time()),
-        place=place(),
+        **asdict(place()),
         gpu_ids=gpu_ids,
     )
     write_whole(folder / _RECORD, json.dumps(asdict(record)))
@@ -68,13 +76,15 @@ def read_all(root: Path) -> Iterator[tuple[Path, Record]]:
     """
     if not root.is_dir():
         return
-    here = place()
+    here, booted = place(), booted_at()
     for folder in sorted(root.iterdir()):
         text = read_own(folder / _RECORD)
         if text is None:
             continue
         record = _record(text)
-        if record is not None and record.id == folder.name and record.place == here:
+        if record is None or record.id != folder.name:
+            continue
+        if here.holds(record.place, record.started_at, booted):
             yield folder, record
 
 

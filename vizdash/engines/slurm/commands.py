@@ -189,10 +189,17 @@ def sbatch(request: JobRequest) -> Command:
     Slurm counts time limits in minutes, so seconds are rounded up to whole ones.
     """
     needs = request.resources
-    argv = [*env(SBATCH), "sbatch", "--parsable", "--export=NONE", "--no-requeue"]
+    argv = [*env(SBATCH), "sbatch", "--parsable", "--export=NONE", "--no-requeue", "--ignore-pbs"]
     argv += [f"--signal=B:USR1@{WARN_S}", f"--job-name={request.name}"]
     argv += [f"--comment={request.comment}", f"--output={request.output.replace('%', '%%')}"]
-    argv += ["--open-mode=append", "--nodes=1", "--ntasks=1", f"--cpus-per-task={needs.cores}"]
+    # The caller's own folder, or home, need not be there on the node.
+    argv += [
+        "--chdir=/",
+        "--open-mode=append",
+        "--nodes=1",
+        "--ntasks=1",
+        f"--cpus-per-task={needs.cores}",
+    ]
     argv += [f"--mem={needs.memory_mib}M", f"--time={-(-needs.time_s // 60)}"]
     if needs.gpus:
         argv.append(f"--gres=gpu:{needs.gpus}")

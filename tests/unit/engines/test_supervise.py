@@ -1,0 +1,44 @@
+"""The local engine's supervisor, by itself."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from vizdash.resources import assets
+
+_DEADLINE_S = 60
+
+
+def test_a_cancel_is_not_lost_as_soon_as_the_supervisor_is_known(tmp_path: Path) -> None:
+    """Its file is there, but it has gone no further: mv(1) has not come back yet."""
+    folder, programs = tmp_path / "session", tmp_path / "programs"
+    folder.mkdir()
+    programs.mkdir()
+    slow = programs / "mv"
+    slow.write_text('#!/bin/sh\nPATH=/usr/bin:/bin\nmv "$@"\nsleep 1\n')
+    slow.chmod(0o755)
+    (folder / "script").write_text(f"touch {tmp_path}/ran\nsleep 1000\n")
+    jobs = assets() / "jobs"
+    words = [str(jobs / "supervise.sh"), str(folder), secrets.token_hex(4), "3600", "300"]
+    process = subprocess.Popen(
+        ["bash", *words, str(jobs / "sweep.sh")],
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+    )
+    try:
+        deadline = time.monotonic() + _DEADLINE_S
+        while not (folder / "supervisor").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(_DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert "STATE=ended\n" in (folder / "status").read_text()
+    assert "RESULT=cancelled\n" in (folder / "status").read_text()
+    assert not (tmp_path / "ran").exists()

@@ -7,7 +7,7 @@ RUN := vizdash tests bench
 RUNS := 50
 STATES := 40
 
-.PHONY: help run test venv system system-tests lint types imports unit steady states lab fresh bench pictures clean
+.PHONY: help run test venv system system-tests lint types imports unit steady states ssh-configs lab fresh bench pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ steady: venv ## the UI tests RUNS times in a row (50), up to the first run that 
 
 states: venv system-tests ## sessions live and end in any order of events: STATES runs (40), some minutes
 	VIZDASH_STATES=$(STATES) $(BIN)/pytest tests/integration/test_states.py
+
+ssh-configs: venv ## the reading of ~/.ssh/config without ssh(1) against ssh -G, 10,000 files
+	VIZDASH_SSH_CONFIGS=10000 $(BIN)/pytest -q -n 2 --timeout 1200 tests/unit/transport/test_ssh_config_file.py
 
 lab: venv system-tests ## a real cluster on this machine, and vizdash on its login host (needs root)
 	@$(BIN)/python -m tests.lab up

@@ -58,7 +58,9 @@ def _remote(config: Config, prompter: Prompter) -> Service:
     from vizdash.transport.ssh.runner import SshRunner
     from vizdash.transport.ssh.ways import HopForwarder, LoginSshForwarder, SshRemote
 
-    runner = SshRunner(SshLink(config.cluster.host, prompter))
+    cluster = config.cluster
+    link = SshLink(cluster.host, prompter, forward_agent=cluster.forward_agent)
+    runner = SshRunner(link)
     recorder = Recorder(runner)
     ways: dict[str, PortForwarder] = {
         "ssh": LoginSshForwarder(runner),

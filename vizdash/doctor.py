@@ -64,6 +64,8 @@ async def examine(service: Service) -> tuple[Finding, ...]:
             Finding("noVNC", page.is_file(), str(page), "apt-get install novnc (or: make system)")
         )
         findings.append(await _version(runner, "apptainer", "optional: sessions from images"))
+    if not local and service.config.cluster.tunnel != "srun":
+        findings += await _node_ssh(service)
     if service.remote is None:
         findings.append(await asyncio.to_thread(_state_folder, service.config.cluster.state_dir))
         if not local and await Imaging(service).named():
@@ -84,6 +86,32 @@ async def _engine(service: Service) -> Finding:
         return Finding("engine", False, e.line, e.mend or mend)
     words = f"{info.name} {info.version} on {info.cluster}, {len(nodes)} nodes, you are {info.user}"
     return Finding("engine", True, words)
+
+
+async def _node_ssh(service: Service) -> list[Finding]:
+    """Whether ssh to the first node that is up gets there: sessions and images are reached by it.
+
+    A node that takes no user's key is no fault (desktops are reached by srun then); one whose host
+    key nobody here knows is.
+    """
+    try:
+        nodes = [node.name for node in await service.engine.nodes() if node.usable]
+    except VizdashError:
+        return []  # the engine's own finding says it
+    shell = service.images.shell
+    for node in nodes[:1]:
+        try:
+            result = await shell.runner.run(Command((*shell.ssh(), node, "true"), timeout_s=20))
+        except VizdashError as e:
+            return [Finding("ssh to nodes", False, e.line, e.mend)]
+        if result.code == 0:
+            return [Finding("ssh to nodes", True, f"{node} lets you in")]
+        error = shell.failure(node, 255, result.stderr)
+        if "ermission denied" in result.stderr:
+            words = f"{node} takes no ssh of yours: desktops are reached by srun"
+            return [Finding("ssh to nodes", True, words)]
+        return [Finding("ssh to nodes", False, f"{error.what}: {error.why}", error.mend)]
+    return []
 
 
 async def _version(runner: LocalRunner, program: str, otherwise: str) -> Finding:

@@ -43,7 +43,7 @@ from vizdash.transport.base import CommandRunner, PortForwarder, Remote
 #: A snapshot waits this long for the nodes' image folders.
 _PATIENCE_S = 1.5
 #: What the engine and the ways to the nodes were made of, once.
-_FIRM = ("engine", "host", "tunnel")
+_FIRM = ("engine", "host", "forward_agent", "tunnel")
 
 
 class Service(Own, Reach):

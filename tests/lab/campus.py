@@ -192,9 +192,11 @@ def second_login(outside: Campus) -> Iterator[Host]:
 
 
 @contextlib.contextmanager
-def sshd(host: Host, port: int, settings: Sequence[str] = (), *, key: str = "") -> Iterator[None]:
+def sshd(
+    host: Host, port: int, settings: Sequence[str] = (), *, key: str = "", log: str = ""
+) -> Iterator[None]:
     """One more sshd of a host, on a port of SSHD_PORTS, with ``settings`` before the lab's own;
-    ``key`` is a host key's file, made when there's none.
+    ``key`` is a host key's file, made when there's none, ``log`` a file for its log.
     """
     key = key or "/etc/ssh/ssh_host_ed25519_key"
     place = f"/run/sshd-{port}"
@@ -211,7 +213,7 @@ def sshd(host: Host, port: int, settings: Sequence[str] = (), *, key: str = "") 
     )
     (host.root / f"{place}.conf".lstrip("/")).write_text("\n".join(lines) + "\n")
     host.run(f"test -f {key} || ssh-keygen -q -t ed25519 -N '' -f {key}")
-    host.run(["/usr/sbin/sshd", "-f", f"{place}.conf"])
+    host.run(["/usr/sbin/sshd", "-f", f"{place}.conf", *(["-E", log] if log else [])])
     try:
         yield
     finally:

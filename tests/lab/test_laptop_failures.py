@@ -71,8 +71,10 @@ def test_an_unknown_host_key_is_shown_and_asked_once(lab: Lab, outside: Campus) 
     public = "/etc/ssh/ssh_host_ed25519_key.pub"
     fingerprint = lab.login.run(["ssh-keygen", "-l", "-f", public]).stdout.split()[1]
     try:
-        # Nobody to ask: one line.
-        assert "fingerprint" in refused(outside, "alice@login") or fingerprint
+        # Nobody to ask: one line, that says how to add it.
+        line = refused(outside, "alice@login")
+        assert f"its key is not known: ED25519 {fingerprint}, and there is no terminal" in line
+        assert line.endswith("(run `ssh login` once and compare the fingerprint)")
         with asked(outside, "alice@login") as screen:
             assert fingerprint in screen.wait("SHA256:")
             screen.type("no")

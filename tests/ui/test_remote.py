@@ -19,7 +19,7 @@ from vizdash.model.link import Field, Link, LinkState, Prompt
 from vizdash.service import Service
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.leave import LeaveScreen
-from vizdash.ui.screens.prompt import Asker, PromptScreen
+from vizdash.ui.screens.prompt import Asker, PromptScreen, WaitScreen
 from vizdash.ui.screens.tunnels import Tunnel, TunnelsScreen
 
 
@@ -259,3 +259,45 @@ async def _open_first(pilot: Pilot[Any], app: VizdashApp) -> None:
     await until(pilot, lambda: app._dashboard.context().session == ready)
     await pilot.press("o")
     await until(pilot, lambda: app._desktops.held == 1)
+
+
+async def test_what_a_login_waits_for_is_shown_and_escape_gives_up() -> None:
+    app, _ = app_on()
+    asker = Asker()
+    asker.app = app
+    async with app.run_test(size=(80, 24)) as pilot:
+        waiting = asyncio.create_task(asker.wait("Log in to login", ("Pushed to\x1b[2J phone",)))
+        await until(pilot, lambda: isinstance(app.screen, WaitScreen))
+        text = "\n".join(str(s.render()) for s in app.screen.query(Static))
+        assert "Pushed to\\x1b[2J phone" in text
+        await pilot.press("escape")
+        await asyncio.wait_for(waiting, 10)
+        # It goes by itself when the host answers.
+        waiting = asyncio.create_task(asker.wait("Log in to login", ()))
+        await until(pilot, lambda: isinstance(app.screen, WaitScreen))
+        waiting.cancel()
+        await until(pilot, lambda: not isinstance(app.screen, WaitScreen))
+
+
+async def test_text_of_a_server_is_news() -> None:
+    app, _ = app_on()
+    asker = Asker()
+    asker.show("too early", ("nothing happens",))
+    asker.app = app
+    async with app.run_test(size=(80, 24)) as pilot:
+        asker.show("login says", ("[bold]Success[/]",))
+        await until(pilot, lambda: bool(app._notifications))
+        (notice,) = app._notifications
+        assert (notice.title, notice.message) == ("login says", "[bold]Success[/]")
+
+
+async def test_a_connection_without_an_answer_is_shown() -> None:
+    remote = FakeRemote()
+    app, _ = app_on(remote=remote)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.pause()
+        remote.become(LinkState.SILENT, "no answer for 8 s")
+        await pilot.pause()
+        assert "login: no answer for 8 s" in warning(app)
+        remote.become(LinkState.UP)
+        await until(pilot, lambda: not app.screen.query_one("#warning").has_class("-shown"))

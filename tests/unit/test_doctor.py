@@ -12,6 +12,20 @@ from vizdash import doctor
 from vizdash.config import Cluster, Config
 from vizdash.doctor import Finding, examine
 from vizdash.images.shell import NodeShell
+from vizdash.model import Node
+from vizdash.transport.base import Command, Result
+
+
+class Engine:
+    """A cluster of these nodes."""
+
+    name = "slurm"
+
+    def __init__(self, *nodes: Node) -> None:
+        self._nodes = nodes
+
+    async def nodes(self) -> tuple[Node, ...]:
+        return self._nodes
 
 
 class Asked:
@@ -21,7 +35,7 @@ class Asked:
 
     def __init__(self, person: Person, log: str) -> None:
         self.config = Config(Cluster("viz", audit_log=log), {}, {})
-        self.engine = type("Engine", (), {"name": "slurm"})
+        self.engine = Engine()
         self.images = type("Images", (), {"shell": NodeShell(person, self.config.cluster.deploy)})
 
     def has(self, program: str) -> bool:
@@ -55,3 +69,35 @@ async def test_who_deploys_is_told_that_the_audit_log_cant_be_written(tmp_path: 
 @pytest.mark.usefixtures("no_engine")
 async def test_others_are_told_nothing_of_it(tmp_path: Path) -> None:
     assert await audit_log(Person("anna", "users"), f"{tmp_path}/log/images.jsonl") == []
+
+
+class SshSays(Person):
+    """Somebody whose ssh ends with this code and these words, as recorded from OpenSSH 9.2."""
+
+    def __init__(self, code: int, stderr: str) -> None:
+        super().__init__("anna", "users")
+        self.result = Result(code, "", stderr)
+
+    async def run(self, command: Command) -> Result:
+        return self.result if command.argv[0] == "ssh" else await super().run(command)
+
+
+@pytest.mark.parametrize(
+    ("code", "stderr", "ok", "words"),
+    [
+        (0, "", True, "n1 lets you in"),
+        (255, "anna@n1: Permission denied (publickey).", True, "takes no ssh of yours"),
+        (255, "Host key verification failed.\r\n", False, "neither ~/.ssh/known_hosts nor /etc/"),
+        (255, "ssh: connect to host n1 port 22: Connection refused", False, "Connection refused"),
+    ],
+)
+@pytest.mark.usefixtures("no_engine")
+async def test_ssh_to_nodes_is_tried(code: int, stderr: str, ok: bool, words: str) -> None:
+    service: Any = Asked(Person("anna", "users"), "")
+    service.engine = Engine(Node("n1", "IDLE"))
+    service.images.shell = NodeShell(SshSays(code, stderr))
+    (found,) = [f for f in await examine(service) if f.what == "ssh to nodes"]
+    assert found.ok is ok
+    assert words in found.found
+    if "verification" in stderr:
+        assert found.mend == "run `ssh n1` here once and compare the fingerprint"

@@ -22,8 +22,9 @@ class Terminal:
             tty = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
         except OSError as e:
             wants = prompt.fields[0].label if prompt.fields else prompt.title
-            why = f"it asks ({wants}), and there is no terminal to ask you on"
-            raise Unreachable(prompt.title, why, "use a key that ssh-agent holds") from e
+            why, fix = prompt.alone
+            why = f"{why or f'it asks ({wants})'}, and there is no terminal to ask you on"
+            raise Unreachable(prompt.title, why, fix or "use a key that ssh-agent holds") from e
         try:
             for line in (prompt.title, *prompt.lines):
                 _say(tty, f"{printable(line)}\n")
@@ -43,6 +44,23 @@ class Terminal:
             return None
         finally:
             os.close(tty)
+
+    def show(self, title: str, lines: tuple[str, ...]) -> None:
+        """See Prompter.show."""
+        try:
+            tty = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+        except OSError:
+            return
+        try:
+            for line in (title, *lines):
+                _say(tty, f"{printable(line)}\n")
+        finally:
+            os.close(tty)
+
+    async def wait(self, title: str, lines: tuple[str, ...]) -> None:
+        """See Prompter.wait. Ctrl-C is Ctrl-C."""
+        self.show(title, lines)
+        await asyncio.Event().wait()
 
 
 def _say(tty: int, text: str) -> None:

@@ -76,6 +76,9 @@ async def _keep(service: Service) -> None:
         elif link.state is LinkState.LOST and link.cause != told:
             told = link.cause
             output.talk(f"no connection to {link.host}: {link.cause}; trying again")
+        elif link.state is LinkState.SILENT and told != link.host:
+            told = link.host  # once, not each second
+            output.talk(link.words(time.time()))
         elif link.state is LinkState.UP:
             told = ""
             output.talk(f"connected to {link.host} again")

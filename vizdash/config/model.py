@@ -105,11 +105,13 @@ class Cluster:
     ``host`` (``[user@]host[:port]``) is the login host of a cluster that this machine is no part
     of, reached by SSH. ``tunnel`` is the way to a node: ``ssh`` (the login host's own), ``srun``
     (a step of the session's job), ``hop`` (this machine's keys), or ``auto``: found by trying.
+    ``forward_agent`` lends your SSH agent to commands on that host, whatever ~/.ssh/config says.
     """
 
     name: str
     engine: str = "auto"
     host: str = ""
+    forward_agent: bool = False
     tunnel: str = "auto"
     partition: str = ""
     account: str = ""

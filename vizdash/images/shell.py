@@ -7,9 +7,10 @@ import shlex
 from dataclasses import dataclass
 
 from vizdash.config import Deploy
-from vizdash.errors import CommandFailed, Unreachable, VizdashError, last_line
+from vizdash.errors import CommandFailed, VizdashError, last_line
 from vizdash.resources import node_script
 from vizdash.transport.base import Command, CommandRunner
+from vizdash.transport.ssh_words import node_failure
 
 #: A node that falls silent is given up after INTERVAL × COUNT seconds (ssh_config(5)).
 _SSH = (
@@ -37,6 +38,8 @@ class NodeShell:
     runner: CommandRunner
     deploy: Deploy = Deploy()
     here: bool = False
+    #: The host that commands run on, for messages: "" for this machine.
+    where: str = ""
 
     def is_here(self, node: str) -> bool:
         """Whether ``node`` needs no SSH."""
@@ -88,7 +91,7 @@ class NodeShell:
         """What a failed command on a node means."""
         why = last_line(stderr)
         if code == 255 and not self.is_here(node):
-            return Unreachable(node, why or "ssh ended without a word")
+            return node_failure(node, node, stderr, where=self.where)
         if why.startswith("sudo:"):
             return VizdashError(node or "sudo", why.removeprefix("sudo:").strip(), "ask for sudo")
         if not why:

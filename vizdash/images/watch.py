@@ -45,7 +45,8 @@ class ImageWatch:
 
     def _take(self, cluster: Cluster) -> None:
         here = self._here or cluster.deploy.method == "shared"
-        self.shell = NodeShell(self._runner, cluster.deploy, here=here)
+        where = cluster.host.rpartition("@")[2] if not self._here else ""
+        self.shell = NodeShell(self._runner, cluster.deploy, here=here, where=where)
         self.now = Matrix()
         self._cluster = cluster
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 class LinkState(StrEnum):
     """Where a connection stands.
 
+    ``silent`` is up, but probes get no answer.
     ``lost`` mends itself (an attempt is under way, or one comes at ``retry_at``), ``asks`` waits
     until a person is there to give a secret, ``refused`` until a person tries again.
     """
@@ -16,6 +17,7 @@ class LinkState(StrEnum):
     IDLE = "idle"
     CONNECTING = "connecting"
     UP = "up"
+    SILENT = "silent"
     LOST = "lost"
     ASKS = "asks"
     REFUSED = "refused"
@@ -42,6 +44,8 @@ class Link:
         match self.state:
             case LinkState.CONNECTING:
                 return f"connecting to {self.host} …"
+            case LinkState.SILENT:
+                return f"{self.host}{cause}"
             case LinkState.LOST if self.retry_at is not None:
                 left = max(0, round(self.retry_at - at))
                 return f"no connection to {self.host}{cause}, trying again in {left} s"
@@ -73,3 +77,5 @@ class Prompt:
     lines: tuple[str, ...] = ()
     fields: tuple[Field, ...] = ()
     yes: str = field(default="")
+    #: Why it is asked and what to do, for an error where there is nobody to ask.
+    alone: tuple[str, str] = ("", "")

@@ -159,6 +159,20 @@ class Prompter(Protocol):
         """
         ...
 
+    def show(self, title: str, lines: tuple[str, ...]) -> None:
+        """Show text of the login that needs no answer. ``lines`` come from the other end.
+
+        Nothing happens where there is nobody to show it to.
+        """
+        ...
+
+    async def wait(self, title: str, lines: tuple[str, ...]) -> None:
+        """Show what is awaited, until this is cancelled; returns when the person gives up.
+
+        ``lines`` come from the other end in part.
+        """
+        ...
+
 
 class Forward(Protocol):
     """A live way to a socket; close it to end it."""

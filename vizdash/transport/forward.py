@@ -11,6 +11,7 @@ from pathlib import Path
 from vizdash.errors import Unreachable, last_line
 from vizdash.files import private_folder
 from vizdash.transport.base import Reader, Writer
+from vizdash.transport.ssh_words import node_failure
 
 #: Options that a tunnel needs whatever ~/.ssh/config says; host keys are always checked.
 SSH_OPTIONS = (
@@ -28,6 +29,8 @@ SSH_OPTIONS = (
     "RemoteCommand=none",
 )
 _OPEN_S = 20.0
+#: Characters of ssh's words that are kept.
+_KEPT = 4096
 
 
 class HereForward:
@@ -73,6 +76,7 @@ class SshForward:
         self._folder = folder
         self._node = node
         self._words = ""
+        self._said = ""
         self._reading = asyncio.create_task(self._read())
 
     @property
@@ -92,7 +96,9 @@ class SshForward:
     async def _read(self) -> None:
         assert self._process.stderr is not None
         async for line in self._process.stderr:
-            self._words = last_line(line.decode(errors="replace")) or self._words
+            text = line.decode(errors="replace")
+            self._words = last_line(text) or self._words
+            self._said = (self._said + text)[-_KEPT:]
 
     async def wait_lost(self) -> str:
         """Return with ssh's last words once it has ended."""
@@ -108,11 +114,8 @@ class SshForward:
                 while not Path(self.path).exists():
                     await asyncio.wait({lost}, timeout=0.02)
                     if lost.done():
-                        raise Unreachable(
-                            f"ssh {self._node}",
-                            lost.result(),
-                            f"does `ssh {self._node}` work for you?",
-                        )
+                        said = self._said or lost.result()
+                        raise node_failure(f"ssh {self._node}", self._node, said)
         except TimeoutError as e:
             why = self._words or f"no tunnel in {_OPEN_S:g} s"
             raise Unreachable(f"ssh {self._node}", why) from e

@@ -30,6 +30,7 @@ class LinkWatch:
         self._back = back
         #: When it was lost, in seconds since the epoch, and why.
         self._lost: tuple[float, str] | None = None
+        self._silent = False
         if self._remote is not None:
             self._remote.watch(self._changed)
 
@@ -60,7 +61,14 @@ class LinkWatch:
         return ""
 
     def _changed(self, link: Link) -> None:
-        if link.down:
+        if link.state is LinkState.SILENT:
+            self._silent = True
+            self._tell(link)
+        elif self._silent and link.state is LinkState.UP:
+            self._silent = False
+            self._back(f"{link.host} answers again")
+        elif link.down:
+            self._silent = False
             self._lost = self._lost or (self._clock(), link.cause)
             self._tell(link)
         elif link.state is LinkState.UP and self._lost:

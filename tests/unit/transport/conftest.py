@@ -1,19 +1,43 @@
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import asyncssh
 import pytest
 
+#: ssh(1) takes home from the passwd entry, whatever $HOME is: the real one, with the test's files
+#: as the person's. What comes after the person's own lines are defaults, which name that home.
+_SSH = """#!/bin/sh
+{ cat "$HOME/.ssh/config" 2>/dev/null
+  echo; echo "Match all"
+  echo "UserKnownHostsFile $HOME/.ssh/known_hosts $HOME/.ssh/known_hosts2"
+  echo "GlobalKnownHostsFile none"
+} > "$HOME/.ssh/whole.$$"
+REAL -F "$HOME/.ssh/whole.$$" "$@"
+code=$?
+rm -f "$HOME/.ssh/whole.$$"
+exit $code
+"""
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with an empty ~/.ssh and no agent."""
+    """A home with an empty ~/.ssh and no agent, for this process and for ssh."""
     (tmp_path / ".ssh").mkdir(mode=0o700)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USER", "lena")
     monkeypatch.setenv("LOGNAME", "lena")
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    real = shutil.which("ssh")
+    assert real, "no ssh here: install OpenSSH's client"
+    wrapper = tmp_path / "bin/ssh"
+    wrapper.parent.mkdir()
+    wrapper.write_text(_SSH.replace("REAL", real))
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("vizdash.transport.ssh.settings.home_folder", lambda: str(tmp_path))
     return tmp_path
 
 
@@ -22,5 +46,6 @@ def key(home: Path) -> asyncssh.SSHKey:
     """A key without a passphrase in ~/.ssh."""
     made = asyncssh.generate_private_key("ssh-ed25519")
     made.write_private_key(str(home / ".ssh/id_ed25519"))
+    (home / ".ssh/id_ed25519").chmod(0o600)
     made.write_public_key(str(home / ".ssh/id_ed25519.pub"))
     return made

@@ -25,6 +25,8 @@ class Behaviour:
     rounds: list[tuple[str, tuple[tuple[str, bool], ...], tuple[str, ...]]] = field(
         default_factory=list
     )
+    #: Seconds that each round of keyboard-interactive takes.
+    push_s: float = 0
     both: bool = False
     banner: str = ""
     shell: Sequence[str] = ("/bin/sh", "-c")
@@ -37,6 +39,9 @@ class Behaviour:
     logins: int = 0
     tried: list[str] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
+    #: Fingerprints of the keys that clients offered, in their order, certificates with "cert ".
+    offered: list[str] = field(default_factory=list)
+    users: list[str] = field(default_factory=list)
     #: What clients lent us: an X display, the path of an agent.
     lent: list[str] = field(default_factory=list)
     conns: list[asyncssh.SSHServerConnection] = field(default_factory=list)
@@ -61,6 +66,7 @@ class Server(asyncssh.SSHServer):
 
     def begin_auth(self, username: str) -> bool:
         self.user = username
+        self.how.users.append(username)
         if self.how.banner:
             self.conn.send_auth_banner(self.how.banner)
         return True
@@ -72,7 +78,17 @@ class Server(asyncssh.SSHServer):
     def public_key_auth_supported(self) -> bool:
         return bool(self.how.keys)
 
+    def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        self._offer(f"cert by {key.get_fingerprint()}")
+        return False
+
+    def _offer(self, text: str) -> None:
+        # A key is seen twice where it is accepted: when it is offered, and when it has signed.
+        if self.how.offered[-1:] != [text]:
+            self.how.offered.append(text)
+
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        self._offer(key.get_fingerprint())
         return key.public_data in {k.public_data for k in self.how.keys}
 
     def password_auth_supported(self) -> bool:
@@ -98,6 +114,8 @@ class Server(asyncssh.SSHServer):
         if tuple(responses) != self.how.rounds[self.round][2]:
             return False
         self.round += 1
+        if self.how.push_s:
+            return self._push()
         return True if self.round == len(self.how.rounds) else self._challenge()
 
     def session_requested(self) -> Any:
@@ -113,6 +131,11 @@ class Server(asyncssh.SSHServer):
 
     def connection_requested(self, *place: Any) -> Any:
         return True
+
+    async def _push(self) -> Any:
+        """A phone has to be picked up first."""
+        await asyncio.sleep(self.how.push_s)
+        return True if self.round == len(self.how.rounds) else self._challenge()
 
     async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         """As sshd does: the command line goes to the user's login shell."""
@@ -179,23 +202,30 @@ class Sshd:
     def known(
         self, home: Path, name: str = "127.0.0.1", key: asyncssh.SSHKey | None = None
     ) -> None:
-        """Put the host key into known_hosts."""
+        """Put the host key into known_hosts, with the port."""
+        self.note(home, f"[{name}]:{self.port}", key)
+
+    def note(self, home: Path, name: str, key: asyncssh.SSHKey | None = None) -> None:
+        """Put the host key into known_hosts under just this name."""
         text = (key or self.host_key).export_public_key("openssh").decode().split()
         file = home / ".ssh/known_hosts"
         old = file.read_text() if file.exists() else ""
-        file.write_text(f"{old}[{name}]:{self.port} {text[0]} {text[1]}\n")
+        file.write_text(f"{old}{name} {text[0]} {text[1]}\n")
 
 
 @contextlib.asynccontextmanager
 async def sshd(
-    how: Behaviour, key: asyncssh.SSHKey | None = None, port: int = 0
+    how: Behaviour,
+    key: asyncssh.SSHKey | None = None,
+    port: int = 0,
+    host_keys: Sequence[Any] = (),
 ) -> AsyncIterator[Sshd]:
     host_key = key or asyncssh.generate_private_key("ssh-ed25519")
     server = await asyncssh.create_server(
         lambda: Server(how),
         "127.0.0.1",
         port,
-        server_host_keys=[host_key],
+        server_host_keys=[*host_keys] or [host_key],
         encoding=None,
         x11_forwarding=True,
     )
@@ -299,6 +329,9 @@ class Person:
     answers: list[tuple[str, ...] | None] = field(default_factory=list)
     asked: list[Any] = field(default_factory=list)
     delay_s: float = 0
+    shown: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    waits: int = 0
+    gives_up: bool = False
 
     async def ask(self, prompt: Any) -> tuple[str, ...] | None:
         self.asked.append(prompt)
@@ -306,3 +339,12 @@ class Person:
         if not self.answers:
             await asyncio.Event().wait()
         return self.answers.pop(0)
+
+    def show(self, title: str, lines: tuple[str, ...]) -> None:
+        self.shown.append((title, lines))
+
+    async def wait(self, title: str, lines: tuple[str, ...]) -> None:
+        self.shown.append((title, lines))
+        self.waits += 1
+        if not self.gives_up:
+            await asyncio.Event().wait()

@@ -8,6 +8,7 @@ import asyncssh
 import pytest
 
 from tests.unit.transport.sshd import Behaviour, Person, sshd
+from tests.unit.transport.test_ssh_oracle import agent_with
 from vizdash.transport.base import Command
 from vizdash.transport.ssh.link import SshLink
 from vizdash.transport.ssh.runner import SshRunner
@@ -29,3 +30,22 @@ async def test_no_screen_and_no_agent_are_forwarded(
         await link.close()
     assert how.ran
     assert how.lent == []
+
+
+async def test_an_agent_is_lent_where_our_own_config_says_so(
+    home: Path, key: asyncssh.SSHKey
+) -> None:
+    """And to the host itself alone, not to those on the way."""
+    outer, inner = Behaviour(keys=[key]), Behaviour(keys=[key])
+    async with agent_with(home), sshd(outer) as jump, sshd(inner) as target:
+        jump.known(home)
+        target.known(home)
+        (home / ".ssh/config").write_text(
+            f"Host viz\n HostName 127.0.0.1\n Port {target.port}\n"
+            f" ProxyJump lena@127.0.0.1:{jump.port}\n"
+        )
+        link = SshLink("lena@viz", Person(), forward_agent=True)
+        await SshRunner(link).run(Command(("true",)))
+        await link.close()
+    assert inner.lent
+    assert outer.lent == []

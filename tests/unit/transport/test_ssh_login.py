@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import pytest
@@ -19,6 +20,12 @@ from vizdash.transport.ssh.runner import SshRunner
 
 OTP = ("Second factor", (("Verification code: ", False),), ("424242",))
 EMPTY: tuple[str, tuple[tuple[str, bool], ...], tuple[str, ...]] = ("", (), ())
+
+
+def write_key(key: asyncssh.SSHKey, file: Path, **how: Any) -> None:
+    """A private key that nobody else may read: ssh passes over others."""
+    key.write_private_key(str(file), **how)
+    file.chmod(0o600)
 
 
 async def echo(host: str, person: Person) -> str:
@@ -115,9 +122,9 @@ async def test_what_is_typed_while_the_server_hangs_up_is_not_asked_twice(home: 
 
 async def test_a_passphrase_is_asked_once_and_only_for_a_wanted_key(home: Path) -> None:
     made = asyncssh.generate_private_key("ssh-ed25519")
-    made.write_private_key(str(home / ".ssh/id_ed25519"), passphrase="open sesame", rounds=50)
+    write_key(made, home / ".ssh/id_ed25519", passphrase="open sesame", rounds=50)
     other = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
-    other.write_private_key(str(home / ".ssh/id_rsa"), passphrase="another", rounds=50)
+    write_key(other, home / ".ssh/id_rsa", passphrase="another", rounds=50)
     person = Person([("wrong",), ("open sesame",)])
     async with sshd(Behaviour(keys=[made])) as server:
         server.known(home)
@@ -206,7 +213,7 @@ async def test_a_missing_known_hosts_file_is_an_empty_one(home: Path, key: async
 
 async def test_the_config_gives_host_port_user_and_key(home: Path) -> None:
     made = asyncssh.generate_private_key("ssh-ed25519")
-    made.write_private_key(str(home / "viz.key"))
+    write_key(made, home / "viz.key")
     async with sshd(Behaviour(keys=[made])) as server:
         server.known(home)
         (home / ".ssh/config").write_text(
@@ -235,7 +242,7 @@ async def test_a_jump_host_is_logged_in_to_by_the_same_rules(
 
 async def test_a_proxy_command(home: Path, key: asyncssh.SSHKey) -> None:
     async with sshd(Behaviour(keys=[key])) as server:
-        server.known(home)
+        server.note(home, "viz-cluster")  # an alias never has a port
         script = home / "proxy.py"
         script.write_text(
             "import socket, sys, threading, os\n"
@@ -246,7 +253,7 @@ async def test_a_proxy_command(home: Path, key: asyncssh.SSHKey) -> None:
             "while d := s.recv(65536): os.write(1, d)\n"
         )
         (home / ".ssh/config").write_text(
-            f"Host inside\n  HostKeyAlias 127.0.0.1\n  Port {server.port}\n"
+            f"Host inside\n  HostKeyAlias viz-cluster\n  Port {server.port}\n"
             f"  ProxyCommand python3 {script}\n"
         )
         assert await echo("lena@inside", Person()) == "in\n"
@@ -270,10 +277,16 @@ async def test_the_configs_own_agent_holds_the_key(home: Path, key: asyncssh.SSH
     quiet = asyncio.subprocess.PIPE
     agent = await asyncio.create_subprocess_exec("ssh-agent", "-D", "-a", socket_path, stdout=quiet)
     try:
-        async with asyncio.timeout(20):
-            while not await asyncio.to_thread(Path(socket_path).exists):
-                await asyncio.sleep(0.02)
         environ = {**os.environ, "SSH_AUTH_SOCK": socket_path}
+        async with asyncio.timeout(20):
+            while True:  # its socket is there before it listens: 2 is "no agent"
+                asking = await asyncio.create_subprocess_exec(
+                    "ssh-add", "-l", env=environ, stdout=quiet, stderr=quiet
+                )
+                await asking.communicate()
+                if asking.returncode != 2:
+                    break
+                await asyncio.sleep(0.02)
         private.chmod(0o600)
         add = await asyncio.create_subprocess_exec(
             "ssh-add", "-q", str(private), env=environ, stderr=quiet
@@ -293,7 +306,10 @@ async def test_the_configs_own_agent_holds_the_key(home: Path, key: asyncssh.SSH
 async def test_a_bad_config_is_one_clear_line(home: Path) -> None:
     (home / ".ssh/config").write_text("Host *\n  Port many\n")
     error = await refusal("127.0.0.1")
-    assert error.what == "~/.ssh/config"
+    assert error.what == "settings of 127.0.0.1"
+    assert "ssh -G refuses them with exit code 255" in error.why
+    assert " line 2: " in error.why
+    assert "terminating" not in error.why
 
 
 # ---------------------------------------------------------------- nobody there

@@ -164,6 +164,7 @@ async def test_a_key_that_is_no_longer_taken_stops_the_attempts(
 async def test_a_passphrase_is_not_asked_for_again(home: Path) -> None:
     made = asyncssh.generate_private_key("ssh-ed25519")
     made.write_private_key(str(home / ".ssh/id_ed25519"), passphrase="sesame", rounds=50)
+    (home / ".ssh/id_ed25519").chmod(0o600)
     async with rig(Behaviour(keys=[made]), home, ("sesame",)) as r:
         await echo(r.runner, "one")
         r.wire.reset()

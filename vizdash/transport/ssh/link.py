@@ -19,6 +19,8 @@ from vizdash.transport.ssh.words import lost_words
 
 #: Seconds between attempts to come back.
 _PAUSES = (0.5, 1, 2, 4, 8, 15, 30, 60)
+#: Seconds that an answer to a probe may take before it is said that none comes.
+_SILENT_S = 4.0
 
 
 class SshLink:
@@ -27,12 +29,14 @@ class SshLink:
     A lost connection is made again without asking anybody anything, with growing pauses. Where
     that needs a secret, or is refused, nothing more is tried until a person wants it (``log_in``):
     a password is never asked for in a loop, and a failed login never repeated by itself.
+    ``forward_agent`` lends the agent to the commands of that host, not to hosts on the way.
     """
 
-    def __init__(self, host: str, prompter: Prompter) -> None:
+    def __init__(self, host: str, prompter: Prompter, *, forward_agent: bool = False) -> None:
         self.host = host
         self._target = Target.parse(host)
         self._prompter = prompter
+        self._forward_agent = forward_agent
         self._secrets = Secrets()
         self._conn: asyncssh.SSHClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -72,7 +76,8 @@ class SshLink:
 
     async def log_in(self) -> None:
         """Try now, asking a person what has to be asked. Raises VizdashError."""
-        if self.link.state in {LinkState.UP, LinkState.CONNECTING, LinkState.CLOSED}:
+        done = {LinkState.UP, LinkState.SILENT, LinkState.CONNECTING, LinkState.CLOSED}
+        if self.link.state in done:
             return
         self._set(LinkState.CONNECTING)
         self._start(self._first())
@@ -144,13 +149,29 @@ class SshLink:
                 return
 
     async def _attempt(self, *, quiet: bool) -> None:
-        login = Login(self._prompter, self._secrets, quiet=quiet)
+        login = Login(self._prompter, self._secrets, quiet=quiet, forward_agent=self._forward_agent)
         conn: asyncssh.SSHClientConnection | None = None
         conn = await login.open(self._target, lambda exc: self._lost(conn, exc))
         self._conn = conn
         self._typed = login.typed
         self._error = None
         self._set(LinkState.UP)
+        self._listen(conn, login)
+
+    def _listen(self, conn: asyncssh.SSHClientConnection, login: Login) -> None:
+        """Say it when the host does not answer our probes, long before it is given up."""
+
+        def check() -> None:
+            if conn is not self._conn:
+                return
+            silent_s = time.monotonic() - login.heard_at
+            if silent_s > login.probe_s + _SILENT_S:
+                self._set(LinkState.SILENT, f"no answer for {silent_s:.0f} s")
+            elif self.link.state is LinkState.SILENT:
+                self._set(LinkState.UP)
+            asyncio.get_running_loop().call_later(1, check)
+
+        check()
 
     def _lost(self, conn: asyncssh.SSHClientConnection | None, exc: Exception | None) -> None:
         if conn is None or conn is not self._conn or self.link.state is LinkState.CLOSED:

@@ -1,51 +1,51 @@
-"""Logging in: keys, agent, passwords, codes and host keys, with a person to ask.
+"""Logging in as the person's own ssh does: settings, jump hosts, host keys, keys and questions.
 
-What asyncssh 2.24 needs to be told, since it differs from ssh(1): which identity files are there,
-that a passphrase is asked for only when the server wants the key, that jump hosts are logged in
-to by the same rules, and that no time-out runs while a person types.
+asyncssh is told everything and reads no file. What ssh(1) does and asyncssh leaves to its caller:
+a passphrase is asked for only when the server wants the key, jump hosts are logged in to by the
+same rules, and no time-out runs while a person types.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import asyncssh
 
-from vizdash.errors import Refused, Unreachable
+from vizdash.errors import Refused, Unreachable, VizdashError
 from vizdash.model.link import Field, Prompt
 from vizdash.transport.base import Prompter
-from vizdash.transport.ssh.hosts import KnownHosts, fingerprint
-from vizdash.transport.ssh.settings import (
-    Target,
-    agent_identities,
-    config_files,
-    identity_files,
-    known_hosts,
-    named,
-    settings,
-)
+from vizdash.transport.ssh.client import Client, Silence
+from vizdash.transport.ssh.host_keys import Introduction
+from vizdash.transport.ssh.identities import Identities
+from vizdash.transport.ssh.known_hosts import find_host
+from vizdash.transport.ssh.proxy import Proxy
+from vizdash.transport.ssh.settings import HostSettings, Target, read_settings
 from vizdash.transport.ssh.words import in_words
 
-#: Seconds without an answer after which a login is given up; those of a person don't count.
+#: Seconds without a byte after which a host is given up before it begins to authenticate.
 _PATIENCE_S = 20.0
-#: A lost connection is noticed after about three times this many seconds.
+#: Seconds for the server to accept a login: its own LoginGraceTime (sshd_config(5)) is 120 s, and
+#: a push on a phone has its time in it. A little more, so that the server's word comes first.
+_GRACE_S = 125.0
+#: Seconds between our probes where ServerAliveInterval is 0, and after how many without an answer
+#: a connection is lost: by keys it comes back at once, but one for which a code was typed is held
+#: for a minute.
 KEEPALIVE_S = 2.0
-_TRIES = 3
-_PLAIN_HOST_KEYS = (
-    "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521",
-    "rsa-sha2-512", "rsa-sha2-256",
-)  # fmt: skip
+_PROBES, _PROBES_TYPED = 2, 29
+#: Seconds without a byte after which a person sees what is awaited.
+_SAY_AFTER_S = 2.0
+#: Hosts on the way to one: a ProxyJump may lead in a circle.
+_MAX_JUMPS = 16
+_TRIES = 6
+#: How a connection ends when its ProxyCommand does.
+_BROKEN = (OSError, asyncssh.ConnectionLost, asyncssh.ProtocolError)
 
 logging.getLogger("asyncssh").addHandler(logging.NullHandler())
-
-
-T = TypeVar("T")
 
 
 class AsksPerson(Unreachable):
@@ -54,7 +54,7 @@ class AsksPerson(Unreachable):
 
 @dataclass(slots=True)
 class Secrets:
-    """What a person has typed, as far as it may be used again: passphrases of keys, by file.
+    """What a person has given, as far as it may be used again: passphrases of keys, by file.
 
     A password or a code is sent once. One that could not be sent (the server hung up while it
     was typed) is kept for the very next question of the same words, and then it's gone.
@@ -62,120 +62,34 @@ class Secrets:
 
     passphrases: dict[str, str] = field(default_factory=dict, repr=False)
     unsent: tuple[tuple[Field, ...], tuple[str, ...]] | None = field(default=None, repr=False)
-    #: Host keys (name, port, key) that a person trusts and that no file could take.
-    trusted: list[tuple[str, int, asyncssh.SSHKey]] = field(default_factory=list)
-
-
-class Clock:
-    """Counts the seconds of a login in which nobody was typing."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._typing_since: float | None = None
-        self._typed = 0.0
-
-    def waiting_s(self) -> float:
-        """Seconds spent waiting for the other end."""
-        now = time.monotonic()
-        typing = now - self._typing_since if self._typing_since is not None else 0.0
-        return now - self._began - self._typed - typing
-
-    async def typing(self, answer: Awaitable[T]) -> T:
-        """Wait for a person, or for work of our own."""
-        self._typing_since = time.monotonic()
-        try:
-            return await answer
-        finally:
-            self._typed += time.monotonic() - self._typing_since
-            self._typing_since = None
-
-
-class Client(asyncssh.SSHClient):
-    """Answers one host's questions during a login, and tells when its connection is lost."""
-
-    def __init__(self, login: Login, name: str) -> None:
-        self._login = login
-        self._name = name
-        self._banner = ""
-        self._attempts: dict[str, int] = {}
-        self._refused = False
-        self.key: asyncssh.SSHKey | None = None
-        self.certified = False
-        self.lost: Callable[[Exception | None], None] | None = None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Pass it on."""
-        if self.lost is not None:
-            self.lost(exc)
-
-    def validate_host_public_key(self, host: str, addr: str, port: int, key: Any) -> bool:
-        """Remember an unknown key; a person is asked between two connections."""
-        self.key = key
-        return False
-
-    def validate_host_ca_key(self, host: str, addr: str, port: int, key: Any) -> bool:
-        """An unknown authority: the host's plain key is looked at instead."""
-        self.certified = True
-        return False
-
-    def auth_banner_received(self, msg: str, lang: str) -> None:
-        """Shown with the next question."""
-        self._banner = msg
-
-    async def password_auth_requested(self) -> str | None:
-        """One password per request."""
-        if not self._may_ask("password"):
-            return None
-        return (await self._ask("", (Field("password"),)))[0]
-
-    def kbdint_auth_requested(self) -> str | None:
-        """Begin an attempt, which may be several rounds of questions."""
-        return "" if self._may_ask("kbdint") else None
-
-    async def kbdint_challenge_received(
-        self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
-    ) -> list[str]:
-        """A round may ask nothing, one thing or several."""
-        if not prompts:
-            return []
-        fields = tuple(
-            Field(text.strip().rstrip(":") or "answer", shown) for text, shown in prompts
-        )
-        return list(await self._ask(f"{name}\n{instructions}", fields))
-
-    def _may_ask(self, method: str) -> bool:
-        """Whether a person may be asked (once more)."""
-        if self._login.quiet:
-            self._login.blocked = True
-            return False
-        tried = self._attempts.get(method, 0)
-        self._attempts[method] = tried + 1
-        self._refused = tried > 0
-        return tried < _TRIES
-
-    async def _ask(self, note: str, fields: tuple[Field, ...]) -> tuple[str, ...]:
-        again = "That was refused: try again." if self._refused else ""
-        said = (again, self._banner, note)
-        lines = [line for text in said for line in text.splitlines() if line.strip()]
-        self._banner, self._refused = "", False
-        prompt = Prompt(f"Log in to {self._name}", tuple(lines), fields)
-        answer = await self._login.ask_secret(prompt)
-        if answer is None:
-            raise Refused(f"login to {self._name}", "it was cancelled")
-        return answer
+    #: Host keys that a person trusts, by the name in known_hosts, and that no file could take.
+    trusted: dict[str, list[asyncssh.SSHKey]] = field(default_factory=dict)
 
 
 class Login:
     """One attempt to reach a host, through its jump hosts. ``quiet`` asks nobody anything."""
 
-    def __init__(self, prompter: Prompter, secrets: Secrets, *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        prompter: Prompter,
+        secrets: Secrets,
+        *,
+        quiet: bool = False,
+        forward_agent: bool = False,
+    ) -> None:
         self._prompter = prompter
         self._secrets = secrets
         self.quiet = quiet
+        self._forward_agent = forward_agent
         #: Whether a person was needed and could not be asked; whether one gave a secret.
         self.blocked = False
         self.typed = False
-        self._clock = Clock()
+        self.silence = Silence()
+        self.settings: HostSettings | None = None
+        self._client: Client | None = None
+        #: A person sees what is awaited, and may give up on it.
+        self._waiting: asyncio.Task[None] | None = None
+        self._made: list[tuple[asyncssh.SSHClientConnection, HostSettings]] = []
         self._asking: tuple[Prompt, asyncio.Task[tuple[str, ...] | None]] | None = None
 
     async def open(
@@ -191,15 +105,68 @@ class Login:
         task = asyncio.create_task(self._open(target, via, lost))
         try:
             while not task.done():
-                await asyncio.wait({task}, timeout=0.5)
-                if self._clock.waiting_s() > _PATIENCE_S and not task.done():
-                    raise in_words(TimeoutError(), target.host)
-            return task.result()
+                await asyncio.wait({task}, timeout=0.25)
+                if not task.done():
+                    self._watch(target)
+            conn = task.result()
+            for made, settings in self._made:
+                made.set_keepalive(*self._keepalive(settings))
+            return conn
         finally:
+            self._stop_waiting()
             left = [task, *([self._asking[1]] if self._asking else [])]
             for one in left:
                 one.cancel()
             await asyncio.gather(*left, return_exceptions=True)
+
+    @property
+    def heard_at(self) -> float:
+        """When the host's last byte came (time.monotonic)."""
+        return self._client.heard_at if self._client else 0.0
+
+    @property
+    def probe_s(self) -> float:
+        """Seconds after which a host that is well has been heard of."""
+        return (self.settings.alive_interval_s if self.settings else 0) or KEEPALIVE_S
+
+    def _keepalive(self, settings: HostSettings) -> tuple[float, int]:
+        """Seconds between probes, and how many may stay without an answer."""
+        if settings.alive_interval_s:
+            return settings.alive_interval_s, max(1, settings.alive_count)
+        return KEEPALIVE_S, _PROBES_TYPED if self.typed else _PROBES
+
+    def _watch(self, target: Target) -> None:
+        """Say what is awaited, or give up. Raises TimedOut."""
+        silent_s = self.silence.seconds()
+        client, settings = self._client, self.settings
+        name = settings.name if settings else target.host
+        if client is None or not client.authenticating:
+            limit = (settings.connect_timeout_s if settings else 0) or _PATIENCE_S
+            if silent_s > limit:
+                raise in_words(TimeoutError(), name)
+            return
+        if silent_s > _GRACE_S:
+            raise in_words(TimeoutError(), name)
+        if silent_s <= _SAY_AFTER_S:
+            self._stop_waiting()
+        elif self._waiting is None and not self.quiet:
+            lines, client.unshown = client.unshown, []
+            awaited = f"Waiting for {name} to accept the login (is there a request on your phone?)"
+            waiting = self._prompter.wait(f"Log in to {name}", (*lines, awaited))
+            self._waiting = asyncio.ensure_future(waiting)
+        elif self._waiting is not None and self._waiting.done():
+            raise Refused(f"login to {name}", "it was cancelled")
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    # ------------------------------------------------------------------ a person
+
+    def show(self, title: str, lines: Sequence[str]) -> None:
+        """Show text that needs no answer."""
+        self._prompter.show(title, tuple(lines))
 
     async def ask_secret(self, prompt: Prompt) -> tuple[str, ...] | None:
         """Ask a person. The question stays on the screen when the server hangs up meanwhile."""
@@ -207,11 +174,17 @@ class Login:
         unsent, self._secrets.unsent = self._secrets.unsent, None
         if unsent and unsent[0] == prompt.fields:
             return unsent[1]
-        task = asyncio.ensure_future(self._clock.typing(self._prompter.ask(prompt)))
+        task = asyncio.ensure_future(self.ask(prompt))
         self._asking = (prompt, task)
         answer = await asyncio.shield(task)
         self._asking = None
         return answer
+
+    async def ask(self, prompt: Prompt) -> tuple[str, ...] | None:
+        """Ask a person, however long it takes."""
+        self._stop_waiting()
+        with self.silence:
+            return await self._prompter.ask(prompt)
 
     async def _answered_late(self) -> bool:
         """Whether a person was typing when the server hung up: then what they typed is kept."""
@@ -231,164 +204,135 @@ class Login:
         target: Target,
         via: asyncssh.SSHClientConnection | None,
         lost: Callable[[Exception | None], None],
+        behind: tuple[Target, ...] = (),
     ) -> asyncssh.SSHClientConnection:
-        about = await settings(target)
-        jumps: list[asyncssh.SSHClientConnection] = []
+        """Log in to a host, to the hosts on the way first. ``behind`` lie beyond it."""
+        if target in behind or len(behind) > _MAX_JUMPS:
+            names = " → ".join(one.host for one in (*behind, target))
+            why = f"its jump hosts lead in a circle: {names}"
+            raise Refused(behind[0].host, why, "check ProxyJump in ~/.ssh/config")
+        with self.silence:
+            settings = await read_settings(target)
+        jump: asyncssh.SSHClientConnection | None = None
+        if via is None and settings.jumps:
+            before = Target.last_of(settings.jumps)
+            jump = await self._open(before, None, lambda exc: None, (*behind, target))
         try:
-            if via is None and isinstance(about.tunnel, str):
-                for hop in about.tunnel.split(","):
-                    via = await self._open(Target.parse(hop), via, lambda exc: None)
-                    jumps.append(via)
-            conn = await self._connect(target, about, via, lost)
+            last = self._forward_agent and not behind
+            conn = await self._connect(settings, via or jump, lost, forward_agent=last)
         except BaseException:
-            for jump in reversed(jumps):
+            if jump is not None:
                 jump.close()
             raise
-        # Closing one closes what it goes through.
-        for inner, outer in zip([*jumps[1:], conn], jumps, strict=False):
-            inner.set_tunnel(outer)
+        if jump is not None:
+            conn.set_tunnel(jump)  # closing one closes what it goes through
         return conn
 
     async def _connect(
         self,
-        target: Target,
-        about: asyncssh.SSHClientConnectionOptions,
+        settings: HostSettings,
         via: asyncssh.SSHClientConnection | None,
         lost: Callable[[Exception | None], None],
+        *,
+        forward_agent: bool,
     ) -> asyncssh.SSHClientConnection:
-        extra: dict[str, Any] = {}
-        for _ in range(2 * _TRIES):
-            client = Client(self, target.host)
-            known = await asyncio.to_thread(known_hosts, about)
-            for name, port, key in self._secrets.trusted:
-                known.trust(name, port, key)
+        self.settings = settings
+        introduction = Introduction(settings, self._secrets.trusted, self)
+        for _ in range(_TRIES):
+            with self.silence:
+                known = await find_host(settings)
+            identities = Identities(settings, self._passphrase)
+            keys = identities.pairs()
+            client = Client(
+                self,
+                settings,
+                known=known,
+                trusted=introduction.trusted,
+                keys=keys,
+                silence=self.silence,
+            )
+            self._client = client
             try:
-                conn = await self._once(
-                    target, about, client, via, known_hosts=known.match, **extra
-                )
+                options = introduction.options(known)
+                if forward_agent and settings.agent and not introduction.unsafe:
+                    options["agent_forwarding"] = settings.agent
+                conn = await self._once(settings, client, via, options)
             except asyncssh.HostKeyNotVerifiable as e:
-                if client.certified and "server_host_key_algs" not in extra:
-                    extra["server_host_key_algs"] = _PLAIN_HOST_KEYS
-                else:
-                    await self._introduce(known, about, client.key, e)
+                await introduction.after(client, known, e)
                 continue
             except (OSError, asyncssh.Error, ValueError) as e:
                 if await self._answered_late():
                     continue
-                if self.blocked:
-                    raise AsksPerson(target.host, "it asks for a secret") from e
-                raise in_words(e, target.host, typed=self.typed) from e
+                raise self._failure(e, settings, identities) from e
+            finally:
+                with contextlib.suppress(RuntimeError):  # a passphrase is being asked for
+                    await keys.aclose()
+                identities.close()
+            client.unshown.clear()
+            self._made.append((conn, settings))
             client.lost = lost
             return conn
-        raise Refused(target.host, "the login does not come to an end", "try again")
+        raise Refused(settings.name, "the login does not come to an end", "try again")
+
+    def _failure(
+        self, error: Exception, settings: HostSettings, identities: Identities
+    ) -> VizdashError:
+        """A login's end, in words."""
+        if self.blocked:
+            return AsksPerson(settings.name, "it asks for a secret")
+        told = in_words(error, settings.name, typed=self.typed)
+        if identities.exposed and isinstance(error, asyncssh.PermissionDenied):
+            file = identities.exposed[0]
+            why = f"{told.why}; {file} is not used: others may read it"
+            return Refused(told.what, why, f"chmod 600 {file}")
+        return told
 
     async def _once(
         self,
-        target: Target,
-        about: asyncssh.SSHClientConnectionOptions,
+        settings: HostSettings,
         client: Client,
         via: asyncssh.SSHClientConnection | None,
-        **extra: Any,
+        options: dict[str, Any],
     ) -> asyncssh.SSHClientConnection:
-        files = identity_files(about)
-        return await asyncssh.connect(
-            target.host,
-            client_factory=lambda: client,
-            config=config_files(),
-            tunnel=via,
-            client_keys=await self._keys(about, files, target.host),
-            agent_identities=await asyncio.to_thread(agent_identities, about, files),
-            login_timeout=0,
-            connect_timeout=None,
-            keepalive_interval=KEEPALIVE_S,
-            keepalive_count_max=2,
-            request_pty=False,
-            agent_forwarding=False,
-            x11_forwarding=False,
-            command=None,
-            **named(target),
-            **extra,
-        )
-
-    async def _introduce(
-        self,
-        known: KnownHosts,
-        about: asyncssh.SSHClientConnectionOptions,
-        key: asyncssh.SSHKey | None,
-        error: asyncssh.HostKeyNotVerifiable,
-    ) -> None:
-        """A key that no file has: refuse it where the host has another, else ask."""
-        name, port = about.host_key_alias or about.host, about.port
-        places = await asyncio.to_thread(known.places, name, port)
-        if places or key is None:
-            why = f"{error.reason}" if key is None else f"it shows {fingerprint(key)}"
-            where = f", not the one in {places[0]}" if places else ""
-            mend = "ask the host's administrators; if it's right, remove that line"
-            raise Refused(f"the host key of {name} has changed", f"{why}{where}", mend)
-        if self.quiet:
-            raise Refused(f"host key of {name}", f"it is not known: {fingerprint(key)}")
-        prompt = Prompt(
-            f"{name} is not known yet",
-            (
-                f"{name}, port {port}, shows this host key:",
-                fingerprint(key),
-                "Compare it with the one that its administrators tell.",
-            ),
-            yes="trust it",
-        )
-        if await self._clock.typing(self._prompter.ask(prompt)) is None:
-            raise Refused(f"host key of {name}", "it was not trusted")
-        if not await asyncio.to_thread(known.add, name, port, key):
-            self._secrets.trusted.append((name, port, key))
+        """One connection: by a tunnel, by a ProxyCommand, or straight."""
+        proxy: Proxy | None = None
+        if via is None and settings.proxy_command:
+            proxy = await Proxy.start(settings.proxy_command)
+            options["sock"] = proxy.sock
+        try:
+            conn = await asyncssh.connect(
+                settings.host, client_factory=lambda: client, tunnel=via, **options
+            )
+        except BaseException as e:
+            word = await proxy.last_word() if proxy and isinstance(e, _BROKEN) else ""
+            if proxy is not None:
+                await proxy.close()
+            if word:
+                raise Unreachable(settings.name, f"its ProxyCommand ended: {word}") from e
+            raise
+        if proxy is not None:
+            proxy.end_with(conn)
+        return conn
 
     # ------------------------------------------------------------------ keys
 
-    async def _keys(
-        self, about: asyncssh.SSHClientConnectionOptions, files: Sequence[Path], name: str
-    ) -> list[asyncssh.SSHKeyPair]:
-        """The keys that are there; a passphrase is asked for once the server wants its key."""
-        certificates = [
-            str(path)
-            for text in cast("Sequence[str]", about.config.get("CertificateFile", ()))
-            if (path := Path(text).expanduser()).is_file()
-        ]
-        loop = asyncio.get_running_loop()
-
-        async def passphrase(file: str) -> str:
-            return await self._passphrase(file, name)
-
-        def load() -> list[asyncssh.SSHKeyPair]:
-            found: list[asyncssh.SSHKeyPair] = []
-            for file in files:
-                try:
-                    found += asyncssh.load_keypairs(
-                        [str(file)],
-                        passphrase,  # type: ignore[arg-type]
-                        certificates,
-                        loop=loop,
-                    )
-                except (OSError, ValueError, TypeError):
-                    continue  # not there, or no private key: ssh passes over it too
-            return found
-
-        return await asyncio.to_thread(load)
-
-    async def _passphrase(self, file: str, name: str) -> str:
+    async def _passphrase(self, file: str) -> str:
         """The passphrase of a key that the server has accepted. ValueError: without this key."""
         if file in self._secrets.passphrases:
             return self._secrets.passphrases[file]
         if self.quiet:
             self.blocked = True
             raise ValueError(file)
+        name = self.settings.name if self.settings else ""
         note: tuple[str, ...] = ()
-        for _ in range(_TRIES):
+        for _ in range(3):
             prompt = Prompt(f"Log in to {name}", note, (Field(f"passphrase of {file}"),))
-            answer = await self._clock.typing(self._prompter.ask(prompt))
+            answer = await self.ask(prompt)
             if answer is None or not answer[0]:
                 break
             try:
-                opened = asyncio.to_thread(asyncssh.read_private_key, file, answer[0])
-                await self._clock.typing(opened)
+                with self.silence:
+                    await asyncio.to_thread(asyncssh.read_private_key, file, answer[0])
             except (ValueError, OSError):
                 note = ("That does not open it: try again.",)
                 continue

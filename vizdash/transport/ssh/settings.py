@@ -1,28 +1,39 @@
-"""What ssh_config(5) says of a host, read by asyncssh, and the files that it names."""
+"""The settings of one SSH host, as ssh(1) has them: ``ssh -G`` says, and all is expanded here.
+
+asyncssh reads no file of the person's; what it needs is in a HostSettings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import os
+import pwd
+import re
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
-
-import asyncssh
 
 from vizdash.errors import Refused
-from vizdash.transport.ssh.hosts import KnownHosts
+from vizdash.transport.ssh import config_file
+from vizdash.transport.ssh.tokens import Tokens
 
-_CONFIGS = ("~/.ssh/config", "/etc/ssh/ssh_config")
-_DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
+#: Seconds for ``ssh -G``: canonicalisation asks the DNS, ``Match exec`` runs a command.
+_SSH_G_S = 60.0
+_ALGORITHMS = ("ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``[user@]host[:port]``; what is left out comes from ssh_config(5)."""
+    """``[user@]host[:port]``; what is left out comes from ssh_config(5).
+
+    ``jumps`` are hops that lead there, as ``ssh -J`` takes them.
+    """
 
     host: str
     user: str = ""
     port: int = 0
+    jumps: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Target:
@@ -38,65 +49,223 @@ class Target:
             host, port = rest, ""
         return cls(host, user, int(port) if port.isdecimal() else 0)
 
+    @classmethod
+    def last_of(cls, jumps: str) -> Target:
+        """The last of some hops, reached by those before it (ssh.c, ProxyJump)."""
+        before, _, last = jumps.rpartition(",")
+        hop = cls.parse(last)
+        return cls(hop.host, hop.user, hop.port, before)
 
-async def settings(target: Target) -> asyncssh.SSHClientConnectionOptions:
-    """What the files say of this host; no key is read. Raises Refused for a file with errors."""
-    try:
-        found: asyncssh.SSHClientConnectionOptions
-        found = await asyncssh.SSHClientConnectionOptions.construct(
-            host=target.host,
-            config=config_files(),
-            client_keys=None,
-            known_hosts=None,
-            **named(target),
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """What ssh_config(5) and its defaults say of one host.
+
+    ``name`` is the host as it was named, ``host`` where it is (HostName). Times are in seconds, 0
+    is never. ``algorithms`` are by keyword, in lower case; a keyword without an entry leaves the
+    choice to asyncssh.
+    """
+
+    name: str
+    host: str
+    user: str
+    port: int
+    alias: str
+    jumps: str
+    proxy_command: str
+    identity_files: tuple[Path, ...]
+    certificate_files: tuple[Path, ...]
+    identities_only: bool
+    agent: str
+    user_known_hosts: tuple[Path, ...]
+    global_known_hosts: tuple[Path, ...]
+    hash_known_hosts: bool
+    strict: str
+    fingerprint_hash: str
+    trusts_localhost: bool
+    methods: tuple[str, ...]
+    prompts: int
+    alive_interval_s: int
+    alive_count: int
+    connect_timeout_s: int
+    address_family: str
+    bind_address: str
+    tcp_keepalive: bool
+    compression: bool
+    algorithms: Mapping[str, tuple[str, ...]]
+
+    @property
+    def known_as(self) -> str:
+        """The name that known_hosts has it under: an alias never has a port."""
+        return self.alias or name_with_port(self.host, self.port)
+
+
+def name_with_port(host: str, port: int) -> str:
+    """As known_hosts names it (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)."""
+    return host if port == 22 else f"[{host}]:{port}"
+
+
+async def read_settings(target: Target) -> HostSettings:
+    """The settings of a host. Raises Refused, with ssh's own words where it refuses the file."""
+    ssh = shutil.which("ssh")
+    if ssh is None:
+        values = await asyncio.to_thread(
+            config_file.read_values,
+            target.host,
+            target.user,
+            target.port,
+            target.jumps,
+            home_folder(),
         )
-        return found
-    except (asyncssh.ConfigParseError, ValueError, OSError) as e:
-        raise Refused("~/.ssh/config", " ".join(str(e).split()), "mend it") from e
+    else:
+        values = parse_values(await _ask_ssh(ssh, target))
+    return host_settings(target.host, values)
 
 
-def config_files() -> list[str]:
-    """The user's file, then the system's: the first that says something wins."""
-    files = [Path(name).expanduser() for name in _CONFIGS]
-    return [str(file) for file in files if file.is_file()]
+def parse_values(text: str) -> dict[str, list[str]]:
+    """What ``ssh -G`` prints: keyword (in lower case) and values, in their order."""
+    values: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        keyword, _, value = line.partition(" ")
+        values.setdefault(keyword.lower(), []).append(value)
+    return values
 
 
-def named(target: Target) -> dict[str, Any]:
-    """Only what was named: the rest is ssh_config's."""
-    found: dict[str, Any] = {}
-    if target.user:
-        found["username"] = target.user
-    if target.port:
-        found["port"] = target.port
-    return found
+async def _ask_ssh(ssh: str, target: Target) -> str:
+    """Run ``ssh -G``: no connection, no question. -T, else it speaks of a terminal."""
+    argv = [ssh, "-T", "-G"]
+    argv += ["-l", target.user] if target.user else []
+    argv += ["-p", str(target.port)] if target.port else []
+    argv += ["-J", target.jumps] if target.jumps else []
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        "--",
+        target.host,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(_SSH_G_S):
+            stdout, stderr = await process.communicate()
+    except TimeoutError as e:
+        why = f"ssh -G took more than {_SSH_G_S:.0f} s"
+        raise Refused(f"settings of {target.host}", why, "does a Match exec hang?") from e
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        lines = [line.strip() for line in stderr.decode(errors="replace").splitlines()]
+        lines = [line for line in lines if line and ": terminating, " not in line]
+        why = "; ".join(lines) or "it says nothing"
+        why = f"ssh -G refuses them with exit code {process.returncode}: {why}"
+        raise Refused(f"settings of {target.host}", why, f"`ssh {target.host}` has to work")
+    return stdout.decode(errors="surrogateescape")
 
 
-def known_hosts(about: asyncssh.SSHClientConnectionOptions) -> KnownHosts:
-    """The known_hosts files that count for this host."""
-    user, system = (about.config.get(k) for k in ("UserKnownHostsFile", "GlobalKnownHostsFile"))
-    return KnownHosts(cast("list[str] | None", user), cast("list[str] | None", system))
+class _Values:
+    """Values as ``ssh -G`` gives them, read by kind."""
+
+    def __init__(self, values: Mapping[str, Sequence[str]]) -> None:
+        self._values = values
+
+    def one(self, keyword: str, default: str = "") -> str:
+        """The value, or the default where the keyword is not there."""
+        return self._values[keyword][0] if self._values.get(keyword) else default
+
+    def flag(self, keyword: str, default: str = "no") -> bool:
+        return self.one(keyword, default) in {"yes", "true"}
+
+    def number(self, keyword: str, default: int) -> int:
+        text = self.one(keyword)
+        return int(text) if text.isdecimal() else default
+
+    def unless_none(self, keyword: str) -> str:
+        value = self.one(keyword)
+        return "" if value.lower() == "none" else value
+
+    def files(self, keyword: str, tokens: Tokens) -> tuple[Path, ...]:
+        named = [value for value in self._values.get(keyword, ()) if value.lower() != "none"]
+        return tuple(tokens.path(value) for value in named)
+
+    def methods(self) -> tuple[str, ...]:
+        """The methods that vizdash has and that are wanted, in their order."""
+        allowed = {
+            "publickey": self.one("pubkeyauthentication", "yes") not in {"no", "false"},
+            "keyboard-interactive": self.flag("kbdinteractiveauthentication", "yes"),
+            "password": self.flag("passwordauthentication", "yes"),
+        }
+        wanted = self.one("preferredauthentications") or ",".join(allowed)
+        return tuple(method for method in wanted.split(",") if allowed.get(method))
+
+    def algorithms(self) -> dict[str, tuple[str, ...]]:
+        return {
+            keyword: tuple(self._values[keyword][0].split(","))
+            for keyword in _ALGORITHMS
+            if self._values.get(keyword)
+        }
 
 
-def identity_files(about: asyncssh.SSHClientConnectionOptions) -> list[Path]:
-    """The identity files of this host, there or not."""
-    files = cast("Sequence[str]", about.config.get("IdentityFile", ()))
-    if files:
-        return [Path(file).expanduser() for file in files]
-    return [Path("~/.ssh").expanduser() / key for key in _DEFAULT_KEYS]
+def host_settings(name: str, values: Mapping[str, Sequence[str]]) -> HostSettings:
+    """Values as ``ssh -G`` gives them, expanded. Raises Refused."""
+    v = _Values(values)
+    host, alias = v.one("hostname", name).lower(), v.one("hostkeyalias").lower()
+    user, port, jumps = v.one("user"), v.number("port", 22), v.unless_none("proxyjump")
+    tokens = Tokens(name, host, str(port), user, alias, jumps, home_folder())
+    strict = v.one("stricthostkeychecking", "ask")
+    return HostSettings(
+        name=name,
+        host=host,
+        user=user,
+        port=port,
+        alias=alias,
+        jumps=jumps,
+        proxy_command=tokens.command(v.unless_none("proxycommand")),
+        identity_files=v.files("identityfile", tokens),
+        certificate_files=v.files("certificatefile", tokens),
+        identities_only=v.flag("identitiesonly"),
+        agent=_agent(v.one("identityagent"), tokens),
+        user_known_hosts=_known_hosts_files(v.one("userknownhostsfile"), tokens),
+        global_known_hosts=_known_hosts_files(v.one("globalknownhostsfile"), tokens),
+        hash_known_hosts=v.flag("hashknownhosts"),
+        strict={"true": "yes", "false": "no", "off": "no"}.get(strict, strict),
+        fingerprint_hash=v.one("fingerprinthash", "SHA256").lower(),
+        trusts_localhost=v.flag("nohostauthenticationforlocalhost"),
+        methods=v.methods(),
+        prompts=v.number("numberofpasswordprompts", 3),
+        alive_interval_s=v.number("serveraliveinterval", 0),
+        alive_count=v.number("serveralivecountmax", 3),
+        connect_timeout_s=v.number("connecttimeout", 0),
+        address_family=v.one("addressfamily", "any"),
+        bind_address=v.unless_none("bindaddress"),
+        tcp_keepalive=v.flag("tcpkeepalive", "yes"),
+        compression=v.flag("compression"),
+        algorithms=v.algorithms(),
+    )
 
 
-def agent_identities(
-    about: asyncssh.SSHClientConnectionOptions, files: Sequence[Path]
-) -> list[asyncssh.SSHKey] | None:
-    """Which of the agent's keys may be offered: all (None), or those of the identity files."""
-    if not about.config.get("IdentitiesOnly"):
-        return None
-    found = []
-    for file in files:
-        for name in (file, file.with_name(f"{file.name}.pub")):
-            try:
-                found.append(asyncssh.read_public_key(str(name)))
-            except (OSError, ValueError):
-                continue
-            break
-    return found
+def home_folder() -> str:
+    """The home that ssh uses: that of the passwd entry, whatever $HOME is."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return str(Path.home())
+
+
+def _agent(value: str, tokens: Tokens) -> str:
+    """The agent's socket; "" for none (ssh_config(5), IdentityAgent)."""
+    if not value or value == "SSH_AUTH_SOCK":
+        return os.environ.get("SSH_AUTH_SOCK", "")
+    if value.lower() == "none":
+        return ""
+    if re.fullmatch(r"\$[A-Za-z_][A-Za-z0-9_]*", value):
+        return os.environ.get(value[1:], "")
+    return str(tokens.path(value))
+
+
+def _known_hosts_files(value: str, tokens: Tokens) -> tuple[Path, ...]:
+    """Files joined by blanks without quotes: a new one begins where a path can begin."""
+    names = re.split(r"[ \t]+(?=[/~])", value.strip()) if value else []
+    return tuple(tokens.path(name) for name in names if name.lower() not in {"", "none"})

@@ -14,6 +14,7 @@ from vizdash.transport.base import Command, Reader, Writer
 from vizdash.transport.forward import SSH_OPTIONS
 from vizdash.transport.ssh.runner import SshRunner
 from vizdash.transport.ssh.streams import tcp_stream, unix_stream
+from vizdash.transport.ssh_words import node_failure
 
 #: Seconds that a new stream waits for a connection that is being mended.
 _WAIT_S = 60.0
@@ -154,9 +155,9 @@ class _Hold:
         )
         result = await self._runner.run(Command(argv, timeout_s=30))
         if result.code != 0:
-            why = last_line(result.stderr) or f"ssh ended with code {result.code}"
-            mend = f"does `ssh {self._node}` work for you on the login host?"
-            raise Unreachable(f"ssh {self._node}", why, mend)
+            host = self._runner.link.link.host
+            said = result.stderr or f"ssh ended with code {result.code}"
+            raise node_failure(f"ssh {self._node}", self._node, said, where=host)
         self._folder = last_line(result.stdout)
 
     async def dial(self, conn: asyncssh.SSHClientConnection) -> tuple[Reader, Writer]:

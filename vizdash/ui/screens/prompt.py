@@ -72,6 +72,42 @@ class PromptScreen(ModalScreen[tuple[str, ...] | None]):
         self.dismiss(None)
 
 
+class WaitScreen(ModalScreen[None]):
+    """What the login waits for, and since when; it is taken away when the host answers."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "give_up", "Cancel", show=False),
+    ]
+
+    def __init__(self, title: str, said: tuple[str, ...]) -> None:
+        super().__init__()
+        self._title = title
+        self._said = said
+        self._seconds = 0
+
+    def compose(self) -> ComposeResult:
+        """What is said, and the seconds."""
+        with Vertical(classes="dialog", id="prompt") as dialog:
+            dialog.border_title = escape_control(self._title)
+            dialog.border_subtitle = "esc cancels the login"
+            with VerticalScroll(id="prompt-said", can_focus=False):
+                yield Static(lines([line(escape_control(text)) for text in self._said]))
+            yield Static(id="prompt-seconds")
+
+    def on_mount(self) -> None:
+        """Count."""
+        self.set_interval(1, self._count)
+
+    def _count(self) -> None:
+        self._seconds += 1
+        text = f"{self._seconds} s"
+        self.query_one("#prompt-seconds", Static).update(lines([line(Span(text, "muted"))]))
+
+    def action_give_up(self) -> None:
+        """Never mind."""
+        self.dismiss(None)
+
+
 class Asker:
     """See Prompter: asks on the dashboard's screen. ``app`` is set once there is one."""
 
@@ -96,8 +132,36 @@ class Asker:
             if not got.done() or got.cancelled():
                 app.call_later(_withdraw, screen)
 
+    def show(self, title: str, lines: tuple[str, ...]) -> None:
+        """See Prompter.show: a notification, for half a minute."""
+        if self.app is not None:
+            text = "\n".join(escape_control(line) for line in lines)
+            # The call comes from the connection's own tasks, as in ask.
+            self.app.call_later(self._notify, escape_control(title), text)
 
-def _withdraw(screen: PromptScreen) -> None:
+    async def wait(self, title: str, lines: tuple[str, ...]) -> None:
+        """See Prompter.wait: a dialog that Escape leaves."""
+        assert self.app is not None
+        app, screen = self.app, WaitScreen(title, lines)
+        left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def answered(_: None) -> None:
+            if not left.done():
+                left.set_result(None)
+
+        app.call_later(app.push_screen, screen, answered)
+        try:
+            await left
+        finally:
+            if not left.done() or left.cancelled():
+                app.call_later(_withdraw, screen)
+
+    def _notify(self, title: str, text: str) -> None:
+        if self.app is not None:
+            self.app.notify(text, title=title, timeout=30, markup=False)
+
+
+def _withdraw(screen: PromptScreen | WaitScreen) -> None:
     """Take a question away that nobody waits for any more."""
     if screen.is_attached and screen.is_current:
         screen.dismiss(None)

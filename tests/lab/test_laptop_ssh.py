@@ -1,0 +1,167 @@
+"""What works with a person's own ssh on the laptop works with vizdash, against a real sshd."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Lab
+from tests.lab.campus import PERSON, Campus, sshd
+from tests.lab.otp import code, otp_sshd
+from tests.lab.terminal import terminal
+
+PORT = 2220
+LOG = "/run/offered.log"
+
+
+@contextlib.contextmanager
+def ssh_config(outside: Campus, text: str) -> Iterator[None]:
+    outside.write(".ssh/config", text)
+    try:
+        yield
+    finally:
+        outside.run("rm", ".ssh/config")
+
+
+def test_the_canonical_name_is_the_one_that_counts(lab: Lab, outside: Campus) -> None:
+    """Its block applies, and it is the name that is asked about and remembered."""
+    outside.know()
+    # ssh looks it up with a dot at its end, which /etc/hosts takes literally.
+    names = "login.viz.example.org login.viz.example.org."
+    outside.laptop.run(f"echo 10.78.0.10 {names} >> /etc/hosts")
+    text = (
+        "CanonicalizeHostname yes\nCanonicalDomains viz.example.org\n"
+        "CanonicalizeFallbackLocal no\nHost *.viz.example.org\n  User alice\n"
+    )
+    try:
+        with ssh_config(outside, text):
+            command = "vizdash --host login nodes"
+            with terminal(outside.laptop, command, user=PERSON) as screen:
+                assert "login.viz.example.org" in screen.wait("SHA256:", seconds=60)
+                screen.type("yes")
+                screen.keys("Enter")
+                screen.wait("viz-node003", seconds=60)
+            assert "viz-node001" in outside.vizdash("--host", "login", "nodes").stdout
+            # ssh agrees.
+            assert outside.run("ssh", "-o", "BatchMode=yes", "login", "id -un") == "alice\n"
+    finally:
+        outside.laptop.run("sed '/login.viz.example.org/d' /etc/hosts > /h; cat /h > /etc/hosts")
+        outside.know("login")
+
+
+#: Config, and what ssh-add gets, for the keys a, b and c and the default id_ed25519.
+KEYS = {
+    "the agent's first": ("", "a b"),
+    "the named one before them": ("IdentityFile ~/.ssh/c\n", "a b c"),
+    "only the named": ("IdentitiesOnly yes\nIdentityFile ~/.ssh/b\n", "a b"),
+    "files alone": ("IdentityFile ~/.ssh/b\nIdentityFile ~/.ssh/a\n", ""),
+}
+
+
+def offered(lab: Lab) -> list[str]:
+    """The fingerprints in sshd's log, in their order; it is emptied."""
+    path = lab.login.root / LOG.lstrip("/")
+    text = path.read_text()
+    path.write_text("")
+    return re.findall(r"Failed publickey for alice .* (SHA256:\S+)", text)
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_keys_are_offered_as_ssh_offers_them(lab: Lab, outside: Campus, name: str) -> None:
+    """By the log of a real sshd that accepts none of them."""
+    config, held = KEYS[name]
+    outside.know(f"[login]:{PORT}")
+    for key in "abc":
+        outside.run(
+            "sh", "-c", f"test -f .ssh/{key} || ssh-keygen -q -t ed25519 -N '' -f .ssh/{key}"
+        )
+    settings = ("LogLevel VERBOSE", "AuthorizedKeysFile none", "MaxAuthTries 20")
+    add = f"cd .ssh && ssh-add -q {held} &&" if held else ""
+    target = f"alice@login:{PORT}"
+    try:
+        with ssh_config(outside, config), sshd(lab.login, PORT, settings, log=LOG):
+            for command in (
+                f"ssh -o BatchMode=yes -p {PORT} alice@login true",
+                f"vizdash --host {target} nodes",
+            ):
+                script = f"{add} cd && {command}" if add else command
+                outside.laptop.run(
+                    ["ssh-agent", "sh", "-c", script], user=PERSON, check=False, timeout=90
+                )
+                if command.startswith("ssh"):
+                    wanted = offered(lab)
+            assert wanted
+            assert offered(lab) == wanted
+    finally:
+        outside.know("login")
+
+
+PUSH_PAM = """auth required pam_exec.so quiet /bin/sleep 25
+auth required pam_permit.so
+account required pam_permit.so
+"""
+PUSH = (
+    "UsePAM yes",
+    "PAMServiceName sshd-push",
+    "KbdInteractiveAuthentication yes",
+    "AuthenticationMethods publickey,keyboard-interactive:pam",
+)
+
+
+def test_a_push_of_25_s_is_waited_for(lab: Lab, outside: Campus) -> None:
+    """A second factor on a phone: the server says nothing until it is approved."""
+    (lab.login.root / "etc/pam.d/sshd-push").write_text(PUSH_PAM)
+    outside.know(f"[login]:{PORT}")
+    command = f"vizdash --host alice@login:{PORT} nodes"
+    try:
+        with (
+            sshd(lab.login, PORT, PUSH),
+            terminal(outside.laptop, command, user=PERSON) as screen,
+        ):
+            screen.wait("Waiting for login to accept the login", seconds=30)
+            screen.wait("viz-node003", seconds=120)
+    finally:
+        outside.know("login")
+
+
+def test_a_stall_of_8_s_costs_no_code(lab: Lab, outside: Campus) -> None:
+    """It is shown while it lasts, and the login is kept."""
+    outside.know("[login]:2221")
+    try:
+        with (
+            otp_sshd(lab.login, 2221) as secret,
+            terminal(outside.laptop, "vizdash --host alice@login:2221", user=PERSON) as screen,
+        ):
+            screen.wait("Verification code", seconds=60)
+            screen.type(code(secret))
+            screen.keys("Enter")
+            screen.wait("viz-node003", seconds=60)
+            with lab.cut(outside.laptop):
+                screen.wait("no answer for", seconds=30)
+                time.sleep(2)
+            screen.wait("answers again", seconds=60)
+            assert "Verification code" not in screen.text()
+            assert "asks you to log in" not in screen.text()
+            screen.keys("q")
+            screen.wait_ended(60)
+    finally:
+        outside.know("login")
+
+
+def test_nodes_whose_host_keys_nobody_knows(lab: Lab, outside: Campus) -> None:
+    """Host, file and fix are named, by doctor first of all."""
+    known = lab.login.root / "etc/ssh/ssh_known_hosts"
+    before = known.read_text()
+    try:
+        known.write_text("")
+        done = outside.vizdash("--host", "alice@login", "doctor", check=False)
+        (line,) = [row for row in done.stdout.splitlines() if "ssh to nodes" in row]
+        assert "neither ~/.ssh/known_hosts nor /etc/ssh/ssh_known_hosts on login" in done.stdout
+        assert "viz-node001" in line
+        assert done.returncode == 1
+    finally:
+        known.write_text(before)

@@ -1,0 +1,341 @@
+"""ssh(1) is the oracle: the same server, the same files, and vizdash does what ssh does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+
+from tests.unit.transport.sshd import Behaviour, Person, sshd
+from vizdash.errors import VizdashError
+from vizdash.transport.base import Command
+from vizdash.transport.ssh.link import SshLink
+from vizdash.transport.ssh.runner import SshRunner
+
+ED, OTHER, CA, ROGUE = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(4))
+RSA = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
+
+
+def public(key: asyncssh.SSHKey) -> str:
+    return " ".join(key.export_public_key("openssh").decode().split()[:2])
+
+
+async def by_ssh(*argv: str) -> tuple[int, str]:
+    """ssh's exit code and words; it asks nobody."""
+    process = await asyncio.create_subprocess_exec(
+        "ssh", "-T", "-o", "BatchMode=yes", *argv, "echo in",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        stdout, stderr = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, (stdout + stderr).decode()
+
+
+async def by_vizdash(host: str, *answers: tuple[str, ...] | None) -> str:
+    """What a command prints, or the error's line."""
+    link = SshLink(host, Person([*answers, *[None] * 9]))
+    try:
+        return (await SshRunner(link).run(Command(("echo", "in")))).stdout
+    except VizdashError as e:
+        return e.line
+    finally:
+        await link.close()
+
+
+def verdict(said: str) -> str:
+    """good, changed, revoked or unknown, from ssh's words or vizdash's."""
+    if re.search(r"^in$", said, re.MULTILINE):
+        return "good"
+    if "revoked" in said.lower():
+        return "revoked"
+    if "changed" in said.lower():
+        return "changed"
+    assert "Host key verification failed" in said or "host key of" in said, said
+    return "unknown"
+
+
+@dataclass
+class Case:
+    """``known`` is known_hosts, with P for the port; ``keys`` are the server's."""
+
+    known: str
+    keys: Sequence[Any] = (ED,)
+    verdict: str = "good"
+    config: str = ""
+    hashed: bool = False
+
+
+def host_cert(principals: Sequence[str] = ("127.0.0.1",), by: Any = CA, **how: Any) -> Any:
+    return (ED, by.generate_host_certificate(ED, "host", principals=principals, **how))
+
+
+PAST = {"valid_after": "20200101", "valid_before": "20200102"}
+CASES = {
+    "plain": Case(f"[127.0.0.1]:P {public(ED)}"),
+    "without its port": Case(f"127.0.0.1 {public(ED)}"),
+    "hashed": Case(f"[127.0.0.1]:P {public(ED)}", hashed=True),
+    "patterns": Case(f"[127.*]:* {public(ED)}"),
+    "a negated pattern": Case(f"[127.*]:*,![127.0.0.1]:P {public(ED)}", verdict="unknown"),
+    "upper case": Case(f"VIZ {public(ED)}", config="HostKeyAlias Viz"),
+    "an alias has no port": Case(
+        f"[viz]:P {public(ED)}", config="HostKeyAlias viz", verdict="unknown"
+    ),
+    "nothing": Case("", verdict="unknown"),
+    "another host": Case(f"elsewhere {public(ED)}", verdict="unknown"),
+    "changed": Case(f"[127.0.0.1]:P {public(OTHER)}", verdict="changed"),
+    "changed, hashed": Case(f"[127.0.0.1]:P {public(OTHER)}", verdict="changed", hashed=True),
+    "a key of another type": Case(f"[127.0.0.1]:P {public(RSA)}", verdict="changed"),
+    "another key without the port": Case(f"127.0.0.1 {public(OTHER)}", verdict="unknown"),
+    "the known type of several": Case(f"[127.0.0.1]:P {public(RSA)}", keys=(ED, RSA)),
+    "several known keys": Case(f"[127.0.0.1]:P {public(OTHER)}\n[127.0.0.1]:P {public(ED)}"),
+    "revoked with its port": Case(f"@revoked [127.0.0.1]:P {public(ED)}", verdict="revoked"),
+    "revoked and known": Case(
+        f"[127.0.0.1]:P {public(ED)}\n@revoked [127.0.0.1]:P {public(ED)}", verdict="revoked"
+    ),
+    "revoked everywhere": Case(f"@revoked * {public(ED)}", verdict="revoked"),
+    "another key revoked": Case(
+        f"@revoked * {public(OTHER)}\n[127.0.0.1]:P {public(ED)}"
+    ),
+    "another key revoked, none known": Case(f"@revoked * {public(OTHER)}", verdict="unknown"),
+    "an authority and no certificate": Case(
+        f"@cert-authority * {public(CA)}", verdict="unknown"
+    ),
+    "a certificate": Case(f"@cert-authority * {public(CA)}", keys=(host_cert(),)),
+    "a certificate by port": Case(
+        f"@cert-authority [127.0.0.1]:P {public(CA)}", keys=(host_cert(),)
+    ),
+    "another authority's certificate": Case(
+        f"@cert-authority * {public(CA)}", keys=(host_cert(by=ROGUE),), verdict="unknown"
+    ),
+    "a certificate of a known key": Case(f"[127.0.0.1]:P {public(ED)}", keys=(host_cert(),)),
+    "an expired certificate": Case(
+        f"@cert-authority * {public(CA)}", keys=(host_cert(**PAST),), verdict="unknown"
+    ),
+    "an expired certificate of a known key": Case(
+        f"@cert-authority * {public(CA)}\n[127.0.0.1]:P {public(ED)}", keys=(host_cert(**PAST),)
+    ),
+    "another host's certificate": Case(
+        f"@cert-authority * {public(CA)}", keys=(host_cert(("elsewhere",)),), verdict="unknown"
+    ),
+    "a revoked authority": Case(
+        f"@cert-authority * {public(CA)}\n@revoked * {public(CA)}",
+        keys=(host_cert(),),
+        verdict="revoked",
+    ),
+    "a revoked key in a certificate": Case(
+        f"@cert-authority * {public(CA)}\n@revoked * {public(ED)}",
+        keys=(host_cert(),),
+        verdict="revoked",
+    ),
+    "lines that can't be read": Case(
+        f"junk\n[127.0.0.1]:P ssh-ed25519 AAAA\n@odd * {public(ED)}\n[127.0.0.1]:P {public(ED)}"
+    ),
+    "strict, unknown": Case("", config="StrictHostKeyChecking yes", verdict="unknown"),
+    "accept-new, unknown": Case("", config="StrictHostKeyChecking accept-new"),
+    "accept-new, changed": Case(
+        f"[127.0.0.1]:P {public(OTHER)}",
+        config="StrictHostKeyChecking accept-new",
+        verdict="changed",
+    ),
+    "no check, unknown": Case("", config="StrictHostKeyChecking no"),
+    "no check, changed": Case(
+        f"[127.0.0.1]:P {public(OTHER)}", config="StrictHostKeyChecking no"
+    ),
+    "no check of localhost": Case("", config="NoHostAuthenticationForLocalhost yes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_the_verdict_on_a_host_key(name: str, home: Path, key: asyncssh.SSHKey) -> None:
+    case = CASES[name]
+    file = home / ".ssh/known_hosts"
+    async with sshd(Behaviour(keys=[key]), host_keys=case.keys) as server:
+        text = re.sub(r"\bP\b", str(server.port), case.known)
+        # ssh's own default keys are in the home of the passwd entry.
+        named = f"IdentityFile {home}/.ssh/id_ed25519"
+        (home / ".ssh/config").write_text(f"{case.config}\n{named}\n")
+
+        async def write() -> None:
+            file.write_text(f"{text}\n")
+            if case.hashed:
+                argv = ("ssh-keygen", "-q", "-H", "-f", str(file))
+                quiet = asyncio.subprocess.PIPE
+                hashing = await asyncio.create_subprocess_exec(*argv, stderr=quiet)
+                await hashing.communicate()
+
+        await write()
+        code, said = await by_ssh("-p", str(server.port), "lena@127.0.0.1")
+        # What ssh itself has just learned does not count.
+        await write()
+        ours = await by_vizdash(f"lena@127.0.0.1:{server.port}")
+    assert verdict(said) == case.verdict, said
+    assert (code == 0) == (case.verdict == "good")
+    assert verdict(ours) == case.verdict, ours
+
+
+# ---------------------------------------------------------------------- keys
+
+
+async def agent_answers() -> int | None:
+    quiet = asyncio.subprocess.PIPE
+    asking = await asyncio.create_subprocess_exec("ssh-add", "-l", stdout=quiet, stderr=quiet)
+    await asking.communicate()
+    return asking.returncode
+
+
+@contextlib.asynccontextmanager
+async def agent_with(home: Path, *files: Path) -> AsyncIterator[None]:
+    """A real ssh-agent that holds these keys, in this order, as SSH_AUTH_SOCK."""
+    place, quiet = str(home / "agent"), asyncio.subprocess.PIPE
+    agent = await asyncio.create_subprocess_exec("ssh-agent", "-D", "-a", place, stdout=quiet)
+    try:
+        os.environ["SSH_AUTH_SOCK"] = place
+        async with asyncio.timeout(20):
+            # Its socket is there before it listens: 2 is "no agent", 1 "no keys".
+            while await agent_answers() == 2:
+                await asyncio.sleep(0.02)
+        for file in files:
+            add = await asyncio.create_subprocess_exec("ssh-add", "-q", str(file), stderr=quiet)
+            _, said = await add.communicate()
+            assert add.returncode == 0, said
+        yield
+    finally:
+        os.environ.pop("SSH_AUTH_SOCK", None)
+        agent.terminate()
+        await agent.communicate()
+
+
+def write_key(file: Path, key: asyncssh.SSHKey, **how: Any) -> None:
+    key.write_private_key(str(file), **how)
+    file.chmod(0o600)
+    file.with_name(f"{file.name}.pub").write_text(f"{public(key)}\n")
+
+
+def a_certificate(file: Path, key: asyncssh.SSHKey, by: asyncssh.SSHKey = CA) -> None:
+    by.generate_user_certificate(key, "lena", principals=["lena"]).write_certificate(str(file))
+
+
+def no_change(ssh: Path) -> None:
+    """The keys as they are."""
+
+
+def lax(ssh: Path) -> None:
+    (ssh / "id_ed25519").chmod(0o644)
+
+
+def without_public(ssh: Path) -> None:
+    (ssh / "id_ed25519.pub").unlink()
+
+
+def certified(ssh: Path) -> None:
+    a_certificate(ssh / "id_ed25519-cert.pub", ED)
+    a_certificate(ssh / "spare.cert", OTHER, ROGUE)
+
+
+def public_only(ssh: Path) -> None:
+    (ssh / "id_ed25519").unlink()
+
+
+#: Name: (config, the agent's keys, a change of the folder).
+ORDERS: dict[str, tuple[str, tuple[str, ...], Callable[[Path], None]]] = {
+    "files alone": ("", (), no_change),
+    "an agent first": ("", ("spare",), no_change),
+    "named keys before the agent's others": (
+        "IdentityFile ~/.ssh/id_ed25519", ("spare", "id_ed25519"), no_change,
+    ),
+    "named keys in the agent's order": (
+        "IdentityFile ~/.ssh/id_ed25519\nIdentityFile ~/.ssh/id_rsa",
+        ("id_rsa", "spare", "id_ed25519"), no_change,
+    ),
+    "identities only": (
+        "IdentitiesOnly yes\nIdentityFile ~/.ssh/id_rsa", ("spare", "id_rsa"), no_change,
+    ),
+    "identities only, not in the agent": (
+        "IdentitiesOnly yes\nIdentityFile ~/.ssh/id_rsa", ("spare",), no_change,
+    ),
+    "a missing file": ("IdentityFile ~/.ssh/nowhere\nIdentityFile ~/.ssh/id_rsa", (), no_change),
+    "no file": ("IdentityFile none", ("spare",), no_change),
+    "a public key of the agent's": (
+        "IdentitiesOnly yes\nIdentityFile ~/.ssh/id_ed25519.pub", ("id_ed25519",), no_change,
+    ),
+    "a public key alone": ("IdentityFile ~/.ssh/id_ed25519", (), public_only),
+    "without a public key": ("IdentityFile ~/.ssh/id_ed25519", (), without_public),
+    "a key that others may read": ("", (), lax),
+    "a certificate beside a key": ("", (), certified),
+    "a certificate file": ("CertificateFile ~/.ssh/spare.cert\nIdentityFile ~/.ssh/spare", (),
+                           certified),
+    "a certificate of the agent's key": (
+        "CertificateFile ~/.ssh/spare.cert", ("spare",), certified,
+    ),
+    "a missing certificate": ("CertificateFile ~/.ssh/nowhere", (), certified),
+    "no rsa": ("PubkeyAcceptedAlgorithms ssh-ed25519", ("spare",), no_change),
+    "no agent": ("IdentityAgent none", ("spare",), no_change),
+    "no keys": ("PubkeyAuthentication no", ("spare",), no_change),
+}  # fmt: skip
+
+
+UNUSABLE = {"a public key alone", "a key that others may read"}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+async def test_keys_are_offered_in_the_same_order(name: str, home: Path) -> None:
+    config, held, change = ORDERS[name]
+    ssh = home / ".ssh"
+    for file, made in (("id_ed25519", ED), ("id_rsa", RSA), ("spare", OTHER)):
+        write_key(ssh / file, made)
+    # ~ is the passwd entry's for ssh: the default files are named, as its own would be.
+    names = (
+        ""
+        if "IdentityFile" in config
+        else "IdentityFile ~/.ssh/id_rsa\nIdentityFile ~/.ssh/id_ed25519\n"
+    )
+    text = f"{config}\n{names}".replace("~", str(home))
+    (ssh / "config").write_text(text)
+    how = Behaviour(keys=[ROGUE])
+    async with sshd(how) as server:
+        server.known(home)
+        async with agent_with(home, *(ssh / file for file in held)):
+            change(ssh)
+            await by_ssh("-p", str(server.port), "lena@127.0.0.1")
+            wanted, how.offered = how.offered, []
+            await by_vizdash(f"lena@127.0.0.1:{server.port}")
+    if name in UNUSABLE:
+        # ssh offers it, and can't sign when it is accepted; vizdash does not offer it.
+        wanted.remove(ED.get_fingerprint())
+    assert how.offered == wanted
+    assert wanted or name in {"a public key alone", "no keys"}
+
+
+async def test_user_port_and_the_hops_are_the_same(home: Path, key: asyncssh.SSHKey) -> None:
+    """The jump host's own block counts, and a user and a port that the jump names."""
+    outer, inner = Behaviour(keys=[key]), Behaviour(keys=[key])
+    async with sshd(outer) as jump, sshd(inner) as target:
+        target.known(home)
+        jump.known(home)
+        (home / ".ssh/config").write_text(
+            f"Host inside\n HostName 127.0.0.1\n Port {target.port}\n User ines\n"
+            f" ProxyJump jo@gate:{jump.port}\n"
+            f"Host gate\n HostName 127.0.0.1\n User nobody\n Port 1\n"
+            f"Host *\n IdentityFile {home}/.ssh/id_ed25519\n"
+        )
+        # ssh starts ssh for its hop, by its own path: it would not read the test's files.
+        code, said = await by_ssh(
+            "-o", f"ProxyCommand=ssh -W %h:%p -p {jump.port} jo@gate", "inside"
+        )
+        assert code == 0, said
+        wanted = (outer.users, inner.users)
+        outer.users, inner.users = [], []
+        assert await by_vizdash("inside") == "in\n"
+    assert (outer.users, inner.users) == wanted == (["jo"], ["ines"])

@@ -1,0 +1,35 @@
+"""What ssh(1) says when it can't reach a node, in words that name the cause and the fix."""
+
+from __future__ import annotations
+
+import re
+
+from vizdash.errors import Unreachable, last_line
+
+_UNKNOWN = "Host key verification failed"
+_CHANGED = "REMOTE HOST IDENTIFICATION HAS CHANGED"
+_REVOKED = re.compile(r"host key for \S+ was revoked", re.IGNORECASE)
+_OFFENDING = re.compile(r"Offending \S+ key in (\S+):(\d+)")
+_FILES = "~/.ssh/known_hosts or /etc/ssh/ssh_known_hosts"
+
+
+def node_failure(what: str, node: str, stderr: str, *, where: str = "") -> Unreachable:
+    """The error for an ssh(1) to a node that ended with code 255.
+
+    ``where`` is the host that it ran on ("" for this one): its known_hosts files count. ssh, which
+    is to ask nobody, says no more of an unknown host key than that it failed.
+    """
+    on = f" on {where}" if where else ""
+    if _CHANGED in stderr:
+        match = _OFFENDING.search(stderr)
+        line = f"{match[1]}:{match[2]}" if match else _FILES
+        why = f"its host key is not the one in {line}{on}"
+        return Unreachable(what, why, "ask its administrators; if it is right, remove that line")
+    if _REVOKED.search(stderr):
+        return Unreachable(what, f"its host key is revoked{on}", "ask its administrators")
+    if _UNKNOWN in stderr:
+        why = f"its host key is in neither {_FILES.replace(' or ', ' nor ')}{on}"
+        fix = f"run `ssh {node}`{on or ' here'} once and compare the fingerprint"
+        return Unreachable(what, why, fix)
+    why = last_line(stderr) or "ssh ended without a word"
+    return Unreachable(what, why, f"does `ssh {node}`{on} work for you?")

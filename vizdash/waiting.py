@@ -35,6 +35,7 @@ async def wait_ready(
     began = time.monotonic()
     told, failures = "", 0
     while True:
+        asked = time.monotonic()
         try:
             session = await _look(service, session)
             seen(session)
@@ -52,13 +53,20 @@ async def wait_ready(
         if (words := _words(session)) != told:
             tell(f"{session.id}: {words}")
             told = words
-        waited = time.monotonic() - began
+        took, waited = time.monotonic() - asked, time.monotonic() - began
         if timeout_s is not None and waited > timeout_s:
             raise TimedOut(
                 f"session {session.id}", f"{words} after {timeout_s} s", "it is left as it is"
             )
-        # A person who has just pressed the key sees it at once; a queue is asked gently.
-        await asyncio.sleep(min(_LATER_S, max(_FIRST_S, waited / 20)))
+        await asyncio.sleep(_pause(took, waited))
+
+
+def _pause(took: float, waited: float = 0.0) -> float:
+    """Seconds until the next look: soon for a person who has just pressed the key, and later for
+    a session that waits long. A slurmctld that was slow to answer, or that told its clients to
+    back off (slurm.conf(5), SlurmctldParameters=rl_enable), gets as long a rest.
+    """
+    return min(_LATER_S, max(_FIRST_S, waited / 20, took))
 
 
 async def wait_ended(
@@ -69,13 +77,14 @@ async def wait_ended(
     wanted = {session.job_id for session in sessions}
     left = tuple(sessions)
     while left and time.monotonic() < deadline:
+        asked = time.monotonic()
         with contextlib.suppress(TimedOut, Unreachable):
             found = await service.sessions(all_users=not all(s.mine for s in sessions))
             left = tuple(
                 s for s in found if s.job_id in wanted and s.state is not SessionState.ENDED
             )
         if left:
-            await asyncio.sleep(_FIRST_S)
+            await asyncio.sleep(_pause(time.monotonic() - asked))
     return left
 
 

@@ -145,3 +145,28 @@ async def test_a_suspended_session_is_not_waited_for(clock: Clock) -> None:
     suspended = replace(READY, state=SessionState.SUSPENDED)
     with pytest.raises(Refused, match="its job is suspended"):
         await waiting.wait_ready(service(STARTING, suspended), STARTING, telling()[1])
+
+
+class Slow(Looks):
+    """Each answer takes three seconds, as where slurmctld tells its clients to back off."""
+
+    def __init__(self, clock: Clock, *looks: Look) -> None:
+        super().__init__(*looks)
+        self._clock = clock
+
+    async def sessions(self, *, all_users: bool = False) -> tuple[Session, ...]:
+        self._clock.now += 3.0
+        return await super().sessions(all_users=all_users)
+
+
+async def test_a_slurmctld_that_is_slow_is_asked_less_often(clock: Clock) -> None:
+    slow = cast("Service", Slow(clock, PENDING, STARTING, READY))
+    await waiting.wait_ready(slow, PENDING, lambda words: None)
+    assert clock.slept == [3.0, 3.0]
+
+
+async def test_nor_is_it_asked_more_often_for_an_end(clock: Clock) -> None:
+    ended = replace(READY, state=SessionState.ENDED)
+    slow = cast("Service", Slow(clock, READY, READY, ended))
+    assert await waiting.wait_ended(slow, [READY]) == ()
+    assert clock.slept == [3.0, 3.0]

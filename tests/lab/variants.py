@@ -177,6 +177,7 @@ VARIANTS = (
         proof="grep job_ /proc/$(pgrep -u alice -o Xvnc)/cgroup",
     ),
     Variant("accounting", accounts=True, start=("--qos", "small")),
+    Variant("rate-limited", conf={"SlurmctldParameters": "rl_enable"}),
     Variant(
         "tcsh",
         setup=_shell("/bin/tcsh"),

@@ -76,13 +76,15 @@ class Operations:
         if self._engine.name == "local":
             return
         deadline = time.monotonic() + _TAKEN_S
-        while (await self._claim(session)).note:
+        while (claim := await self._claim(session)) is not None and claim.note:
             if time.monotonic() > deadline:
                 raise TimedOut(what, f"it did not take the message in {_TAKEN_S:g} s")
             await asyncio.sleep(0.5)
 
     async def note(self, session: Session, text: str) -> None:
-        """Leave word in a session that is about to be stopped; its row shows it afterwards."""
+        """Leave word in a session that is about to be stopped; its row shows it afterwards. There
+        is no place for it in a comment that a site uses for itself.
+        """
         await self._note(session, text, f"no note was left for session {session.id}", show=False)
 
     async def _note(self, session: Session, text: str, what: str, *, show: bool) -> None:
@@ -92,17 +94,24 @@ class Operations:
         self._writable()
         if not session.mine and not (await self._engine.info()).admin:
             raise Refused(what, f"it belongs to {session.user}", "Slurm's operators may")
-        text_in = comment.encode(comment.with_note(await self._claim(session), text))
+        claim = await self._claim(session)
+        if claim is None and show:
+            raise Refused(what, "messages go through the job's comment, which is the site's own")
+        if claim is None:
+            return
+        text_in = comment.encode(comment.with_note(claim, text))
         if show:
             await self._engine.tell(session.job_id, text, text_in)
         else:
             await self._engine.annotate(session.job_id, text_in)
 
-    async def _claim(self, session: Session) -> comment.Claim:
-        """The session's comment as it is now. Raises NotFound when its job is gone."""
+    async def _claim(self, session: Session) -> comment.Claim | None:
+        """The session's comment as it is now; None where it is not vizdash's. Raises NotFound when
+        its job is gone.
+        """
         for job in await self._engine.jobs(user=session.user):
-            if job.id == session.job_id and (claim := comment.decode(job.comment)) is not None:
-                return claim
+            if job.id == session.job_id:
+                return comment.decode(job.comment)
         raise NotFound(f"session {session.id}", "the cluster knows no such job any more")
 
     async def _may_change(self, node: str) -> None:

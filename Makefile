@@ -6,8 +6,10 @@ STAMP := $(VENV)/.vizdash-stamp
 RUN := vizdash tests bench
 RUNS := 50
 STATES := 40
+CLUSTERS := 60
+CASES := 25
 
-.PHONY: help run test venv system system-tests lint types imports unit steady states ssh-configs lab fresh bench pictures clean
+.PHONY: help run test venv system system-tests lint types imports unit steady states ssh-configs lab capacity fresh bench pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -57,6 +59,10 @@ ssh-configs: venv ## the reading of ~/.ssh/config without ssh(1) against ssh -G,
 
 lab: venv system-tests ## a real cluster on this machine, and vizdash on its login host (needs root)
 	@$(BIN)/python -m tests.lab up
+
+capacity: venv system-tests ## what fits against Slurm's own word: CLUSTERS random clusters (60), CASES on each (25)
+	@VIZDASH_CAPACITY_CLUSTERS=$(CLUSTERS) VIZDASH_CAPACITY_CASES=$(CASES) \
+	  $(BIN)/pytest tests/lab/test_capacity.py
 
 fresh: venv system-tests ## prove `make run` on a machine with nothing installed (root, some minutes)
 	@$(BIN)/python -m tests.fresh

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 import time
+from dataclasses import replace
 
 from vizdash.config import Cluster
 from vizdash.config.fields import nearest
 from vizdash.engines import Engine
 from vizdash.errors import ConfigError
-from vizdash.model import Job, Partition
+from vizdash.model import Job, Node, Partition, Reservation
 from vizdash.model.node import unknown
+from vizdash.model.reservation import on_node
 
-#: Seconds that what is known of partitions, and of other people's jobs, stays good.
+#: Seconds that what is known of partitions and reservations, and of other people's jobs, stays
+#: good.
 _PARTITIONS_S = 60.0
 _OTHERS_S = 30.0
 
@@ -28,6 +31,8 @@ class Kept:
         self.own_at = 0.0
         self._partitions: tuple[Partition, ...] = ()
         self._partitions_at = float("-inf")
+        self._reservations: tuple[Reservation, ...] = ()
+        self._reservations_at = float("-inf")
         self._others: tuple[Job, ...] = ()
         self._others_at = float("-inf")
 
@@ -45,6 +50,21 @@ class Kept:
             self._others_at = time.monotonic()
         return self._others
 
+    async def nodes(self) -> tuple[Node, ...]:
+        """Every node: never an old answer, but for its reservations, which may be."""
+        nodes = await self._engine.nodes()
+        if not (reservations := await self.reservations()):
+            return nodes
+        now = time.time()
+        return tuple(replace(n, reservations=on_node(reservations, n.name, now)) for n in nodes)
+
+    async def reservations(self) -> tuple[Reservation, ...]:
+        """Every reservation of nodes."""
+        if time.monotonic() - self._reservations_at > _PARTITIONS_S:
+            self._reservations = await self._engine.reservations()
+            self._reservations_at = time.monotonic()
+        return self._reservations
+
     async def partitions(self) -> tuple[Partition, ...]:
         """Every partition."""
         if time.monotonic() - self._partitions_at > _PARTITIONS_S:
@@ -58,7 +78,7 @@ class Kept:
         """The one asked for, the configured one (``local`` has none), or the engine's default.
 
         Raises ConfigError for a configured one that isn't among those there are, but looks like
-        one of them. Another may be hidden (slurm.conf(5), "Hidden"): sbatch knows.
+        one of them.
         """
         configured = cluster.partition if self._engine.name != "local" else ""
         if wanted:
@@ -67,7 +87,8 @@ class Kept:
             return next((p for p in partitions if p.default), None)
         names = tuple(p.name for p in partitions)
         strange = unknown(configured, names)
-        if strange is not None and difflib.get_close_matches(strange, names):
+        seen = tuple(p.name for p in partitions if not p.hidden)
+        if strange is not None and difflib.get_close_matches(strange, seen):
             why = f"the cluster shows no partition {strange!r}"
-            raise ConfigError(f"clusters.{cluster.name}.partition", why, nearest(strange, names))
+            raise ConfigError(f"clusters.{cluster.name}.partition", why, nearest(strange, seen))
         return Partition.called(configured, partitions)

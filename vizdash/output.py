@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from vizdash.model import Node, Session
+from vizdash.model import Node, Reservation, Session
 from vizdash.units import clock_words, duration_words
 
 SCHEMA = 1
@@ -112,12 +112,25 @@ def node_json(node: Node) -> dict[str, Any]:
         "reason": node.reason,
         "cores": node.cores,
         "cores_alloc": node.cores_alloc,
-        "memory_mib": node.memory_mib,
-        "memory_alloc_mib": node.memory_alloc_mib,
+        "memory_mib": node.memory_mib if node.memory_tracked else None,
+        "memory_alloc_mib": node.memory_alloc_mib if node.memory_tracked else None,
         "gres": [asdict(g) for g in node.gres],
         "partitions": list(node.partitions),
         "features": list(node.features),
         "os_load": node.os_load,
+        "reservations": [_reservation_json(r) for r in node.reservations],
+    }
+
+
+def _reservation_json(reservation: Reservation) -> dict[str, Any]:
+    return {
+        "name": reservation.name,
+        "start_at": reservation.start_at,
+        "end_at": reservation.end_at,
+        "maintenance": reservation.maintenance,
+        "users": list(reservation.users),
+        "accounts": list(reservation.accounts),
+        "groups": list(reservation.groups),
     }
 
 
@@ -130,7 +143,7 @@ def session_json(session: Session) -> dict[str, Any]:
     values["kind"] = "legacy" if session.legacy else "vizdash"
     values |= {
         "cores": resources["cores"],
-        "memory_mib": resources["memory_mib"],
+        "memory_mib": resources["memory_mib"] or None,
         "gpus": resources["gpus"],
         "time_limit_s": resources["time_s"] or None,
     }
@@ -145,10 +158,10 @@ def node_row(node: Node) -> tuple[str, ...]:
         node.name,
         node.state_words,
         f"{node.cores_alloc}/{node.cores}",
-        f"{node.memory_alloc_mib}/{node.memory_mib}",
+        f"{node.memory_alloc_mib}/{node.memory_mib}" if node.memory_tracked else "not tracked",
         gres,
         load,
-        node.reason,
+        node.notice(time.time()),
     )
 
 
@@ -160,7 +173,9 @@ SESSION_HEADERS = ("SESSION", "JOB", "APP", "USER", "STATE", "NODE", "LEFT", "SI
 def session_row(session: Session) -> tuple[str, ...]:
     """A session in a table."""
     left = "" if session.time_left_s is None or not session.live else session.time_left_s
-    size = f"{session.resources.cores}c {session.resources.memory_mib}M"
+    size = f"{session.resources.cores}c"
+    if session.resources.memory_mib:
+        size += f" {session.resources.memory_mib}M"
     if session.resources.gpus:
         size += f" {session.resources.gpus}g"
     return (

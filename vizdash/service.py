@@ -12,6 +12,7 @@ from pathlib import Path
 from vizdash.config import App, Config
 from vizdash.config.fields import nearest
 from vizdash.engines import Engine, EngineInfo
+from vizdash.engines.slurm.reasons import MAINTENANCE, MAYBE_RESERVED
 from vizdash.errors import NotFound, Refused, UsageError, VizdashError
 from vizdash.images.watch import ImageWatch
 from vizdash.kept import Kept
@@ -25,18 +26,20 @@ from vizdash.model import (
     Snapshot,
 )
 from vizdash.model.image import version_of
-from vizdash.model.node import unknown
+from vizdash.model.node import shown, unknown
 from vizdash.operations import Operations
 from vizdash.own import Own
 from vizdash.reach import Reach
 from vizdash.sessions import choice, listing, opening, submit
 from vizdash.sessions.choice import request_for
 from vizdash.sessions.comment import is_id
-from vizdash.sessions.fit import Fit, asked, fit
+from vizdash.sessions.fit import Fit, fit, only_scheduler
 from vizdash.sessions.folder import Status
 from vizdash.sessions.handin import hand_in
 from vizdash.sessions.identify import Identifier
 from vizdash.sessions.past import Past
+from vizdash.sessions.rawargs import asked, undecided
+from vizdash.sessions.reserved import why_pending
 from vizdash.sessions.store import LocalStore, SessionStore
 from vizdash.transport.base import CommandRunner, PortForwarder, Remote
 
@@ -104,13 +107,15 @@ class Service(Own, Reach):
         """
         began = time.monotonic()
         info, nodes, mine, partitions = await asyncio.gather(
-            self.engine.info(), self.engine.nodes(), self._kept.own(), self._kept.partitions()
+            self.engine.info(), self._kept.nodes(), self._kept.own(), self._kept.partitions()
         )
         others = await self._kept.others(info.user) if all_users else ()
         asked_s = time.monotonic() - began
         partition = self._kept.partition(partitions, self.config.cluster)
-        members = tuple(n for n in nodes if partition is None or partition.has(n))
+        members = tuple(n for n in nodes if partition.has(n)) if partition else ()
+        members = members if partition else shown(nodes, partitions)
         found = await self.images.matrix(members, _PATIENCE_S) if images else self.images.now
+        mine = why_pending(mine, nodes, time.time())
         jobs = self.past.under((*mine, *others), info.user)
         sessions = await self._listed(jobs, info.user)
         return Snapshot(
@@ -134,6 +139,8 @@ class Service(Own, Reach):
         """The user's own sessions, or everybody's."""
         info = await self.engine.info()
         jobs = await self.engine.jobs(user=None if all_users else info.user)
+        if any(job.reason in {MAINTENANCE, MAYBE_RESERVED} for job in jobs):
+            jobs = why_pending(jobs, await self._kept.nodes(), time.time())
         return await self._listed(jobs, info.user)
 
     async def find(self, word: str) -> Session:
@@ -194,12 +201,14 @@ class Service(Own, Reach):
 
     async def fit(self, request: SessionRequest) -> Fit:
         """What fits now and ever, from fresh figures of the nodes."""
-        nodes, partitions = await asyncio.gather(self.engine.nodes(), self._kept.partitions())
+        if option := undecided(request.extra):
+            return only_scheduler(option)
+        nodes, partitions = await asyncio.gather(self._kept.nodes(), self._kept.partitions())
         partition = self._kept.partition(partitions, self.config.cluster, request.partition)
         if request.partition and partition is None:
             names = tuple(p.name for p in partitions)
             strange = unknown(request.partition, names) or ""
-            mend = nearest(strange, names)
+            mend = nearest(strange, tuple(p.name for p in partitions if not p.hidden))
             return Fit(refusal=f"partition {strange!r} is not there", mend=mend)
         return fit(
             request.resources,
@@ -207,7 +216,8 @@ class Service(Own, Reach):
             partition,
             node=request.node,
             reservation=asked(request, "reservation"),
-            constraint=asked(request, "constraint", "C"),
+            constraint=asked(request, "constraint"),
+            memory_request=self.config.cluster.memory_request,
             jobs=await self._jobs_of(partition),
             without=await self._without_image(request, nodes, partition),
         )
@@ -250,7 +260,7 @@ class Service(Own, Reach):
         the engine can't say. Nothing is submitted. It costs the scheduler some thought: for when
         nothing fits now. Raises as ``start`` does.
         """
-        prepared, exclude, _ = await self._prepared(request)
+        prepared, exclude, verdict = await self._prepared(request)
         job = submit.job_request(
             request,
             prepared,
@@ -259,7 +269,14 @@ class Service(Own, Reach):
             output="/dev/null",
             exclude=exclude,
         )
-        return await self.engine.expected_start(job)
+        try:
+            return await self.engine.expected_start(job)
+        except Refused:
+            # It would wait, but the scheduler's test has no word for a node that is reserved for
+            # others: it calls the request impossible.
+            if verdict.reserved:
+                return None
+            raise
 
     async def _prepared(
         self, request: SessionRequest

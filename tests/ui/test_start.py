@@ -10,7 +10,8 @@ import pytest
 from textual.widgets import Input, Static
 
 from tests.ui.drive import AnyPilot, begin, press, sees, settled, toasts, together, until
-from tests.ui.fake import AT, G, app_on, busy, empty
+from tests.ui.fake import APPS, AT, G, app_on, busy, empty, node, snapshot
+from vizdash.config import Cluster, Config, Ui
 from vizdash.errors import Refused, Unreachable, VizdashError
 from vizdash.model import Resources, SessionRequest
 from vizdash.sessions.fit import Fit
@@ -253,6 +254,10 @@ async def test_nonsense_is_told_as_it_is_typed_and_never_started(
             "✓ 1 session of this size fits now",
         ),
         (Fit(ever=("viz-node001",)), "○ nothing free now: it waits for viz-node001"),
+        (
+            Fit(reserved="maintenance from 16:26 to 18:26; up to 58 min starts now"),
+            "○ maintenance from 16:26 to 18:26; up to 58 min starts now",
+        ),
         (Fit(refusal="64 cores asked, but viz-node001 has 16"), "✗ 64 cores asked"),
     ],
 )
@@ -293,6 +298,7 @@ async def test_when_it_would_start_is_told(expected: int | VizdashError | None, 
     [
         Fit(now=(("viz-node003", 1),), ever=("viz-node003",)),
         Fit(ever=("viz-node001",), away="viz-node001 is drained"),
+        Fit(ever=("viz-node001",), reserved="viz-node001 is reserved for bob until 17:46"),
         Fit(refusal="64 cores asked, but viz-node001 has 16"),
     ],
 )
@@ -361,3 +367,28 @@ async def test_a_catalogue_without_apps_says_what_to_do() -> None:
         assert sees(pilot, "The catalogue has no apps: add one under apps: in the config.")
         await press(pilot, "enter", "escape")
         assert isinstance(app.screen, Dashboard)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+@pytest.mark.parametrize("why", ["untracked", "none"])
+async def test_memory_that_is_not_asked_for_has_no_field(why: str, size: tuple[int, int]) -> None:
+    """It is not tracked, or the site gives what it gives."""
+    nodes = [node(1), node(2)]
+    if why == "untracked":
+        nodes = [replace(n, memory_tracked=False, memory_mib=1) for n in nodes]
+    how = "none" if why == "none" else "mem"
+    cluster = Cluster("viz", refresh_s=3600, memory_request=how)
+    config = Config(cluster, {}, APPS, ui=Ui(preview=False))
+    app, service = app_on(snapshot(nodes=tuple(nodes)), config=config)
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "untracked") == (why == "untracked")
+        await press(pilot, "n")
+        await until(pilot, lambda: "2 sessions" in _verdict(pilot))
+        assert not app.screen.query("#memory")
+        assert not sees(pilot, "Memory")
+        await _typed(pilot, "cores", "3")
+        await press(pilot, "enter")
+        await until(pilot, lambda: service.started)
+        (request,) = service.started
+        assert request.resources == Resources(3, 2 * G, 0, 7200)

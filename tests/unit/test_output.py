@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vizdash import output
-from vizdash.model import Gres, Node, Resources, Session, SessionState
+from vizdash.model import Gres, Node, Reservation, Resources, Session, SessionState
 
 EVIL = "\x1b[2J\x1b]0;x\x07\r\n\x9b31m\u202egnp\u200b\u2028\udcff\x00\x7f"
 
@@ -124,6 +124,35 @@ SESSION_KEYS = {
 }
 
 
+RESERVATION_KEYS = {
+    "name": "r",
+    "start_at": 1799999990,
+    "end_at": 1800000000,
+    "maintenance": False,
+    "users": ["bob"],
+    "accounts": [],
+    "groups": [],
+}
+
+
+def test_memory_that_is_not_tracked_is_no_number() -> None:
+    node = Node("n1", "IDLE", cores=4, memory_mib=1, memory_tracked=False)
+    found = output.node_json(node)
+    assert (found["memory_mib"], found["memory_alloc_mib"]) == (None, None)
+    assert "not tracked" in output.node_row(node)
+    size = Resources(cores=2, memory_mib=0)
+    session = Session("1", "2", "desktop", "alice", SessionState.READY, resources=size)
+    assert output.session_json(session)["memory_mib"] is None
+    assert "2c" in output.session_row(session)
+
+
+def test_a_nodes_row_says_what_is_reserved_and_until_when() -> None:
+    at = int(time.time()) + 3600
+    bobs = Reservation("r", at - 7200, at, ("n1",), users=("bob",))
+    told = output.node_row(Node("n1", "IDLE", reason="old", reservations=(bobs,)))[-1]
+    assert told.startswith("old; reserved for bob until ")
+
+
 def test_the_keys_of_schema_1_are_all_there() -> None:
     node = Node(
         "n1",
@@ -152,7 +181,12 @@ def test_the_keys_of_schema_1_are_all_there() -> None:
         started_at=1800000000,
         time_left_s=3600,
     )
+    reserved = replace(
+        node, reservations=(Reservation("r", 1799999990, 1800000000, ("n1",), users=("bob",)),)
+    )
+    (reservation,) = output.node_json(reserved)["reservations"]
     for made, promised in (
+        (reservation, RESERVATION_KEYS),
         (output.node_json(node), NODE_KEYS),
         (output.session_json(session), SESSION_KEYS),
     ):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +74,9 @@ async def test_slow_image_folders_do_not_count_as_a_slow_controller(
         clock[0] += 30
         return Matrix()
 
-    monkeypatch.setattr("vizdash.service.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(
+        "vizdash.service.time", SimpleNamespace(monotonic=lambda: clock[0], time=time.time)
+    )
     monkeypatch.setattr(made.engine, "nodes", three_seconds)
     monkeypatch.setattr(made.images, "matrix", half_a_minute)
     assert (await made.snapshot()).asked_s == 3
@@ -150,8 +154,12 @@ async def test_an_account_that_the_partition_does_not_name_is_left_to_slurm() ->
         await service(sbatch="sbatch-gated").start(gated)
 
 
-async def test_a_constraint_and_a_reservation_are_held_against_the_nodes() -> None:
+async def test_a_constraint_and_a_reservation_are_held_against_the_nodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made = service()
+    (maint,) = [r for r in await made.engine.reservations() if r.name == "maint"]
+    monkeypatch.setattr("time.time", lambda: maint.start_at + 60.0)
     anywhere = await made.fit(REQUEST)
     gpu = await made.fit(replace(REQUEST, constraint="gpu"))
     assert gpu.now == tuple((name, n) for name, n in anywhere.now if name == "viz-node002")
@@ -159,7 +167,7 @@ async def test_a_constraint_and_a_reservation_are_held_against_the_nodes() -> No
     assert await made.fit(replace(REQUEST, extra=("-C", "gpu"))) == gpu
     assert "constraint 'gpu|big'" in (await made.fit(replace(REQUEST, constraint="gpu|big"))).untold
     spare = replace(REQUEST, partition="spare", resources=Resources(1, 128, 0, 600))
-    assert "viz-node011 is maintenance" in (await made.fit(spare)).words
+    assert re.fullmatch(r"maintenance until .*[0-9]{2}:[0-9]{2}", (await made.fit(spare)).words)
     for its in ({"reservation": "maint"}, {"extra": ("--reservation=maint",)}):
         assert [name for name, _ in (await made.fit(replace(spare, **its))).now] == ["viz-node011"]
 

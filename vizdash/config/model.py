@@ -106,6 +106,9 @@ class Cluster:
     of, reached by SSH. ``tunnel`` is the way to a node: ``ssh`` (the login host's own), ``srun``
     (a step of the session's job), ``hop`` (this machine's keys), or ``auto``: found by trying.
     ``forward_agent`` lends your SSH agent to commands on that host, whatever ~/.ssh/config says.
+
+    ``memory_request`` is how jobs ask for memory: ``mem``, ``mem-per-cpu``, or ``none`` (the
+    site's default; where Slurm does not track memory, none is asked for whatever it says).
     """
 
     name: str
@@ -116,6 +119,7 @@ class Cluster:
     partition: str = ""
     account: str = ""
     qos: str = ""
+    memory_request: str = "mem"
     route: str = "tunnel"
     handoff_host: str = ""
     ports: tuple[int, int] = DEFAULT_PORTS

@@ -131,6 +131,7 @@ _CLUSTER: dict[str, Reader] = {
     "partition": f.text,
     "account": f.text,
     "qos": f.text,
+    "memory_request": f.choice("mem", "mem-per-cpu", "none"),
     "route": f.choice("tunnel", "direct"),
     "handoff_host": f.text,
     "ports": f.ports,

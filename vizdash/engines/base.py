@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from vizdash.model import Job, JobRequest, Node, Partition
+from vizdash.model import Job, JobRequest, Node, Partition, Reservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,11 @@ class Engine(Protocol):
         ...
 
     async def partitions(self) -> tuple[Partition, ...]:
-        """All partitions that this user may see."""
+        """All partitions, hidden ones (so marked) too."""
+        ...
+
+    async def reservations(self) -> tuple[Reservation, ...]:
+        """The reservations of nodes that this user may see, now and later."""
         ...
 
     async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:

@@ -6,6 +6,7 @@ from vizdash.model.journal import Journal, Switch
 from vizdash.model.node import Gres, Node, Partition
 from vizdash.model.ran import Ran
 from vizdash.model.request import JobRequest, Resources, SessionRequest
+from vizdash.model.reservation import Reservation
 from vizdash.model.session import Session, SessionState
 from vizdash.model.snapshot import Capacity, Snapshot
 
@@ -22,6 +23,7 @@ __all__ = [
     "Partition",
     "Place",
     "Ran",
+    "Reservation",
     "Resources",
     "Session",
     "SessionRequest",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from vizdash.model.reservation import Reservation
+
 #: Base states on which Slurm may start a job now (slurm.conf(5), "NodeName ... State").
 _UP = frozenset({"IDLE", "MIXED", "ALLOCATED"})
 
@@ -49,6 +51,11 @@ class Node:
     ``flags`` what Slurm adds to it (``DRAIN``, ``PLANNED``, ...). ``memory_mib`` is what Slurm
     may give to jobs (RealMemory less MemSpecLimit), ``memory_alloc_mib`` what it has given;
     ``os_load`` is the one-minute load average that the node itself reports, or None.
+
+    ``cores`` counts what Slurm calls CPUs: hardware threads, where it knows of them. It gives them
+    out by ``cpus_per_core`` or ``cpus_per_socket`` at least (see ``Partition.unit``). Where
+    ``memory_tracked`` is false, Slurm hands out no memory, and its figures mean nothing.
+    ``reservations`` are those that have the node, now or later, the next one first.
     """
 
     name: str
@@ -64,6 +71,10 @@ class Node:
     reason: str = ""
     os_load: float | None = None
     address: str = ""
+    memory_tracked: bool = True
+    cpus_per_core: int = 1
+    cpus_per_socket: int = 1
+    reservations: tuple[Reservation, ...] = ()
 
     @property
     def cores_free(self) -> int:
@@ -95,6 +106,11 @@ class Node:
         """Whether it is in a reservation now, and Slurm would start that one's jobs here."""
         barred = _BARRED.intersection(self.flags)
         return self.state in _UP and bool(barred) and barred <= _RESERVED
+
+    def notice(self, now: float) -> str:
+        """Why nothing may start on it, or for how long it may (``now`` in epoch seconds)."""
+        reserved = [r.words_with_rest(now) for r in self.reservations if now < r.end_at]
+        return "; ".join(part for part in (self.reason, *reserved[:1]) if part)
 
     @property
     def state_words(self) -> str:
@@ -130,6 +146,13 @@ class Partition:
 
     Times in seconds, memory in MiB; None means without limit (or not set). ``max_cores_per_node``
     is of all jobs of the partition together (slurm.conf(5), "MaxCPUsPerNode").
+
+    ``unit`` is what a job is given whole: ``cpu`` (a core, but memory per CPU only for the CPUs
+    that it asked for), ``core``, ``socket`` or ``node`` (slurm.conf(5), "SelectTypeParameters" and
+    "OverSubscribe=EXCLUSIVE"). ``shared`` is whether jobs may share cores, ``preempts`` whether a
+    job may push others aside, ``one_user`` whether a node is one user's at a time: then only the
+    scheduler knows what has room. ``hidden`` ones (for nobody to see, or for some groups alone)
+    are not proposed, but sbatch may take jobs for them.
     """
 
     name: str
@@ -140,6 +163,14 @@ class Partition:
     default_time_s: int | None = None
     max_memory_per_node_mib: int | None = None
     max_cores_per_node: int | None = None
+    max_memory_per_cpu_mib: int | None = None
+    default_memory_per_node_mib: int | None = None
+    default_memory_per_cpu_mib: int | None = None
+    unit: str = "core"
+    shared: bool = False
+    preempts: bool = False
+    one_user: bool = False
+    hidden: bool = False
     parts: tuple[Partition, ...] = ()
 
     @classmethod
@@ -171,6 +202,13 @@ class Partition:
     def has(self, node: Node) -> bool:
         """Whether ``node`` is one of its nodes."""
         return any(p.name in node.partitions for p in self.each)
+
+
+def shown(nodes: Iterable[Node], partitions: Iterable[Partition]) -> tuple[Node, ...]:
+    """The nodes without those of hidden partitions alone, where that leaves any."""
+    hidden = {p.name for p in partitions if p.hidden}
+    found = tuple(n for n in nodes if not n.partitions or not hidden.issuperset(n.partitions))
+    return found or tuple(nodes)
 
 
 def unknown(name: str, known: Collection[str]) -> str | None:

@@ -38,6 +38,7 @@ class JobRequest:
 
     ``exclude`` are nodes to keep off (they lack the image). ``output`` is an absolute path on the
     node's file system; ``extra`` are raw sbatch(1) arguments, passed last so that they win.
+    ``memory`` is how memory is asked for: ``mem`` (a node's), ``mem-per-cpu``, or ``none``.
     """
 
     name: str
@@ -55,3 +56,4 @@ class JobRequest:
     constraint: str = ""
     exclude: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
+    memory: str = "mem"

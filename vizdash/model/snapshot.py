@@ -13,7 +13,7 @@ from vizdash.model.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Sums over the usable nodes of the partition."""
+    """Sums over the usable nodes of the partition; of memory where it is tracked."""
 
     cores: int = 0
     cores_alloc: int = 0
@@ -26,11 +26,12 @@ class Capacity:
     def of(cls, nodes: Iterable[Node]) -> Capacity:
         """Add up the nodes that can take jobs."""
         up = [n for n in nodes if n.usable]
+        tracked = [n for n in up if n.memory_tracked]
         return cls(
             cores=sum(n.cores for n in up),
             cores_alloc=sum(n.cores_alloc for n in up),
-            memory_mib=sum(n.memory_mib for n in up),
-            memory_alloc_mib=sum(n.memory_alloc_mib for n in up),
+            memory_mib=sum(n.memory_mib for n in tracked),
+            memory_alloc_mib=sum(n.memory_alloc_mib for n in tracked),
             gpus=sum(n.gpus for n in up),
             gpus_used=sum(n.gpus - n.gpus_free for n in up),
         )

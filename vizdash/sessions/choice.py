@@ -66,7 +66,10 @@ def request_for(app: App, choices: Mapping[str, object], preset: str = "") -> Se
 
 def same_again(session: Session) -> SessionRequest:
     """A request for another one like ``session``; who pays is carried over from one's own only."""
-    request = SessionRequest(session.app, session.resources, partition=session.partition)
+    size = session.resources
+    if not size.memory_mib:  # its memory is not tracked
+        size = replace(size, memory_mib=Resources().memory_mib)
+    request = SessionRequest(session.app, size, partition=session.partition)
     if session.mine:
         request = replace(request, account=session.account, qos=session.qos)
     return request

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vizdash.model import Job, JobState, Node, Partition, Resources, SessionRequest
+from vizdash.model import Job, JobState, Node, Partition, Reservation, Resources
+from vizdash.sessions.need import Need, need, over_limits, shorts
+from vizdash.sessions.reserved import Blocked, in_the_way, listed, words
 from vizdash.units import clock_words, duration_words
 
 #: A constraint that is one feature's name, without any of sbatch(1)'s operators.
@@ -17,14 +20,15 @@ _FEATURE = re.compile(r"[\w.-]+")
 class Fit:
     """``now``: nodes with room, and for how many sessions of this size at most; ``ever``: nodes
     that are large enough when empty; ``away``: what keeps some of those from taking jobs, in words;
-    ``untold``: what only the scheduler knows, in words, where that decides; ``refusal``: one line
-    when it can never run, else empty, and ``mend`` what to do about it (``image`` when a node lacks
-    the image).
+    ``reserved``: the reservations that keep it off every node with room, in words; ``untold``: what
+    only the scheduler knows, in words, where that decides; ``refusal``: one line when it can never
+    run, else empty, and ``mend`` what to do about it (``image`` when a node lacks the image).
     """
 
     now: tuple[tuple[str, int], ...] = ()
     ever: tuple[str, ...] = ()
     away: str = ""
+    reserved: str = ""
     untold: str = ""
     refusal: str = ""
     mend: str = ""
@@ -35,27 +39,36 @@ class Fit:
         if self.refusal or self.untold:
             return self.refusal or self.untold
         count = sum(n for _, n in self.now)
+        if not count and self.reserved:
+            return "; ".join(part for part in (self.reserved, self.away) if part)
         if not count:
             away = f" ({self.away})" if self.away else ""
-            return f"nothing free now: it waits for {_names(self.ever)}{away}"
+            return f"nothing free now: it waits for {listed(self.ever)}{away}"
         noun = "session" if count == 1 else "sessions"
         fits = "fits" if count == 1 else "fit"
-        return f"{count} {noun} of this size {fits} now: {_names([n for n, _ in self.now])}"
+        return f"{count} {noun} of this size {fits} now: {listed([n for n, _ in self.now])}"
 
     @property
     def waits(self) -> bool:
         """Whether it only has to wait for others to end, or what it waits for is not told: the
         scheduler may know for how long.
         """
-        return not (self.now or self.refusal or self.away)
+        return not (self.now or self.refusal or self.away or self.reserved)
 
     def with_start(self, at: int | None, now: float) -> str:
         """``words`` with when the engine expects it to start (both in epoch seconds)."""
         if at is None or self.refusal or self.now:
             return self.words
+        if self.reserved:
+            return f"{self.words}; {starts(at, now)}"
         if self.untold:
             return starts(at, now)
-        return f"nothing is free now: {starts(at, now)}, on {_names(self.ever, 'or')}"
+        return f"nothing is free now: {starts(at, now)}, on {listed(self.ever, 'or')}"
+
+
+def only_scheduler(option: str) -> Fit:
+    """The verdict on a request with a raw sbatch argument that vizdash does not judge."""
+    return Fit(untold=f"only the scheduler knows what fits with {option}")
 
 
 def starts(at: int, now: float) -> str:
@@ -63,6 +76,34 @@ def starts(at: int, now: float) -> str:
     left = max(0, round((at - now) / 60) * 60)
     when = f"in {duration_words(left)}" if left else "any moment now"
     return f"starts about {clock_words(at, now)} ({when})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the parts of a verdict are asked for, and the rules that hold."""
+
+    wanted: Resources
+    partition: Partition | None
+    reservation: str
+    memory: str
+    jobs: Sequence[Job]
+    now: float
+
+    def parts(self, node: Node, *, up: bool = False) -> list[Partition | None]:
+        """The partitions in which it may run on ``node``."""
+        if self.partition is None:
+            return [None]
+        each = [p for p in self.partition.each if p.has(node) and (p.state == "UP" or not up)]
+        memory = self.memory != "none" and node.memory_tracked
+        return [p for p in each if not over_limits(self.wanted, p, memory=memory)]
+
+    def holds(self, node: Node) -> bool:
+        """Whether the node is large enough when empty."""
+        return any(not shorts(self.wanted, node, p, self.memory) for p in self.parts(node))
+
+    def in_the_way(self, node: Node) -> tuple[Reservation, ...]:
+        """The node's reservations that it would run into if it started now."""
+        return in_the_way(node, self.wanted.time_s, self.now, reservation=self.reservation)
 
 
 def fit(
@@ -74,30 +115,36 @@ def fit(
     without: frozenset[str] = frozenset(),
     reservation: str = "",
     constraint: str = "",
+    memory_request: str = "mem",
     jobs: Sequence[Job] = (),
+    now: float | None = None,
 ) -> Fit:
-    """Hold ``resources`` against the partition's limits and its nodes.
+    """Hold ``resources`` against the partition's limits and its nodes, ``now`` (epoch seconds).
 
     ``node`` is the one asked for (empty: any); ``without`` are nodes that lack the image; ``jobs``
-    are those that run, as far as they are known. Accounts are left to the engine: AllowAccounts
-    (slurm.conf(5)) means accounts below the named ones too.
+    are those that run, as far as they are known; ``memory_request`` as in JobRequest.memory.
+    Accounts are left to the engine: AllowAccounts (slurm.conf(5)) means accounts below the named
+    ones too.
     """
-    if partition is not None and (over := _over_limits(resources, partition)):
-        return Fit(refusal=over, mend="ask for less, or name another partition")
+    at = time.time() if now is None else now
+    asked_ = _Asked(resources, partition, reservation, memory_request, jobs, at)
     members = [n for n in nodes if partition is None or partition.has(n)]
+    tracked = memory_request != "none" and any(n.memory_tracked for n in members)
+    if partition is not None and (over := over_limits(resources, partition, memory=tracked)):
+        return Fit(refusal=over, mend="ask for less, or name another partition")
     if node and node not in {n.name for n in members}:
         where = f"partition {partition.name}" if partition else "the cluster"
-        has = _names(_by_name(members)) or "no nodes"
+        has = listed(_by_name(members)) or "no nodes"
         return Fit(refusal=f"node {node} is not in {where}, which has {has}", mend="name another")
-    large = [n for n in members if _holds(resources, n.cores, n.memory_mib, n.gpus)]
+    large = [n for n in members if asked_.holds(n)]
     ever = [n for n in large if n.name not in without and (not node or n.name == node)]
     if not ever:
-        return _never(resources, members, large, node)
+        return _never(asked_, members, large, node)
     having = [n for n in ever if _meets(n, constraint)]
     if not having:
         untold = f"only the scheduler knows which nodes meet the constraint {constraint!r}"
         return Fit(ever=_by_name(ever), untold=untold)
-    return _now(resources, having, partition, reservation, jobs)
+    return _now(asked_, having)
 
 
 def _meets(node: Node, constraint: str) -> bool:
@@ -107,44 +154,75 @@ def _meets(node: Node, constraint: str) -> bool:
     return not constraint or bool(_FEATURE.fullmatch(constraint) and constraint in node.features)
 
 
-def _now(
-    resources: Resources,
-    ever: Sequence[Node],
-    partition: Partition | None,
-    reservation: str,
-    jobs: Sequence[Job],
-) -> Fit:
-    """What of ``ever`` has room. Nodes of a reservation that has begun are marked; of which
-    reservation, they don't tell.
-    """
-    down = partition is not None and partition.state != "UP"
-    free = [n for n in ever if (n.usable_reserved if reservation else n.usable)]
-    rooms = [] if down else [(n.name, _times(resources, n, partition, jobs)) for n in free]
-    now = tuple((name, count) for name, count in rooms if count)
-    if partition is not None and down:
-        away = f"partition {partition.name} is {partition.state.lower()}"
-    elif reservation and not now:
-        untold = f"only the scheduler knows when reservation {reservation!r} has room"
-        return Fit(ever=_by_name(ever), untold=untold)
+def _now(asked_: _Asked, ever: Sequence[Node]) -> Fit:
+    """What of ``ever`` has room."""
+    partition, names = asked_.partition, _by_name(ever)
+    if partition is not None and partition.state != "UP":
+        return Fit(ever=names, away=f"partition {partition.name} is {partition.state.lower()}")
+    if shared := next((p for p in partition.each if p.shared), None) if partition else None:
+        untold = f"only the scheduler knows: jobs share cores in partition {shared.name}"
+        return Fit(ever=names, untold=untold)
+    if asked_.reservation:
+        return _in_reservation(asked_, ever)
+    rooms, blocked = [], []
+    for node in ever:
+        blocking = asked_.in_the_way(node)
+        if not (node.usable or (node.usable_reserved and blocking)):
+            continue
+        count = _times(asked_, node)
+        if blocking:
+            whole = any(r.cores_on(node.name) is None for r in blocking)
+            beside = 0 if whole else _beside(asked_, node, blocking)
+            blocked += [Blocked(node.name, blocking, room=count > 0)] * (not beside)
+            count = beside
+        rooms.append((node.name, count))
+    found = tuple((name, count) for name, count in rooms if count)
+    shut = {one.node for one in blocked}
+    away = "; ".join(_away(n) for n in ever if not n.usable and n.name not in shut)
+    if found:
+        return Fit(now=found, ever=names, away=away)
+    if untold := _untold(asked_, [r for one in blocked for r in one.reservations]):
+        return Fit(ever=names, untold=untold)
+    others = len(blocked) < len(ever)
+    reserved = words(blocked, asked_.now, others=others)
+    return Fit(ever=names, away=away, reserved=reserved)
+
+
+def _untold(asked_: _Asked, blocking: Sequence[Reservation]) -> str:
+    """What may let it start now all the same, where nothing is free by count."""
+    each = asked_.partition.each if asked_.partition else ()
+    for partition in each:
+        if partition.preempts:
+            return "only the scheduler knows: it may push other jobs aside"
+        if partition.one_user:
+            return f"only the scheduler knows: partition {partition.name} is a node a user"
+    attracting = next((r for r in blocking if r.attracts), None)
+    if attracting is not None:
+        return f"only the scheduler knows whether reservation {attracting.name!r} takes it"
+    if partly := next((r for r in blocking if r.cores and r.start_at <= asked_.now), None):
+        return f"only the scheduler knows which cores reservation {partly.name!r} leaves"
+    return ""
+
+
+def _in_reservation(asked_: _Asked, ever: Sequence[Node]) -> Fit:
+    """What fits in the reservation that it names."""
+    name, names = asked_.reservation, _by_name(ever)
+    known = [(n, r) for n in ever for r in n.reservations if r.name == name]
+    if known and (start := known[0][1].start_at) > asked_.now:
+        when = clock_words(start, asked_.now)
+        return Fit(ever=names, away=f"reservation {name!r} begins at {when}")
+    if known:
+        free = [n for n, r in known if n.usable or n.usable_reserved]
+        free = [n for n in free if not asked_.in_the_way(n)]
+        partial = any(r.cores for _, r in known)
     else:
-        away = "; ".join(_away(n) for n in ever if not n.usable and n not in free)
-    return Fit(now=now, ever=_by_name(ever), away=away)
-
-
-def asked(request: SessionRequest, name: str, letter: str = "") -> str:
-    """What ``request`` says of sbatch's option ``name`` (and ``letter``): in its raw arguments,
-    where the last one wins, else in its own field.
-    """
-    said: str = getattr(request, name)
-    words = iter(request.extra)
-    for word in words:
-        if word == f"--{name}" or (letter and word == f"-{letter}"):
-            said = next(words, said)
-        elif word.startswith(f"--{name}="):
-            said = word.removeprefix(f"--{name}=")
-        elif letter and word.startswith(f"-{letter}"):
-            said = word.removeprefix(f"-{letter}")
-    return said
+        free, partial = [n for n in ever if n.usable_reserved], False
+    rooms = [(n.name, _times(asked_, n)) for n in free]
+    found = tuple((node, count) for node, count in rooms if count)
+    if not found or partial:
+        untold = f"only the scheduler knows when reservation {name!r} has room"
+        return Fit(ever=names, untold=untold)
+    return Fit(now=found, ever=names)
 
 
 def _away(node: Node) -> str:
@@ -156,24 +234,42 @@ def _by_name(nodes: Sequence[Node]) -> tuple[str, ...]:
     return tuple(n.name for n in nodes)
 
 
-def _holds(wanted: Resources, cores: int, memory_mib: int, gpus: int) -> bool:
-    return wanted.cores <= cores and wanted.memory_mib <= memory_mib and wanted.gpus <= gpus
-
-
-def _times(wanted: Resources, node: Node, partition: Partition | None, jobs: Sequence[Job]) -> int:
+def _times(asked_: _Asked, node: Node, *, less: int = 0) -> int:
     """How many sessions of this size the node's free resources, and what a partition gives its
-    jobs there, hold. It is an upper bound: jobs that one may not see count nowhere, and one on
-    several nodes counts as a core on each, since squeue(1) tells no more.
+    jobs there, hold; ``less`` are cores that are not for it. It is an upper bound: jobs that one
+    may not see count nowhere, and one on several nodes counts as a core on each, since squeue(1)
+    tells no more.
     """
-    cores = node.cores_free
-    if partition is not None:
-        open_ = [p for p in partition.each if p.state == "UP" and p.has(node)]
-        lefts = [_cores_left(p, node, jobs) for p in open_ if not _over_limits(wanted, p)]
-        cores = min(cores, max(lefts, default=0))
-    rooms = [cores // wanted.cores, node.memory_free_mib // wanted.memory_mib]
-    if wanted.gpus:
-        rooms.append(node.gpus_free // wanted.gpus)
+    counts = []
+    for partition in asked_.parts(node, up=True):
+        if shorts(asked_.wanted, node, partition, asked_.memory):
+            continue
+        takes = need(asked_.wanted, node, partition, asked_.memory)
+        alone = takes.alone or (partition is not None and partition.one_user)
+        if alone and (node.cores_alloc or less):
+            continue
+        cores = node.cores_free // node.cpus_per_core * node.cpus_per_core - less
+        if partition is not None:
+            cores = min(cores, _cores_left(partition, node, asked_.jobs))
+        counts.append(_hold(takes, node, cores))
+    return max(counts, default=0)
+
+
+def _hold(takes: Need, node: Node, cores: int) -> int:
+    rooms = [max(0, cores) // takes.cores]
+    if node.memory_tracked and takes.memory_mib:
+        rooms.append(node.memory_free_mib // takes.memory_mib)
+    if takes.gpus:
+        rooms.append(node.gpus_free // takes.gpus)
     return min(rooms)
+
+
+def _beside(asked_: _Asked, node: Node, blocking: Sequence[Reservation]) -> int:
+    """How many fit beside reservations of some of the node's cores, at least: which cores those
+    are that jobs have, nobody tells.
+    """
+    held = sum(r.cores_on(node.name) or 0 for r in blocking) * node.cpus_per_core
+    return _times(asked_, node, less=held)
 
 
 def _cores_left(partition: Partition, node: Node, jobs: Sequence[Job]) -> int:
@@ -187,68 +283,28 @@ def _cores_left(partition: Partition, node: Node, jobs: Sequence[Job]) -> int:
     return max(0, partition.max_cores_per_node - held)
 
 
-def _over_limits(wanted: Resources, partition: Partition) -> str:
-    limit = partition.max_time_s
-    if limit is not None and wanted.time_s > limit:
-        return (
-            f"{duration_words(wanted.time_s)} asked, but partition {partition.name} "
-            f"allows {duration_words(limit)} at most"
-        )
-    cap = partition.max_memory_per_node_mib
-    if cap is not None and wanted.memory_mib > cap:
-        return (
-            f"{wanted.memory_mib} MiB asked, but partition {partition.name} "
-            f"allows {cap} MiB a node at most"
-        )
-    cores = partition.max_cores_per_node
-    if cores is not None and wanted.cores > cores:
-        return (
-            f"{wanted.cores} cores asked, but partition {partition.name} "
-            f"allows {cores} a node at most"
-        )
-    return ""
-
-
-def _never(wanted: Resources, members: Sequence[Node], large: Sequence[Node], node: str) -> Fit:
+def _never(asked_: _Asked, members: Sequence[Node], large: Sequence[Node], node: str) -> Fit:
     """Name the numbers, and what would fit."""
     if not members:
         return Fit(refusal="the partition has no nodes", mend="name another partition")
     one = next((n for n in members if n.name == node), None)
     if one is not None:
-        lacks = _lacks(wanted, one)
+        lacks = "; ".join(_shorts(asked_, one))
         if not lacks:
             return Fit(refusal=f"node {node} has no such image", mend="image")
         others = [n.name for n in large if n.name != node]
-        hint = f"; {_names(others)} would fit" if others else ""
+        hint = f"; {listed(others)} would fit" if others else ""
         return Fit(refusal=f"{lacks}{hint}", mend="ask for less, or leave the node open")
     if large:
-        why = f"no node that is large enough ({_names(_by_name(large))}) has the image"
+        why = f"no node that is large enough ({listed(_by_name(large))}) has the image"
         return Fit(refusal=why, mend="image")
     # The node that comes nearest, to name what is the most that could be asked for.
-    nearest = max(members, key=lambda n: (-len(_shorts(wanted, n)), n.gpus, n.memory_mib, n.cores))
-    why = f"{_lacks(wanted, nearest)}, and no node of the partition has more"
+    nearest = max(members, key=lambda n: (-len(_shorts(asked_, n)), n.gpus, n.memory_mib, n.cores))
+    why = f"{'; '.join(_shorts(asked_, nearest))}, and no node of the partition has more"
     return Fit(refusal=why, mend="ask for less")
 
 
-def _lacks(wanted: Resources, node: Node) -> str:
-    return "; ".join(_shorts(wanted, node))
-
-
-def _shorts(wanted: Resources, node: Node) -> list[str]:
-    """What ``node`` has too little of, even when empty."""
-    short = []
-    if wanted.memory_mib > node.memory_mib:
-        short.append(f"{wanted.memory_mib} MiB asked, but {node.name} has {node.memory_mib} MiB")
-    if wanted.cores > node.cores:
-        short.append(f"{wanted.cores} cores asked, but {node.name} has {node.cores}")
-    if wanted.gpus > node.gpus:
-        short.append(f"{wanted.gpus} GPUs asked, but {node.name} has {node.gpus}")
-    return short
-
-
-def _names(names: Sequence[str], joint: str = "") -> str:
-    if len(names) > 6:
-        return f"{', '.join(names[:6])} and {len(names) - 6} more"
-    if joint and len(names) > 1:
-        return f"{', '.join(names[:-1])} {joint} {names[-1]}"
-    return ", ".join(names)
+def _shorts(asked_: _Asked, node: Node) -> list[str]:
+    """What ``node`` has too little of, in the partition where that is least."""
+    each = [shorts(asked_.wanted, node, p, asked_.memory) for p in asked_.parts(node)]
+    return min(each, key=len, default=[])

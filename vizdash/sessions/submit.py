@@ -91,6 +91,7 @@ def job_request(
         constraint=request.constraint,
         exclude=exclude,
         extra=request.extra,
+        memory=cluster.memory_request,
     )
 
 

@@ -45,7 +45,8 @@ def resources_short(session: Session) -> str:
     wanted = session.resources
     if not wanted.cores:
         return ""
-    text = f"{wanted.cores}c {gib(wanted.memory_mib)}G"
+    text = f"{wanted.cores}c"
+    text += f" {gib(wanted.memory_mib)}G" if wanted.memory_mib else ""
     return f"{text} {wanted.gpus}gpu" if wanted.gpus else text
 
 

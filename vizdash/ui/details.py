@@ -28,15 +28,18 @@ def meter(name: str, used: float, total: float, words_: str) -> Line:
     return field(name, Span(filled, tone), Span(rest, "faint"), Span(f"  {words_}"))
 
 
-def node_line(node: Node, snapshot: Snapshot, room: Room | None = None) -> Line:
+def node_line(node: Node, snapshot: Snapshot, now: Now, room: Room | None = None) -> Line:
     """One line of a node: why nothing may start on it, who runs what, else what is free."""
     state = words.node_state(node)
-    told = [node.reason] if node.reason else []
+    notice = node.notice(now.at)
+    told = [notice] if notice else []
     if runs := _runs(node, snapshot):
         told.append(f"runs {runs}")
     if told:
         return line(state, Span(f"  {'; '.join(told)}", "muted"))
-    free = f"{node.cores_free} cores, {memory(node.memory_free_mib)}"
+    free = f"{node.cores_free} cores"
+    if node.memory_tracked:
+        free += f", {memory(node.memory_free_mib)}"
     if node.gpus:
         free += f", {node.gpus_free} GPU"
     more = f"; fits {room.on.get(node.name, 0)} more {room.app}" if room else ""
@@ -61,8 +64,7 @@ def node_lines(node: Node, snapshot: Snapshot, now: Now, room: Room | None = Non
     state = words.node_state(node)
     found = [line(Span(state.text, state.tone, bold=True), "   ", Span(node.reason, "warn")), ()]
     found.append(meter("cores", node.cores_alloc, node.cores, f"{node.cores_alloc}/{node.cores}"))
-    used, total = memory(node.memory_alloc_mib), memory(node.memory_mib)
-    found.append(meter("memory", node.memory_alloc_mib, node.memory_mib, f"{used} of {total}"))
+    found.append(_memory(node))
     for gres in node.gres:
         kind = f" {gres.type}" if gres.type else ""
         found.append(meter(gres.name, gres.used, gres.total, f"{gres.used}/{gres.total}{kind}"))
@@ -73,6 +75,9 @@ def node_lines(node: Node, snapshot: Snapshot, now: Now, room: Room | None = Non
         fits = room.on.get(node.name, 0)
         told = Span(f"{fits} more" if fits else "no more", "text" if fits else "muted")
         found.append(field("fits", told, Span(f"   of {room.size}", "muted")))
+    for n, reservation in enumerate(node.reservations):
+        what = Span(reservation.words_with_rest(now.at), "warn")
+        found.append(field("" if n else "reserved", what, Span(f"  {reservation.name}", "muted")))
     if node.features:
         found.append(field("features", Span(", ".join(node.features), "muted")))
     here, others = _here_and_others(node, snapshot)
@@ -81,10 +86,18 @@ def node_lines(node: Node, snapshot: Snapshot, now: Now, room: Room | None = Non
     return found
 
 
+def _memory(node: Node) -> Line:
+    if not node.memory_tracked:
+        return field("memory", Span("not tracked: Slurm hands out cores alone here", "muted"))
+    used, total = memory(node.memory_alloc_mib), memory(node.memory_mib)
+    return meter("memory", node.memory_alloc_mib, node.memory_mib, f"{used} of {total}")
+
+
 def _others(jobs: Sequence[Job]) -> Iterable[Line]:
     """Jobs that are no sessions: whose, what, how large."""
     for n, job in enumerate(jobs[:8]):
-        size = f"{plural(job.cores, 'core')}, {memory(job.memory_mib)}"
+        size = plural(job.cores, "core")
+        size += f", {memory(job.memory_mib)}" if job.memory_mib else ""
         spread = f" on {plural(len(job.nodes), 'node')}" if len(job.nodes) > 1 else ""
         what = Span(f"{job.name or 'job'}  ", "text")
         about_it = Span(f"  {size}{spread}  job {job.id}", "muted")

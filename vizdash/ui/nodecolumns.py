@@ -14,6 +14,8 @@ from vizdash.ui.widgets.columns import WHOLE, Column, Now
 
 #: The shortest bar, in cells.
 _BAR = 2
+#: The widest notice.
+_NOTICE = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Figures:
 
 
 def _memory_cells(node: Node) -> int:
+    if not node.memory_tracked:
+        return 3
     total = len(gib(node.memory_mib))
     tenths = len("1.5") if node.memory_mib < 10 * 1024 else len("10.5")
     return max(total, tenths) + 1 + total
@@ -68,7 +72,12 @@ def _load(node: Node, now: Now, cells: int) -> Line:
 
 
 def _reason(node: Node, now: Now, cells: int) -> Line:
-    return (Span(node.reason, "muted" if node.usable else "warn"),)
+    return (Span(node.notice(now.at), "muted" if node.usable else "warn"),)
+
+
+def _notice_cells(node: Node) -> int:
+    """A reservation's words change with the time: it gets all the room there may be."""
+    return _shown(node.reason) + (_NOTICE if node.reservations else 0)
 
 
 def _shown(text: str) -> int:
@@ -81,6 +90,8 @@ def _meters(figures: Callable[[], Figures]) -> tuple[Column[Node], ...]:
         return meter(node.cores_alloc, node.cores, text, cells, text_cells=figures().cores)
 
     def memory(node: Node, now: Now, cells: int) -> Line:
+        if not node.memory_tracked:
+            return (Span("untracked", "faint"),)
         text = f"{gib(node.memory_alloc_mib)}/{gib(node.memory_mib)}"
         cells_ = figures().memory
         return meter(node.memory_alloc_mib, node.memory_mib, text, cells, text_cells=cells_)
@@ -153,11 +164,11 @@ def nodes(
             "REASON",
             _reason,
             12,
-            40,
+            _NOTICE,
             rank=5,
             grows=1,
             sparse=True,
-            measure=lambda n: _shown(n.reason),
-            sort=lambda n: n.reason,
+            measure=_notice_cells,
+            sort=lambda n: (n.reason, n.reservations[0].start_at if n.reservations else 0),
         ),
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vizdash.model import Partition, Resources, SessionRequest, Snapshot
 from vizdash.service import Service
-from vizdash.sessions.fit import asked, fit
+from vizdash.sessions.fit import fit
+from vizdash.sessions.rawargs import asked, undecided
 from vizdash.ui import words
 
 
@@ -38,11 +39,14 @@ def usual(service: Service) -> SessionRequest | None:
     return SessionRequest(app.name, app.resources) if app is not None else None
 
 
-def room_for(request: SessionRequest | None, snapshot: Snapshot) -> Room | None:
+def room_for(
+    request: SessionRequest | None, snapshot: Snapshot, memory_request: str = "mem"
+) -> Room | None:
     """Held against the snapshot, as the form holds it against fresh figures. Nodes known to have
     no image of the app, where others have one, are left out. None where only the scheduler knows.
+    ``memory_request`` as in JobRequest.memory.
     """
-    if request is None:
+    if request is None or undecided(request.extra):
         return None
     name = request.partition or snapshot.partition
     partition = Partition.called(name, snapshot.partitions)
@@ -54,9 +58,13 @@ def room_for(request: SessionRequest | None, snapshot: Snapshot) -> Room | None:
         partition,
         without=frozenset(known - having),
         reservation=asked(request, "reservation"),
-        constraint=asked(request, "constraint", "C"),
+        constraint=asked(request, "constraint"),
+        memory_request=memory_request,
         jobs=snapshot.jobs,
     )
     if verdict.untold:
         return None
-    return Room(request.app, request.resources, dict(verdict.now))
+    asked_for = request.resources
+    if memory_request == "none" or not any(n.memory_tracked for n in snapshot.nodes):
+        asked_for = replace(asked_for, memory_mib=0)
+    return Room(request.app, asked_for, dict(verdict.now))

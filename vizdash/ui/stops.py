@@ -32,6 +32,7 @@ class Stops(Shelf):
     def remember(self, request: SessionRequest | None = None) -> None:
         """The size that the nodes' room is told for: the one started last."""
         self._dashboard.usual = request or usual(self._service)
+        self._dashboard.memory_request = self._service.config.cluster.memory_request
 
     def want_stop(self, sessions: tuple[Session, ...]) -> None:
         """Ask, then end them; where all of them can be left word, a note may go with it."""

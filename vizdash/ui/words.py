@@ -159,7 +159,8 @@ def _end(session: Session) -> Span:
 def resources(wanted: Resources) -> str:
     """``2 cores · 4 GiB · 1 GPU``."""
     parts = [f"{wanted.cores} core" + ("s" if wanted.cores != 1 else "")]
-    parts.append(memory(wanted.memory_mib))
+    if wanted.memory_mib:
+        parts.append(memory(wanted.memory_mib))
     if wanted.gpus:
         parts.append(f"{wanted.gpus} GPU" + ("s" if wanted.gpus != 1 else ""))
     return " · ".join(parts)

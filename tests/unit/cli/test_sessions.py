@@ -16,7 +16,7 @@ from vizdash import waiting
 from vizdash.config import Config
 from vizdash.engines import Engine, EngineInfo
 from vizdash.errors import Refused, Unreachable, UsageError, VizdashError
-from vizdash.model import Job, JobRequest, JobState, Node, Partition
+from vizdash.model import Job, JobRequest, JobState, Node, Partition, Reservation
 from vizdash.service import Service
 from vizdash.sessions import folder
 from vizdash.sessions.comment import Claim, decode, encode
@@ -78,6 +78,9 @@ class FakeEngine:
 
     async def partitions(self) -> tuple[Partition, ...]:
         return (Partition("viz", default=True, nodes=("n1",)),)
+
+    async def reservations(self) -> tuple[Reservation, ...]:
+        return ()
 
     async def submit(self, request: JobRequest) -> str:
         self.looks = [(job(1041, request.session_id, *stands),) for stands in self.course]

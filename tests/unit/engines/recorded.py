@@ -105,6 +105,7 @@ class Replay:
 
     def _name(self, words: list[str]) -> str:
         kinds = {"node": "nodes", "partition": "partitions", "config": "config"}
+        kinds["reservation"] = "reservations"
         if words[-1] == "flags=users":
             name = f"user-{words[-2].removeprefix('users=')}{self.tail}"
             # eve is someone whom the accounting does not know.

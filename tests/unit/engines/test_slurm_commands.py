@@ -196,3 +196,17 @@ def test_separators_are_never_the_same() -> None:
     nonces = {commands.new_nonce() for _ in range(100)}
     assert len(nonces) == 100
     assert {len(nonce) for nonce in nonces} == {24}
+
+
+@pytest.mark.parametrize(
+    ("how", "memory_mib", "told"),
+    [
+        ("mem", 2048, ["--mem=2048M"]),
+        ("mem-per-cpu", 2048, ["--mem-per-cpu=1024M"]),
+        ("mem-per-cpu", 2049, ["--mem-per-cpu=1025M"]),  # two of 1024 would be less than asked
+        ("none", 2048, []),
+    ],
+)
+def test_how_memory_is_asked_for(how: str, memory_mib: int, told: list[str]) -> None:
+    words = sbatch(memory=how, resources=Resources(2, memory_mib))
+    assert [word for word in words if word.startswith("--mem")] == told

@@ -228,10 +228,23 @@ class Runner:
         return True
 
 
+class Configured(Runner):
+    """The same, but it tells how the cluster is configured."""
+
+    async def run(self, command: Command) -> Result:
+        return Result(0, "", "") if "config" in command.argv else await super().run(command)
+
+
 async def test_a_timeout_of_the_transport_names_the_program() -> None:
     engine = SlurmEngine(Runner(TimedOut("env", "no answer in 30 s")), user="alice")
     with pytest.raises(TimedOut, match=r"^squeue: no answer in 30 s"):
         await engine.jobs()
+    with pytest.raises(TimedOut, match=r"^scontrol: no answer in 30 s"):
+        await engine.submit(REQUEST)  # how memory is asked for has to be known first
+
+
+async def test_a_submission_without_an_answer_may_have_arrived() -> None:
+    engine = SlurmEngine(Configured(TimedOut("env", "no answer in 30 s")), user="alice")
     with pytest.raises(TimedOut, match=r"^sbatch: .*it may still start"):
         await engine.submit(REQUEST)
 
@@ -288,11 +301,11 @@ async def test_what_a_hanging_command_printed_is_shown_without_its_prefix() -> N
 
 async def test_a_hanging_submission_may_have_arrived_unless_it_had_no_configuration() -> None:
     line = "sbatch: error: Unable to contact slurm controller, sleeping and retrying"
-    engine = SlurmEngine(Runner(TimedOut("env", "no answer", stderr=f"{line}\n")), user="alice")
+    engine = SlurmEngine(Configured(TimedOut("env", "no answer", stderr=f"{line}\n")), user="alice")
     with pytest.raises(TimedOut, match="it may still start"):
         await engine.submit(REQUEST)
     stderr = RETRYING[0][0].replace("squeue", "sbatch")
-    engine = SlurmEngine(Runner(TimedOut("env", "no answer", stderr=stderr)), user="alice")
+    engine = SlurmEngine(Configured(TimedOut("env", "no answer", stderr=stderr)), user="alice")
     with pytest.raises(Unreachable, match="SLURM_CONF"):
         await engine.submit(REQUEST)
 

@@ -98,6 +98,14 @@ def test_gres(told: str, found: tuple[tuple[str, str, int], ...]) -> None:
             "a node it needs is down, drained or reserved",
         ),
         (
+            "ReqNodeNotAvail, Reserved for maintenance",
+            "the nodes it could use are reserved for maintenance",
+        ),
+        (
+            "ReqNodeNotAvail,_Reserved_for_maintenance",
+            "the nodes it could use are reserved for maintenance",
+        ),
+        (
             (
                 "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority "
                 "partitions"

@@ -10,8 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vizdash.model import Gres, Job, JobState, Node, Partition, Resources, SessionRequest
-from vizdash.sessions.fit import Fit, asked, fit, starts
+from vizdash.model import (
+    Gres,
+    Job,
+    JobState,
+    Node,
+    Partition,
+    Reservation,
+    Resources,
+    SessionRequest,
+)
+from vizdash.sessions.fit import Fit, fit, starts
+from vizdash.sessions.rawargs import asked, undecided
 
 G = 1024
 #: The lab's cluster: the legacy node, and two larger ones, one of them with GPUs.
@@ -168,7 +178,7 @@ def test_of_any_other_constraint_only_the_scheduler_knows(constraint: str) -> No
 )
 def test_raw_arguments_win_over_the_field(extra: tuple[str, ...], told: str) -> None:
     request = SessionRequest("desktop", constraint="ib", reservation="r", extra=extra)
-    assert asked(request, "constraint", "C") == told
+    assert asked(request, "constraint") == told
     assert asked(request, "reservation") == "r"
 
 
@@ -203,7 +213,8 @@ def test_several_partitions_are_judged_together() -> None:
     assert (both.state, both.max_time_s, both.max_cores_per_node) == ("UP", None, None)
     found = fit(Resources(2, G, 0, 7200), NODES, both)
     assert [name for name, _ in found.now] == ["viz-node001", "viz-node002", "viz-node003"]
-    assert found.ever[-1] == "cpu001"
+    assert found.ever[-1] == "viz-node003"  # cpu001 takes an hour at most
+    assert fit(Resources(2, G, 0, 3600), NODES, both).ever[-1] == "cpu001"
     for name in ("viz,nosuch", "viz,", "", ",viz"):
         assert Partition.called(name, [VIZ, batch]) is None
 
@@ -284,3 +295,187 @@ def test_a_start_is_told_of_what_waits() -> None:
     for other in (Fit(now=(("a", 1),)), Fit(refusal="no"), Fit(ever=("a",), away="a is drained")):
         assert not other.waits
     assert Fit(now=(("a", 1),)).with_start(60, 0) == Fit(now=(("a", 1),)).words
+
+
+# ---- what Slurm gives besides what is asked for
+
+#: Four cores of two threads each, in two sockets.
+SMT = replace(LARGE, cpus_per_core=2, cpus_per_socket=4)
+
+
+@pytest.mark.parametrize(
+    ("unit", "cores", "count"),
+    [
+        ("core", 1, 4),  # not 8: a core is given whole
+        ("core", 3, 2),
+        ("cpu", 1, 4),
+        ("socket", 1, 2),
+        ("node", 1, 1),
+    ],
+)
+def test_whole_cores_sockets_and_nodes_are_given(unit: str, cores: int, count: int) -> None:
+    found = fit(Resources(cores, G), [SMT], replace(VIZ, unit=unit))
+    assert found.now == (("viz-node002", count),)
+    assert found.refusal == ""
+
+
+def test_a_node_that_is_given_whole_must_be_empty() -> None:
+    busy = replace(LARGE, state="MIXED", cores_alloc=1)
+    whole = replace(VIZ, unit="node")
+    assert fit(Resources(1, G), [busy], whole).words == (
+        "nothing free now: it waits for viz-node002"
+    )
+    assert fit(Resources(1, G), [busy, GPUS], whole).now == (("viz-node003", 1),)
+
+
+def test_a_limit_of_memory_per_cpu_raises_the_cores() -> None:
+    capped = replace(VIZ, max_memory_per_cpu_mib=G)
+    assert fit(Resources(1, 3 * G), [LARGE], capped).now == (("viz-node002", 2),)
+    assert fit(Resources(1, 3 * G), [SMT], capped).now == (("viz-node002", 2),)
+    assert fit(Resources(1, 9 * G), [LARGE], capped).refusal == (
+        "it takes 9 cores at 1024 MiB a core at most, but viz-node002 has 8, "
+        "and no node of the partition has more"
+    )
+
+
+def test_memory_by_core_is_rounded_up_and_counts_for_every_core_that_is_given() -> None:
+    per_core = fit(Resources(3, 8 * G), [SMT], VIZ, memory_request="mem-per-cpu")
+    assert per_core.now == (("viz-node002", 1),)  # 4 CPUs of 2731 MiB
+    by_cpu = replace(VIZ, unit="cpu")
+    found = fit(Resources(3, 8 * G), [SMT], by_cpu, memory_request="mem-per-cpu")
+    assert found.now == (("viz-node002", 1),)  # 3 of 2731 MiB: 8193 of 16384 MiB
+
+
+def test_where_no_memory_is_asked_for_the_sites_default_counts() -> None:
+    def count(**rules: int) -> int:
+        partition = replace(VIZ, **rules)  # type: ignore[arg-type]
+        found = fit(Resources(2, 99 * G), [LARGE], partition, memory_request="none")
+        return sum(n for _, n in found.now)
+
+    assert count() == 1  # the node's whole memory
+    assert count(default_memory_per_cpu_mib=4 * G) == 2
+    assert count(default_memory_per_node_mib=8 * G) == 2
+    assert count(default_memory_per_cpu_mib=G) == 4
+
+
+def test_memory_that_is_not_tracked_limits_nothing() -> None:
+    """RealMemory is 1 MiB by default: "2048 MiB asked, but viz-node003 has 1 MiB"."""
+    untracked = replace(LARGE, memory_mib=1, memory_tracked=False)
+    small = replace(VIZ, max_memory_per_node_mib=1, max_memory_per_cpu_mib=1)
+    found = fit(Resources(2, 2 * G), [untracked], small)
+    assert found.now == (("viz-node002", 4),)
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ({"shared": True}, "jobs share cores in partition viz"),
+        ({"preempts": True}, "it may push other jobs aside"),
+        ({"one_user": True}, "partition viz is a node a user"),
+    ],
+)
+def test_what_only_the_scheduler_knows_is_not_promised(rules: dict[str, bool], told: str) -> None:
+    full = replace(LARGE, state="ALLOCATED", cores_alloc=8)
+    found = fit(Resources(1, G), [full], replace(VIZ, **rules))  # type: ignore[arg-type]
+    assert (found.now, found.waits) == ((), True)
+    assert found.words == f"only the scheduler knows: {told}"
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ((), ""),
+        (("--mail-type=END", "--comment", "--exclusive", "-J", "x", "--no-requeue"), ""),
+        (("-C", "big", "--reservation=course", "-Ascience"), ""),
+        (("--exclusive",), "--exclusive"),
+        (("--exclusive=user",), "--exclusive"),
+        (("--comment=x", "-w", "n1"), "-w"),
+        (("-pshort",), "-pshort"),
+        (("--mem=1G",), "--mem"),
+        (("--excl",), "--excl"),  # getopt_long(3) takes any beginning that is one option's alone
+        (("--begin=now+1hour",), "--begin"),
+        (("script.sh",), "script.sh"),
+    ],
+)
+def test_raw_arguments_that_vizdash_does_not_judge(extra: tuple[str, ...], told: str) -> None:
+    assert undecided(extra) == told
+
+
+# ---- reservations
+
+NOW = time.mktime((2026, 3, 2, 15, 28, 0, 0, 0, -1))
+MAINTENANCE = Reservation(
+    "maint",
+    start_at=int(NOW) + 58 * 60 + 10,
+    end_at=int(NOW) + 178 * 60,
+    nodes=("viz-node001", "viz-node002", "viz-node003"),
+    flags=("MAINT", "IGNORE_JOBS"),
+    users=("root",),
+)
+BOBS = Reservation("bobs", int(NOW) - 60, int(NOW) + 138 * 60, ("viz-node001",), users=("bob",))
+
+
+def with_(*reservations: Reservation) -> list[Node]:
+    return [
+        replace(node, reservations=tuple(r for r in reservations if node.name in r.nodes))
+        for node in NODES[:3]
+    ]
+
+
+def reserved(time_s: int, *reservations: Reservation, **asked_for: str) -> Fit:
+    size = Resources(2, 2 * G, 0, time_s)
+    return fit(size, with_(*reservations), VIZ, now=NOW, **asked_for)  # type: ignore[arg-type]
+
+
+def test_a_session_that_would_run_into_maintenance_does_not_fit_now() -> None:
+    """ "9 sessions of this size fit now", and then it waited for three hours."""
+    found = reserved(7200, MAINTENANCE)
+    assert (found.now, found.waits) == ((), False)
+    assert found.words == "maintenance from 16:26 to 18:26; up to 58 min starts now"
+    assert sum(n for _, n in reserved(58 * 60, MAINTENANCE).now) == 9
+    assert reserved(58 * 60 + 1, MAINTENANCE).now == ()
+
+
+def test_nodes_that_no_maintenance_has_are_taken() -> None:
+    some = replace(MAINTENANCE, nodes=("viz-node002", "viz-node003"))
+    assert reserved(7200, some).now == (("viz-node001", 1),)
+    full = replace(SMALL, state="ALLOCATED", cores_alloc=4)
+    nodes = [full, *with_(some)[1:]]
+    assert fit(Resources(2, 2 * G), nodes, VIZ, now=NOW).words == (
+        "viz-node002, viz-node003 have maintenance from 16:26 to 18:26; up to 58 min starts now"
+    )
+
+
+def test_a_node_that_is_reserved_for_others_is_named_with_whom_and_until_when() -> None:
+    """ "no node has the cores, memory and GPUs asked for (ask for less)"."""
+    found = reserved(600, BOBS, node="viz-node001")
+    assert found.words == "viz-node001 is reserved for bob until 17:46"
+    assert found.refusal == ""
+    assert [name for name, _ in reserved(600, BOBS).now] == ["viz-node002", "viz-node003"]
+
+
+def test_a_reservation_that_is_asked_for_lets_in() -> None:
+    found = reserved(600, BOBS, reservation="bobs")
+    assert found.now == (("viz-node001", 1),)
+    later = replace(BOBS, start_at=int(NOW) + 3600)
+    assert "reservation 'bobs' begins at 16:28" in reserved(600, later, reservation="bobs").words
+
+
+def test_a_reservation_of_some_cores_leaves_the_others() -> None:
+    six = replace(BOBS, nodes=("viz-node002",), cores=(("viz-node002", 6),))
+    assert reserved(600, six, node="viz-node002").now == (("viz-node002", 1),)
+    all_ = replace(six, cores=(("viz-node002", 7),))
+    assert reserved(600, all_, node="viz-node002").words == (
+        "only the scheduler knows which cores reservation 'bobs' leaves"
+    )
+
+
+def test_a_reservation_that_takes_whom_it_is_for_is_the_schedulers_to_judge() -> None:
+    magnet = replace(BOBS, flags=("MAGNETIC",))
+    assert "only the scheduler knows" in reserved(600, magnet, node="viz-node001").words
+
+
+def test_a_node_of_a_reservation_that_is_not_shown_is_away() -> None:
+    hidden = replace(LARGE, flags=("RESERVED",))
+    found = fit(Resources(2, G), [hidden], VIZ, now=NOW)
+    assert (found.now, found.away) == ((), "viz-node002 is reserved")

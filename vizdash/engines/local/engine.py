@@ -19,7 +19,7 @@ from vizdash.engines.base import EngineInfo
 from vizdash.engines.local import machine, records
 from vizdash.errors import NotFound, Refused, TimedOut, UsageError
 from vizdash.files import account_name, locked, read_own, write_whole
-from vizdash.model import Gres, Job, JobRequest, JobState, Node, Partition
+from vizdash.model import Gres, Job, JobRequest, JobState, Node, Partition, Reservation
 from vizdash.resources import assets
 
 PARTITION = "local"
@@ -70,6 +70,10 @@ class LocalEngine:
     async def partitions(self) -> tuple[Partition, ...]:
         """One, without limits."""
         return (Partition(PARTITION, default=True, nodes=(platform.node(),)),)
+
+    async def reservations(self) -> tuple[Reservation, ...]:
+        """None."""
+        return ()
 
     async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:
         """Our own jobs, running and lately ended."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 
 from vizdash.engines.base import EngineInfo
 from vizdash.engines.slurm import commands, parse, refusals
+from vizdash.engines.slurm.reservations import reservations
 from vizdash.errors import CommandFailed, NotFound, Refused, TimedOut, Unreachable
-from vizdash.model import Job, JobRequest, Node, Partition
+from vizdash.model import Job, JobRequest, Node, Partition, Reservation
 from vizdash.transport import Command, CommandRunner, Result
 from vizdash.units import duration_words
 
@@ -29,6 +31,8 @@ class SlurmEngine:
         self._runner = runner
         self._user = user
         self._info: EngineInfo | None = None
+        self._config: parse.ClusterConfig | None = None
+        self._asking = asyncio.Lock()
         self._members: dict[str, list[str]] | None = None
 
     async def info(self) -> EngineInfo:
@@ -39,7 +43,7 @@ class SlurmEngine:
         """
         if self._info is None:
             self._user = self._user or (await self._ask(commands.whoami())).stdout.strip()
-            told = parse.config((await self._ask(commands.show_config())).stdout)
+            told = await self._configured()
             level = await self._level() if told.accounting else ""
             if self._user in {"root", told.slurm_user}:
                 level = "Administrator"
@@ -55,6 +59,13 @@ class SlurmEngine:
             )
         return self._info
 
+    async def _configured(self) -> parse.ClusterConfig:
+        """How the cluster is set up: asked once."""
+        async with self._asking:
+            if self._config is None:
+                self._config = parse.config((await self._ask(commands.show_config())).stdout)
+        return self._config
+
     async def _level(self) -> str:
         """The accounting's admin level; a cluster that will not tell gives none."""
         result = await self._run(commands.show_user(self._user))
@@ -62,7 +73,8 @@ class SlurmEngine:
 
     async def nodes(self) -> tuple[Node, ...]:
         """All nodes, as slurm.conf orders them."""
-        found = parse.nodes((await self._ask(commands.show_nodes())).stdout)
+        answer = (await self._ask(commands.show_nodes())).stdout
+        found = parse.nodes(answer, await self._configured())
         members: dict[str, list[str]] = {}
         for node in found:
             for partition in node.partitions:
@@ -71,12 +83,17 @@ class SlurmEngine:
         return found
 
     async def partitions(self) -> tuple[Partition, ...]:
-        """All partitions this user may see; their nodes as of the last call of ``nodes``."""
+        """All partitions; their nodes as of the last call of ``nodes``."""
         if self._members is None:
             await self.nodes()
         answer = (await self._ask(commands.show_partitions())).stdout
         members = self._members or {}
-        return parse.partitions(answer, lambda name: tuple(members.get(name, ())))
+        about = await self._configured()
+        return parse.partitions(answer, lambda name: tuple(members.get(name, ())), about)
+
+    async def reservations(self) -> tuple[Reservation, ...]:
+        """Those of nodes that this user may see (slurm.conf(5), "PrivateData")."""
+        return reservations((await self._ask(commands.show_reservations())).stdout)
 
     async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:
         """Jobs in every state that slurmctld still knows (MinJobAge: 5 minutes by default)."""
@@ -87,6 +104,7 @@ class SlurmEngine:
     async def submit(self, request: JobRequest) -> str:
         """Hand in a job. Raises Refused with Slurm's reason in words."""
         what = f"{request.app or request.name} was not started"
+        request = await self._askable(request)
         try:
             result = await self._run(commands.sbatch(request))
         except TimedOut as e:
@@ -100,10 +118,16 @@ class SlurmEngine:
 
     async def expected_start(self, request: JobRequest) -> int | None:
         """What the scheduler thinks now. Raises Refused with Slurm's reason in words."""
+        request = await self._askable(request)
         result = await self._run(commands.would_start(commands.sbatch(request)))
         if result.code != 0:
             raise refusals.refusal(f"{request.app or request.name} can't be started", result)
         return parse.would_start(result.stderr)
+
+    async def _askable(self, request: JobRequest) -> JobRequest:
+        """Where memory is not tracked, none is asked for: nodes there have 1 MiB."""
+        tracked = (await self._configured()).memory_tracked
+        return request if tracked else replace(request, memory="none")
 
     async def cancel(self, job_id: str) -> None:
         """End a job by scancel. Raises Refused for someone else's, NotFound for none.

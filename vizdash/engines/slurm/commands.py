@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from vizdash.engines.slurm.environ import SACCT, SBATCH, SCANCEL, SCONTROL, SQUEUE, SRUN, env
 from vizdash.errors import NotFound
-from vizdash.model import JobRequest
+from vizdash.model import JobRequest, Resources
 from vizdash.transport import Command
 
 #: squeue's field letters in the order in which parse.py reads them (squeue(1), "--format").
@@ -108,13 +108,23 @@ def squeue(nonce: str, *, user: str | None = None, job_id: str = "") -> Command:
 
 
 def show_nodes() -> Command:
-    """Ask for every node, one line each, with GresUsed (which needs ``--details``)."""
-    return _scontrol("--oneliner", "--details", "show", "node")
+    """Ask for every node, one line each, with GresUsed (which needs ``--details``); those of
+    hidden partitions, too (``--all``).
+    """
+    return _scontrol("--all", "--oneliner", "--details", "show", "node")
 
 
 def show_partitions() -> Command:
-    """Ask for every partition this user may see, one line each."""
-    return _scontrol("--oneliner", "show", "partition")
+    """Ask for every partition, one line each: hidden ones, and those of other people's groups,
+    too, since sbatch takes jobs for a hidden one (slurm.conf(5), "Hidden").
+    """
+    return _scontrol("--all", "--oneliner", "show", "partition")
+
+
+def show_reservations() -> Command:
+    """Ask for every reservation that this user may see, one line each, times in epoch seconds."""
+    argv = (*env(SCONTROL, "SLURM_TIME_FORMAT=%s"), "scontrol", "--oneliner")
+    return Command((*argv, "show", "reservation"), timeout_s=QUERY_TIMEOUT_S)
 
 
 def show_config() -> Command:
@@ -200,7 +210,7 @@ def sbatch(request: JobRequest) -> Command:
         "--ntasks=1",
         f"--cpus-per-task={needs.cores}",
     ]
-    argv += [f"--mem={needs.memory_mib}M", f"--time={-(-needs.time_s // 60)}"]
+    argv += [*memory_option(request.memory, needs), f"--time={-(-needs.time_s // 60)}"]
     if needs.gpus:
         argv.append(f"--gres=gpu:{needs.gpus}")
     wishes = {
@@ -215,6 +225,15 @@ def sbatch(request: JobRequest) -> Command:
     argv += [f"--{option}={value}" for option, value in wishes.items() if value]
     argv += request.extra
     return Command(tuple(argv), input=request.script, timeout_s=WRITE_TIMEOUT_S)
+
+
+def memory_option(how: str, needs: Resources) -> tuple[str, ...]:
+    """How memory is asked for: ``mem``, ``mem-per-cpu`` (rounded up, so that all cores together
+    have no less), or ``none``: the site's default, or nothing where memory is not tracked.
+    """
+    if how == "mem-per-cpu":
+        return (f"--mem-per-cpu={-(-needs.memory_mib // needs.cores)}M",)
+    return () if how == "none" else (f"--mem={needs.memory_mib}M",)
 
 
 def would_start(handed_in: Command) -> Command:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vizdash.engines.slurm import values
 from vizdash.engines.slurm.commands import HISTORY_FIELDS, JOB_FIELDS, field_mark, record_mark
@@ -45,6 +45,11 @@ _SUFFIXES = {
 
 _STARTS = re.compile(r"\bto start at ([0-9]+) ")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_/:]*\Z")
+
+_UNIT = re.compile(r"\bCR_(CPU|CORE|SOCKET)(?:_MEMORY)?\b")
+
+#: Limits that a partition may set, and the whole cluster for those that don't.
+_MEMORY_LIMITS = ("DefMemPerCPU", "DefMemPerNode", "MaxMemPerCPU", "MaxMemPerNode")
 
 #: Keys whose values may hold spaces, and keys that may follow one of them.
 _FREE = frozenset({"OS", "Comment", "Extra", "Reason", "ResvComment"})
@@ -193,7 +198,9 @@ class ClusterConfig:
     """What vizdash needs of ``scontrol show config``; ``next_job_id`` is 0 if untold.
 
     ``accounting`` is whether a slurmdbd keeps what has ended, ``memory_s`` how long slurmctld
-    itself does (MinJobAge, seconds).
+    itself does (MinJobAge, seconds). ``unit`` and ``memory_tracked`` say what jobs are given
+    (SelectType, SelectTypeParameters), ``preempts`` whether a job may push others aside;
+    ``limits`` are the memory limits of partitions that set none.
     """
 
     cluster: str = ""
@@ -202,6 +209,14 @@ class ClusterConfig:
     next_job_id: int = 0
     accounting: bool = False
     memory_s: int = 0
+    unit: str = "core"
+    memory_tracked: bool = True
+    preempts: bool = False
+    limits: Mapping[str, str] = field(default_factory=dict)
+
+
+#: One of which nothing is known.
+UNTOLD = ClusterConfig()
 
 
 def config(answer: str) -> ClusterConfig:
@@ -218,7 +233,23 @@ def config(answer: str) -> ClusterConfig:
         next_job_id=values.number(found.get("NEXT_JOB_ID", "")),
         accounting=found.get("AccountingStorageType", "") == "accounting_storage/slurmdbd",
         memory_s=values.number(found.get("MinJobAge", "").partition(" ")[0]),
+        unit=_unit(found.get("SelectTypeParameters", ""), found.get("SelectType", "")) or "core",
+        # A cluster that does not say is taken for one of the most usual kind.
+        memory_tracked="MEMORY" in found.get("SelectTypeParameters", "MEMORY").upper(),
+        preempts=values.text(found.get("PreemptType", "").rpartition("/")[2]) != "",
+        limits={key: found[key] for key in _MEMORY_LIMITS if key in found},
     )
+
+
+def _unit(parameters: str, select: str = "") -> str:
+    """What a job is given whole; empty when the parameters don't say (slurm.conf(5),
+    "SelectTypeParameters": CR_CPU, CR_Core, CR_Socket, each with and without _Memory; of
+    select/linear, nodes).
+    """
+    if select == "select/linear":
+        return "node"
+    match = _UNIT.search(parameters.upper())
+    return match[1].lower() if match else ""
 
 
 def admin_level(answer: str, user: str) -> str:
@@ -263,13 +294,16 @@ def _pairs(record: str) -> dict[str, str]:
     return {name: value.strip() for name, value in found.items()}
 
 
-def nodes(answer: str) -> tuple[Node, ...]:
+def nodes(answer: str, about: ClusterConfig = UNTOLD) -> tuple[Node, ...]:
     """``scontrol show node -o -d`` as nodes."""
-    return tuple(node(record) for record in one_lines(answer, "NodeName"))
+    return tuple(node(record, about) for record in one_lines(answer, "NodeName"))
 
 
-def node(f: Mapping[str, str]) -> Node:
+def node(f: Mapping[str, str], about: ClusterConfig = UNTOLD) -> Node:
     """One node. Its cores are those that Slurm may give (CPUEfctv where it is told)."""
+    total = values.number(f.get("CPUTot", ""))
+    sockets = values.number(f.get("Sockets", "")) or total or 1
+    cores = sockets * (values.number(f.get("CoresPerSocket", "")) or 1)
     state, flags = node_state(f.get("State", ""))
     name = f["NodeName"]
     memory = values.number(f.get("RealMemory", ""))
@@ -288,6 +322,10 @@ def node(f: Mapping[str, str]) -> Node:
         # A node that never spoke has N/A, or (23.11 and newer) 0.00.
         os_load=values.real(f.get("CPULoad", "")) if f.get("BootTime") != "None" else None,
         address=values.text(f.get("NodeAddr", "")) or name,
+        memory_tracked=about.memory_tracked,
+        # Where CPUs= counts cores, not threads, there are no more CPUs than cores.
+        cpus_per_core=max(1, total // cores),
+        cpus_per_socket=max(1, total // sockets),
     )
 
 
@@ -308,17 +346,26 @@ def node_state(value: str) -> tuple[str, tuple[str, ...]]:
 
 
 def partitions(
-    answer: str, members: Callable[[str], tuple[str, ...]] = lambda _: ()
+    answer: str,
+    members: Callable[[str], tuple[str, ...]] = lambda _: (),
+    about: ClusterConfig = UNTOLD,
 ) -> tuple[Partition, ...]:
     """``scontrol show partition -o``; ``members`` gives a partition's nodes by name."""
     return tuple(
-        partition(record, members(record["PartitionName"]))
+        partition(record, members(record["PartitionName"]), about)
         for record in one_lines(answer, "PartitionName")
     )
 
 
-def partition(f: Mapping[str, str], members: tuple[str, ...] = ()) -> Partition:
+def partition(
+    f: Mapping[str, str],
+    members: tuple[str, ...] = (),
+    about: ClusterConfig = UNTOLD,
+) -> Partition:
     """One partition."""
+    memory = _memory_limits(f, about)
+    sharing, _, jobs = f.get("OverSubscribe", "").partition(":")
+    unit = _unit(f.get("SelectTypeParameters", "")) or about.unit
     return Partition(
         name=f["PartitionName"],
         state=f.get("State", "UP"),
@@ -326,6 +373,28 @@ def partition(f: Mapping[str, str], members: tuple[str, ...] = ()) -> Partition:
         nodes=members,
         max_time_s=values.seconds(f.get("MaxTime", "")),
         default_time_s=values.seconds(f.get("DefaultTime", "")),
-        max_memory_per_node_mib=values.limit(f.get("MaxMemPerNode", "")),
+        max_memory_per_node_mib=memory["MaxMemPerNode"],
         max_cores_per_node=values.limit(f.get("MaxCPUsPerNode", "")),
+        max_memory_per_cpu_mib=memory["MaxMemPerCPU"],
+        default_memory_per_node_mib=memory["DefMemPerNode"],
+        default_memory_per_cpu_mib=memory["DefMemPerCPU"],
+        unit="node" if sharing == "EXCLUSIVE" else unit,
+        shared=sharing == "FORCE" and values.number(jobs or "4") > 1,
+        preempts=about.preempts,
+        one_user=f.get("ExclusiveUser", "NO") == "YES",
+        # scontrol(1) shows the one to nobody, and the other to its groups, unless told --all.
+        hidden=f.get("Hidden", "NO") == "YES" or f.get("AllowGroups", "ALL") != "ALL",
     )
+
+
+def _memory_limits(f: Mapping[str, str], about: ClusterConfig) -> dict[str, int | None]:
+    """Default and limit, each per node or per CPU: the partition's if it has one, else the
+    cluster's.
+    """
+    found: dict[str, int | None] = {}
+    for kind in ("Def", "Max"):
+        keys = [key for key in _MEMORY_LIMITS if key.startswith(kind)]
+        own = {key: values.limit(f.get(key, "UNLIMITED")) for key in keys}
+        theirs = {key: values.limit(about.limits.get(key, "UNLIMITED")) for key in keys}
+        found |= own if any(value is not None for value in own.values()) else theirs
+    return found

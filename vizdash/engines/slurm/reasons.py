@@ -9,6 +9,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+#: What a job waits for that would run into a reservation.
+MAINTENANCE = "the nodes it could use are reserved for maintenance"
+MAYBE_RESERVED = "a node it needs is down, drained or reserved"
+
 _WORDS = {
     "AccountNotAllowed": "the account may not use this partition",
     "AccountingPolicy": "a limit of the account or QOS is reached",
@@ -50,7 +54,7 @@ _WORDS = {
     "QOSNotAllowed": "the QOS may not be used in this partition",
     "QOSUsageThreshold": "the account has used up what the QOS gives",
     "RaisedSignal": "it was ended by a signal",
-    "ReqNodeNotAvail": "a node it needs is down, drained or reserved",
+    "ReqNodeNotAvail": MAYBE_RESERVED,
     "Reservation": "waiting for its reservation to begin",
     "ReservationDeleted": "its reservation was deleted",
     "ReservationInvalid": "its reservation is no longer valid",
@@ -71,7 +75,8 @@ _SENTENCES = (
         "its node could not open the job's log: the folder is missing, full or read-only there",
     ),
     ("RaisedSignal:", "it was ended by a signal"),
-    ("ReqNodeNotAvail,", "a node it needs is down, drained or reserved"),
+    ("ReqNodeNotAvail, Reserved for maintenance", MAINTENANCE),
+    ("ReqNodeNotAvail,", MAYBE_RESERVED),
     ("Nodes required for job are DOWN", "every node it could use is down, drained or reserved"),
     ("Nodes_required_for_job_are_DOWN", "every node it could use is down, drained or reserved"),
     ("launch failed requeued held", "held: it could not be launched on its node"),
@@ -121,8 +126,9 @@ def reason_words(reason: str) -> str:
         return ""
     if code in _WORDS:
         return _WORDS[code]
+    spaced = code.replace("_", " ")
     for start, words in _SENTENCES:
-        if code.startswith(start):
+        if code.startswith(start) or spaced.startswith(start):
             return words + _named(code)
     return _limit_words(code) or _readable(code)
 

@@ -81,6 +81,7 @@ class Dashboard(Screen[None]):
         self.image_rights = NOT_LOOKED
         self.node_admin = False
         self.usual: SessionRequest | None = None
+        self.memory_request = "mem"
         self._room: Room | None = None
         self.registry = registry
         self._board = Board()
@@ -163,8 +164,7 @@ class Dashboard(Screen[None]):
         self._show_row()
 
     def _measure_room(self, snapshot: Snapshot) -> None:
-        room = room_for(self.usual, snapshot)
-        if room != self._room:
+        if (room := room_for(self.usual, snapshot, self.memory_request)) != self._room:
             self._room = room
             self.nodes.refresh()
 
@@ -288,7 +288,7 @@ class Dashboard(Screen[None]):
         now, room = self._now, self._room
         if pane is self.nodes and (node := self.nodes.row):
             full = details.node_lines(node, snapshot, now, room)
-            return node.name, [details.node_line(node, snapshot, room)] if short else full
+            return node.name, [details.node_line(node, snapshot, now, room)] if short else full
         if pane is self.images and (image := self.images.row):
             full = details.image_lines(image, snapshot)
             return f"{image.app} {image.version}", [details.image_line(image)] if short else full

@@ -102,7 +102,8 @@ class HistoryScreen(Screen[None]):
         end = self._now()
         begin = end - seconds
         samples = self._samples(begin)
-        memory = f"{gib(samples[-1].memory_alloc_mib)} GiB in use" if samples else ""
+        tracked = bool(samples) and samples[-1].memory_mib > 0
+        memory = f"{gib(samples[-1].memory_alloc_mib)} GiB in use" if tracked else ""
         title = (Span("History  ", "accent", bold=True), Span(f"the last {name}", "strong"))
         self._title.update(content((*title, Span(f"   {memory}", "muted"))))
         shown = plots(samples, begin, end, width - 2, height - 2)

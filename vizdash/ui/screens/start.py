@@ -44,6 +44,8 @@ _NAMES = {
 }
 _HINTS = {"node": "any", "geometry": "1280x720"}
 _ROWS = (("cores", "memory"), ("gpus", "time"), ("node", "geometry"))
+#: Where memory is not asked for: it isn't tracked, or the site says how much there is.
+_ROWS_WITHOUT_MEMORY = (("cores", "gpus"), ("time", "node"), ("geometry",))
 
 
 def _keys(*, saved: bool = False, also: bool = False) -> str:
@@ -86,6 +88,9 @@ class StartScreen(ModalScreen[None]):
         self._service = service
         self._start = start
         self._node_names = [n.name for n in nodes]
+        tracked = not nodes or any(n.memory_tracked for n in nodes)
+        asks = tracked and service.config.cluster.memory_request != "none"
+        self._rows: Sequence[Sequence[str]] = _ROWS if asks else _ROWS_WITHOUT_MEMORY
         self._apps = {app.name: app for app in service.apps()}
         self._first = first
         self._clock = clock
@@ -119,7 +124,7 @@ class StartScreen(ModalScreen[None]):
             yield self._field("App", Chips(list(self._apps), chosen=form.app.name, id="app"))
             yield self._field("Size", Chips(form.sizes(), chosen=form.preset(), id="size"))
             yield Static(classes="space")
-            for names in _ROWS:
+            for names in self._rows:
                 yield self._inputs(names)
             yield Static(classes="space")
             yield Also(id="also", classes="field")
@@ -192,7 +197,8 @@ class StartScreen(ModalScreen[None]):
         assert self._form is not None
         with self.prevent(Input.Changed):
             for name in names:
-                self.query_one(f"#{name}", Input).value = self._form.texts[name]
+                for box in self.query(f"#{name}").results(Input):  # memory may have none
+                    box.value = self._form.texts[name]
         self._read()
 
     @on(Input.Changed)
@@ -205,7 +211,7 @@ class StartScreen(ModalScreen[None]):
         if self._form is not None:
             boxes = [one for one in self.query(Input) if not isinstance(one, Naming)]
             texts = {one.id or "": one.value for one in boxes}
-            self._form = replace(self._form, texts=texts)
+            self._form = replace(self._form, texts={**self._form.texts, **texts})
             self._judge_soon()
 
     def action_clear(self) -> None:

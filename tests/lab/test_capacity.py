@@ -1,0 +1,284 @@
+"""What fits, held against Slurm's own word: on random clusters, loads, reservations and requests.
+
+The oracles are ``sbatch --test-only`` with the very command that vizdash would run, and what
+really starts when as many are submitted as vizdash says fit, and one more. ``make capacity`` tries
+more of them (see CONTRIBUTING).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import seed as fixed
+from hypothesis import strategies as st
+
+from tests.lab import Lab
+from tests.lab.scheduler import HostRunner, Scheduler, Site, scheduler
+from vizdash.config import App, Cluster, Config
+from vizdash.engines.slurm import SlurmEngine, commands
+from vizdash.errors import Refused
+from vizdash.model import JobRequest, Resources, SessionRequest
+from vizdash.service import Service
+from vizdash.sessions import submit
+from vizdash.sessions.fit import Fit
+from vizdash.transport.forward import SshForwarder
+
+#: Clusters, and cases on each.
+CLUSTERS = int(os.environ.get("VIZDASH_CAPACITY_CLUSTERS", "15"))
+CASES = int(os.environ.get("VIZDASH_CAPACITY_CASES", "9"))
+#: Seconds from now within which a start counts as now.
+NOW_S = 2
+#: As many are submitted at most.
+MOST = 12
+
+APP = App("plain", runtime="host", host_command="true")
+SLEEP = "#!/bin/bash\nexec sleep 600\n"
+
+_TRES = "SelectType=select/cons_tres"
+#: (lines of slurm.conf, what stands behind the partition's nodes, how memory is asked for).
+KINDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    ((_TRES, "SelectTypeParameters=CR_Core_Memory"), "", "mem"),
+    ((_TRES, "SelectTypeParameters=CR_Core"), "", "mem"),
+    ((_TRES, "SelectTypeParameters=CR_CPU_Memory"), "", "mem-per-cpu"),
+    ((_TRES, "SelectTypeParameters=CR_Core_Memory"), "OverSubscribe=EXCLUSIVE", "mem"),
+    ((_TRES, "SelectTypeParameters=CR_Core_Memory"), "MaxMemPerCPU=700", "mem"),
+    ((_TRES, "SelectTypeParameters=CR_Core_Memory"), "Hidden=YES", "mem-per-cpu"),
+    ((_TRES, "SelectTypeParameters=CR_Socket_Memory"), "", "mem"),
+    ((_TRES, "SelectTypeParameters=CR_Core_Memory", "MaxMemPerCPU=900"), "", "mem-per-cpu"),
+    ((_TRES, "SelectTypeParameters=CR_Core_Memory", "DefMemPerCPU=300"), "", "none"),
+    ((_TRES, "SelectTypeParameters=CR_Core_Memory"), "MaxMemPerNode=3000 MaxCPUsPerNode=4", "mem"),
+    ((_TRES, "SelectTypeParameters=CR_CPU"), "", "mem"),
+    ((_TRES, "SelectTypeParameters=CR_Core_Memory"), "", "none"),
+    (("SelectType=select/linear", "SelectTypeParameters=CR_Memory"), "", "mem"),
+    ((_TRES, "SelectTypeParameters=CR_Core_Memory"), "OverSubscribe=FORCE:2", "mem"),
+    ((_TRES, "SelectTypeParameters=CR_Core_Memory"), "DefMemPerNode=900", "none"),
+)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request."""
+
+    cores: int
+    memory_mib: int
+    gpus: int
+    minutes: int
+    node: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A reservation for bob, or maintenance."""
+
+    nodes: Sequence[str]
+    begins_min: int
+    maintenance: bool
+    cores: int
+
+
+@pytest.fixture(scope="module")
+def slurm(running_lab: Lab) -> Iterator[Scheduler]:
+    with scheduler(running_lab) as found:
+        yield found
+
+
+def cluster(seed: int) -> tuple[Site, str]:
+    """A random cluster, and how memory is asked for there."""
+    dice = random.Random(seed)
+    lines, rest, memory = KINDS[seed % len(KINDS)]
+    tracked = "emory" in lines[1]
+    nodes = {}
+    for n in range(1, 4):
+        sockets, cores, threads = dice.choice((1, 1, 2)), dice.randint(1, 4), dice.choice((1, 2))
+        shape = f"Sockets={sockets} CoresPerSocket={cores} ThreadsPerCore={threads}"
+        if dice.random() < 0.2:
+            shape += f" CPUs={sockets * cores}"
+        if tracked:
+            shape += f" RealMemory={dice.randint(8, 80) * 100}"
+        if n == 3:
+            shape += " Gres=gpu:2"
+        nodes[f"n{n}"] = shape
+    partitions = {"viz": f"Nodes=ALL MaxTime=8:00:00 State=UP {rest}"}
+    partitions["load"] = "Nodes=ALL Default=YES State=UP"
+    return Site(lines, nodes, partitions), memory
+
+
+NAMES = st.sampled_from(("n1", "n2", "n3"))
+ASKS = st.builds(
+    Ask,
+    cores=st.integers(1, 9),
+    memory_mib=st.integers(1, 30).map(lambda n: 100 * n),
+    gpus=st.sampled_from((0, 0, 0, 1, 2, 3)),
+    minutes=st.sampled_from((10, 60, 240)),
+    node=st.sampled_from(("", "", "n1", "n2", "n3")),
+)
+LOADS = st.lists(st.tuples(NAMES, st.integers(1, 4), st.integers(1, 9)), max_size=4)
+RESERVATIONS = st.lists(
+    st.builds(
+        Kept,
+        nodes=st.sampled_from((("n1",), ("n2", "n3"), ("n1", "n2", "n3"))),
+        begins_min=st.sampled_from((0, 30, 120)),
+        maintenance=st.booleans(),
+        cores=st.sampled_from((0, 0, 1)),
+    ),
+    max_size=1,
+)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(CLUSTERS))
+def test_slurm_agrees(slurm: Scheduler, seed: int) -> None:
+    site, memory = cluster(seed)
+    slurm.use(site)
+    decided = []
+
+    # A case that fails is told whole: to look for a smaller one takes minutes.
+    @fixed(seed)
+    @settings(
+        max_examples=CASES,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(ask=ASKS, load=LOADS, kept=RESERVATIONS)
+    def cases(ask: Ask, load: list[tuple[str, int, int]], kept: list[Kept]) -> None:
+        decided.append(check(slurm, memory, ask, load, kept))
+
+    cases()
+    # To say that only the scheduler knows is right always, and no use.
+    if "FORCE" not in site.partitions["viz"]:
+        assert sum(decided) >= 0.8 * len(decided)
+
+
+def check(
+    slurm: Scheduler,
+    memory: str,
+    ask: Ask,
+    load: list[tuple[str, int, int]],
+    kept: list[Kept],
+) -> bool:
+    """One case; returns whether vizdash knew."""
+    slurm.settle()
+    busy(slurm, load)
+    for n, reservation in enumerate(kept):
+        reserve(slurm, f"r{n}", reservation)
+    site = Cluster("viz", partition="viz", memory_request=memory)
+    runner = HostRunner(slurm.host)
+    engine = SlurmEngine(runner, user="alice")
+    config = Config(site, {"viz": site}, {"plain": APP})
+    service = Service(config, engine, runner, SshForwarder())
+    size = Resources(ask.cores, ask.memory_mib, ask.gpus, ask.minutes * 60)
+    request = SessionRequest("plain", size, node=ask.node)
+    verdict, starts = asyncio.run(compared(service, request))
+    note(f"vizdash: {verdict}")
+    note(f"--test-only: {starts}")
+    note(nodes_of(slurm))
+    if verdict.untold:
+        return False
+    # Slurm's test does not raise the cores for this limit, as it does for a real job.
+    tested = "MaxMemPerCPU" not in slurm.site.conf or memory != "mem"
+    if tested:
+        agree(verdict, starts)
+    if verdict.refusal:
+        # Where a node is reserved Slurm looks no further, and takes what never runs.
+        started(slurm, request, site, 0) if kept else refused(slurm, request, site)
+    elif verdict.now:
+        started(slurm, request, site, sum(count for _, count in verdict.now))
+    elif verdict.reserved or not tested:
+        started(slurm, request, site, 0)
+    return True
+
+
+def agree(verdict: Fit, starts: float | None) -> None:
+    """vizdash's verdict is that of ``sbatch --test-only``."""
+    if verdict.refusal:
+        assert starts is None, "vizdash refuses what Slurm takes"
+    elif verdict.now:
+        assert starts is not None and starts <= NOW_S, "vizdash promises what Slurm does not give"
+    else:
+        # Slurm's test calls what is reserved for others impossible, though it would wait for it.
+        assert starts is not None or verdict.reserved, "Slurm refuses what vizdash has wait"
+        assert starts is None or starts > NOW_S, "Slurm starts it now"
+
+
+async def compared(service: Service, request: SessionRequest) -> tuple[Fit, float | None]:
+    """vizdash's verdict, and Slurm's: seconds from now, None for a refusal."""
+    verdict = await service.fit(request)
+    job = job_of(service.config.cluster, request)
+    try:
+        at = await service.engine.expected_start(job)
+    except Refused as e:
+        note(f"Slurm: {e.line}")
+        return verdict, None
+    assert at is not None
+    return verdict, max(0.0, at - time.time())
+
+
+def job_of(site: Cluster, request: SessionRequest) -> JobRequest:
+    """The job that vizdash would submit."""
+    prepared = submit.Prepared(submit.new_id(), APP, "host", "", "")
+    return submit.job_request(request, prepared, site, engine="slurm", output="/tmp")
+
+
+def busy(slurm: Scheduler, load: list[tuple[str, int, int]]) -> None:
+    """Run bob's jobs: on a node, of cores, of hundreds of MiB."""
+    tracked = "emory" in slurm.site.lines[1]
+    lines = []
+    for node, cores, memory in load:
+        wanted = f"-c {cores} -w {node}" + (f" --mem={memory * 100}M" if tracked else "")
+        lines.append(f"sbatch -Q -o /dev/null -t 300 {wanted} --wrap 'exec sleep 600' || true")
+    if lines:
+        slurm.host.run("\n".join(lines), user="bob")
+        slurm.tried()
+        slurm.host.run(["scancel", "-u", "bob", "-t", "PENDING"])
+
+
+def reserve(slurm: Scheduler, name: str, kept: Kept) -> None:
+    """Make a reservation; where there is no room for it, there is none."""
+    nodes = kept.nodes
+    flags = "MAINT,IGNORE_JOBS" if kept.maintenance else "IGNORE_JOBS"
+    what = f"Nodes={','.join(nodes)} Flags={flags}"
+    if kept.cores:
+        what = f"Nodes={nodes[0]} NodeCnt=1 CoreCnt={kept.cores} PartitionName=viz"
+    begins = f"now+{kept.begins_min}minutes" if kept.begins_min else "now"
+    user = "root" if kept.maintenance else "bob"
+    line = f"ReservationName={name} StartTime={begins} Duration=600 Users={user} {what}"
+    slurm.host.run(["scontrol", "create", "reservation", *line.split()], check=False)
+
+
+def started(slurm: Scheduler, request: SessionRequest, site: Cluster, count: int) -> None:
+    """Submit one more than ``count``: as many start, and the last one waits."""
+    if count >= MOST:
+        return
+    job = job_of(site, request)
+    if "emory" not in slurm.site.lines[1]:
+        job = replace(job, memory="none")
+    before = slurm.tried()
+    line = shlex.join(commands.sbatch(replace(job, output="/dev/null")).argv)
+    once = f"printf %s {shlex.quote(SLEEP)} | {line} || true"
+    script = f"for i in $(seq {count + 1}); do {once}; done"
+    slurm.host.run(script, user="alice")
+    run = slurm.tried(before + count)
+    assert run - before == count, f"{count} should start, not {run - before}"
+
+
+def refused(slurm: Scheduler, request: SessionRequest, site: Cluster) -> None:
+    """Submit it: Slurm does not take it."""
+    line = shlex.join(commands.sbatch(replace(job_of(site, request), output="/dev/null")).argv)
+    script = f"printf %s {shlex.quote(SLEEP)} | {line}"
+    assert slurm.host.run(script, user="alice", check=False).returncode != 0
+
+
+def nodes_of(slurm: Scheduler) -> str:
+    """What slurmctld says, for the report of a case that fails."""
+    script = "scontrol -a -o show node; scontrol -a -o show reservation; squeue -a"
+    return slurm.host.run(script).stdout

@@ -1,0 +1,133 @@
+"""Sites that reserve nodes or hide partitions: in the form, the rows, and what verbs print."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Lab
+from tests.lab.terminal import terminal
+from tests.lab.vd import sessions, vizdash, wait_state
+
+ALL = "viz-node00[1-3]"
+
+
+@contextlib.contextmanager
+def reservation(lab: Lab, *words: str) -> Iterator[None]:
+    """A reservation ``r``, for as long as this lasts."""
+    create = ["scontrol", "create", "reservation", "ReservationName=r", *words]
+    lab.login.run(create)
+    try:
+        yield
+    finally:
+        lab.login.run("scancel -u alice; true")
+        lab.login.run(["scontrol", "delete", "ReservationName=r"])
+        lab.wait_idle()
+
+
+@contextlib.contextmanager
+def maintenance(lab: Lab) -> Iterator[tuple[str, str]]:
+    """Of all nodes, from 59 min from now on, for two hours; its times."""
+    start = int(time.time()) + 59 * 60
+    when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(start))
+    words = (f"StartTime={when}", "Duration=120", f"Nodes={ALL}", "Users=root")
+    with reservation(lab, *words, "Flags=MAINT,IGNORE_JOBS"):
+        yield lab_clock(lab, start), lab_clock(lab, start + 7200)
+
+
+def lab_clock(lab: Lab, at: int) -> str:
+    return lab.login.run(["date", "-d", f"@{at}", "+%H:%M"]).stdout.strip()
+
+
+@pytest.fixture
+def plain(lab: Lab, site: None) -> Lab:
+    return lab
+
+
+def test_maintenance_is_told_in_form_row_and_nodes(plain: Lab) -> None:
+    lab = plain
+    with maintenance(lab) as (start, end):
+        told = re.compile(rf"maintenance from .*{start} to .*{end}; up to 5[5-8] min starts now")
+        done = vizdash(lab, "start", "plain", "--time", "2h")
+        assert told.search(done.stderr), done.stderr
+        mine = wait_state(lab, done.stdout.strip(), "pending")
+        deadline = time.monotonic() + 60
+        while not told.search(mine["reason"]):
+            assert time.monotonic() < deadline, mine["reason"]
+            time.sleep(0.3)
+            (mine,) = [s for s in sessions(lab) if s["id"] == mine["id"]]
+        table = vizdash(lab, "nodes").stdout
+        assert len(told.findall(table)) == 3, table
+        rows = json.loads(vizdash(lab, "nodes", "--json").stdout)["nodes"]
+        assert all(r["reservations"][0]["maintenance"] for r in rows)
+        form = re.compile(rf"○ {told.pattern}")
+        for size in ((160, 48), (80, 24)):
+            with terminal(lab.login, ["vizdash"], size=size) as screen:
+                screen.wait("Nodes 3", seconds=60)
+                screen.keys("1")
+                screen.until(lambda seen: told.search(seen) is not None, "not at the node")
+                screen.keys("n")
+                screen.until(lambda seen: form.search(seen) is not None, "not in the form")
+        short = vizdash(lab, "start", "plain", "--time", "30m", "--wait", "--json")
+        assert json.loads(short.stdout)["session"]["state"] == "ready"
+
+
+def test_a_node_that_is_reserved_for_others(plain: Lab) -> None:
+    lab = plain
+    words = ("StartTime=now", "Duration=60", "Nodes=viz-node002", "Users=bob")
+    with reservation(lab, *words):
+        told = "viz-node002 is reserved for bob until "
+        said = vizdash(lab, "start", "plain", "--node", "viz-node002", "--test-only").stderr
+        assert told in said
+        done = vizdash(lab, "start", "plain", "--node", "viz-node002")
+        assert told in done.stderr
+        mine = wait_state(lab, done.stdout.strip(), "pending")
+        deadline = time.monotonic() + 60
+        while told not in mine["reason"]:
+            assert time.monotonic() < deadline, mine["reason"]
+            time.sleep(0.3)
+            (mine,) = [s for s in sessions(lab) if s["id"] == mine["id"]]
+        assert "reserved for bob until " in vizdash(lab, "nodes").stdout
+        his = vizdash(lab, "start", "plain", "--reservation", "r", "--wait", "--json", user="bob")
+        session = json.loads(his.stdout)["session"]
+        assert (session["state"], session["node"]) == ("ready", "viz-node002")
+        vizdash(lab, "stop", session["id"], user="bob")
+        wait_state(lab, session["id"], "ended", user="bob")
+
+
+def test_a_hidden_partition_takes_sessions_and_is_not_named(plain: Lab) -> None:
+    lab = plain
+    hidden = ["PartitionName=secret", f"Nodes={ALL}", "Hidden=YES", "State=UP"]
+    lab.login.run(["scontrol", "create", *hidden])
+    try:
+        done = vizdash(lab, "start", "plain", "--partition", "secret", "--wait", "--json")
+        session = json.loads(done.stdout)["session"]
+        assert (session["state"], session["partition"]) == ("ready", "secret")
+        wrong = vizdash(lab, "start", "plain", "--partition", "secre", check=False)
+        assert "partition 'secre' is not there" in wrong.stderr
+        assert "secret" not in wrong.stderr
+        vizdash(lab, "stop", session["id"])
+        wait_state(lab, session["id"], "ended")
+    finally:
+        lab.login.run(["scontrol", "delete", "PartitionName=secret"])
+
+
+def test_a_raw_argument_is_neither_promised_nor_refused(plain: Lab) -> None:
+    """It would be refused by the default partition's limit, and the argument lifts that."""
+    lab = plain
+    roomy = ["PartitionName=roomy", f"Nodes={ALL}", "State=UP", "MaxTime=UNLIMITED"]
+    lab.login.run(["scontrol", "create", *roomy])
+    try:
+        done = vizdash(lab, "start", "plain", "--time", "9h", "--", "-p", "roomy")
+        assert "only the scheduler knows what fits with -p" in done.stderr
+        (mine,) = [s for s in sessions(lab) if s["id"] == done.stdout.strip()]
+        assert mine["partition"] == "roomy"
+        vizdash(lab, "stop", mine["id"])
+        wait_state(lab, mine["id"], "ended")
+    finally:
+        lab.login.run(["scontrol", "delete", "PartitionName=roomy"])

@@ -39,10 +39,11 @@ class Building:
         if self.service.config.read_only:
             raise Refused("read-only", "this vizdash changes nothing", "start it without it")
         self.service.app(request.app)
-        slurm = self.service.engine.name == "slurm"
-        return await asyncio.to_thread(
-            build.prepare, request, self.cluster, self.store, slurm=slurm
-        )
+        cluster, slurm = self.cluster, self.service.engine.name == "slurm"
+        job = slurm and (request.where or cluster.build.where) == "job"
+        if job and not (await self.service.info()).memory_tracked:
+            cluster = replace(cluster, memory_request="none")
+        return await asyncio.to_thread(build.prepare, request, cluster, self.store, slurm=slurm)
 
     async def build(self, plan: Plan, report: Report) -> Built:
         """Build, and note it in the audit log. Raises BuildFailed, or VizdashError where the log

@@ -438,7 +438,7 @@ class FakeService:
     async def info(self) -> SimpleNamespace:
         if self.failure is not None:
             raise self.failure
-        return SimpleNamespace(admin=self.admin, node_admin=self.node_admin)
+        return SimpleNamespace(admin=self.admin, node_admin=self.node_admin, memory_tracked=True)
 
     def apps(self) -> tuple[App, ...]:
         return tuple(self.catalogue.values())

@@ -13,7 +13,8 @@ class EngineInfo:
     """Who and what the engine is: ``cluster`` its name, ``version`` of its software,
     ``user`` the name that its jobs will carry, ``admin`` whether that user may act on
     everyone's jobs, ``node_admin`` whether on nodes. ``accounting`` is whether what has ended is
-    kept for good, ``memory_s`` how many seconds it is kept else (0: untold).
+    kept for good, ``memory_s`` how many seconds it is kept else (0: untold). ``memory_tracked`` is
+    whether jobs are given memory, so that it can be asked for.
     """
 
     name: str
@@ -24,6 +25,7 @@ class EngineInfo:
     node_admin: bool = False
     accounting: bool = False
     memory_s: int = 0
+    memory_tracked: bool = True
 
 
 class Engine(Protocol):

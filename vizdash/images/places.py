@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from vizdash.config import Cluster
+from vizdash.engines.slurm.commands import memory_option
 from vizdash.errors import UsageError
 from vizdash.units import slurm_time
 
@@ -65,7 +66,7 @@ def _srun(cluster: Cluster, app: str) -> tuple[str, ...]:
         "--nodes=1",
         "--ntasks=1",
         f"--cpus-per-task={wanted.cores}",
-        f"--mem={wanted.memory_mib}M",
+        *memory_option(cluster.memory_request, wanted),
         f"--time={slurm_time(wanted.time_s)}",
         *(f"{option}={value}" for option, value in choices.items() if value),
         "--export=HOME,USER,LOGNAME,SHELL,PATH,LANG",

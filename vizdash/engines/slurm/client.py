@@ -56,6 +56,7 @@ class SlurmEngine:
                 node_admin=level == "Administrator",
                 accounting=told.accounting,
                 memory_s=told.memory_s,
+                memory_tracked=told.memory_tracked,
             )
         return self._info
 

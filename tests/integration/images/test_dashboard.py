@@ -45,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "store/gedit").mkdir(parents=True)
     (tmp_path / "root").mkdir()
     for version in ("1.0", "1.1"):
-        whole = recorded.image(tmp_path, "tiny").read_bytes()
+        whole = recorded.image(tmp_path, "plain").read_bytes()
         file = tmp_path / f"store/gedit/gedit-{version}.sif"
         file.write_bytes(whole + version.encode())
     (tmp_path / "config.yaml").write_text(CONFIG.format(folder=tmp_path))

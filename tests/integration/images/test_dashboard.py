@@ -93,6 +93,8 @@ async def deploy(app: VizdashApp, pilot: object, version: str) -> None:
     assert isinstance(screen, ProgressScreen)
     await until(pilot, lambda: bool(screen.table.rows) and screen.table.rows[0].phase.over)
     assert str(screen.table.rows[0].phase) == "done"
+    # The inventory is written when the nodes are done, and another change begins after that.
+    await until(pilot, lambda: app._images is not None and not app._images.busy)
     await press("escape")
 
 

@@ -35,8 +35,9 @@ async def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 async def verify(cluster: Cluster, **policy: object) -> list[str]:
     """Read all there is; what was told."""
     shell = cluster.shell(**policy)
-    place = config.Cluster("viz", image_root=ROOT, deploy=shell.deploy)
-    images = SimpleNamespace(shell=shell)
+    log = str(cluster.folder / "images.jsonl")
+    place = config.Cluster("viz", image_root=ROOT, audit_log=log, deploy=shell.deploy)
+    images = SimpleNamespace(shell=shell, forget=lambda: None)
     service = SimpleNamespace(config=config.Config(place, {}, {}), remote=None, images=images)
     matrix = await collect(shell, ["n1"], ROOT)
     told: list[str] = []

@@ -98,6 +98,11 @@ class Variant:
         return "\n".join(kept) + "\n"
 
 
+def _cluster(*lines: str) -> str:
+    """A site's configuration with these lines about the cluster."""
+    return "clusters:\n  lab:\n" + "".join(f"    {line}\n" for line in lines)
+
+
 def _shell(path: str) -> str:
     return f"usermod -s {path} alice"
 
@@ -117,6 +122,13 @@ _CONDA = {
     "conda/bin/websockify": _BROKEN,
     "conda/python/numpy/__init__.py": "raise ImportError('not this numpy')\n",
 }
+#: A file system besides home that all hosts share.
+_SCRATCH = """
+mkdir -p /scratch /home/.scratch/alice
+mount --bind /home/.scratch /scratch
+chown alice: /scratch/alice
+chmod 700 /scratch/alice
+"""
 #: Where a lab's cgroups are, below the machine's own: of this name, so that `Lab` removes them.
 _CGROUPS = """
 touch /home/.cgroups
@@ -150,6 +162,14 @@ VARIANTS = (
         "node-addr",
         node="NodeName=slurm-{host} NodeHostname={host} NodeAddr={address} CPUs=8 RealMemory=8192",
         proof="! getent hosts slurm-viz-node001",
+    ),
+    Variant(
+        "no-home",
+        setup=_SCRATCH,
+        node_setup="umount /home",
+        config=_cluster("state_dir: /scratch/%u/vizdash", "binds: [/scratch]"),
+        writes="/scratch/alice",
+        proof="! test -e /home/alice",
     ),
     Variant(
         "private-tmp",

@@ -132,6 +132,8 @@ def fit(
     tracked = memory_request != "none" and any(n.memory_tracked for n in members)
     if partition is not None and (over := over_limits(resources, partition, memory=tracked)):
         return Fit(refusal=over, mend="ask for less, or name another partition")
+    if not nodes:
+        return Fit(untold="only the scheduler knows: this cluster keeps its nodes private")
     if node and node not in {n.name for n in members}:
         where = f"partition {partition.name}" if partition else "the cluster"
         has = listed(_by_name(members)) or "no nodes"

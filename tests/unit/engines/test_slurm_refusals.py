@@ -337,3 +337,11 @@ def test_scancel_and_squeue_of_one_job_are_asked_as_recorded(recording: Recordin
     assert from_program(commands.scancel("999999")) == recording.asked("scancel-none")
     asked = commands.squeue(recording.nonce, job_id="999999")
     assert from_program(asked) == recording.asked("squeue-no-job")
+
+
+async def test_nodes_that_are_private_are_none_and_no_failure() -> None:
+    """PrivateData=nodes: slurmctld's answer to an ordinary user."""
+    words = "slurm_load_node error: Access/permission denied\n"
+    assert await SlurmEngine(Runner(Result(1, "", words)), user="alice").nodes() == ()
+    with pytest.raises(CommandFailed):
+        await SlurmEngine(Runner(Result(1, "", "broken\n")), user="alice").nodes()

@@ -256,7 +256,8 @@ def test_what_is_said_to_fit_does(wanted: Resources, nodes: list[Node]) -> None:
         assert count >= 1
         assert count * wanted.cores <= node.cores_free
         assert count * wanted.memory_mib <= node.memory_free_mib
-    assert bool(found.refusal) == (not found.ever)
+    assert bool(found.refusal or found.untold) == (not found.ever)
+    assert bool(found.untold) == (not nodes)
     assert set(dict(found.now)) <= set(found.ever)
     assert found.words
     assert "\n" not in found.words
@@ -479,3 +480,13 @@ def test_a_node_of_a_reservation_that_is_not_shown_is_away() -> None:
     hidden = replace(LARGE, flags=("RESERVED",))
     found = fit(Resources(2, G), [hidden], VIZ, now=NOW)
     assert (found.now, found.away) == ((), "viz-node002 is reserved")
+
+
+@pytest.mark.parametrize("node", ["", "viz-node001"])
+def test_where_nodes_are_private_only_the_scheduler_knows(node: str) -> None:
+    found = fit(Resources(2, 2 * G), (), VIZ, node=node)
+    assert (found.now, found.refusal) == ((), "")
+    assert found.words == "only the scheduler knows: this cluster keeps its nodes private"
+    assert found.waits
+    over = fit(Resources(2, 2 * G, time_s=7200), (), replace(VIZ, max_time_s=3600))
+    assert "1 h at most" in over.refusal

@@ -73,8 +73,15 @@ class SlurmEngine:
         return parse.admin_level(result.stdout, self._user) if result.code == 0 else ""
 
     async def nodes(self) -> tuple[Node, ...]:
-        """All nodes, as slurm.conf orders them."""
-        answer = (await self._ask(commands.show_nodes())).stdout
+        """All nodes, as slurm.conf orders them; none where they are kept private (slurm.conf(5),
+        "PrivateData").
+        """
+        command = commands.show_nodes()
+        result = await self._run(command)
+        if refusals.is_private(result):
+            self._members = {}
+            return ()
+        answer = refusals.check(_program(command), result).stdout
         found = parse.nodes(answer, await self._configured())
         members: dict[str, list[str]] = {}
         for node in found:

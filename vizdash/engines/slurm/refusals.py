@@ -242,6 +242,11 @@ def check(program: str, result: Result) -> Result:
     raise failure(program, result)
 
 
+def is_private(result: Result) -> bool:
+    """Whether slurmctld keeps what was asked for from ordinary users: ESLURM_ACCESS_DENIED."""
+    return result.code != 0 and "access/permission denied" in result.stderr.lower()
+
+
 def failure(program: str, result: Result) -> VizdashError:
     """The error for a command that failed for no reason of the request's own."""
     words = result.stderr.lower()

@@ -148,6 +148,30 @@ done
 
 VARIANTS = (
     Variant(
+        "memory-untracked",
+        conf={"SelectTypeParameters": "CR_Core"},
+        node="NodeName={host} CPUs=8",
+    ),
+    Variant(
+        "mem-forbidden",
+        submit="""
+   if job.min_mem_per_node ~= nil or job.min_mem_per_cpu ~= nil then
+      slurm.log_user("--mem and --mem-per-cpu are not allowed here")
+      return slurm.ERROR
+   end""",
+        conf={"DefMemPerCPU": "1024"},
+        config=_cluster("memory_request: none"),
+    ),
+    Variant(
+        "mem-per-cpu",
+        submit="""
+   if job.min_mem_per_node ~= nil or job.min_mem_per_cpu == nil then
+      slurm.log_user("use --mem-per-cpu here")
+      return slurm.ERROR
+   end""",
+        config=_cluster("memory_request: mem-per-cpu"),
+    ),
+    Variant(
         "comment-rewritten",
         submit="   job.comment = 'project=none'",
         modify="   if job.comment ~= nil then job.comment = 'project=none' end",
@@ -158,6 +182,8 @@ VARIANTS = (
         node="NodeName={host} CPUs=8 Sockets=1 CoresPerSocket=4 ThreadsPerCore=2 RealMemory=8192",
     ),
     Variant("exclusive", partition="OverSubscribe=EXCLUSIVE"),
+    Variant("hidden", partition="Hidden=YES", config=_cluster("partition: viz")),
+    Variant("private-data", conf={"PrivateData": "jobs,nodes"}),
     Variant(
         "node-addr",
         node="NodeName=slurm-{host} NodeHostname={host} NodeAddr={address} CPUs=8 RealMemory=8192",

@@ -16,6 +16,8 @@ R=$2
 PATH=/nonexistent
 exec 3>&1
 zenity() { printf '%s\\n' "$@" end >&3; }
+run() { "$@"; }
+inner_find() { as=run found=$1 && [ "$1" = zenity ]; }
 inner_warner
 """
 

@@ -12,6 +12,7 @@ from vizdash.engines import Engine
 from vizdash.engines.local import LocalEngine
 from vizdash.engines.slurm import SlurmEngine
 from vizdash.engines.slurm.commands import step
+from vizdash.engines.slurm.refusals import RETRIES
 from vizdash.errors import VizdashError
 from vizdash.files import account_name, make_private, read_own, write_whole
 from vizdash.service import Service
@@ -21,6 +22,7 @@ from vizdash.transport.base import Command, CommandRunner, PipeRunner, PortForwa
 from vizdash.transport.forward import HereForwarder, SshForwarder
 from vizdash.transport.local import LocalRunner
 from vizdash.transport.mux import StepForwarder
+from vizdash.transport.nodehosts import NodeHosts
 from vizdash.transport.record import Recorder
 from vizdash.transport.ways import AutoForwarder
 
@@ -47,10 +49,11 @@ async def connect(
         engine: Engine = LocalEngine(sessions_root(config.cluster.state_dir))
         return Service(config, engine, commands, HereForwarder())
     engine = SlurmEngine(commands, user=account_name())
-    ways: dict[str, PortForwarder] = {"ssh": SshForwarder()}
+    hosts = NodeHosts(commands, engine.nodes)
+    ways: dict[str, PortForwarder] = {"ssh": SshForwarder(hosts=hosts)}
     if isinstance(plain, PipeRunner):
         ways["srun"] = StepForwarder(plain, step)
-    return Service(config, engine, commands, _ways(config.cluster, ways))
+    return Service(config, engine, commands, _ways(config.cluster, ways), hosts=hosts)
 
 
 def _remote(config: Config, prompter: Prompter) -> Service:
@@ -62,18 +65,21 @@ def _remote(config: Config, prompter: Prompter) -> Service:
     link = SshLink(cluster.host, prompter, forward_agent=cluster.forward_agent)
     runner = SshRunner(link)
     recorder = Recorder(runner)
+    engine = SlurmEngine(recorder, user="")
+    hosts = NodeHosts(recorder, engine.nodes)
     ways: dict[str, PortForwarder] = {
-        "ssh": LoginSshForwarder(runner),
+        "ssh": LoginSshForwarder(runner, hosts=hosts),
         "srun": StepForwarder(runner, step),
-        "hop": HopForwarder(runner),
+        "hop": HopForwarder(runner, hosts=hosts),
     }
     return Service(
         config,
-        SlurmEngine(recorder, user=""),
+        engine,
         recorder,
         _ways(config.cluster, ways),
         store=RemoteStore(runner, config.cluster.state_dir),
         remote=SshRemote(runner),
+        hosts=hosts,
     )
 
 
@@ -106,7 +112,8 @@ async def slurm_answers(runner: CommandRunner) -> bool:
     if not runner.has("sinfo"):
         return False
     try:
-        result = await runner.run(Command(("env", "LC_ALL=C", "sinfo", "-h", "-o", "%P")))
+        asked = ("env", "LC_ALL=C", "sinfo", "-h", "-o", "%P")
+        result = await runner.run(Command(asked, retries=RETRIES))
     except VizdashError:
         return True
     words = result.stderr.lower()

@@ -42,6 +42,7 @@ from vizdash.sessions.rawargs import asked, undecided
 from vizdash.sessions.reserved import why_pending
 from vizdash.sessions.store import LocalStore, SessionStore
 from vizdash.transport.base import CommandRunner, PortForwarder, Remote
+from vizdash.transport.nodehosts import NodeHosts
 
 #: A snapshot waits this long for the nodes' image folders.
 _PATIENCE_S = 1.5
@@ -61,10 +62,13 @@ class Service(Own, Reach):
         *,
         store: SessionStore | None = None,
         remote: Remote | None = None,
+        hosts: NodeHosts | None = None,
     ) -> None:
         self.config = config
         self.engine = engine
-        self.images = ImageWatch(runner, config.cluster, here=engine.name == "local")
+        self._hosts = hosts or NodeHosts(runner, engine.nodes)
+        here = engine.name == "local"
+        self.images = ImageWatch(runner, config.cluster, here=here, hosts=self._hosts)
         self.remote = remote
         self.remembers = True
         self._runner = runner
@@ -109,6 +113,7 @@ class Service(Own, Reach):
         info, nodes, mine, partitions = await asyncio.gather(
             self.engine.info(), self._kept.nodes(), self._kept.own(), self._kept.partitions()
         )
+        self._hosts.learn(nodes)
         others = await self._kept.others(info.user) if all_users else ()
         asked_s = time.monotonic() - began
         partition = self._kept.partition(partitions, self.config.cluster)

@@ -10,6 +10,7 @@ from vizdash.config import Deploy
 from vizdash.errors import CommandFailed, VizdashError, last_line
 from vizdash.resources import node_script
 from vizdash.transport.base import Command, CommandRunner
+from vizdash.transport.nodehosts import NodeHost, NodeHosts
 from vizdash.transport.ssh_words import node_failure
 
 #: A node that falls silent is given up after INTERVAL × COUNT seconds (ssh_config(5)).
@@ -32,12 +33,14 @@ BASH = ("bash", "--norc", "-s", "--")
 @dataclass(frozen=True, slots=True)
 class NodeShell:
     """Runs verbs of ``images.sh`` on nodes over the user's own ssh(1), or with ``here`` on the
-    machine that commands run on anyway. An empty node is that machine too.
+    machine that commands run on anyway. An empty node is that machine too. ``hosts`` knows what
+    ssh is to be given for a node.
     """
 
     runner: CommandRunner
     deploy: Deploy = Deploy()
     here: bool = False
+    hosts: NodeHosts | None = None
     #: The host that commands run on, for messages: "" for this machine.
     where: str = ""
 
@@ -45,10 +48,14 @@ class NodeShell:
         """Whether ``node`` needs no SSH."""
         return self.here or not node
 
-    def ssh(self) -> tuple[str, ...]:
-        """Words that start an SSH connection, the host left out."""
+    def ssh(self, node: str = "") -> tuple[str, ...]:
+        """Words that start an SSH connection (to ``node``), the host left out."""
         login = ("-l", self.deploy.user) if self.deploy.user else ()
-        return (*_SSH, *login)
+        return (*_SSH, *login, *self.host(node).options)
+
+    def host(self, node: str) -> NodeHost:
+        """What ssh is given for a node, as far as ``ask`` has found it out."""
+        return self.hosts.known(node) if self.hosts else NodeHost(node)
 
     def argv(self, node: str, words: tuple[str, ...], *, sudo: bool = False) -> tuple[str, ...]:
         """The command line that runs ``words`` on ``node``."""
@@ -56,7 +63,7 @@ class NodeShell:
             words = ("sudo", "-n", *words)
         if self.is_here(node):
             return words
-        return (*self.ssh(), node, shlex.join(words))
+        return (*self.ssh(node), self.host(node).name, shlex.join(words))
 
     def command(
         self,
@@ -80,6 +87,8 @@ class NodeShell:
         Raises Unreachable when ssh could not get there, TimedOut, and VizdashError with the
         script's own line when it failed.
         """
+        if self.hosts and not self.is_here(node):
+            await self.hosts.find(node)
         mark = new_mark()
         command = self.command(node, verb, *words, sudo=sudo, timeout_s=timeout_s, mark=mark)
         result = await self.runner.run(command)

@@ -165,10 +165,11 @@ class Rsync:
         target = f"{folder}/{cargo.part}"
         if self.shell.is_here(stop.node):
             return (*locked, *words, "--", cargo.path, target)
-        ssh = self.shell.ssh()
+        ssh = self.shell.ssh(stop.node)
         clean = shlex.join((*_SHELL, _CLEAN, "clean", new_mark(), str(len(ssh)), *ssh))
         ways = (f"--rsh={clean}", f"--rsync-path={shlex.join(locked)}")
-        return ("rsync", *words, *ways, "--", cargo.path, f"{stop.node}:{target}")
+        host = self.shell.host(stop.node).rsync
+        return ("rsync", *words, *ways, "--", cargo.path, f"{host}:{target}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +210,10 @@ class Chain(Rsync):
         folder = f"{self.root.rstrip('/')}/{cargo.app}"
         way = shlex.join(self.shell.ssh())
         places = (f"{folder}/.lock", f"{folder}/{cargo.part}")
-        chain = (f"{'+' if stop.sudo else ''}{stop.node}" for stop in stops)
+        chain = (f"{'+' if stop.sudo else ''}{self.shell.host(stop.node).name}" for stop in stops)
         relay = ("sh", "-c", 'eval "$1"', "relay", _RELAY, way, *places, *chain)
-        return shlex.join((*self.shell.ssh(), stops[0].node, shlex.join(relay)))
+        first = stops[0].node
+        return shlex.join((*self.shell.ssh(first), self.shell.host(first).name, shlex.join(relay)))
 
 
 class Lines:

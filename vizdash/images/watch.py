@@ -15,6 +15,7 @@ from vizdash.images.shell import NodeShell
 from vizdash.model import Matrix, Node
 from vizdash.model.drift import wanted_versions
 from vizdash.transport.base import CommandRunner
+from vizdash.transport.nodehosts import NodeHosts
 
 #: Seconds for which a look stays good.
 _GOOD_S = 60.0
@@ -36,8 +37,16 @@ class ImageWatch:
     of the nodes that were asked for last.
     """
 
-    def __init__(self, runner: CommandRunner, cluster: Cluster, *, here: bool) -> None:
+    def __init__(
+        self,
+        runner: CommandRunner,
+        cluster: Cluster,
+        *,
+        here: bool,
+        hosts: NodeHosts | None = None,
+    ) -> None:
         self._runner = runner
+        self._hosts = hosts
         self._here = here
         self._changes = 0
         self._looks: dict[frozenset[str], _Look] = {}
@@ -46,7 +55,9 @@ class ImageWatch:
     def _take(self, cluster: Cluster) -> None:
         here = self._here or cluster.deploy.method == "shared"
         where = cluster.host.rpartition("@")[2] if not self._here else ""
-        self.shell = NodeShell(self._runner, cluster.deploy, here=here, where=where)
+        self.shell = NodeShell(
+            self._runner, cluster.deploy, here=here, hosts=self._hosts, where=where
+        )
         self.now = Matrix()
         self._cluster = cluster
 

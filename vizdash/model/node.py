@@ -56,6 +56,8 @@ class Node:
     out by ``cpus_per_core`` or ``cpus_per_socket`` at least (see ``Partition.unit``). Where
     ``memory_tracked`` is false, Slurm hands out no memory, and its figures mean nothing.
     ``reservations`` are those that have the node, now or later, the next one first.
+    ``address`` and ``hostname`` are what Slurm calls NodeAddr and NodeHostName: ``name`` need not
+    resolve.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Node:
     cpus_per_core: int = 1
     cpus_per_socket: int = 1
     reservations: tuple[Reservation, ...] = ()
+    hostname: str = ""
 
     @property
     def cores_free(self) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from vizdash.errors import Unreachable, last_line
 from vizdash.files import private_folder
 from vizdash.transport.base import Reader, Writer
+from vizdash.transport.nodehosts import NodeHost, NodeHosts
 from vizdash.transport.ssh_words import node_failure
 
 #: Options that a tunnel needs whatever ~/.ssh/config says; host keys are always checked.
@@ -141,14 +142,17 @@ class SshForwarder:
     process, however that ends.
     """
 
-    def __init__(self, ssh: Sequence[str] = ("ssh",)) -> None:
+    def __init__(self, ssh: Sequence[str] = ("ssh",), *, hosts: NodeHosts | None = None) -> None:
         self._ssh = tuple(ssh)
+        self._hosts = hosts
 
     async def open(self, node: str, socket: str, *, job_id: str = "") -> SshForward:
         """See PortForwarder.open. Raises Refused where no folder can be made."""
+        host = await self._hosts.find(node) if self._hosts else NodeHost(node)
         folder = await asyncio.to_thread(private_folder)
         options = [word for option in SSH_OPTIONS for word in ("-o", option)]
-        argv = [*self._ssh, "-T", *options, "-L", f"{folder}/s:{socket}", node, "exec cat"]
+        near = ("-L", f"{folder}/s:{socket}")
+        argv = [*self._ssh, "-T", *options, *host.options, *near, host.name, "exec cat"]
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
@@ -160,7 +164,7 @@ class SshForwarder:
         except OSError as e:
             shutil.rmtree(folder, ignore_errors=True)
             raise Unreachable(self._ssh[0], e.strerror or str(e), "install openssh-client") from e
-        forward = SshForward(process, folder, node)
+        forward = SshForward(process, folder, host.name)
         try:
             await forward.ready()
         except BaseException:

@@ -326,6 +326,7 @@ def node(f: Mapping[str, str], about: ClusterConfig = UNTOLD) -> Node:
         # Where CPUs= counts cores, not threads, there are no more CPUs than cores.
         cpus_per_core=max(1, total // cores),
         cpus_per_socket=max(1, total // sockets),
+        hostname=values.text(f.get("NodeHostName", "")) or name,
     )
 
 

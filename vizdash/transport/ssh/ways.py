@@ -12,6 +12,7 @@ from vizdash.errors import Unreachable, VizdashError, last_line
 from vizdash.model.link import Link
 from vizdash.transport.base import Command, Reader, Writer
 from vizdash.transport.forward import SSH_OPTIONS
+from vizdash.transport.nodehosts import NodeHost, NodeHosts
 from vizdash.transport.ssh.runner import SshRunner
 from vizdash.transport.ssh.streams import tcp_stream, unix_stream
 from vizdash.transport.ssh_words import node_failure
@@ -111,12 +112,14 @@ _DROP = 'if [ -f "$1/pid" ]; then kill $(cat "$1/pid" "$1/idle"); fi 2>/dev/null
 class LoginSshForwarder:
     """The login host's ssh to the node; the laptop's keys need not be valid there."""
 
-    def __init__(self, runner: SshRunner) -> None:
+    def __init__(self, runner: SshRunner, *, hosts: NodeHosts | None = None) -> None:
         self._runner = runner
+        self._hosts = hosts
 
     async def open(self, node: str, socket: str, *, job_id: str = "") -> LinkForward:
         """See PortForwarder.open."""
-        hold = _Hold(self._runner, node, socket)
+        host = await self._hosts.find(node) if self._hosts else NodeHost(node)
+        hold = _Hold(self._runner, host, socket)
         making = asyncio.ensure_future(hold.make())
         try:
             await asyncio.shield(making)
@@ -132,9 +135,9 @@ class LoginSshForwarder:
 class _Hold:
     """The socket on the login host: made when it isn't there (any more)."""
 
-    def __init__(self, runner: SshRunner, node: str, socket: str) -> None:
+    def __init__(self, runner: SshRunner, host: NodeHost, socket: str) -> None:
         self._runner = runner
-        self._node = node
+        self._host = host
         self._socket = socket
         self._folder = ""
         self._lock = asyncio.Lock()
@@ -147,17 +150,19 @@ class _Hold:
             _HOLD,
             "sh",
             self._socket,
-            self._node,
+            self._host.name,
             str(_IDLE_S),
             "--",
             "-T",
             *options,
+            *self._host.options,
         )
         result = await self._runner.run(Command(argv, timeout_s=30))
         if result.code != 0:
             host = self._runner.link.link.host
             said = result.stderr or f"ssh ended with code {result.code}"
-            raise node_failure(f"ssh {self._node}", self._node, said, where=host)
+            name = self._host.name
+            raise node_failure(f"ssh {name}", name, said, where=host)
         self._folder = last_line(result.stdout)
 
     async def dial(self, conn: asyncssh.SSHClientConnection) -> tuple[Reader, Writer]:
@@ -185,12 +190,16 @@ class _Hold:
 class HopForwarder:
     """A second SSH connection, from this machine through the login host to the node."""
 
-    def __init__(self, runner: SshRunner) -> None:
+    def __init__(self, runner: SshRunner, *, hosts: NodeHosts | None = None) -> None:
         self._runner = runner
+        self._hosts = hosts
 
     async def open(self, node: str, socket: str, *, job_id: str = "") -> LinkForward:
-        """See PortForwarder.open."""
-        hop = _Hop(self._runner, node, socket)
+        """See PortForwarder.open. Our own ssh settings may know the node by its name, so that
+        only a name that the login host can't resolve is replaced.
+        """
+        host = await self._hosts.find(node) if self._hosts else NodeHost(node)
+        hop = _Hop(self._runner, host.name, socket)
         await hop.connect()
         return LinkForward(self._runner, hop.dial, hop.drop)
 

@@ -8,6 +8,7 @@ from vizdash.config import Config
 from vizdash.errors import Refused
 from vizdash.model import Session, SessionState
 from vizdash.sessions import opening, routes
+from vizdash.sessions.byhand import ByHand
 from vizdash.sessions.preview import Picture, of_session
 from vizdash.sessions.store import SessionStore
 from vizdash.sessions.viewer import have_browser
@@ -24,6 +25,7 @@ class Reach:
     remote: Remote | None
     _forwarder: PortForwarder
     _store: SessionStore
+    _by_hand: ByHand | None
     _showing: opening.Showing
 
     async def open_route(self, session: Session, *, handoff: bool = False) -> routes.Route:
@@ -35,7 +37,10 @@ class Reach:
         if session.state is not SessionState.READY:
             why = f"it is {session.state}" + (f": {session.reason}" if session.reason else "")
             raise Refused(f"session {session.id} can't be opened", why)
-        connection = await self._store.connection(session.id)
+        if self._by_hand is not None and self._by_hand.has(session):
+            connection = self._by_hand.connection(session)
+        else:
+            connection = await self._store.connection(session.id)
         ports = None
         if self.remote is not None and self.config.cluster.route != "direct":
             ports = self.remote.open_port

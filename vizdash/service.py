@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,11 +26,13 @@ from vizdash.model import (
     Snapshot,
 )
 from vizdash.model.image import version_of
+from vizdash.model.job import on_nodes
 from vizdash.model.node import shown, unknown
 from vizdash.operations import Operations
 from vizdash.own import Own
 from vizdash.reach import Reach
 from vizdash.sessions import choice, listing, opening, submit
+from vizdash.sessions.byhand import LISTED_S, SOUGHT_S, ByHand
 from vizdash.sessions.choice import request_for
 from vizdash.sessions.comment import is_id
 from vizdash.sessions.fit import Fit, fit, only_scheduler
@@ -77,6 +79,7 @@ class Service(Own, Reach):
         self._kept = Kept(engine)
         self._showing = opening.Showing()
         self._identifier = Identifier(self._store)
+        self._by_hand = ByHand(runner, self._hosts) if engine.name == "slurm" else None
         self.past = Past(engine, self._listed)
         self.operations = Operations(engine, read_only=config.read_only)
 
@@ -132,7 +135,7 @@ class Service(Own, Reach):
             partitions=partitions,
             sessions=sessions,
             images=found.images,
-            jobs=_on_nodes(jobs, members),
+            jobs=on_nodes(jobs, members),
             past_note=self.past.note,
             places=found.places,
             wanted_images=found.wanted,
@@ -140,13 +143,17 @@ class Service(Own, Reach):
             asked_s=asked_s,
         )
 
-    async def sessions(self, *, all_users: bool = False) -> tuple[Session, ...]:
-        """The user's own sessions, or everybody's."""
+    async def sessions(
+        self, *, all_users: bool = False, wait_s: float = LISTED_S
+    ) -> tuple[Session, ...]:
+        """The user's own sessions, or everybody's. A node is waited for ``wait_s`` seconds at most,
+        for what it knows of a job that was submitted by hand.
+        """
         info = await self.engine.info()
         jobs = await self.engine.jobs(user=None if all_users else info.user)
         if any(job.reason in {MAINTENANCE, MAYBE_RESERVED} for job in jobs):
             jobs = why_pending(jobs, await self._kept.nodes(), time.time())
-        return await self._listed(jobs, info.user)
+        return await self._listed(jobs, info.user, wait_s=wait_s)
 
     async def find(self, word: str) -> Session:
         """The session called ``word``: its id, its start, or its job's id. One's own first; an
@@ -155,9 +162,12 @@ class Service(Own, Reach):
         Raises NotFound, or UsageError when it could be several.
         """
         sessions = await self.sessions()
-        hits = _called(word, sessions)
+        hits = listing.called(word, sessions)
+        if not hits and self._by_hand is not None and self._by_hand.looking:
+            sessions = await self.sessions(wait_s=SOUGHT_S)
+            hits = listing.called(word, sessions)
         if not hits and (await self.engine.info()).admin:
-            hits = _called(word, await self.sessions(all_users=True))
+            hits = listing.called(word, await self.sessions(all_users=True))
         if not hits:
             live = ", ".join(s.id for s in sessions if s.live) or "none"
             raise NotFound(f"session {word}", "there is no such session of yours", f"live: {live}")
@@ -179,7 +189,7 @@ class Service(Own, Reach):
                     await self._store.tail(word, 1)
                     ids[word] = ""
             gone = (Session(id, job, "", user, SessionState.ENDED) for id, job in ids.items())
-            hits = _called(word, tuple(gone))
+            hits = listing.called(word, tuple(gone))
             if not hits:
                 raise
         if len(hits) > 1:
@@ -307,31 +317,23 @@ class Service(Own, Reach):
             raise Refused(f"session {session.id}", f"it belongs to {session.user}")
         if note:
             await self.operations.note(session, note)
+        by_hand = self._by_hand if self._by_hand is not None and session.mine else None
+        if by_hand is not None:
+            await by_hand.clean(self.config, session, stopped=False)
         await self.engine.cancel(session.job_id)
-
-    async def logs(self, session: Session, *, lines: int = 200) -> str:
-        """The end of a session's log. Raises NotFound while there's none."""
-        if not session.mine:
-            raise Refused(f"log of {session.id}", f"only {session.user} can read it")
-        try:
-            return await self._store.tail(session.id, lines)
-        except NotFound as e:
-            why = "the job has not begun" if not session.node else e.why
-            raise NotFound(f"log of {session.id}", why) from e
+        if by_hand is not None:
+            await by_hand.clean(self.config, session, stopped=True)
 
     async def close(self) -> None:
         """Take away what opening left behind."""
         await self.past.close()
+        if self._by_hand is not None:
+            await self._by_hand.close()
         self._showing.close()
         await self.keep_history()
         await self.images.close()
         if self.remote is not None:
             await self.remote.close()
-
-    def last_request(self) -> SessionRequest | None:
-        """What was asked for last, if its app is still in the catalogue."""
-        request = choice.load(self.config.cluster.name)
-        return request if request and request.app in self.config.apps else None
 
     # ------------------------------------------------------------------ helpers
 
@@ -350,12 +352,19 @@ class Service(Own, Reach):
         here = self._runner.has("apptainer") and image.exists()
         return "apptainer" if here or request.image else "host"
 
-    async def _listed(self, jobs: Collection[Job], user: str) -> tuple[Session, ...]:
-        """Sessions of jobs, with what they left in their folders."""
+    async def _listed(
+        self, jobs: Collection[Job], user: str, *, wait_s: float = 0
+    ) -> tuple[Session, ...]:
+        """Sessions of jobs, with what they left in their folders, or (if they were submitted by
+        hand) on their nodes.
+        """
         jobs = await self._identifier.identify(jobs, user)
         running, ended = listing.need_status(jobs, user)
         statuses = await self._store.statuses((*running, *ended), running=running)
         found = listing.sessions_of(jobs, user, status_of=lambda id: statuses.get(id, Status()))
+        if self._by_hand is not None:
+            others = await self._by_hand.sessions(self.config, jobs, user, wait_s=wait_s)
+            found = listing.in_order((*found, *others)) if others else found
         if not any(s.live and s.image_version for s in found):
             return found
         wanted = await self.images.wanted()
@@ -379,18 +388,6 @@ class Service(Own, Reach):
         members = tuple(n for n in nodes if partition is None or partition.has(n))
         found = await self.images.matrix(members)
         return found.without(submit.image_path(app, self.config.cluster, request.image))
-
-
-def _on_nodes(jobs: Iterable[Job], nodes: Iterable[Node]) -> tuple[Job, ...]:
-    """The jobs that run on one of ``nodes``."""
-    names = {node.name for node in nodes}
-    live = (job for job in jobs if job.node and not job.state.ended)
-    return tuple(job for job in live if not names.isdisjoint(job.nodes))
-
-
-def _called(word: str, sessions: tuple[Session, ...]) -> list[Session]:
-    exact = [s for s in sessions if word in {s.id, s.job_id}]
-    return exact or [s for s in sessions if len(word) >= 3 and s.id.startswith(word)]
 
 
 __all__ = ["Fit", "Service", "VizdashError", "request_for"]

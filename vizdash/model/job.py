@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vizdash.model.node import Node
 from vizdash.nodesets import expand
 
 
@@ -89,3 +91,10 @@ class Job:
     def nodes(self) -> tuple[str, ...]:
         """The nodes that it runs on, one by one."""
         return expand(self.node)
+
+
+def on_nodes(jobs: Iterable[Job], nodes: Iterable[Node]) -> tuple[Job, ...]:
+    """The jobs that run on one of ``nodes``."""
+    names = {node.name for node in nodes}
+    live = (job for job in jobs if job.node and not job.state.ended)
+    return tuple(job for job in live if not names.isdisjoint(job.nodes))

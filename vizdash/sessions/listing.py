@@ -80,11 +80,28 @@ def sessions_of(
             status = Status()
             if mine and job.state not in _UNTOLD:
                 status = _own_status(job, status_of(claim.id))
-            found.append(_session(job, claim, status, mine=mine))
+            found.append(session_of(job, claim, status, mine=mine))
         elif app := app_of(job):
-            found.append(_session(job, Claim(job.id, app, state=""), Status(), mine=mine))
-    found.sort(key=lambda s: (s.live, s.mine, s.submitted_at or 0, _order(s.job_id)), reverse=True)
-    return tuple(found)
+            found.append(session_of(job, Claim(job.id, app, state=""), Status(), mine=mine))
+    return in_order(found)
+
+
+def in_order(sessions: Iterable[Session]) -> tuple[Session, ...]:
+    """Live ones first, newest first."""
+    return tuple(
+        sorted(
+            sessions,
+            key=lambda s: (s.live, s.mine, s.submitted_at or 0, _order(s.job_id)),
+            reverse=True,
+        )
+    )
+
+
+def called(word: str, sessions: Iterable[Session]) -> list[Session]:
+    """Those that ``word`` means: their id, their job's, or the start of their id."""
+    known = tuple(sessions)
+    exact = [s for s in known if word in {s.id, s.job_id}]
+    return exact or [s for s in known if len(word) >= 3 and s.id.startswith(word)]
 
 
 def app_of(job: Job) -> str:
@@ -133,7 +150,8 @@ def _order(job_id: str) -> tuple[int, str]:
     return (int(head), job_id) if head.isdecimal() else (0, job_id)
 
 
-def _session(job: Job, claim: Claim, status: Status, *, mine: bool) -> Session:
+def session_of(job: Job, claim: Claim, status: Status, *, mine: bool) -> Session:
+    """The session of a job, from what the job's comment claims and what its owner knows of it."""
     state = _state(job.state, status.state if mine else claim.state, known=claim.state != "")
     ready = state is SessionState.READY
     result, step, error = _end(job, claim, status) if state is SessionState.ENDED else ("", "", "")

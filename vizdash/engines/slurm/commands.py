@@ -107,6 +107,18 @@ def squeue(nonce: str, *, user: str | None = None, job_id: str = "") -> Command:
     return Command(tuple(argv), timeout_s=QUERY_TIMEOUT_S)
 
 
+def job_commands(nonce: str, user: str) -> Command:
+    """Ask for the commands (a script's path and arguments) of a user's jobs in every state."""
+    form = f"%i{field_mark(nonce)}%o{record_mark(nonce)}"
+    argv = (*env(SQUEUE), "squeue", "--noheader", "--all", "--local", "--states=all")
+    return Command((*argv, f"--user={user}", f"--format={form}"), timeout_s=QUERY_TIMEOUT_S)
+
+
+def show_job(job_id: str) -> Command:
+    """Ask for all that Slurm knows of one job."""
+    return _scontrol("show", "job", checked_id(job_id))
+
+
 def show_nodes() -> Command:
     """Ask for every node, one line each, with GresUsed (which needs ``--details``); those of
     hidden partitions, too (``--all``).

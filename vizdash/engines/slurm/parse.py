@@ -305,10 +305,9 @@ def node(f: Mapping[str, str], about: ClusterConfig = UNTOLD) -> Node:
     sockets = values.number(f.get("Sockets", "")) or total or 1
     cores = sockets * (values.number(f.get("CoresPerSocket", "")) or 1)
     state, flags = node_state(f.get("State", ""))
-    name = f["NodeName"]
     memory = values.number(f.get("RealMemory", ""))
     return Node(
-        name=name,
+        name=f["NodeName"],
         state=state,
         flags=flags,
         cores=values.number(f.get("CPUEfctv", "")) or values.number(f.get("CPUTot", "")),
@@ -321,12 +320,12 @@ def node(f: Mapping[str, str], about: ClusterConfig = UNTOLD) -> Node:
         reason=values.text(f.get("Reason", "")),
         # A node that never spoke has N/A, or (23.11 and newer) 0.00.
         os_load=values.real(f.get("CPULoad", "")) if f.get("BootTime") != "None" else None,
-        address=values.text(f.get("NodeAddr", "")) or name,
+        address=values.text(f.get("NodeAddr", "")) or f["NodeName"],
         memory_tracked=about.memory_tracked,
         # Where CPUs= counts cores, not threads, there are no more CPUs than cores.
         cpus_per_core=max(1, total // cores),
         cpus_per_socket=max(1, total // sockets),
-        hostname=values.text(f.get("NodeHostName", "")) or name,
+        hostname=values.text(f.get("NodeHostName", "")) or f["NodeName"],
     )
 
 

@@ -1,0 +1,170 @@
+"""Jobs of the legacy script that people submit themselves, as they did before vizdash."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab import Host, Lab
+from tests.lab.browser import desktop
+from tests.lab.campus import Campus
+from tests.lab.desks import HOST, opened_from
+from tests.lab.terminal import terminal
+from tests.lab.test_legacy import PURPLE
+from tests.lab.vd import leftovers, opened, sessions, vizdash, wait_state
+
+pytestmark = pytest.mark.usefixtures("site")
+NODE = "viz-node002"
+
+
+def submit(lab: Lab, session_id: str, *words: str, user: str = "alice") -> str:
+    """``sbatch`` as a person types it: the job's id."""
+    lab.login.run("cp /etc/vizdash/jobs/gedit_vnc_job.sh ~", user=user)
+    export = f"SESSION_ID={session_id},VNC_PORT=6085"
+    argv = ["sbatch", "--parsable", "-w", NODE, *words, "--export", export, "gedit_vnc_job.sh"]
+    return lab.login.run(argv, user=user).stdout.strip()
+
+
+def row(lab: Lab, job_id: str, user: str = "alice", *words: str) -> dict[str, Any]:
+    """The one row of a job."""
+    (found,) = [s for s in sessions(lab, user, *words) if s["job_id"] == job_id]
+    return found
+
+
+@contextlib.contextmanager
+def drained(lab: Lab) -> Iterator[None]:
+    lab.login.run(["scontrol", "update", f"nodename={NODE}", "state=drain", "reason=wait"])
+    try:
+        yield
+    finally:
+        lab.login.run(["scontrol", "update", f"nodename={NODE}", "state=resume"])
+
+
+def wait_gone(node: Host) -> None:
+    """Nothing of alice's is left there, but for her job's own log and her image's own folder."""
+    deadline = time.monotonic() + 60
+    own = ("/tmp/gedit_vnc_", "/tmp/tmp.")
+    while True:
+        left = [x for x in leftovers(node, "alice").splitlines() if not x.startswith(own)]
+        if not left:
+            node.run("rm -rf /tmp/gedit_vnc_*.out /tmp/tmp.*")
+            return
+        assert time.monotonic() < deadline, left
+        time.sleep(0.3)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("--job-name=mine",), ("--comment=for the review",)],
+    ids=["by its job's name", "by its script's name", "with a comment"],
+)
+def test_it_is_shown_opens_and_stops(lab: Lab, words: tuple[str, ...]) -> None:
+    with drained(lab):
+        job = submit(lab, "test-001", *words)
+        pending = row(lab, job)
+        assert (pending["id"], pending["state"]) == (job, "pending")
+        assert (pending["app"], pending["kind"]) == ("old-gedit", "legacy")
+    ready = wait_state(lab, "test-001", "ready")
+    assert (ready["job_id"], ready["app"], ready["node"]) == (job, "old-gedit", NODE)
+    # Others see by its name what it is, and no more.
+    theirs = [s for s in sessions(lab, "bob", "--all") if s["job_id"] == job]
+    assert [(s["id"], s["app"], s["state"]) for s in theirs] == (
+        [(job, "old-gedit", "unknown")] if "--job-name=mine" not in words else []
+    )
+    with opened(lab, "test-001") as url:
+        assert url.startswith(f"http://{lab.hosts[NODE].address}:6085/vnc.html#")
+        with desktop(url, lab.login) as seen:
+            seen.wait_share(PURPLE)
+    out = lab.hosts[NODE].run(["cat", f"/tmp/gedit_vnc_{job}.out"]).stdout
+    assert out.splitlines()[:1] == vizdash(lab, "logs", "test-001").stdout.splitlines()[:1]
+    vizdash(lab, "stop", "test-001")
+    deadline = time.monotonic() + 60
+    while (ended := row(lab, job))["state"] != "ended":
+        assert time.monotonic() < deadline, ended
+        time.sleep(0.3)
+    assert ended["result"] == "cancelled"
+    wait_gone(lab.hosts[NODE])
+
+
+def test_the_dashboard_shows_it(lab: Lab) -> None:
+    job = submit(lab, "test-001")
+    with terminal(lab.login, ["vizdash"], size=(160, 48)) as screen:
+        screen.wait("test-001", seconds=60)
+        screen.keys("R")
+        screen.until(lambda seen: "ready" in seen and "old-gedit" in seen, "no ready row", 60)
+        screen.keys("2", "v")
+        screen.wait(f"/tmp/gedit_vnc_{job}", "ready", seconds=30)
+    vizdash(lab, "stop", "test-001")
+    wait_gone(lab.hosts[NODE])
+
+
+def test_from_a_laptop_it_opens_by_a_tunnel(lab: Lab, outside: Campus) -> None:
+    place = ".config/vizdash/config.yaml"
+    outside.write(
+        place,
+        "apps:\n  old-gedit: {kind: legacy, script: gedit_vnc_job.sh, vnc_password: password}\n",
+    )
+    try:
+        # The laptop has no such script: the job is known by its script's name.
+        submit(lab, "test-001")
+        deadline = time.monotonic() + 60
+        while "test-001" not in (found := outside.vizdash(*HOST, "sessions").stdout):
+            assert time.monotonic() < deadline, found
+            time.sleep(0.5)
+        wait_state(lab, "test-001", "ready")
+        with opened_from(outside, "test-001") as url, desktop(url, outside.laptop) as seen:
+            assert url.startswith("http://127.0.0.1:")
+            seen.wait_share(PURPLE)
+        outside.vizdash(*HOST, "stop", "test-001")
+    finally:
+        outside.run("rm", place)
+    wait_gone(lab.hosts[NODE])
+
+
+def test_where_nodes_take_no_ssh(lab: Lab) -> None:
+    node = lab.hosts[NODE]
+    node.run("kill $(cat /run/sshd.pid)")
+    try:
+        submit(lab, "test-001")
+        wait_state(lab, "test-001", "ready")
+        assert "/vnc.html" not in vizdash(lab, "sessions").stdout
+        vizdash(lab, "stop", "test-001")
+        wait_gone(node)
+    finally:
+        node.run("/usr/sbin/sshd")
+
+
+def test_files_of_others_are_not_believed(lab: Lab) -> None:
+    node = lab.hosts[NODE]
+    with drained(lab):
+        job = submit(lab, "test-003")
+        for name in ("test-002", "test-003"):
+            info = f"JOB_ID={job}\\nSESSION_ID={name}\\nVNC_PORT=6666\\nSTATUS=running\\n"
+            file = f"/tmp/app_session_{name}.info"
+            node.run(f"printf '{info}' >{file}; chmod 666 {file}", user="bob")
+        # A link of bob's to a file of alice's own.
+        node.run(
+            f"printf 'JOB_ID={job}\\nSESSION_ID=test-004\\nVNC_PORT=22\\n' >/tmp/a", user="alice"
+        )
+        node.run("ln -s /tmp/a /tmp/app_session_test-004.info", user="bob")
+        node.run("mkfifo -m 666 /tmp/app_session_test-005.info", user="bob")
+    try:
+        deadline = time.monotonic() + 60
+        while (
+            "running" not in lab.login.run(["squeue", "-h", "-j", job, "-o", "%T"]).stdout.lower()
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+        for _ in range(3):
+            found = row(lab, job)
+            assert (found["id"], found["state"]) == (job, "starting")
+        for name in ("test-002", "test-003", "test-004", "test-005"):
+            assert vizdash(lab, "open", name, "--print", check=False).returncode == 1
+        vizdash(lab, "stop", job)
+    finally:
+        node.run("rm -f /tmp/app_session_* /tmp/a")
+    wait_gone(node)

@@ -1,0 +1,196 @@
+"""The info file that a legacy job script leaves on its node, ``/tmp/app_session_SESSION_ID.info``.
+
+It says how to reach the desktop, and /tmp is everybody's: a file counts only when it is a regular
+one of the job's own user and names the job. It is read as that user, on the node: by ssh(1), or in
+a step of the job (srun(1), --overlap), which also sees a /tmp that is the job's own.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from vizdash.engines.slurm.commands import step
+from vizdash.errors import NotFound, Unreachable, VizdashError, last_line
+from vizdash.model import Job
+from vizdash.sessions.folder import pairs_of
+from vizdash.transport.base import Command, CommandRunner
+from vizdash.transport.forward import SSH_OPTIONS
+from vizdash.transport.nodehosts import NodeHosts
+
+#: Seconds that a node has to answer.
+_NODE_S = 20.0
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_HOST = re.compile(r"(?!-)[A-Za-z0-9.:_-]{1,255}")
+
+#: What is opened is checked after it was opened: a name may lead elsewhere by then. JOB MARK
+_READ = r"""
+job=$1 mark=$2
+printf '%s begin\n' "$mark"
+for file in /tmp/app_session_*.info; do
+  [ -f "$file" ] && [ ! -h "$file" ] && [ -O "$file" ] || continue
+  {
+    [ -f /dev/fd/3 ] && [ -O /dev/fd/3 ] || continue
+    text=$(head -c 4096 <&3)
+  } 3<"$file" || continue
+  printf '%s\n' "$text" | grep -qx "JOB_ID=$job" || continue
+  port=$(printf '%s\n' "$text" | sed -n 's/^VNC_PORT=\([0-9]\{1,5\}\)$/\1/p' | head -n 1)
+  listens=0
+  if [ -n "$port" ] && cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+    awk -v port="$(printf ':%04X$' "$port")" -v uid="$(id -u)" \
+      '$2 ~ port && $4 == "0A" && $8 == uid {found = 1} END {exit !found}'; then
+    listens=1
+  fi
+  printf '%s file %s %s\n%s\n' "$mark" "$listens" "$file" "$text"
+done
+printf '%s end\n' "$mark"
+"""
+
+#: The end of a log of one's own. FILE MARK BYTES
+_TAIL = r"""
+file=$1 mark=$2
+[ -e "$file" ] || { echo 'it is not there' >&2; exit 1; }
+[ -f "$file" ] && [ ! -h "$file" ] && [ -O "$file" ] || { echo 'it is not your file' >&2; exit 1; }
+printf '%s begin\n' "$mark"
+tail -c "$3" -- "$file" && printf '\n%s end\n' "$mark"
+"""
+
+#: Removes the info file of a job of one's own that was stopped. FILE JOB
+_REMOVE = r"""
+file=$1 job=$2
+[ -f "$file" ] && [ ! -h "$file" ] && [ -O "$file" ] && grep -qx "JOB_ID=$job" "$file" || exit 0
+rm -f -- "$file"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What an info file says. ``listens`` is whether the user listens at ``port`` of the node,
+    ``route`` how it was read: ``ssh`` or ``srun``.
+    """
+
+    session_id: str
+    node_ip: str
+    port: int
+    listens: bool
+    started_at: int = 0
+    route: str = ""
+
+
+class NodeReader:
+    """Reads on nodes as the user. ``tunnel`` is that of the cluster's configuration: the route that
+    it names is the only one, else ssh is tried before srun.
+    """
+
+    def __init__(self, runner: CommandRunner, hosts: NodeHosts, tunnel: str) -> None:
+        self._runner = runner
+        self._hosts = hosts
+        # ``hop`` is this machine's own ssh, where commands do not run.
+        self._routes = {"ssh": ("ssh",), "srun": ("srun",), "hop": ("srun",)}.get(
+            tunnel, ("ssh", "srun")
+        )
+
+    async def info(self, job: Job, *, both: bool) -> Info | None:
+        """The info file of a running job of one's own; None where there's none. ``both`` is whether
+        the second route is taken too where the first one finds none.
+
+        Raises Unreachable or TimedOut where no route gets there.
+        """
+        error: VizdashError | None = None
+        for route in self._routes:
+            try:
+                answer = await self._run(route, job, _READ, (job.id,))
+            except VizdashError as e:
+                error = error or e
+                continue
+            error = None
+            info = parse_info(answer, job.id)
+            if info is not None:
+                return replace(info, route=route)
+            if not both:
+                return None
+        if error is not None:
+            raise error
+        return None
+
+    async def tail(self, job: Job, path: str, limit: int) -> str:
+        """The last ``limit`` bytes of a file of one's own. Raises VizdashError."""
+        error: VizdashError | None = None
+        for route in self._routes if job.state.waiting or not job.state.ended else ("ssh",):
+            try:
+                return (await self._run(route, job, _TAIL, (path,), str(limit))).text
+            except VizdashError as e:
+                error = error or e
+        assert error is not None
+        raise error
+
+    async def remove(self, job: Job, info: Info) -> None:
+        """Remove the info file of a job of one's own. Raises VizdashError."""
+        path = f"/tmp/app_session_{info.session_id}.info"  # noqa: S108
+        command = await self._command(info.route, job, _REMOVE, (path, job.id))
+        await self._runner.run(command)
+
+    async def _run(
+        self, route: str, job: Job, script: str, words: tuple[str, ...], *more: str
+    ) -> Answer:
+        mark = secrets.token_hex(12)
+        result = await self._runner.run(
+            await self._command(route, job, script, (*words, mark, *more))
+        )
+        _, begun, rest = result.stdout.partition(f"{mark} begin\n")
+        text, ended, _ = rest.rpartition(f"{mark} end\n")
+        if not begun or not ended:
+            why = last_line(result.stderr) or f"{route} ended with code {result.code}"
+            if route == "ssh" and result.code != 255:
+                raise NotFound(job.nodes[0], why)
+            raise Unreachable(f"{route} {job.nodes[0]}", why)
+        return Answer(mark, text)
+
+    async def _command(self, route: str, job: Job, script: str, words: tuple[str, ...]) -> Command:
+        node = job.nodes[0]
+        if route == "srun":
+            argv = step(job.id, node, ("sh", "-c", script, "sh", *words))
+            return Command(argv, timeout_s=_NODE_S)
+        host = await self._hosts.find(node)
+        options = [word for option in SSH_OPTIONS for word in ("-o", option)]
+        remote = shlex.join(("sh", "-s", "--", *words))
+        argv = ("ssh", "-T", *options, *host.options, host.name, remote)
+        return Command(argv, input=script, timeout_s=_NODE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a script of ours printed between its marks."""
+
+    mark: str
+    text: str
+
+
+def parse_info(answer: Answer, job_id: str) -> Info | None:
+    """The info file of job ``job_id`` in an answer; None where there's none that makes sense."""
+    for part in answer.text.split(f"{answer.mark} file ")[1:]:
+        head, _, text = part.partition("\n")
+        listens, _, path = head.partition(" ")
+        info = _info(pairs_of(text) or {}, job_id, listens=listens == "1")
+        if info and path == f"/tmp/app_session_{info.session_id}.info":  # noqa: S108
+            return info
+    return None
+
+
+def _info(values: Mapping[str, str], job_id: str, *, listens: bool) -> Info | None:
+    session_id, port = values.get("SESSION_ID", ""), values.get("VNC_PORT", "")
+    if values.get("JOB_ID") != job_id or not _ID.fullmatch(session_id):
+        return None
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
+        return None
+    address, began = values.get("NODE_IP", "").strip(), values.get("START_TIME", "")
+    return Info(
+        session_id,
+        address if _HOST.fullmatch(address) else "",
+        int(port),
+        listens,
+        int(began) if re.fullmatch(r"[0-9]{1,12}", began) else 0,
+    )

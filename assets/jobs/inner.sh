@@ -19,15 +19,10 @@ wait_for() {
 }
 
 inner() {
-  local xvnc websockify app app_code='' windows='' python
+  local xvnc websockify app app_code='' windows='' python as
   exec 9>"$R/events"
   trap 'exit 143' TERM
-  for pair in "${VIZDASH_ENV[@]}"; do export "${pair?}"; done
-  export XDG_RUNTIME_DIR=$R/run XAUTHORITY=$R/xauth PATH=$PATH:/usr/local/bin:/usr/bin:/bin
-  export VIZDASH_RUNTIME_DIR=$R
-  inner_slurm
-  # Temporary files go with the session; an image has a /tmp of its own that does.
-  if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ]; then export TMPDIR=$R/work/tmp; fi
+  inner_settle_environment
   echo 'step xvnc' >&9
   inner_xvnc
   echo 'step websockify' >&9
@@ -154,10 +149,11 @@ inner_app_over() {
 # A cookie before the start, or any user of the node is let in. Its family is 0xffff
 # (FamilyWild), its display empty: it holds for whichever display Xvnc finds free (Xau(3)).
 inner_xvnc() {
-  local name password view
-  for name in Xvnc vncpasswd; do
-    command -v "$name" >/dev/null ||
+  local name password view found as run_vncpasswd
+  for name in vncpasswd Xvnc; do
+    inner_find "$name" ||
       inner_fail xvnc "$name is not installed (package tigervnc) in this ${VIZDASH_RUNTIME/apptainer/image}"
+    if [ "$name" = vncpasswd ]; then run_vncpasswd=("$as" "$found"); fi
   done
   {
     printf '\377\377\0\0\0\0\0\022MIT-MAGIC-COOKIE-1\0\020'
@@ -167,7 +163,7 @@ inner_xvnc() {
   password=$(head -c 6 /dev/urandom | base64 | tr '+/' '-_')
   view=$(head -c 6 /dev/urandom | base64 | tr '+/' '-_')
   printf '%s\n%s\n' "$password" "$view" >"$R/passwords"
-  vncpasswd -f <"$R/passwords" >"$R/vncpasswd" || inner_fail xvnc "vncpasswd failed"
+  ("${run_vncpasswd[@]}" -f) <"$R/passwords" >"$R/vncpasswd" || inner_fail xvnc "vncpasswd failed"
   start_xvnc
   # Someone else's /tmp/.X11-unix: an abstract socket (unix(7)) needs no folder, and X's clients
   # look there first.
@@ -183,9 +179,9 @@ inner_xvnc() {
   export DISPLAY
 }
 
-# start_xvnc OPTION...: until it says its display or ends.
+# start_xvnc OPTION...: until it says its display or ends. Runs `found` through `as`.
 start_xvnc() {
-  Xvnc -displayfd 3 -auth "$R/xauth" -rfbport -1 -rfbunixpath "$R/rfb" -rfbunixmode 0600 \
+  "$as" "$found" -displayfd 3 -auth "$R/xauth" -rfbport -1 -rfbunixpath "$R/rfb" -rfbunixmode 0600 \
     -SecurityTypes VncAuth -PasswordFile "$R/vncpasswd" -UseBlacklist=0 -AlwaysShared \
     -geometry "$VIZDASH_GEOMETRY" -depth 24 -dpi 96 -nolisten tcp "$@" \
     -desktop "$VIZDASH_APP $SESSION_ID" 3>"$R/display" 9>&- >"$R/xvnc.log" 2>&1 </dev/null &
@@ -196,18 +192,18 @@ start_xvnc() {
 }
 
 inner_websockify() {
-  local page
+  local page found # `as` is inner's: the check for readiness runs the same way
   for page in "${NOVNC:-/usr/share/novnc}" /usr/share/noVNC /usr/local/share/novnc; do
     if [ -r "$page/vnc.html" ]; then break; fi
   done
   [ -r "$page/vnc.html" ] || inner_fail websockify "noVNC is not installed: no /usr/share/novnc"
-  websockify=$(command -v websockify) || inner_fail websockify "websockify is not installed"
+  inner_find websockify || inner_fail websockify "websockify is not installed"
   # Its own interpreter, since the module may be in that one alone.
-  read -r python _ < <(sed -n '1s/^#! *//p' "$websockify" 2>/dev/null)
+  read -r python _ < <(sed -n '1s/^#! *//p' "$found" 2>/dev/null)
   case $python in */python*) ;; *) python=python3 ;; esac
   websockify_launcher >"$R/launcher.py"
-  "$python" "$R/launcher.py" "$R" "$page" "$VIZDASH_ROUTE" "$VIZDASH_PORT_MIN" \
-    "$VIZDASH_PORT_MAX" "$websockify" 9>&- </dev/null >"$R/websockify.log" 2>&1 &
+  "$as" "$python" "$R/launcher.py" "$R" "$page" "$VIZDASH_ROUTE" "$VIZDASH_PORT_MIN" \
+    "$VIZDASH_PORT_MAX" "$found" 9>&- </dev/null >"$R/websockify.log" 2>&1 &
   websockify=$!
 }
 
@@ -273,7 +269,7 @@ PY
 inner_app() {
   local run=()
   inner_bus
-  if [ -n "$GPU" ] && command -v vglrun >/dev/null; then run+=(vglrun -d egl); fi
+  if [ -n "$GPU" ] && [ -n "$(inner_user_environment && type -P vglrun)" ]; then run+=(vglrun -d egl); fi
   local command=$VIZDASH_COMMAND
   if [ -z "$command" ]; then command=/.singularity.d/runscript; fi
   mkfifo "$R/app.pipe"
@@ -281,6 +277,7 @@ inner_app() {
   app_log=$!
   (
     cd "$HOME" || exit 1 # bash says why
+    inner_user_environment
     unset NOVNC GPU
     exec "${run[@]}" bash -c "$command"
   ) 9>&- </dev/null >"$R/app.pipe" 2>&1 &
@@ -314,8 +311,9 @@ inner_app_failed() { # WHAT
 # A bus of the session's own, its socket in R: dbus-run-session(1) would put it into /tmp, where
 # it stays when the bus is killed. A desktop without a bus is still one.
 inner_bus() {
-  command -v dbus-daemon >/dev/null || return 0
-  dbus-daemon --session --nofork --nopidfile --address="unix:path=$R/run/bus" 9>&- \
+  local found as
+  inner_find dbus-daemon || return 0
+  "$as" "$found" --session --nofork --nopidfile --address="unix:path=$R/run/bus" 9>&- \
     </dev/null >"$R/bus.log" 2>&1 &
   local bus=$!
   bus_up() { [ -S "$R/run/bus" ] || ! kill -0 "$bus" 2>/dev/null; }
@@ -361,7 +359,7 @@ while True:
             sys.exit("no answer: %s" % e)
         time.sleep(0.03)
 '
-  "$python" -c "$check" "$R" "$VIZDASH_READY_TIMEOUT" 9>&- 2>"$R/check.log" &
+  "$as" "$python" -c "$check" "$R" "$VIZDASH_READY_TIMEOUT" 9>&- 2>"$R/check.log" &
   local checking=$!
   while child_lives "$checking"; do
     inner_parts_live
@@ -560,16 +558,16 @@ PY
 
 # Shows what comes through the pipe on the desktop, for as long as anybody may want to read it.
 inner_warner() {
-  local text
+  local text found as
   while read -r text <"$R/warn"; do
-    if command -v xmessage >/dev/null; then
-      xmessage -name vizdash-warning -center -timeout 300 -buttons OK "$text" >/dev/null 2>&1 &
-    elif command -v zenity >/dev/null; then
-      zenity --class=vizdash-warning --name=vizdash-warning --warning --no-markup --timeout=300 --text="$text" >/dev/null 2>&1 &
-    elif command -v notify-send >/dev/null; then
-      notify-send -u critical vizdash "$text" >/dev/null 2>&1 &
-    else
-      xterm -name vizdash-warning -T vizdash -e bash -c 'echo "$1"; sleep 300' - "$text" >/dev/null 2>&1 &
+    if inner_find xmessage; then
+      "$as" "$found" -name vizdash-warning -center -timeout 300 -buttons OK "$text" >/dev/null 2>&1 &
+    elif inner_find zenity; then
+      "$as" "$found" --class=vizdash-warning --name=vizdash-warning --warning --no-markup --timeout=300 --text="$text" >/dev/null 2>&1 &
+    elif inner_find notify-send; then
+      "$as" "$found" -u critical vizdash "$text" >/dev/null 2>&1 &
+    elif inner_find xterm; then
+      "$as" "$found" -name vizdash-warning -T vizdash -e bash -c 'echo "$1"; sleep 300' - "$text" >/dev/null 2>&1 &
     fi
   done
 }

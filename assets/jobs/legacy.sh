@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/bin/bash -p
 # Runs a site's job script of the legacy kind, whole and unchanged, as a vizdash session.
 #
 # Such a script knows SESSION_ID and VNC_PORT, leaves /tmp/app_session_SESSION_ID.info on the node
@@ -11,7 +11,9 @@ umask 077
 
 step=runtime watcher=''
 info=/tmp/app_session_$SESSION_ID.info
-source common.sh # vizdash puts the file's text here
+source environment.sh # vizdash puts the file's text here
+set_aside_environment
+source common.sh
 
 before_end() {
   if [ -n "$watcher" ]; then kill "$watcher" 2>/dev/null; fi
@@ -150,15 +152,18 @@ main() {
   claim_folder "$R" "$job_id" || fail runtime "can't write to $R on $node"
   step=websockify
   free_port || fail websockify "ports $VIZDASH_PORT_MIN-$VIZDASH_PORT_MAX are all taken on $node"
-  export SESSION_ID VNC_PORT
-  # What the script and its image put into a temporary folder goes when the session goes; the
-  # prefixed names reach into an image past --cleanenv.
-  export TMPDIR=$R APPTAINERENV_TMPDIR=$R SINGULARITYENV_TMPDIR=$R
   step=app
   status starting app || fail folder "$write_error"
   printf '%s\n' "$VIZDASH_SCRIPT" >"$R/script.sh" ||
     fail runtime "the job script could not be written to $R"
-  setsid bash "$R/script.sh" </dev/null 8>&- &
+  (
+    eval "$user_environment" 2>/dev/null
+    export SESSION_ID VNC_PORT VIZDASH_SESSION_ID=$SESSION_ID
+    # What the script and its image put into a temporary folder goes when the session goes; the
+    # prefixed names reach into an image past --cleanenv.
+    export TMPDIR=$R APPTAINERENV_TMPDIR=$R SINGULARITYENV_TMPDIR=$R
+    exec setsid "$BASH" "$R/script.sh"
+  ) </dev/null 8>&- &
   leader=$!
   watch_desktop 8>&- &
   watcher=$!

@@ -11,6 +11,9 @@
 # left behind: vizdash starts us as a subreaper (prctl(2)), so also what has daemonised is below us.
 set -u
 umask 077
+# shellcheck source=environment.sh
+source "${BASH_SOURCE[0]%/*}/environment.sh"
+set_aside_environment
 
 # The mark by which we and our timers are found, should we be killed; nobody else is to carry it.
 unset VIZDASH_SUPERVISOR_OF
@@ -74,7 +77,12 @@ write_whole supervisor "$$ ${fields[19]} $(cat /proc/sys/kernel/random/boot_id)"
 
 # Cancelled already, it is not started.
 if [ -z "$result" ]; then
-  VIZDASH_SESSION_ID=$id setsid bash "$folder/script" </dev/null &
+  (
+    eval "$user_environment" 2>/dev/null
+    export VIZDASH_SESSION_ID=$id VIZDASH_END_TIME
+    unset VIZDASH_SUPERVISOR_OF
+    exec setsid "$BASH" -p "$folder/script"
+  ) </dev/null &
   job=$!
   if [ "$limit" -gt "$warn" ]; then timer $((VIZDASH_END_TIME - warn)) USR1 "$job"; fi
   timer "$VIZDASH_END_TIME" TERM "$$"
@@ -87,7 +95,7 @@ done
 trap : TERM
 if [ "${#timers[@]}" -gt 0 ]; then kill "${timers[@]}" 2>/dev/null; fi
 
-bash "$sweep" "$id" "$$"
+bash -p "$sweep" "$id" "$$"
 
 # A script that was killed could not write its own end.
 if ! grep -qs '^STATE=ended$' "$folder/status"; then

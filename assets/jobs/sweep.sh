@@ -6,6 +6,9 @@
 # SUPERVISOR (a PID), which calls us: that one and we ourselves live on.
 set -u
 case $1 in *[!0-9a-f]* | '') exit 2 ;; esac
+# shellcheck source=environment.sh
+source "${BASH_SOURCE[0]%/*}/environment.sh"
+set_aside_environment
 source "${BASH_SOURCE[0]%/*}/cleanup.sh"
 
 end_session "$1" '' '' "${2:-}"

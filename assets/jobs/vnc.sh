@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/bin/bash -p
 # One vizdash session: a VNC desktop as a job, under Slurm or on one machine.
 #
 # Runs on the node with the node's own tools (bash 4.4, coreutils, procps). vizdash puts the
@@ -20,7 +20,9 @@ umask 077
 
 : "${SESSION_ID:?}" "${VIZDASH_APP:?}"
 step=image reporter='' leader_log=''
-source common.sh # vizdash puts the file's text here
+source environment.sh # vizdash puts the file's text here
+set_aside_environment
+source common.sh
 source inner.sh
 
 before_end() {
@@ -62,8 +64,6 @@ show_warning() {
 
 check_image() {
   [ "$VIZDASH_RUNTIME" = apptainer ] || return 0
-  apptainer=$(command -v apptainer || command -v singularity) ||
-    fail image "apptainer is not installed on $node"
   [ -e "$VIZDASH_IMAGE" ] ||
     fail image "no image $VIZDASH_IMAGE on $node: vizdash deploy $VIZDASH_APP"
   [ -r "$VIZDASH_IMAGE" ] || fail image "image $VIZDASH_IMAGE on $node can't be read by $(id -un)"
@@ -109,22 +109,59 @@ make_runtime() {
   fail runtime "no folder for the session on $node: $why"
 }
 
+# Loads modules in the user's own environment, where `module` is theirs; what comes of it is the app's.
 load_modules() {
+  local name line
   [ ${#VIZDASH_MODULES[@]} -gt 0 ] || return 0
-  local file name said
-  set +u
+  {
+    declare -f export_statements load_each
+    printf 'R=%q module_errors=%q\nload_each "$@"\n' "$R" "$module_errors"
+  } >"$R/modules.sh"
+  if (
+    eval "$user_environment" 2>/dev/null
+    exec "$BASH" "$R/modules.sh" "${VIZDASH_MODULES[@]}"
+  ) </dev/null >>"$R/modules.log" 2>&1; then
+    user_environment=$(<"$R/environment")
+    return
+  fi
+  name=$(cat "$R/modules.name" 2>/dev/null)
+  [ -n "$name" ] || fail modules "no module command on $node"
+  line=$(sed -nE "s/$module_errors *//p" "$R/modules.log" | head -n 1)
+  fail modules "module load $name: ${line:-$(last_line "$R/modules.log")}"
+}
+
+# An exit code of 0 is not enough: Modules 3.2 gives it whatever happened, with lines such as
+# "ModuleCmd_Load.c(213):ERROR:105: Unable to locate a modulefile for 'gcc/99'", and a site's function
+# around Lmod may lose it.
+module_errors='^([A-Za-z_]+\.c\([0-9]+\):ERROR:[0-9]+:|Lmod has detected the following error:)'
+
+# Runs in a bash of its own, which leaves the name of the module it is at.
+load_each() {
+  local file name
   for file in /etc/profile.d/{modules,lmod,z00_lmod}.sh; do
     # shellcheck disable=SC1090
     if [ -r "$file" ] && ! command -v module >/dev/null; then . "$file"; fi
   done
-  command -v module >/dev/null || fail modules "no module command on $node"
-  for name in "${VIZDASH_MODULES[@]}"; do
-    # In this shell, so that it takes effect; its words go to a file.
-    module load "$name" >"$R/modules.log" 2>&1 || { said=$(last_line "$R/modules.log"); false; } ||
-      fail modules "module load $name: $said"
-    if grep -qi error "$R/modules.log"; then fail modules "$(last_line "$R/modules.log")"; fi
+  command -v module >/dev/null || exit
+  for name; do
+    printf '%s\n' "$name" >"$R/modules.name"
+    : >"$R/modules.log" # only what the last one prints
+    module load "$name" || exit
+    if grep -qE "$module_errors" "$R/modules.log"; then exit 1; fi
   done
-  set -u
+  export_statements >"$R/environment"
+}
+
+# Apptainer, or SingularityCE, which takes the same words: the system's own, else that of a module or
+# of the user's PATH.
+find_apptainer() {
+  apptainer_of_user=''
+  [ "$VIZDASH_RUNTIME" = apptainer ] || return 0
+  apptainer=$(PATH=$system_path && { type -P apptainer || type -P singularity; }) && return
+  apptainer=$(eval "$user_environment" 2>/dev/null; type -P apptainer || type -P singularity) ||
+    fail image "neither apptainer nor singularity is installed on $node"
+  apptainer_of_user=1
+  say "Apptainer: not in $system_path on $node; $apptainer is used, from PATH"
 }
 
 # What `inner` needs, in a file that is ours alone. INSIDE is the name that R has for it.
@@ -136,14 +173,22 @@ write_inner() { # INSIDE
     declare -p SESSION_ID VIZDASH_APP VIZDASH_RUNTIME VIZDASH_COMMAND VIZDASH_GEOMETRY \
       VIZDASH_ROUTE VIZDASH_PORT_MIN VIZDASH_PORT_MAX VIZDASH_ENV VIZDASH_READY_TIMEOUT VIZDASH_ENDS_WITH
     printf 'R=%q GPU=%q NOVNC=%q\n' "$1" "$gpu" "${VIZDASH_NOVNC:-}"
-    printf 'export VIZDASH_SESSION_ID=%q HOME=%q USER=%q LOGNAME=%q LANG=%q\n' \
-      "$SESSION_ID" "$HOME" "$(id -un)" "$(id -un)" "${LANG:-C.UTF-8}"
+    printf 'export VIZDASH_SESSION_ID=%q HOME=%q USER=%q LOGNAME=%q\n' \
+      "$SESSION_ID" "$HOME" "$(id -un)" "$(id -un)"
+    if [ "$VIZDASH_RUNTIME" = host ]; then
+      declare -p user_environment
+    else
+      printf 'export LANG=%q\n' \
+        "$(eval "$user_environment" 2>/dev/null; printf '%s' "${LC_ALL:-${LC_CTYPE:-${LANG:-}}}")"
+    fi
     for name in CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES; do
       if [ -n "${!name:-}" ]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
     done
-    # All functions of inner.sh, and what they use of common.sh.
-    declare -f inner "${functions[@]}" start_xvnc child_lives code_words after_colon \
-      count_sockets wait_for websockify_launcher window_watcher last_line
+    declare -p system_path
+    # All of what runs inside, and what it uses of common.sh.
+    declare -f inner "${functions[@]}" start_xvnc child_lives code_words after_colon count_sockets \
+      wait_for websockify_launcher window_watcher last_line set_aside_environment \
+      export_statements locale_charmap
     printf 'set -u -o pipefail\numask 077\ninner\n'
   } >"$R/inner.sh"
 }
@@ -151,7 +196,7 @@ write_inner() { # INSIDE
 start_inner() {
   if [ "$VIZDASH_RUNTIME" = host ]; then
     write_inner "$R"
-    setsid bash "$R/inner.sh" </dev/null &
+    setsid bash -p "$R/inner.sh" </dev/null &
     leader=$!
     return
   fi
@@ -171,8 +216,13 @@ start_inner() {
   mkfifo "$R/apptainer.pipe"
   { tee "$R/apptainer.log" | grep -v gocryptfs >&2; } <"$R/apptainer.pipe" &
   leader_log=$!
-  setsid "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash /tmp/vizdash/inner.sh \
-    </dev/null 2>"$R/apptainer.pipe" &
+  (
+    # A module may have set APPTAINER_BIND and the like.
+    eval "$user_environment" 2>/dev/null
+    export VIZDASH_SESSION_ID=$SESSION_ID
+    if [ -z "$apptainer_of_user" ]; then set_aside_environment; fi
+    exec setsid "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/inner.sh
+  ) </dev/null 2>"$R/apptainer.pipe" &
   leader=$!
 }
 
@@ -271,6 +321,7 @@ main() {
   if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then comment starting runtime; fi
   step=modules
   load_modules
+  find_apptainer
   report &
   reporter=$!
   start_inner

@@ -73,7 +73,7 @@ def test_apptainer_is_missing(lab: Lab) -> None:
     with hidden(lab.hosts[NODE], "/usr/bin/apptainer"):
         session = fails(lab, "desktop")
     assert session["step"] == "image"
-    assert session["error"] == f"apptainer is not installed on {NODE}"
+    assert session["error"] == f"neither apptainer nor singularity is installed on {NODE}"
 
 
 @pytest.mark.parametrize(("mode", "told"), [("000", "can't be read by alice")])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import secrets
+import shutil
 import signal
 import subprocess
 import time
@@ -23,12 +23,14 @@ def test_a_cancel_is_not_lost_as_soon_as_the_supervisor_is_known(tmp_path: Path)
     slow.write_text('#!/bin/sh\nPATH=/usr/bin:/bin\nmv "$@"\nsleep 1\n')
     slow.chmod(0o755)
     (folder / "script").write_text(f"touch {tmp_path}/ran\nsleep 1000\n")
-    jobs = assets() / "jobs"
+    # The supervisor takes the system's programs before the user's: here, ours are the system's.
+    jobs = shutil.copytree(assets() / "jobs", tmp_path / "jobs")
+    environment = jobs / "environment.sh"
+    text = environment.read_text()
+    assert "\nsystem_path=" in text
+    environment.write_text(text.replace("\nsystem_path=", f"\nsystem_path={programs}:"))
     words = [str(jobs / "supervise.sh"), str(folder), secrets.token_hex(4), "3600", "300"]
-    process = subprocess.Popen(
-        ["bash", *words, str(jobs / "sweep.sh")],
-        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
-    )
+    process = subprocess.Popen(["bash", "-p", *words, str(jobs / "sweep.sh")])
     try:
         deadline = time.monotonic() + _DEADLINE_S
         while not (folder / "supervisor").exists():

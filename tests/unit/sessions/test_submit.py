@@ -106,7 +106,7 @@ def test_the_script_holds_the_values_as_they_are() -> None:
 def test_the_whole_script_is_bash() -> None:
     for runtime in ("apptainer", "host"):
         script = made(runtime=runtime).script
-        assert script.startswith("#!/bin/bash\n")
+        assert script.startswith("#!/bin/bash -p\n")
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)
         assert "\nsource common.sh" not in script
 
@@ -143,7 +143,7 @@ def test_a_legacy_script_goes_whole_into_the_wrapper(tmp_path: Path) -> None:
     app = App("old", kind="legacy", script="old.sh", vnc_password="password")
     job = made(replace(REQUEST, app="old"), app, "host", job_scripts=str(tmp_path))
     head = job.script.split("\n")[:3]
-    assert head == ["#!/bin/bash", "#SBATCH --job-name=gedit_vnc", "#SBATCH -c 2"]
+    assert head == ["#!/bin/bash -p", "#SBATCH --job-name=gedit_vnc", "#SBATCH -c 2"]
     done = subprocess.run(
         ["bash"],
         input=job.script.split("\nset -u")[0] + '\nprintf %s "$VIZDASH_SCRIPT"\n',

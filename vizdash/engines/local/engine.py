@@ -35,7 +35,7 @@ _CANCEL_S = 30.0
 _ADOPT = """\
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-os.execvp("bash", ["bash", *sys.argv[1:]])
+os.execvp("bash", ["bash", "-p", *sys.argv[1:]])
 """
 _RESULTS = {
     "finished": JobState.COMPLETED,
@@ -170,7 +170,7 @@ class LocalEngine:
     def _bury(self, folder: Path, record: records.Record) -> dict[str, str]:
         """The supervisor was killed, or the machine restarted: end what's left, and say so."""
         sweep = assets() / "jobs" / "sweep.sh"
-        subprocess.run(["bash", str(sweep), record.id], check=False, capture_output=True)
+        subprocess.run(["bash", "-p", str(sweep), record.id], check=False, capture_output=True)
         step = _status(folder).get("STEP", "")
         status = {
             "STATE": "ended",
@@ -257,7 +257,7 @@ class LocalEngine:
 
 
 #: What a job of this machine keeps of vizdash's environment; under Slurm it keeps nothing.
-_KEPT = ("HOME", "PATH", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR", "MODULEPATH")
+_KEPT = ("HOME", "PATH", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "MODULEPATH")
 
 
 def _environment() -> dict[str, str]:

@@ -1,0 +1,158 @@
+"""The app gets whatever its user has installed; the session's own programs do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.machine import Machine, wait_until
+from tests.integration.test_session import configure
+
+#: What a conda environment's bin may hold, each of them of no use to a session.
+SHADOWS = (
+    "python3", "python", "websockify", "Xvnc", "vncpasswd", "dbus-daemon", "xauth", "xmessage",
+    "sed", "grep", "head", "tee", "cat", "base64", "awk", "ps", "df", "find", "tail", "mktemp",
+)  # fmt: skip
+_APP = """\
+apps:
+  mine:
+    runtime: host
+    host_command: >-
+      {{ python3; env; locale charmap; }} >~/seen 2>&1; echo done >>~/seen; exec openbox
+    modules: {modules}
+    environment: {environment}
+    resources: {{cores: 1, memory: 256M, time: 1h}}
+"""
+
+
+def _configure(machine: Machine, modules: str = "[]", environment: str = "{}") -> None:
+    configure(machine, _APP.format(modules=modules, environment=environment))
+
+
+def _start(machine: Machine, env: dict[str, str]) -> tuple[str, list[str]]:
+    """A ready session's id, and what its app has seen: the lines of ``host_command``."""
+    size = ("--cpus", "1", "--memory", "256M")
+    done = machine.vizdash("start", "mine", *size, "--wait", env=env)
+    seen = machine.outside("~/seen")
+    wait_until(lambda: seen.exists() and seen.read_text().endswith("done\n"), "app")
+    return done.stdout.strip(), seen.read_text().splitlines()
+
+
+def _path(machine: Machine, folder: str) -> dict[str, str]:
+    inside = machine.run('printf %s "$PATH"').stdout
+    return {"PATH": f"{machine.home}/{folder}:{inside}"}
+
+
+def test_a_conda_environment_and_packages_in_the_home_break_nothing(machine: Machine) -> None:
+    _configure(machine)
+    machine.run(
+        "mkdir -p conda/bin && for name in " + " ".join(SHADOWS) + "; do "
+        "printf '#!/bin/sh\\necho the %s of conda\\nexit 9\\n' $name >conda/bin/$name; done; "
+        "chmod +x conda/bin/*; "
+        # websockify imports numpy where it is.
+        "for minor in $(seq 6 20); do at=.local/lib/python3.$minor/site-packages/numpy; "
+        "mkdir -p $at; echo 'raise RuntimeError(\"of the home\")' >$at/__init__.py; done"
+    )
+    session, seen = _start(machine, _path(machine, "conda/bin"))
+    assert seen[0] == "the python3 of conda"
+    log = machine.vizdash("logs", session).stdout
+    assert "conda" not in log.replace("the python3 of conda", ""), log
+    assert "RuntimeError" not in log
+    machine.vizdash("stop", session)
+    assert machine.leftovers() == []
+
+
+def test_what_the_system_lacks_is_taken_from_the_users_path(machine: Machine) -> None:
+    """A site's module brings websockify: its own PATH and PYTHONPATH are what it needs."""
+    _configure(machine, environment="{PYTHONPATH: ~/site/lib}")
+    machine.run(
+        "mkdir -p site/bin site/lib && cp /usr/bin/websockify site/bin/ && "
+        "sed -i '1a import of_the_module' site/bin/websockify && "
+        "touch site/lib/of_the_module.py"
+    )
+    _configure(machine, environment=f"{{PYTHONPATH: {machine.home}/site/lib}}")
+    machine.hide("websockify")
+    session, _ = _start(machine, _path(machine, "site/bin"))
+    log = machine.vizdash("logs", session).stdout
+    assert f"{machine.home}/site/bin/websockify is used, from PATH" in log
+    machine.vizdash("stop", session)
+    assert machine.leftovers() == []
+
+
+# ---------------------------------------------------------------- modules
+
+#: What the kinds of ``module`` print, and their exit code. Modules 3.2 (utilerror.c: FILE(LINE):
+#: ERROR:NUMBER) always gives 0; Lmod 8 and Modules 5 do not, unless a site has wrapped them.
+_MODULE = """\
+module() {
+  case $2 in
+    friendly/1) echo 'Loaded libgpg-error, for fewer errors. ERROR handling: see --help' >&2
+                export FROM_MODULE=yes LD_LIBRARY_PATH=/opt/friendly/lib ;;
+    old/1) echo "ModuleCmd_Load.c(213):ERROR:105: Unable to locate a modulefile for '$2'" >&2 ;;
+    lmod/1) printf '%s\\n' 'Lmod has detected the following error:  The following module(s) are \
+unknown: "lmod/1"' '' 'Please check the spelling or version number.' >&2 ;;
+    new/1) echo "ERROR: Unable to locate a modulefile for 'new/1'" >&2; return 1 ;;
+  esac
+}
+"""
+
+
+def _modules(machine: Machine) -> None:
+    machine.run(
+        "mount -t tmpfs -o mode=755 modules /etc/profile.d && "
+        f"cat >/etc/profile.d/modules.sh <<'E'\n{_MODULE}E",
+        root=True,
+    )
+
+
+def test_a_module_may_speak_of_errors(machine: Machine) -> None:
+    _modules(machine)
+    _configure(machine, "[friendly/1]")
+    session, seen = _start(machine, {})
+    assert {"FROM_MODULE=yes", "LD_LIBRARY_PATH=/opt/friendly/lib"} <= set(seen)
+    helpers = machine.run(
+        "cat /proc/[0-9]*/environ | tr '\\0' '\\n'", root=True, check=False
+    ).stdout
+    assert helpers.count("LD_LIBRARY_PATH") == 1, "more than openbox has what the module sets"
+    machine.vizdash("stop", session)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("old/1", "Unable to locate a modulefile for 'old/1'"),
+        ("lmod/1", 'The following module(s) are unknown: "lmod/1"'),
+        ("new/1", "Unable to locate a modulefile for 'new/1'"),
+    ],
+)
+def test_a_module_that_is_missing(machine: Machine, name: str, why: str) -> None:
+    _modules(machine)
+    _configure(machine, f"[friendly/1, {name}]")
+    size = ("--cpus", "1", "--memory", "256M")
+    done = machine.vizdash("start", "mine", *size, "--wait", check=False)
+    assert done.returncode == 1
+    assert f"failed at step modules: module load {name}: {why}" in done.stderr
+    assert machine.leftovers() == []
+
+
+# ---------------------------------------------------------------- locales
+
+
+@pytest.mark.parametrize(
+    ("env", "environment", "charmap"),
+    [
+        ({"LANG": "ko_KR.eucKR"}, "{}", "UTF-8"),
+        ({"LC_ALL": "C"}, "{}", "UTF-8"),
+        ({"LANG": "C.UTF-8", "LC_CTYPE": "POSIX"}, "{}", "UTF-8"),
+        ({"LANG": ""}, "{LC_TIME: xx_YY.UTF-8}", "UTF-8"),
+        # The configuration knows better.
+        ({"LANG": "C.UTF-8"}, "{LC_ALL: POSIX}", "ANSI_X3.4-1968"),
+    ],
+)
+def test_every_session_has_a_locale_of_utf_8(
+    machine: Machine, env: dict[str, str], environment: str, charmap: str
+) -> None:
+    _configure(machine, environment=environment)
+    session, seen = _start(machine, env)
+    assert seen[-2:] == [charmap, "done"], seen
+    assert not [line for line in seen if "xx_YY" in line or "eucKR" in line]
+    machine.vizdash("stop", session)

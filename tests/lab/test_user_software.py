@@ -1,0 +1,101 @@
+"""On a cluster: what users load at login and keep in their home breaks no session of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Lab
+from tests.lab.test_failures import hidden
+from tests.lab.vd import leftovers, start, vizdash
+
+#: What modules, conda and people set at login; the prefixed names reach into images.
+_PROFILE = """\
+export PATH=$HOME/conda/bin:$PATH
+for prefix in '' APPTAINERENV_; do
+  export ${prefix}PYTHONPATH=$HOME/mine ${prefix}PYTHONHOME=/nosuch ${prefix}PYTHONSTARTUP=/nosuch
+  export ${prefix}LD_PRELOAD=/nosuch/preload.so ${prefix}LD_LIBRARY_PATH=$HOME/lib
+  export ${prefix}BASH_ENV=$HOME/.noise ${prefix}ENV=$HOME/.noise
+  export ${prefix}GREP_OPTIONS=--nosuch ${prefix}LC_ALL=ko_KR.eucKR
+done
+"""
+#: What bash reads before each script (BASH_ENV).
+_NOISE = """\
+echo 'Welcome back!'
+sed() { echo 'sed of the home'; return 1; }
+cat() { echo 'cat of the home'; return 1; }
+export -f sed cat
+"""
+_MAKE = """
+mkdir -p conda/bin mine lib
+for name in python3 websockify dbus-daemon Xvnc head mktemp; do
+  printf '#!/bin/sh\\necho the %s of conda\\nexit 9\\n' $name >conda/bin/$name
+done
+chmod +x conda/bin/*
+# Xvnc and Python link with these; no program that a session's app runs here does.
+echo no library | tee lib/libz.so.1 lib/libjpeg.so.62 lib/libgnutls.so.30 >/dev/null
+for module in socket subprocess numpy; do
+  echo "raise RuntimeError('of the home')" >mine/$module.py
+done
+for minor in $(seq 6 20); do
+  at=.local/lib/python3.$minor/site-packages/numpy
+  mkdir -p $at && cp mine/numpy.py $at/__init__.py
+done
+"""
+
+
+@pytest.fixture
+def busy_home(lab: Lab) -> Iterator[Lab]:
+    """Alice's home, full of software and settings of her own."""
+    lab.login.run(_MAKE, user="alice")
+    home = lab.login.root / "home/alice"
+    (home / ".noise").write_text(_NOISE)
+    (home / ".bash_profile").write_text(_PROFILE)
+    yield lab
+    names = ".noise .bash_profile conda mine lib .local/lib seen"
+    lab.login.run(["sh", "-c", f"cd /home/alice && rm -rf {names}"])
+
+
+def _seen(lab: Lab) -> dict[str, str]:
+    """The environment of the app, which has written it down."""
+    text = lab.login.run(["cat", "/home/alice/seen"]).stdout
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+@pytest.mark.parametrize("app", ["seeing", "seeing-image"])
+def test_only_the_app_gets_the_users_software(busy_home: Lab, site: None, app: str) -> None:
+    lab = busy_home
+    config = lab.login.root / "etc/vizdash/config.yaml"
+    command = "/usr/bin/env >$HOME/seen; unset LD_LIBRARY_PATH LD_PRELOAD; exec /usr/bin/openbox"
+    image = "/opt/apptainers/apps/desktop/desktop.sif"
+    config.write_text(
+        config.read_text()
+        + f'  seeing: {{runtime: host, host_command: "{command}"}}\n'
+        + f'  seeing-image: {{image: {image}, command: "{command}"}}\n'
+    )
+    session = start(lab, app, "--cpus", "1")
+    log = vizdash(lab, "logs", session["id"]).stdout
+    assert "of conda" not in log
+    assert "RuntimeError" not in log
+    seen = _seen(lab)
+    assert seen["PYTHONPATH"] == "/home/alice/mine"
+    assert seen["LD_PRELOAD"] == "/nosuch/preload.so"
+    assert seen["BASH_ENV"] == "/home/alice/.noise"
+    assert seen.get("LC_ALL", "C.UTF-8") == "C.UTF-8"
+    vizdash(lab, "stop", session["id"])
+    for node in lab.nodes:
+        assert leftovers(node, "alice") == ""
+
+
+def test_singularity_alone_is_a_runtime(lab: Lab) -> None:
+    """As on a node that has SingularityCE: no program is called apptainer."""
+    node = lab.hosts["viz-node002"]
+    node.run("cp --remove-destination /usr/bin/apptainer /usr/bin/singularity")
+    try:
+        with hidden(node, "/usr/bin/apptainer"):
+            session = start(lab, "desktop", "--node", node.name)
+            vizdash(lab, "stop", session["id"])
+    finally:
+        node.run(["ln", "-sfn", "/etc/alternatives/singularity", "/usr/bin/singularity"])
+    assert leftovers(node, "alice") == ""

@@ -19,7 +19,7 @@ wait_for() {
 }
 
 inner() {
-  local xvnc websockify app app_code='' windows='' python as
+  local xvnc websockify app app_code='' windows='' python as gl=() app_began
   exec 9>"$R/events"
   trap 'exit 143' TERM
   inner_settle_environment
@@ -124,6 +124,7 @@ inner_app_over() {
   if [ -z "$app_code" ] && ! child_lives "$app"; then
     wait "$app"
     app_code=$?
+    if inner_opengl_failed; then inner_start_app; fi
   fi
   if [ "$VIZDASH_ENDS_WITH" = process ]; then
     [ -n "$app_code" ]
@@ -267,21 +268,29 @@ PY
 }
 
 inner_app() {
-  local run=()
   inner_bus
-  if [ -n "$GPU" ] && [ -n "$(inner_user_environment && type -P vglrun)" ]; then run+=(vglrun -d egl); fi
+  inner_opengl
+  : >"$R/app.log"
+  inner_start_app
+}
+
+inner_start_app() {
   local command=$VIZDASH_COMMAND
   if [ -z "$command" ]; then command=/.singularity.d/runscript; fi
+  rm -f "$R/app.pipe"
   mkfifo "$R/app.pipe"
-  tee "$R/app.log" <"$R/app.pipe" 9>&- &
+  tee -a "$R/app.log" <"$R/app.pipe" 9>&- &
   app_log=$!
   (
     cd "$HOME" || exit 1 # bash says why
     inner_user_environment
-    unset NOVNC GPU
-    exec "${run[@]}" bash -c "$command"
+    if [ -n "$GL_DEVICE" ]; then export VGL_DISPLAY=$GL_DEVICE; fi # for a vglrun in the command
+    unset NOVNC GPU GL_DEVICE GL_WHY
+    exec "${gl[@]}" bash -c "$command"
   ) 9>&- </dev/null >"$R/app.pipe" 2>&1 &
-  app=$!
+  app=$! app_code=''
+  # shellcheck disable=SC2034 # gpu.sh asks
+  app_began=$SECONDS
 }
 
 # The app's last error line, once all is in its log; what it left running may hold the pipe open.
@@ -375,6 +384,10 @@ inner_app_ended_early() {
   if [ -n "$app_code" ] || child_lives "$app"; then return 0; fi
   wait "$app"
   app_code=$?
+  if inner_opengl_failed; then
+    inner_start_app
+    return
+  fi
   if [ "$app_code" = 0 ] && [ "$VIZDASH_ENDS_WITH" = windows ]; then return 0; fi
   # When X dies its clients die with it, and may be the first to be seen.
   sleep 0.5

@@ -23,6 +23,7 @@ step=image reporter='' leader_log=''
 source environment.sh # vizdash puts the file's text here
 set_aside_environment
 source common.sh
+source gpu.sh
 source inner.sh
 
 before_end() {
@@ -166,13 +167,17 @@ find_apptainer() {
 
 # What `inner` needs, in a file that is ours alone. INSIDE is the name that R has for it.
 write_inner() { # INSIDE
-  local name functions gpu=''
+  local name functions gpu='' gl_device='' gl_why=''
   mapfile -t functions < <(compgen -A function inner_)
-  if [ -n "${CUDA_VISIBLE_DEVICES:-}${SLURM_JOB_GPUS:-}${ROCR_VISIBLE_DEVICES:-}" ]; then gpu=1; fi
+  if [ -n "${CUDA_VISIBLE_DEVICES:-}${SLURM_JOB_GPUS:-}${ROCR_VISIBLE_DEVICES:-}" ]; then
+    gpu=1
+    graphics_device
+  fi
   {
     declare -p SESSION_ID VIZDASH_APP VIZDASH_RUNTIME VIZDASH_COMMAND VIZDASH_GEOMETRY \
       VIZDASH_ROUTE VIZDASH_PORT_MIN VIZDASH_PORT_MAX VIZDASH_ENV VIZDASH_READY_TIMEOUT VIZDASH_ENDS_WITH
-    printf 'R=%q GPU=%q NOVNC=%q\n' "$1" "$gpu" "${VIZDASH_NOVNC:-}"
+    printf 'R=%q GPU=%q GL_DEVICE=%q GL_WHY=%q NOVNC=%q\n' "$1" "$gpu" "$gl_device" "$gl_why" \
+      "${VIZDASH_NOVNC:-}"
     printf 'export VIZDASH_SESSION_ID=%q HOME=%q USER=%q LOGNAME=%q\n' \
       "$SESSION_ID" "$HOME" "$(id -un)" "$(id -un)"
     if [ "$VIZDASH_RUNTIME" = host ]; then

@@ -1,0 +1,86 @@
+"""VirtualGL draws on the GPU that Slurm gave the job, or the app starts without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Lab
+from tests.lab.vd import start, vizdash
+
+NODE = "viz-node003"
+#: As tests/unit/sessions/test_gpu.py plays it: the DRI devices count the other way round.
+_MAKE = """
+for pair in 0000:03:00.0/card0 0000:3b:00.0/card2 0000:af:00.0/card1; do
+  mkdir -p gpus/sys/bus/pci/devices/${pair%/*}/drm/${pair#*/} gpus/dev/dri
+  touch gpus/dev/dri/${pair#*/}
+done
+echo 'export VIZDASH_GPU_ROOT=$HOME/gpus' >.bash_profile
+"""
+_SMI = """#!/bin/sh
+echo '0, GPU-aaaaaaaa-1111-2222-3333-444444444444, 00000000:3B:00.0'
+echo '1, GPU-bbbbbbbb-1111-2222-3333-444444444444, 00000000:AF:00.0'
+"""
+#: Writes down how it is called; ``vgl-fails`` in the home names the program that it fails for.
+_VGLRUN = """#!/bin/sh
+echo "$2 ${3##*/}" >>$HOME/vglrun.log
+case ${3##*/} in "$(cat $HOME/vgl-fails 2>/dev/null)")
+  echo '[VGL] ERROR: in init3D-- could not open the EGL device' >&2; exit 1 ;;
+esac
+shift 2
+exec "$@"
+"""
+_APP = (
+    '  drawing: {runtime: host, host_command: "exec openbox", '
+    "resources: {cores: 1, memory: 1G, gpus: 1, time: 1h}}\n"
+)
+
+
+@pytest.fixture
+def drawing(lab: Lab, site: None) -> Iterator[Lab]:
+    """A node with two GPUs and VirtualGL, and an app that asks for a GPU."""
+    config = lab.login.root / "etc/vizdash/config.yaml"
+    config.write_text(config.read_text() + _APP)
+    lab.login.run(_MAKE, user="alice")
+    programs = lab.hosts[NODE].root / "usr/local/bin"
+    for name, text in {"nvidia-smi": _SMI, "vglrun": _VGLRUN}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    yield lab
+    for name in ("nvidia-smi", "vglrun"):
+        (programs / name).unlink()
+    left = "gpus .bash_profile vglrun.log vgl-fails"
+    lab.login.run(["sh", "-c", f"cd /home/alice && rm -rf {left}"])
+
+
+def _calls(lab: Lab) -> list[str]:
+    """The devices and programs that vglrun was called with for apps."""
+    text: str = lab.login.run(["cat", "/home/alice/vglrun.log"]).stdout
+    return [line for line in text.splitlines() if line.endswith(" bash")]
+
+
+def test_each_session_draws_on_its_own_gpu(drawing: Lab) -> None:
+    first, second = start(drawing, "drawing"), start(drawing, "drawing")
+    assert _calls(drawing) == ["/dev/dri/card2 bash", "/dev/dri/card1 bash"]
+    for session in (first, second):
+        vizdash(drawing, "stop", session["id"])
+
+
+@pytest.mark.parametrize(
+    ("fails", "calls"),
+    [
+        ("true", []),  # the trial before the app
+        ("bash", ["/dev/dri/card2 bash"]),  # what a trial without glxinfo can't see
+    ],
+)
+def test_without_a_working_virtualgl_it_draws_in_software(
+    drawing: Lab, fails: str, calls: list[str]
+) -> None:
+    drawing.login.run(f"echo {fails} >~/vgl-fails", user="alice")
+    session = start(drawing, "drawing")
+    assert _calls(drawing) == calls
+    log = vizdash(drawing, "logs", session["id"]).stdout
+    (line,) = [line for line in log.splitlines() if "OpenGL in software" in line]
+    assert "vglrun -d /dev/dri/card2: [VGL] ERROR: in init3D-- could not open" in line
+    vizdash(drawing, "stop", session["id"])

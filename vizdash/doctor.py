@@ -11,6 +11,7 @@ from vizdash.errors import VizdashError
 from vizdash.files import account_name
 from vizdash.images import audit
 from vizdash.imaging import Imaging
+from vizdash.model import RUNTIMES
 from vizdash.service import Service
 from vizdash.sessions.folder import make_root, sessions_root
 from vizdash.sessions.viewer import have_browser
@@ -63,7 +64,8 @@ async def examine(service: Service) -> tuple[Finding, ...]:
         findings.append(
             Finding("noVNC", page.is_file(), str(page), "apt-get install novnc (or: make system)")
         )
-        findings.append(await _version(runner, "apptainer", "optional: sessions from images"))
+        runtime = next((name for name in RUNTIMES if runner.has(name)), RUNTIMES[0])
+        findings.append(await _version(runner, runtime, "optional: sessions from images"))
     if not local and service.config.cluster.tunnel != "srun":
         findings += await _node_ssh(service)
     if service.remote is None:

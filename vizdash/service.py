@@ -17,6 +17,7 @@ from vizdash.errors import NotFound, Refused, UsageError, VizdashError
 from vizdash.images.watch import ImageWatch
 from vizdash.kept import Kept
 from vizdash.model import (
+    RUNTIMES,
     Job,
     Node,
     Partition,
@@ -349,7 +350,7 @@ class Service(Own, Reach):
         if self.engine.name != "local":
             return "apptainer"
         image = Path(submit.image_path(app, self.config.cluster, request.image))
-        here = self._runner.has("apptainer") and image.exists()
+        here = any(map(self._runner.has, RUNTIMES)) and image.exists()
         return "apptainer" if here or request.image else "host"
 
     async def _listed(

@@ -17,7 +17,7 @@ from vizdash.images.matrix import look_at
 from vizdash.images.shell import NodeShell
 from vizdash.images.source import Chunks, MissingBytes
 from vizdash.images.travel import Cargo
-from vizdash.model import Image
+from vizdash.model import RUNTIMES, Image
 from vizdash.model.drift import order_key, version_key
 from vizdash.transport.base import Command
 
@@ -143,7 +143,8 @@ async def verify_signature(shell: NodeShell, path: str, *, name: str = "") -> No
 
     Raises Refused.
     """
-    command = Command(("apptainer", "verify", "--local", path), timeout_s=_VERIFY_S)
+    program = next((name for name in RUNTIMES if shell.runner.has(name)), RUNTIMES[0])
+    command = Command((program, "verify", "--local", path), timeout_s=_VERIFY_S)
     result = await shell.runner.run(command)
     if result.code == 0:
         return

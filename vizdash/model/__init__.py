@@ -1,6 +1,6 @@
 """Pure, frozen types that every layer shares. Nothing here does I/O."""
 
-from vizdash.model.image import Image, Matrix, Place, Stray
+from vizdash.model.image import RUNTIMES, Image, Matrix, Place, Stray
 from vizdash.model.job import Job, JobState
 from vizdash.model.journal import Journal, Switch
 from vizdash.model.node import Gres, Node, Partition
@@ -11,6 +11,7 @@ from vizdash.model.session import Session, SessionState
 from vizdash.model.snapshot import Capacity, Snapshot
 
 __all__ = [
+    "RUNTIMES",
     "Capacity",
     "Gres",
     "Image",

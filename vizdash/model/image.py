@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from vizdash.model.journal import Journal
 
+#: Programs that run an image, the preferred first. SingularityCE takes Apptainer's words.
+RUNTIMES = ("apptainer", "singularity")
+
 
 @dataclass(frozen=True, slots=True)
 class Image:

@@ -14,8 +14,9 @@ from vizdash.transport.base import Command, Result
 
 
 class Apptainer:
-    def __init__(self, said: str) -> None:
+    def __init__(self, said: str, name: str = "apptainer") -> None:
         self.said = said
+        self.name = name
         self.argv: tuple[str, ...] = ()
 
     async def run(self, command: Command) -> Result:
@@ -23,7 +24,7 @@ class Apptainer:
         return Result(255 if self.said else 0, "", self.said)
 
     def has(self, program: str) -> bool:
-        return True
+        return program == self.name
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,8 @@ async def test_what_does_not_verify_is_one_clear_line(name: str, why: str, mend:
     assert mend in refused.value.line and "\n" not in refused.value.line
 
 
-async def test_no_key_server_is_asked_whom_to_trust() -> None:
-    apptainer = Apptainer("")
+@pytest.mark.parametrize("name", ["apptainer", "singularity"])
+async def test_no_key_server_is_asked_whom_to_trust(name: str) -> None:
+    apptainer = Apptainer("", name)
     await verify_signature(NodeShell(apptainer), "/s/a.sif")
-    assert apptainer.argv == ("apptainer", "verify", "--local", "/s/a.sif")
+    assert apptainer.argv == (name, "verify", "--local", "/s/a.sif")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 #: Programs that vizdash may want there.
 PROGRAMS = (
     "sinfo", "squeue", "scontrol", "sbatch", "scancel", "srun", "ssh", "rsync", "apptainer",
-    "sacct", "clush", "python3",
+    "singularity", "sacct", "clush", "python3",
 )  # fmt: skip
 
 #: Where Slurm comes from a profile or a module, a login shell knows its way; bash reads what

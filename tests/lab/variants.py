@@ -146,6 +146,15 @@ for controller in freezer memory cpuset cpuacct; do
 done
 """
 
+#: The same on the node's own system, at the place where the image's terminal is.
+_PLAIN = """
+apps:
+  plain:
+    runtime: host
+    host_command: "xsetroot -solid '#31516f'; xterm -geometry 100x28+60+60 & exec openbox"
+    resources: {cores: 1, memory: 1G, time: 1h}
+"""
+
 VARIANTS = (
     Variant(
         "memory-untracked",
@@ -240,5 +249,12 @@ VARIANTS = (
         "conda",
         home=_CONDA,
         proof="grep -q conda/bin /proc/$(pgrep -u alice -o -f slurm_script)/environ",
+    ),
+    Variant(
+        "conda-on-host",
+        app="plain",
+        home=_CONDA,
+        proof="grep -q conda/bin /proc/$(pgrep -u alice -o -f slurm_script)/environ",
+        config=_PLAIN,
     ),
 )

@@ -85,7 +85,7 @@ def kill(machine: Machine, signal: str, pattern: str) -> None:
 
 @pytest.mark.parametrize("signal", ["TERM", "KILL"])
 @pytest.mark.parametrize(
-    ("pattern", "step"), [("^Xvnc ", "xvnc"), (r"/launcher\.py |/websockify --web ", "websockify")]
+    ("pattern", "step"), [("^[^ ]*Xvnc ", "xvnc"), (r"/launcher\.py |/websockify --web ", "websockify")]
 )
 def test_a_part_that_dies_ends_it(machine: Machine, pattern: str, step: str, signal: str) -> None:
     session = machine.start()

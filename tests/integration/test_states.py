@@ -50,7 +50,7 @@ apps:
 """
 #: Patterns of a part's command line, and how its session ends when the part is killed.
 PARTS = {
-    "Xvnc": (r"^Xvnc .*{id}", "xvnc", "Xvnc ended with code 137 (signal KILL)"),
+    "Xvnc": (r"^[^ ]*Xvnc .*{id}", "xvnc", "Xvnc ended with code 137 (signal KILL)"),
     "websockify": (r"websockify", "websockify", "websockify ended with"),
     "app": (r"^bash -c .*pipe", "app", "the app ended with code 137 (signal KILL)"),
     "inner script": (r"^bash {folder}/inner.sh", "ready", "its first process ended with code 137"),
@@ -229,7 +229,7 @@ class Sessions(RuleBasedStateMachine):
         found = []
         if sum("sleep 54321" in line for line in processes) != 1:
             found.append("the bystander was ended")
-        if sum(line.split(" ", 1)[1].startswith("Xvnc ") for line in processes) != len(living):
+        if sum(line.split(" ")[1].endswith("Xvnc") for line in processes) != len(living):
             found.append("there are more or fewer X servers than sessions")
         if not living:
             found += [line for line in processes if "sleep 54321" not in line]

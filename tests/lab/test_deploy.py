@@ -104,9 +104,10 @@ def wait_copying(process: subprocess.Popen[str], *nodes: Host) -> None:
 
 
 def names(node: Host) -> set[str]:
-    """What lies in the app's folder, but for digests and the lock."""
+    """What lies in the app's folder, but for digests, the lock and the journal."""
     found = node.run(f"ls -A {FOLDER}", check=False).stdout.split()
-    return {name for name in found if name != ".lock" and not name.endswith(".sha256")}
+    kept = {".lock", ".journal"}
+    return {name for name in found if name not in kept and not name.endswith(".sha256")}
 
 
 def current(node: Host) -> str:

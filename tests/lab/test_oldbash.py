@@ -26,7 +26,7 @@ def test_the_chain_on_debian_11_s_bash(lab: Lab, site: None) -> None:
             assert (ended["result"], ended["error"]) == ("finished", ""), ended
         gone(node)
         killed, stopped = (start(lab, "plain", "--node", NODE) for _ in range(2))
-        node.run(["pkill", "-KILL", "-f", f"^Xvnc .*{killed['id']}"])
+        node.run(["pkill", "-KILL", "-f", f"^[^ ]*Xvnc .*{killed['id']}"])
         assert wait_state(lab, killed["id"], "ended")["step"] == "xvnc"
         vizdash(lab, "stop", stopped["id"])
         assert wait_state(lab, stopped["id"], "ended")["result"] == "cancelled"

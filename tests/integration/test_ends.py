@@ -85,7 +85,8 @@ def kill(machine: Machine, signal: str, pattern: str) -> None:
 
 @pytest.mark.parametrize("signal", ["TERM", "KILL"])
 @pytest.mark.parametrize(
-    ("pattern", "step"), [("^[^ ]*Xvnc ", "xvnc"), (r"/launcher\.py |/websockify --web ", "websockify")]
+    ("pattern", "step"),
+    [("^[^ ]*Xvnc ", "xvnc"), (r"/launcher\.py |/websockify --web ", "websockify")],
 )
 def test_a_part_that_dies_ends_it(machine: Machine, pattern: str, step: str, signal: str) -> None:
     session = machine.start()
@@ -177,14 +178,14 @@ def test_a_launcher_that_fails_says_so(apps: Machine) -> None:
 
 def test_a_killed_job_script_is_named(machine: Machine) -> None:
     session = machine.start()
-    kill(machine, "KILL", f"^bash .*/{session['id']}/script")
+    kill(machine, "KILL", f"^[^ ]*bash .*/{session['id']}/script")
     found = ended(machine, session)
     assert (found["result"], found["error"]) == ("failed", "the job script was killed")
 
 
 def test_a_killed_inner_script_is_named(machine: Machine) -> None:
     session = machine.start()
-    kill(machine, "KILL", r"^bash .*/inner\.sh")
+    kill(machine, "KILL", r"^[^ ]*bash .*/inner\.sh")
     found = ended(machine, session)
     assert (found["result"], found["step"]) == ("failed", "ready")
     assert found["error"] == "its first process ended with code 137 (signal KILL)"

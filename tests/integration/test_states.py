@@ -52,9 +52,9 @@ apps:
 PARTS = {
     "Xvnc": (r"^[^ ]*Xvnc .*{id}", "xvnc", "Xvnc ended with code 137 (signal KILL)"),
     "websockify": (r"websockify", "websockify", "websockify ended with"),
-    "app": (r"^bash -c .*pipe", "app", "the app ended with code 137 (signal KILL)"),
-    "inner script": (r"^bash {folder}/inner.sh", "ready", "its first process ended with code 137"),
-    "job script": (r"^bash .*/{id}/script", "ready", "the job script was killed"),
+    "app": (r"^[^ ]*bash -c .*pipe", "app", "the app ended with code 137 (signal KILL)"),
+    "inner script": (r"bash (-p )?{folder}/inner.sh", "ready", "its first process ended with code 137"),
+    "job script": (r"^[^ ]*bash .*/{id}/script", "ready", "the job script was killed"),
     "supervisor": (r"supervise.sh .*/{id} ", "ready", "the session's supervisor was killed"),
 }
 
@@ -188,7 +188,7 @@ class Sessions(RuleBasedStateMachine):
         session = self.expected[id := data.draw(st.sampled_from(self.living()))]
         session.suspended = not session.suspended
         signal = "STOP" if session.suspended else "CONT"
-        pids = self.pids(id, "^bash -c .*pipe")
+        pids = self.pids(id, "^[^ ]*bash -c .*pipe")
         self.machine.run(["kill", f"-{signal}", *pids], root=True)
 
     @rule()

@@ -20,7 +20,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent() -> None:
-    """For preexec_fn: the kernel kills this process when its parent dies (prctl(2))."""
+    """For preexec_fn: the kernel kills this process when its parent dies (prctl(2)).
+
+    Keys that interrupt work in it also when the tests themselves run in the background, where a
+    shell has them ignored (bash(1), "SIGNALS").
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

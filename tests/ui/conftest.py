@@ -14,6 +14,7 @@ from textual.widgets import Input
 
 import vizdash.poller
 import vizdash.ui.app
+from vizdash.ui.screens.prompt import WaitScreen
 from vizdash.ui.screens.start import StartScreen
 from vizdash.ui.widgets.detail import Detail
 
@@ -40,6 +41,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """No blinking cursor, no animation, no news that goes away while it is looked at."""
     monkeypatch.setattr(vizdash.poller, "_FAST_S", 3600.0)
     monkeypatch.setattr(StartScreen, "PAUSE_S", 0.0)
+    monkeypatch.setattr(WaitScreen, "EVERY_S", 3600.0)
     monkeypatch.setattr(Detail, "PAUSE_S", 0.0)
     monkeypatch.setattr(vizdash.ui.app, "_NEWS_S", 3600)
     monkeypatch.setattr(vizdash.ui.app, "_ERROR_S", 3600)

@@ -19,7 +19,7 @@ from vizdash.ui.screens.build import BuildLogScreen, BuildScreen
 from vizdash.ui.screens.clusters import ClustersScreen
 from vizdash.ui.screens.leave import LeaveScreen
 from vizdash.ui.screens.progress import ProgressScreen, Run
-from vizdash.ui.screens.prompt import PromptScreen
+from vizdash.ui.screens.prompt import PromptScreen, WaitScreen
 from vizdash.ui.screens.tunnels import Tunnel, TunnelsScreen
 
 _MIB = 1 << 20
@@ -98,6 +98,12 @@ def password() -> Screen[tuple[str, ...] | None]:
     lines = ("Authorised use only.", "\x1b[2JAll that you do is recorded.")
     fields = (Field("Password"), Field("Verification code", shown=True))
     return PromptScreen(Prompt("Log in to login.hpc.example.org as anna", lines, fields))
+
+
+def waiting() -> Screen[None]:
+    """A login that waits for a push to be answered."""
+    lines = ("Duo push sent to your phone.", "login.hpc.example.org waits for your answer.")
+    return WaitScreen("Log in to login.hpc.example.org as anna", lines)
 
 
 def host_key() -> Screen[tuple[str, ...] | None]:

@@ -61,7 +61,7 @@ from vizdash.ui.screens.log import LogScreen
 from vizdash.ui.screens.look import LookScreen
 from vizdash.ui.screens.matrix import MatrixScreen
 from vizdash.ui.screens.progress import ProgressScreen
-from vizdash.ui.screens.prompt import PromptScreen
+from vizdash.ui.screens.prompt import PromptScreen, WaitScreen
 from vizdash.ui.screens.start import StartScreen
 from vizdash.ui.screens.tunnels import TunnelsScreen
 from vizdash.ui.theme import THEMES
@@ -186,6 +186,7 @@ PICTURES: dict[str, Picture] = {
     "built-log": Picture(busy, scene=scenes.build_log),
     "prompt-password": Picture(busy, scene=scenes.password),
     "prompt-host-key": Picture(empty, scene=scenes.host_key),
+    "waiting": Picture(busy, scene=scenes.waiting),
     "tunnels": Picture(busy, scene=scenes.tunnels),
     "tunnels-empty": Picture(empty, ("t",)),
     "clusters": Picture(small, scene=scenes.clusters),
@@ -216,6 +217,7 @@ SHOWS: dict[str, type[Screen[Any]]] = {
     "prompt": PromptScreen,
     "start": StartScreen,
     "tunnels": TunnelsScreen,
+    "waiting": WaitScreen,
 }
 SIZES = {"80x24": (80, 24), "160x48": (160, 48)}
 

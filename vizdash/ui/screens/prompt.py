@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, ClassVar
 
 from textual import on
@@ -78,12 +79,14 @@ class WaitScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "give_up", "Cancel", show=False),
     ]
+    #: Seconds between two counts; the tests let it stand still.
+    EVERY_S: ClassVar[float] = 1.0
 
     def __init__(self, title: str, said: tuple[str, ...]) -> None:
         super().__init__()
         self._title = title
         self._said = said
-        self._seconds = 0
+        self._began = 0.0
 
     def compose(self) -> ComposeResult:
         """What is said, and the seconds."""
@@ -96,11 +99,11 @@ class WaitScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Count."""
-        self.set_interval(1, self._count)
+        self._began = time.monotonic()
+        self.set_interval(self.EVERY_S, self._count)
 
     def _count(self) -> None:
-        self._seconds += 1
-        text = f"{self._seconds} s"
+        text = f"{time.monotonic() - self._began:.0f} s"
         self.query_one("#prompt-seconds", Static).update(lines([line(Span(text, "muted"))]))
 
     def action_give_up(self) -> None:

@@ -103,7 +103,9 @@ async def _node_ssh(service: Service) -> list[Finding]:
     shell = service.images.shell
     for node in nodes[:1]:
         try:
-            result = await shell.runner.run(Command((*shell.ssh(), node, "true"), timeout_s=20))
+            if shell.hosts:
+                await shell.hosts.find(node)
+            result = await shell.runner.run(Command(shell.argv(node, ("true",)), timeout_s=20))
         except VizdashError as e:
             return [Finding("ssh to nodes", False, e.line, e.mend)]
         if result.code == 0:

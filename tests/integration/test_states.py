@@ -53,7 +53,11 @@ PARTS = {
     "Xvnc": (r"^[^ ]*Xvnc .*{id}", "xvnc", "Xvnc ended with code 137 (signal KILL)"),
     "websockify": (r"websockify", "websockify", "websockify ended with"),
     "app": (r"^[^ ]*bash -c .*pipe", "app", "the app ended with code 137 (signal KILL)"),
-    "inner script": (r"bash (-p )?{folder}/inner.sh", "ready", "its first process ended with code 137"),
+    "inner script": (
+        r"bash (-p )?{folder}/inner.sh",
+        "ready",
+        "its first process ended with code 137",
+    ),
     "job script": (r"^[^ ]*bash .*/{id}/script", "ready", "the job script was killed"),
     "supervisor": (r"supervise.sh .*/{id} ", "ready", "the session's supervisor was killed"),
 }

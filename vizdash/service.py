@@ -89,15 +89,16 @@ class Service(Own, Reach):
         that stay as they were, until vizdash is started anew.
         """
         old = self.config.cluster
-        known = config.clusters.get(old.name)
-        new = config.cluster if config.cluster.name == old.name else known or old
+        chosen = config.cluster.name == old.name
+        known = config.cluster if chosen else config.clusters.get(old.name)
+        new = known or old
         stay = {name: getattr(old, name) for name in _FIRM}
         where = f"clusters.{old.name}"
         changed = [f"{where}.{name}" for name in _FIRM if getattr(new, name) != stay[name]]
         self.config = replace(config, cluster=replace(new, **stay))
         self.images.use(self.config.cluster)
         self.operations = Operations(self.engine, read_only=config.read_only)
-        return (where,) if new is old else tuple(changed)
+        return tuple(changed) if known else (where,)
 
     # ------------------------------------------------------------------ reading
 

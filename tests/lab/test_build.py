@@ -225,10 +225,13 @@ def test_one_copy_on_a_shared_file_system(workshop: Lab) -> None:
         assert on_nodes(workshop, version) == set(recipe.NODES)
     vizdash(workshop, "rollback", "gedit")
     assert on_nodes(workshop, "1.1") == set(recipe.NODES)
+    kept = vizdash(workshop, "prune", "gedit", "--keep", "1", "--yes")
+    assert "gedit 1.1 stays (it is the current one) on the shared image root" in kept.stderr
+    vizdash(workshop, "deploy", "gedit")
     # Whoever can't see what others have open on the nodes removes nothing.
-    kept = vizdash(workshop, "prune", "gedit", "--keep", "1", "--yes", check=False)
-    assert kept.returncode == 1
-    assert "can't see what others have open there, so nothing is removed" in kept.stderr
+    blind = vizdash(workshop, "prune", "gedit", "--keep", "1", "--yes", check=False)
+    assert blind.returncode == 1
+    assert "can't see what others have open there, so nothing is removed" in blind.stderr
     left = workshop.login.run(["ls", f"{apps}/gedit"]).stdout.split()
     images = {name for name in left if name.endswith(".sif")}
     assert images == {"gedit-1.1.sif", "gedit-1.2.sif", "gedit.sif"}

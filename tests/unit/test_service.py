@@ -321,6 +321,14 @@ def test_a_changed_config_is_taken_whole_but_for_what_the_connection_was_made_wi
     assert made.config.cluster.image_root == "/new"
 
 
+def test_a_config_that_is_the_same_leaves_nothing_as_it_was() -> None:
+    """Nor is the cluster gone from it: each start of the dashboard said so."""
+    made = service()
+    assert made.use(made.config) == ()
+    assert made.use(replace(made.config, cluster=Cluster("other"))) == ()
+    assert made.use(Config(Cluster("other"), {}, {})) == ("clusters.viz",)
+
+
 async def test_operators_do_as_the_changed_config_says() -> None:
     made = service()
     made.use(replace(made.config, read_only=True))

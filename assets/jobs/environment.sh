@@ -63,14 +63,16 @@ inner_settle_environment() {
   export XDG_RUNTIME_DIR=$R/run XAUTHORITY=$R/xauth
 }
 
-# For a subshell that runs what is the user's: their environment, with the session's own places.
+# For a subshell that runs what is the user's: their environment and nothing else (the job's own SLURM_*
+# would make srun a step of it), with the session's own places.
 inner_user_environment() {
   local name names=(XDG_RUNTIME_DIR XAUTHORITY DISPLAY DBUS_SESSION_BUS_ADDRESS VIZDASH_SESSION_ID)
-  local values=()
+  local values=() all
   for name in "${names[@]}"; do
     if [ -n "${!name:-}" ]; then values+=("$name=${!name}"); fi
   done
-  unset -v LC_ALL
+  mapfile -t all < <(compgen -e)
+  for name in "${all[@]}"; do unset -v "$name" 2>/dev/null || export -n "${name?}"; done
   eval "$user_environment" 2>/dev/null
   for name in "${values[@]}"; do export "${name?}"; done
 }

@@ -34,14 +34,15 @@ RUNS = int(os.environ.get("VIZDASH_STATES", "4"))
 EVENTS = 8
 #: Seconds in which all must be settled: generous, for a busy machine.
 SETTLES = 90
-#: An app that does what is written to its pipe.
+#: An app that does what is written to its pipe. The pipe may end without a word, when it is opened
+#: again before the last writer has closed it.
 APP = """\
 apps:
   obeys:
     runtime: host
     host_command: >-
       openbox & xterm & mkfifo ~/pipe.$VIZDASH_SESSION_ID;
-      while read -r word rest <~/pipe.$VIZDASH_SESSION_ID; do
+      while :; do read -r word rest <~/pipe.$VIZDASH_SESSION_ID || continue;
       case $word in
       quit) echo "told to end" >&2; exit $rest;;
       start) vizdash start obeys --wait >~/started.$rest & ;;

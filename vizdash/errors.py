@@ -63,6 +63,10 @@ class Unreachable(VizdashError):
     """The engine, a host or a socket did not answer."""
 
 
+class LoginRefused(Unreachable):
+    """A host answered, and let the person not in."""
+
+
 class ConnectionLost(Unreachable):
     """The connection broke while a command ran: it may have done its work, or not."""
 

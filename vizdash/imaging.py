@@ -117,7 +117,7 @@ class Imaging:
         info, nodes, sessions = await asyncio.gather(
             self.service.info(), self.nodes(nodeset), self.service.sessions(all_users=True)
         )
-        matrix = await self.service.images.look(nodes, full=True)
+        matrix = await self.service.images.look(nodes, full=True, asked=True)
         return View(info.cluster, matrix, sessions)
 
     async def verify(
@@ -171,7 +171,7 @@ class Imaging:
         """The nodes as they are now. Raises Refused when the caller has no rights to the image
         root, before anything is tried.
         """
-        matrix = await self.service.images.look(await self.nodes(nodeset))
+        matrix = await self.service.images.look(await self.nodes(nodeset), asked=True)
         if reason := await self.rights(matrix, asked=True):
             raise Refused("images", reason, "ask who deploys images here")
         shared = self.config.cluster.deploy.method == "shared"

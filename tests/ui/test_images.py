@@ -14,9 +14,10 @@ from vizdash.images.progress import Progress
 from vizdash.images.travel import Cargo
 from vizdash.imaging import Plan, View
 from vizdash.model import Place, Snapshot
-from vizdash.model.drift import Finding
+from vizdash.model.drift import State
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.format import names
+from vizdash.ui.present.matrix import Row
 from vizdash.ui.screens.deploy import DeployScreen, Wish
 from vizdash.ui.screens.progress import Run
 from vizdash.ui.widgets.table import Table
@@ -175,15 +176,52 @@ async def test_on_many_nodes_what_wants_something_done_comes_first(size: tuple[i
         await begin(pilot)
         assert sees(pilot, "drift")
         await press(pilot, "M")
-        table: Table[Finding] = app.screen.query_one(Table)
-        assert table.row is table.rows[0] and table.rows[0].node == nodes[11]
+        table: Table[Row] = app.screen.query_one(Table)
+        # One row for each app, version and state.
+        assert [(r.group.first.state, len(r.findings)) for r in table.rows] == [
+            (State.OLDER, 1),
+            (State.CURRENT, 15),
+            (State.KEPT, 1),
+            (State.KEPT, 15),
+        ]
+        assert table.row is table.rows[0] and table.rows[0].group.nodes == nodes[11]
         assert sees(pilot, "! 1 need something done", "1.1 is wanted")
-        assert [row.state.drift for row in table.rows] == [True] + [False] * 31
+        assert sees(pilot, "▸ 15 viz-node[001-011,")
+        await press(pilot, "down")
+        assert sees(pilot, "15 nodes: viz-node[001-011,013-016]")
         await press(pilot, "s", "s")
         assert table.sorted_by == "VERSION"
-        assert [row.version for row in table.rows] == ["1.0"] * 16 + ["1.1"] * 16
+        assert [r.group.first.version for r in table.rows] == ["1.0", "1.0", "1.1", "1.1"]
         await press(pilot, "S")
-        assert table.rows[0].version == "1.1"
+        assert table.rows[0].group.first.version == "1.1"
+
+
+async def test_enter_unfolds_a_row_of_the_matrix_and_folds_it_again() -> None:
+    day = looked_at()
+    image = replace(next(i for i in day.images if i.current), digest="")
+    nodes = [f"viz-node{n:03}" for n in range(1, 13)]
+    images = [replace(image, node=node, modified_at=1000 + n) for n, node in enumerate(nodes)]
+    app, _ = app_on(replace(day, images=tuple(images), places=tuple(map(Place, nodes))))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await begin(pilot)
+        await press(pilot, "M")
+        table: Table[Row] = app.screen.query_one(Table)
+        assert len(table.rows) == 1 and "⏎ Unfold" in last_line(pilot)
+        await press(pilot, "enter")
+        assert [row.only and row.only.node for row in table.rows] == [None, *nodes]
+        assert sees(pilot, "▾ 12 viz-node[001-012]", "  viz-node012")
+        # Sorted any way, they stay below their row.
+        await press(pilot, "s", "s", "s", "S")
+        assert table.sorted_by == "NODES"
+        assert [row.only and row.only.node for row in table.rows] == [None, *nodes]
+        await press(pilot, "down", "down", "enter")
+        assert len(table.rows) == 1 and table.cursor == 0
+        await press(pilot, "enter", "down")
+        assert len(table.rows) == 13
+        # What has changed meanwhile stays unfolded.
+        fewer = tuple(map(Place, nodes[1:]))
+        app._on_snapshot(replace(day, images=tuple(images[1:]), places=fewer))
+        await until(pilot, lambda: len(table.rows) == 12)
 
 
 async def test_the_matrix_has_its_help_and_its_keys_by_mouse() -> None:
@@ -192,7 +230,7 @@ async def test_the_matrix_has_its_help_and_its_keys_by_mouse() -> None:
     async with app.run_test(size=(120, 30)) as pilot:
         await begin(pilot)
         await press(pilot, "M")
-        table: Table[Finding] = app.screen.query_one(Table)
+        table: Table[Row] = app.screen.query_one(Table)
         await press(pilot, "s")
         assert table.sorted_by == ""
         await click_key(pilot, "sort")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
 import pytest
 
 from vizdash.errors import UsageError
 from vizdash.model import Image, Matrix, Place, Session, SessionState, Stray
 from vizdash.model.drift import (
+    Judgement,
     State,
     judge,
     order_key,
@@ -16,6 +22,8 @@ from vizdash.model.drift import (
     wanted_versions,
 )
 from vizdash.nodesets import chosen, fold
+
+TraceFunction = Callable[[FrameType, str, Any], Any]
 
 
 def image(node: str, version: str, *, current: bool = False, **more: object) -> Image:
@@ -158,3 +166,55 @@ def test_node_sets() -> None:
     ):
         with pytest.raises(UsageError, match=why):
             chosen(text, known)
+
+
+def crowd(nodes: int) -> Matrix:
+    """Nodes with ten apps in three versions each, and the links to the current ones."""
+    images = [
+        Image(f"app{a}", f"/r/app{a}/app{a}{name}", version, node=f"n{n}", current=current)
+        for n in range(nodes)
+        for a in range(10)
+        for name, version, current in (
+            ("-1.0.sif", "1.0", False),
+            ("-1.1.sif", "1.1", n == 3),
+            ("-1.2.sif", "1.2", n != 3),
+            (".sif", "", True),
+        )
+    ]
+    return Matrix(tuple(images), tuple(Place(f"n{n}") for n in range(nodes)))
+
+
+def steps(work: Callable[[], object]) -> int:
+    """Instructions of Python's that it takes, whatever the machine's speed (sys.settrace)."""
+    count = 0
+
+    def step(frame: FrameType, event: str, arg: object) -> TraceFunction:
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += event == "opcode"
+        return step
+
+    before = sys.gettrace()
+    sys.settrace(step)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_judging_takes_work_in_proportion_to_the_images() -> None:
+    few, many = crowd(25), crowd(100)
+    assert len(judge(many)) == 4 * len(judge(few)) == 3000
+    assert steps(lambda: judge(many)) < 5 * steps(lambda: judge(few))
+
+
+def test_what_has_not_changed_is_not_judged_again() -> None:
+    matrix, judgement = crowd(25), Judgement()
+    first = judgement.findings(matrix)
+    assert [f.state.drift for f in first] == [True] * 10 + [False] * 740
+    assert judgement.drift(matrix) == 10
+    same = Matrix(matrix.images, matrix.places, matrix.wanted)
+    assert steps(lambda: judgement.findings(same)) < 100
+    assert judgement.findings(same) is first
+    assert len(judgement.findings(Matrix(matrix.images[:4], matrix.places))) > 0

@@ -62,7 +62,14 @@ def judging(registry: ActionRegistry) -> ActionRegistry:
     again = registry.by_id("matrix").keys
     keys = ("escape", *(key for key in ("q", *again) if key not in taken))
     back = Action("back", "Back", "Go back to the lists.", keys, footer=1)
-    return ActionRegistry((back, *here))
+    unfold = Action(
+        "unfold",
+        "Unfold",
+        "Show the nodes of a row one by one, or fold them again.",
+        (*({"enter"} - taken),),
+        footer=2,
+    )
+    return ActionRegistry((back, unfold, *here))
 
 
 def _acts_on_it(action: Action) -> bool:

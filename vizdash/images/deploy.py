@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 
 from vizdash.config import Deploy
 from vizdash.errors import Refused, VizdashError
-from vizdash.images.matrix import look_at
+from vizdash.images.matrix import ASKED_S, look_at
 from vizdash.images.progress import Phase, Progress
 from vizdash.images.shell import NodeShell
 from vizdash.images.travel import Cargo, Stop, Travel, arrived
 from vizdash.model import Image, Place
 
-#: Seconds that a node has to answer, and to read an image whole.
-_LOOK_S = 15.0
+#: Seconds that a node has to read an image whole.
 _READ_S = 3600.0
 #: What uname -m calls the architectures that Go (and so a SIF) names otherwise.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
@@ -56,7 +55,7 @@ async def reach(site: Site, node: str) -> Reached:
 
     Raises VizdashError naming why nothing can be changed there.
     """
-    place, images = await look_at(site.shell, node, site.root, timeout_s=_LOOK_S)
+    place, images = await look_at(site.shell, node, site.root, timeout_s=ASKED_S)
     missing = [tool for tool in ("rsync", "flock") if tool not in place.tools]
     if missing:
         raise Refused(node, f"it has no {' and no '.join(missing)}", "install it there")
@@ -66,7 +65,7 @@ async def reach(site: Site, node: str) -> Reached:
     if policy == "never":
         raise Refused(node, f"{place.user} may not write {site.root}", "see deploy.sudo")
     try:
-        place, images = await look_at(site.shell, node, site.root, sudo=True, timeout_s=_LOOK_S)
+        place, images = await look_at(site.shell, node, site.root, sudo=True, timeout_s=ASKED_S)
     except VizdashError as e:
         why = f"{place.user} may not write {site.root}, and sudo says: {e.why or e.line}"
         raise Refused(node, why, "deploy as root or as an account with sudo") from e

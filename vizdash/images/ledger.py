@@ -61,7 +61,7 @@ class Ledger:
     async def _settle(self, left: Holder) -> None:
         """Find out what a change that was cut off has done; note it, and say so."""
         names = nodesets.expand(left.nodes) if left.nodes else ("",)
-        matrix = await collect(self.shell, names, self.cluster.image_root)
+        matrix = await collect(self.shell, names, self.cluster.image_root, asked=True)
         events, done = [], []
         for place in matrix.places:
             about = audit.Event(left.verb, left.app, left.version, node=place.node, run=left.run)
@@ -134,7 +134,7 @@ class Ledger:
         mine = holder("writes the inventory", "")
         async with lease(self.shell, folder, ".inventory", mine, wait_s=_INVENTORY_S):
             known = await inventory.read(self.shell, path)
-            matrix = await collect(self.shell, names, self.cluster.image_root)
+            matrix = await collect(self.shell, names, self.cluster.image_root, asked=True)
             seen = [(place, matrix.on(place.node)) for place in matrix.places]
             await inventory.save(self.shell, path, known.updated(seen, wanted))
 

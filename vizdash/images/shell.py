@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vizdash.config import Deploy
 from vizdash.errors import CommandFailed, VizdashError, last_line
+from vizdash.images.gate import Gate, Refusals
 from vizdash.resources import node_script
 from vizdash.transport.base import Command, CommandRunner
 from vizdash.transport.nodehosts import NodeHost, NodeHosts
@@ -43,6 +44,9 @@ class NodeShell:
     hosts: NodeHosts | None = None
     #: The host that commands run on, for messages: "" for this machine.
     where: str = ""
+    #: Every verb on a node passes it.
+    gate: Gate = field(default_factory=Gate, compare=False, repr=False)
+    refusals: Refusals = field(default_factory=Refusals, compare=False, repr=False)
 
     def is_here(self, node: str) -> bool:
         """Whether ``node`` needs no SSH."""
@@ -87,11 +91,12 @@ class NodeShell:
         Raises Unreachable when ssh could not get there, TimedOut, and VizdashError with the
         script's own line when it failed.
         """
-        if self.hosts and not self.is_here(node):
-            await self.hosts.find(node)
         mark = new_mark()
-        command = self.command(node, verb, *words, sudo=sudo, timeout_s=timeout_s, mark=mark)
-        result = await self.runner.run(command)
+        async with self.gate.passed():
+            if self.hosts and not self.is_here(node):
+                await self.hosts.find(node)
+            command = self.command(node, verb, *words, sudo=sudo, timeout_s=timeout_s, mark=mark)
+            result = await self.runner.run(command)
         if result.code != 0:
             raise self.failure(node, result.code, result.stderr)
         return fields(result.stdout, mark, node)

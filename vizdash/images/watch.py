@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from vizdash.config import Cluster
 from vizdash.images import inventory
+from vizdash.images.gate import Gate, Refusals
 from vizdash.images.matrix import collect
 from vizdash.images.shell import NodeShell
 from vizdash.model import Matrix, Node
@@ -49,6 +50,7 @@ class ImageWatch:
         self._hosts = hosts
         self._here = here
         self._changes = 0
+        self._refusals = Refusals()
         self._looks: dict[frozenset[str], _Look] = {}
         self._take(cluster)
 
@@ -56,7 +58,13 @@ class ImageWatch:
         here = self._here or cluster.deploy.method == "shared"
         where = cluster.host.rpartition("@")[2] if not self._here else ""
         self.shell = NodeShell(
-            self._runner, cluster.deploy, here=here, hosts=self._hosts, where=where
+            self._runner,
+            cluster.deploy,
+            here=here,
+            hosts=self._hosts,
+            where=where,
+            gate=Gate(cluster.deploy.at_once),
+            refusals=self._refusals,
         )
         self.now = Matrix()
         self._cluster = cluster
@@ -71,10 +79,16 @@ class ImageWatch:
         self.forget()
 
     async def look(
-        self, nodes: Sequence[Node], *, full: bool = False, sudo: bool = False
+        self,
+        nodes: Sequence[Node],
+        *,
+        full: bool = False,
+        sudo: bool = False,
+        asked: bool = False,
     ) -> Matrix:
         """Look into the image roots of these nodes, with the caller's own rights or by sudo(8).
-        Nodes that Slurm knows to be away are not waited for.
+        Nodes that Slurm knows to be away are not waited for. A person who ``asked`` for it waits
+        longer, and has nodes asked that refused before.
         """
         known = await inventory.read(self.shell, inventory.path_of(self._cluster))
         return await collect(
@@ -85,6 +99,7 @@ class ImageWatch:
             away={n.name: f"the node is {n.state_words}" for n in nodes if n.state_words in _AWAY},
             full=full,
             sudo=sudo,
+            asked=asked,
         )
 
     async def matrix(self, nodes: Sequence[Node], wait_s: float | None = None) -> Matrix:
@@ -106,7 +121,9 @@ class ImageWatch:
         while begun != self._changes:  # what was begun before a change may not show it
             begun = self._changes
             found = await self.look(nodes)
-        look.seen, look.at = found, time.monotonic()
+        if found != look.seen:  # else it stays the same object, which nobody judges again
+            look.seen = found
+        look.at = time.monotonic()
 
     async def wanted(self) -> dict[str, str]:
         """The version that new sessions of each app run: from the last look, else as the

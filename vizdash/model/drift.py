@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
+from typing import NamedTuple
 
 from vizdash.model.image import Image, Matrix, Stray
 from vizdash.model.session import Session
@@ -37,8 +38,7 @@ class State(StrEnum):
         return self not in {State.CURRENT, State.KEPT}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One image (or the lack of one, or a stray file) on one node, and what it is."""
 
     app: str
@@ -54,13 +54,17 @@ def judge(matrix: Matrix) -> tuple[Finding, ...]:
     """Every image on every node that is known, apps in order, newest versions first; then what
     is missing, then stray files.
     """
-    wanted = wanted_versions(matrix)
-    digests = usual_digests(matrix.images)
-    shown = [image for image in matrix.images if not _alias(image, matrix)]
-    shown.sort(key=lambda i: i.node)
-    shown.sort(key=lambda i: version_key(i.version), reverse=True)
-    shown.sort(key=lambda i: i.app)
-    found = [_judged(image, wanted, digests) for image in shown]
+    aliases = _aliases(matrix.images)
+    wanted = _wanted(matrix, aliases)
+    groups: dict[tuple[str, str], list[Image]] = {}
+    for image in matrix.images:
+        if (image.node, image.path) not in aliases:
+            groups.setdefault((image.app, image.version), []).append(image)
+    found: list[Finding] = []
+    for app, version in _newest_first(groups):
+        same = sorted(groups[app, version], key=lambda i: i.node)
+        target, digest = wanted.get(app, version), _usual_digest(same)
+        found += [_judged(image, target, digest) for image in same]
     having = {(i.app, i.node) for i in matrix.images}
     for app, version in sorted(wanted.items()):
         found += [
@@ -76,6 +80,34 @@ def judge(matrix: Matrix) -> tuple[Finding, ...]:
     return tuple(found)
 
 
+class Judgement:
+    """The findings of the last matrix that was judged: the same one again costs nothing. A matrix
+    is the same when its parts are the same objects.
+    """
+
+    def __init__(self) -> None:
+        self._of = Matrix()
+        self._found: tuple[Finding, ...] = ()
+        self._drift = 0
+
+    def drift(self, matrix: Matrix) -> int:
+        """How many findings want something done."""
+        self.findings(matrix)
+        return self._drift
+
+    def findings(self, matrix: Matrix) -> tuple[Finding, ...]:
+        """What wants something done first (see ``drift_first``)."""
+        old = self._of
+        if (
+            matrix.images is not old.images
+            or matrix.places is not old.places
+            or matrix.wanted is not old.wanted
+        ):
+            self._found, self._of = drift_first(judge(matrix)), matrix
+            self._drift = sum(finding.state.drift for finding in self._found)
+        return self._found
+
+
 def drift_first(found: Iterable[Finding]) -> tuple[Finding, ...]:
     """What wants something done before the rest, else in the same order: on many nodes, what is as
     it should be buries it.
@@ -87,27 +119,23 @@ def wanted_versions(matrix: Matrix) -> dict[str, str]:
     """The version that each app should have: as deployed last, else what most nodes start (the
     newest of those where that is a tie).
     """
-    votes: dict[str, Counter[str]] = {}
-    for image in matrix.images:
-        counter = votes.setdefault(image.app, Counter())
-        if image.current:
-            counter[image.version] += 0 if _alias(image, matrix) else 1
-    found = {
-        app: max(counter, key=lambda v: (counter[v], version_key(v)))
-        for app, counter in votes.items()
-        if counter
-    }
+    return _wanted(matrix, _aliases(matrix.images))
+
+
+def _wanted(matrix: Matrix, aliases: AbstractSet[tuple[str, str]]) -> dict[str, str]:
     present = {(i.app, i.version) for i in matrix.images}
+    starting = Counter(
+        (i.app, i.version) for i in matrix.images if i.current and (i.node, i.path) not in aliases
+    )
+    # The last one of an app is what most nodes start.
+    found = dict(sorted(starting, key=lambda s: (starting[s], version_key(s[1]))))
     return found | {app: v for app, v in matrix.wanted if (app, v) in present}
 
 
-def usual_digests(images: Iterable[Image]) -> dict[tuple[str, str], str]:
-    """The digest that most copies of an app's version have, where any is recorded."""
-    votes: dict[tuple[str, str], Counter[str]] = {}
-    for image in images:
-        if image.digest and not image.problem:
-            votes.setdefault((image.app, image.version), Counter())[image.digest] += 1
-    return {key: max(counter, key=lambda d: (counter[d], d)) for key, counter in votes.items()}
+def _usual_digest(copies: Iterable[Image]) -> str:
+    """The digest that most copies of an app's version have; empty where none is recorded."""
+    votes = Counter(image.digest for image in copies if image.digest and not image.problem)
+    return max(votes, key=lambda digest: (votes[digest], digest), default="")
 
 
 def sessions_of(image: Image, sessions: Iterable[Session]) -> tuple[Session, ...]:
@@ -153,29 +181,39 @@ def order_key(version: str, at: float) -> tuple[bool, tuple[tuple[int, int, str]
     return ordered, version_key(version) if ordered else (), at, version
 
 
-def _alias(image: Image, matrix: Matrix) -> bool:
-    """Whether it is only the name ``<app>.sif`` of a version that is listed by its own name."""
-    if not image.path.endswith(f"/{image.app}.sif"):
-        return False
-    return any(
-        i.current and i.path != image.path for i in matrix.on(image.node) if i.app == image.app
-    )
+def _aliases(images: Iterable[Image]) -> set[tuple[str, str]]:
+    """Node and path of each image that is only the name ``<app>.sif`` of a version that is listed
+    by its own name.
+    """
+    links: list[Image] = []
+    named: set[tuple[str, str]] = set()
+    for image in images:
+        if image.current:
+            if image.path.endswith(f"/{image.app}.sif"):
+                links.append(image)
+            else:
+                named.add((image.node, image.app))
+    return {(i.node, i.path) for i in links if (i.node, i.app) in named}
 
 
-def _judged(
-    image: Image, wanted: Mapping[str, str], digests: Mapping[tuple[str, str], str]
-) -> Finding:
+def _newest_first(groups: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Apps in order, of each the newest version first."""
+    ordered = sorted(groups, key=lambda group: version_key(group[1]), reverse=True)
+    return sorted(ordered, key=lambda group: group[0])
+
+
+def _judged(image: Image, target: str, digest: str) -> Finding:
+    """An image where version ``target`` is wanted, and ``digest`` is what most copies have."""
     state, note = State.CURRENT if image.current else State.KEPT, ""
-    target = wanted.get(image.app, image.version)
     if image.problem:
         state, note = State.DAMAGED, image.problem
-    elif image.digest and image.digest != digests.get((image.app, image.version)):
+    elif image.digest and image.digest != digest:
         state, note = State.DIFFERS, "the same version elsewhere has another content"
     elif image.current and image.version != target:
         older = version_key(image.version) < version_key(target)
         state = State.OLDER if older else State.NEWER
         note = f"{target or 'the unversioned one'} is wanted"
-    return Finding(image.app, image.version, image.node, state, image, note=note)
+    return Finding(image.app, image.version, image.node, state, image, None, note)
 
 
 def _what(stray: Stray) -> str:

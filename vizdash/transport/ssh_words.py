@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import re
 
-from vizdash.errors import Unreachable, last_line
+from vizdash.errors import LoginRefused, Unreachable, last_line
 
 _UNKNOWN = "Host key verification failed"
 _CHANGED = "REMOTE HOST IDENTIFICATION HAS CHANGED"
 _REVOKED = re.compile(r"host key for \S+ was revoked", re.IGNORECASE)
 _OFFENDING = re.compile(r"Offending \S+ key in (\S+):(\d+)")
+#: sshd's words for who may not log in, those of pam_slurm_adopt(8), and those of a host that takes
+#: no more attempts (sshd_config(5), PerSourcePenalties, MaxStartups).
+_REFUSED = (
+    "Permission denied (",
+    "Access denied",
+    "Too many authentication failures",
+    "Not allowed at this time",
+    "Connection closed by",
+    "Connection reset by",
+)
 _FILES = "~/.ssh/known_hosts or /etc/ssh/ssh_known_hosts"
 
 
@@ -32,4 +42,5 @@ def node_failure(what: str, node: str, stderr: str, *, where: str = "") -> Unrea
         fix = f"run `ssh {node}`{on or ' here'} once and compare the fingerprint"
         return Unreachable(what, why, fix)
     why = last_line(stderr) or "ssh ended without a word"
-    return Unreachable(what, why, f"does `ssh {node}`{on} work for you?")
+    kind = LoginRefused if any(words in stderr for words in _REFUSED) else Unreachable
+    return kind(what, why, f"does `ssh {node}`{on} work for you?")

@@ -119,7 +119,7 @@ async def test_deploy_and_roll_back(folder: Path) -> None:
         await until(
             pilot,
             lambda: (
-                {(r.version, str(r.state)) for r in matrix.table.rows}
+                {(f.version, str(f.state)) for r in matrix.table.rows for f in r.findings}
                 == {("1.0", "current"), ("1.1", "kept")}
             ),
         )

@@ -117,9 +117,8 @@ class Yard:
         async def sessions(**_: object) -> tuple[()]:
             return ()
 
-        async def look(nodes: Sequence[Node], *, full: bool = False, sudo: bool = False) -> Matrix:
-            names = [n.name for n in nodes]
-            return await collect(self.shell, names, ROOT, full=full, sudo=sudo)
+        async def look(nodes: Sequence[Node], **how: bool) -> Matrix:
+            return await collect(self.shell, [n.name for n in nodes], ROOT, **how)  # type: ignore[arg-type]
 
         service = SimpleNamespace(
             config=config,

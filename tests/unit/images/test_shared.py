@@ -74,7 +74,7 @@ class Site:
         async def snapshot(**_: object) -> SimpleNamespace:
             return SimpleNamespace(nodes=tuple(members))
 
-        async def look(_: object) -> Matrix:
+        async def look(_: object, *, asked: bool) -> Matrix:
             return Matrix((), (Place("", writable=True),))
 
         shell = NodeShell(self.nodes, deploying, here=True)

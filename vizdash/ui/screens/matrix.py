@@ -9,109 +9,19 @@ from textual import on
 from textual.app import ComposeResult
 
 from vizdash.actions import ActionRegistry, Context, judging
-from vizdash.model.drift import Finding, State, drift_first, judge, sessions_of, version_key
+from vizdash.model import Snapshot
+from vizdash.model.drift import Finding, Judgement, sessions_of
 from vizdash.ui import words
-from vizdash.ui.format import about, escape_control, natural, plural, size, width
+from vizdash.ui.format import about, escape_control, plural, size
 from vizdash.ui.keyed import Keyed
+from vizdash.ui.present.matrix import MATRIX, Group, Row, fold, rows
 from vizdash.ui.screens.help import HelpScreen, own_help
-from vizdash.ui.theme import Line, Span, Tone, content, lines
+from vizdash.ui.theme import Line, Span, content, lines
 from vizdash.ui.widgets.footer import refused
 from vizdash.ui.widgets.rows import Rows
-from vizdash.ui.widgets.table import Column, Now, Table
+from vizdash.ui.widgets.table import Now, Table
 
 _EVERY_S = 2.0
-_STATES: dict[State, tuple[str, Tone]] = {
-    State.CURRENT: ("✓", "good"),
-    State.KEPT: ("○", "muted"),
-    State.OLDER: ("↓", "warn"),
-    State.NEWER: ("↑", "warn"),
-    State.MISSING: ("!", "warn"),
-    State.DIFFERS: ("≠", "bad"),
-    State.DAMAGED: ("✗", "bad"),
-    State.STRAY: ("?", "warn"),
-}
-
-
-def _app(row: Finding, now: Now, cells: int) -> Line:
-    return (Span(row.app, "strong"),)
-
-
-def _version(row: Finding, now: Now, cells: int) -> Line:
-    return (Span("" if row.stray else row.version or "unversioned", "text"),)
-
-
-def _node(row: Finding, now: Now, cells: int) -> Line:
-    return (Span(row.node or "this machine", "text"),)
-
-
-def _state(row: Finding, now: Now, cells: int) -> Line:
-    glyph, tone = _STATES[row.state]
-    return (Span(f"{glyph} {row.state}", tone),)
-
-
-def _size(row: Finding, now: Now, cells: int) -> Line:
-    thing = row.image or row.stray
-    return (Span(size(thing.size_bytes) if thing else "", "muted"),)
-
-
-def _age(row: Finding, now: Now, cells: int) -> Line:
-    thing = row.image or row.stray
-    since = thing.modified_at if thing else 0
-    return (Span(about(max(0.0, now.at - since)) if since else "", "muted"),)
-
-
-def _digest(row: Finding, now: Now, cells: int) -> Line:
-    return (Span(row.image.digest[:12] if row.image else "", "faint"),)
-
-
-def _note(row: Finding, now: Now, cells: int) -> Line:
-    text = f"{row.stray.path}: {row.note}" if row.stray else row.note
-    return (Span(text, "warn" if row.state.drift else "muted"),)
-
-
-def _when(row: Finding) -> float:
-    thing = row.image or row.stray
-    return -thing.modified_at if thing else 0.0
-
-
-def _bytes(row: Finding) -> int:
-    thing = row.image or row.stray
-    return thing.size_bytes if thing else 0
-
-
-MATRIX: tuple[Column[Finding], ...] = (
-    Column(
-        "APP", _app, 7, 16, measure=lambda r: width(escape_control(r.app)), sort=lambda r: r.app
-    ),
-    Column(
-        "VERSION",
-        _version,
-        7,
-        12,
-        measure=lambda r: width(escape_control(r.version)) or 11,
-        sort=lambda r: version_key(r.version),
-    ),
-    Column(
-        "NODE",
-        _node,
-        6,
-        16,
-        measure=lambda r: width(escape_control(r.node)) or 12,
-        sort=lambda r: natural(r.node),
-    ),
-    Column(
-        "STATE",
-        _state,
-        9,
-        16,
-        measure=lambda r: 2 + len(r.state),
-        sort=lambda r: (not r.state.drift, r.state),
-    ),
-    Column("SIZE", _size, 8, 8, rank=2, right=True, sort=_bytes),
-    Column("AGE", _age, 6, 8, rank=3, right=True, sort=_when),
-    Column("DIGEST", _digest, 12, 12, rank=4),
-    Column("NOTE", _note, 10, 120, rank=1, grows=1, sort=lambda r: r.note),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +46,10 @@ class MatrixScreen(Keyed[None]):
         self._want = want
         self._title = Rows(id="matrix-title", markup=False)
         self._places = Rows(id="matrix-places", markup=False)
-        self.table: Table[Finding] = Table(MATRIX, _key, id="matrix")
+        self.table: Table[Row] = Table(MATRIX, lambda row: row.key, id="matrix")
+        self._judgement = Judgement()
+        self._folded: tuple[tuple[Finding, ...], tuple[Group, ...]] = ((), ())
+        self._unfolded: set[str] = set()
 
     def compose(self) -> ComposeResult:
         """Title, findings, the places, keys."""
@@ -155,11 +68,13 @@ class MatrixScreen(Keyed[None]):
         snapshot = around.context.snapshot
         if snapshot is None:
             return
-        found = judge(snapshot.matrix)
+        found = self._judgement.findings(snapshot.matrix)
+        if found is not self._folded[0]:
+            self._folded = found, fold(found)
         bare: Line = (Span("No images found on any node", "muted"),)
         self.table.set_empty(*words.no_images(snapshot, bare))
-        self.table.set_rows(drift_first(found), around.now)
-        drift = sum(f.state.drift for f in found)
+        self.table.set_rows(rows(self._folded[1], self._unfolded), around.now)
+        drift = self._judgement.drift(snapshot.matrix)
         told = Span(f"{drift} need something done" if drift else "all as it should be", "muted")
         if drift:
             told = Span(f"! {told.text}", "warn")
@@ -188,32 +103,55 @@ class MatrixScreen(Keyed[None]):
             node=None,
             marked=(),
             pane="image",
-            app=row.app if row else "",
+            app=row.group.first.app if row else "",
         )
 
     @on(Table.Moved)
     def _show_row(self) -> None:
-        """The node under the cursor: its room, who runs from the image there."""
+        """The row under the cursor: its nodes, or the one node's space; who runs from the image."""
         self._show_keys()
         around = self._look()
-        snapshot, now, row = around.context.snapshot, around.now, self.table.row
-        place = snapshot.matrix.place(row.node) if snapshot and row else None
-        if snapshot is None or row is None or place is None:
+        snapshot, row = around.context.snapshot, self.table.row
+        if snapshot is None or row is None:
             return
+        findings = row.findings
+        first = self._where(snapshot, row, around.now)
+        users = [s for f in findings if f.image for s in sessions_of(f.image, snapshot.sessions)]
+        ran = ", ".join(f"{s.id} ({'you' if s.mine else s.user})" for s in users)
+        second: Line = (Span(f"in use by {ran}" if ran else "", "muted"),)
+        thing = findings[0].image or findings[0].stray
+        third: Line = (Span(escape_control(thing.path) if thing else "", "faint"),)
+        text = row.finding.note if row.finding else row.group.note
+        note: Line = (Span(escape_control(text), "warn" if findings[0].state.drift else "muted"),)
+        told = [line for line in (first, note, second, third) if any(s.text for s in line)]
+        self._places.put(lines(told), layout=False)
+
+    def _where(self, snapshot: Snapshot, row: Row, now: Now) -> Line:
+        only = row.only
+        if only is None:
+            return (
+                Span(f"{plural(len(row.findings), 'node')}: {escape_control(row.group.nodes)}"),
+            )
+        place = snapshot.matrix.place(only.node)
+        if place is None:
+            return (Span(only.node),)
         free = f"{size(place.free_bytes) or '0 MiB'} free of {size(place.total_bytes)}"
-        room = free if place.total_bytes else ""
         seen = f"   not looked at: {place.failure}" if place.failure else ""
         if place.failure and place.seen_at:
             seen = f"   as of {about(now.at - place.seen_at)} ago ({place.failure})"
-        first: Line = (Span(f"{row.node or 'this machine'}  {room}"), Span(seen, "warn"))
-        users = sessions_of(row.image, snapshot.sessions) if row.image else ()
-        ran = ", ".join(f"{s.id} ({'you' if s.mine else s.user})" for s in users)
-        second: Line = (Span(f"in use by {ran}" if ran else "", "muted"),)
-        thing = row.image or row.stray
-        third: Line = (Span(escape_control(thing.path) if thing else "", "faint"),)
-        note: Line = (Span(escape_control(row.note), "warn" if row.state.drift else "muted"),)
-        told = [row for row in (first, note, second, third) if any(span.text for span in row)]
-        self._places.put(lines(told), layout=False)
+        name = f"{only.node or 'this machine'}  {free if place.total_bytes else ''}"
+        return (Span(name), Span(seen, "warn"))
+
+    @on(Table.Chosen)
+    def _unfold(self) -> None:
+        """Show the nodes of the row under the cursor, or fold them again."""
+        row, around = self.table.row, self._look()
+        if row is None or len(row.group.findings) < 2:
+            return
+        self._unfolded ^= {row.group.key}
+        if row.finding is not None:
+            self.table.select(row.group.key)
+        self.table.set_rows(rows(self._folded[1], self._unfolded), around.now)
 
     # ------------------------------------------------------------------ keys
 
@@ -225,6 +163,8 @@ class MatrixScreen(Keyed[None]):
         match action_id:
             case "back":
                 self.dismiss()
+            case "unfold":
+                self._unfold()
             case "sort":
                 self.table.sort_next()
             case "sort_other_way":
@@ -233,8 +173,3 @@ class MatrixScreen(Keyed[None]):
                 self.app.push_screen(HelpScreen(own_help("Images × nodes", self._actions, context)))
             case _:
                 self._want(action_id, context)
-
-
-def _key(row: Finding) -> str:
-    thing = row.image or row.stray
-    return f"{row.node}\0{thing.path if thing else row.app}\0{row.state}"

@@ -14,8 +14,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from vizdash.history import Sample
-from vizdash.model import Capacity, Matrix, Session, Snapshot
-from vizdash.model.drift import judge
+from vizdash.model import Capacity, Session, Snapshot
+from vizdash.model.drift import Judgement
 from vizdash.ui.format import about, bar, countdown, escape_control, gib, spark
 from vizdash.ui.theme import Line, Span, Tone, content
 from vizdash.ui.widgets.footer import Footer
@@ -32,7 +32,7 @@ class Header(Vertical):
         self._age = Static(id="age", markup=False)
         self._load = Load(id="load")
         self._warning = Static(id="warning", markup=False)
-        self._judged, self._drift = Matrix(), 0
+        self._judgement = Judgement()
         self._failing = False
 
     def compose(self) -> ComposeResult:
@@ -48,11 +48,8 @@ class Header(Vertical):
         who = content(_who(snapshot, read_only=read_only))
         if self._who.content != who:
             self._who.update(who)
-        # The matrix is looked at anew once a minute, and judged when it has changed.
-        if snapshot.matrix != self._judged:
-            self._judged = snapshot.matrix
-            self._drift = sum(found.state.drift for found in judge(self._judged))
-        self._load.show(snapshot.capacity, history, self._drift)
+        drift = self._judgement.drift(snapshot.matrix)
+        self._load.show(snapshot.capacity, history, drift)
 
     def tick(self, now: Now, *, asked: bool, failure: str, urgent: Session | None) -> None:
         """How old the data is, why there's none newer, and which session ends soon."""

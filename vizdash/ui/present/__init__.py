@@ -1,0 +1,1 @@
+"""What the dashboard shows of each subject: text of cells and details."""

@@ -67,7 +67,7 @@ inner_submit() { # NAME FOLDER TMPDIR ARGUMENT...
   shift 3
   PATH=:$PATH: PATH=${PATH//":$own:"/:} PATH=${PATH#:} PATH=${PATH%:}
   unset -f sbatch srun
-  unset VIZDASH_RUNTIME_DIR XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS
+  unset VIZDASH_RUNTIME_DIR XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS IBUS_ADDRESS_FILE
   if [ "${TMPDIR:-}" = "$tmp" ]; then unset TMPDIR; fi
   # srun lives and dies with the terminal that it was started from, and may forward X (--x11).
   if [ "$name" = sbatch ]; then unset VIZDASH_SESSION_ID DISPLAY XAUTHORITY; fi
@@ -269,6 +269,7 @@ PY
 
 inner_app() {
   inner_bus
+  inner_input_method
   inner_opengl
   : >"$R/app.log"
   inner_start_app

@@ -24,6 +24,7 @@ source environment.sh # vizdash puts the file's text here
 set_aside_environment
 source common.sh
 source gpu.sh
+source input.sh
 source inner.sh
 
 before_end() {

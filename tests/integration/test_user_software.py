@@ -78,6 +78,32 @@ def test_what_the_system_lacks_is_taken_from_the_users_path(machine: Machine) ->
     assert machine.leftovers() == []
 
 
+@pytest.mark.parametrize(
+    ("environment", "log"),
+    [
+        ('{XMODIFIERS: "@im=fcitx"}', "no input method: fcitx5: no keyboard today"),
+        ('{GTK_IM_MODULE: nosuch-im, XMODIFIERS: ""}', ""),
+    ],
+)
+def test_an_input_method_that_fails_is_named_and_breaks_nothing(
+    machine: Machine, environment: str, log: str
+) -> None:
+    """Nor is one started where the user has another."""
+    _configure(machine, environment=environment)
+    broken = "#!/bin/sh\\nenv >~/input.env\\necho no keyboard today >&2\\nexit 1\\n"
+    machine.run(
+        f"mkdir bin && printf '{broken}' >bin/fcitx5 && chmod +x bin/fcitx5 && "
+        "ln -s /bin/false bin/fcitx5-remote"
+    )
+    session, seen = _start(machine, _path(machine, "bin"))
+    said = machine.vizdash("logs", session).stdout
+    assert log in said if log else "input method" not in said, said
+    assert machine.outside("~/input.env").exists() == bool(log)
+    assert [line for line in seen if line.startswith("QT_IM_MODULE")] == []
+    machine.vizdash("stop", session)
+    assert machine.leftovers() == []
+
+
 # ---------------------------------------------------------------- modules
 
 #: What the kinds of ``module`` print, and their exit code. Modules 3.2 (utilerror.c: FILE(LINE):

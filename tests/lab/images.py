@@ -30,6 +30,18 @@ def build_images(root: Path) -> Path:
     return target
 
 
+def build_with_packages(root: Path, app: str, packages: str) -> Path:
+    """The image of ``app`` with more of Debian's packages, by its definition's build argument; from
+    the cache where it can be."""
+    target = recipe.CACHE / f"{app}-{recipe.key(recipe.image_key(app), packages)}.sif"
+    with building(target) as place:
+        if place is not None:
+            say(f"building {app}.sif with {packages}")
+            plain = _image(root, app, _base(root))
+            _define(root, app, place, base=plain, packages=packages)
+    return target
+
+
 def _publish(folder: Path, app: str, sif: Path) -> None:
     folder.mkdir(parents=True)
     name = f"{app}-{recipe.VERSION}.sif"
@@ -67,17 +79,21 @@ def _image(root: Path, app: str, base: Path) -> Path:
     with building(target) as place:
         if place is not None:
             say(f"building {app}.sif from {recipe.definition(app).name}")
-            arguments = {"bootstrap": "localimage", "base": "/mnt/run/base.sif"}
-            arguments["version"] = recipe.VERSION
-            words = [w for k, v in arguments.items() for w in ("--build-arg", f"{k}={v}")]
-            _apptainer(
-                root,
-                [*words, "/mnt/run/out.sif", "/mnt/run/app.def"],
-                place,
-                base=base,
-                definition=recipe.definition(app),
-            )
+            _define(root, app, place, base=base)
     return target
+
+
+def _define(root: Path, app: str, place: Path, *, base: Path, **arguments: str) -> None:
+    """Build an app's image from its definition."""
+    values = {"bootstrap": "localimage", "base": "/mnt/run/base.sif", "version": recipe.VERSION}
+    words = [w for k, v in (values | arguments).items() for w in ("--build-arg", f"{k}={v}")]
+    _apptainer(
+        root,
+        [*words, "/mnt/run/out.sif", "/mnt/run/app.def"],
+        place,
+        base=base,
+        definition=recipe.definition(app),
+    )
 
 
 def _apptainer(

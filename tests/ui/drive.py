@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from textual import events
 from textual.command import CommandList, CommandPalette
@@ -18,7 +18,7 @@ from vizdash.ui.widgets.footer import Footer, cells
 from vizdash.ui.widgets.table import Table
 
 #: Seconds after which something that has not come never will.
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 #: Workers that run as long as the program, or as long as a desktop is open.
 _ENDLESS = {"poller", "routes", "preview"}
 
@@ -73,8 +73,11 @@ def _quiet(pilot: AnyPilot) -> bool:
 
 
 async def begin(pilot: AnyPilot) -> None:
-    """The first snapshot is on the screen."""
-    await until(pilot, lambda: "asking the cluster" not in text(pilot), "the first snapshot")
+    """The first snapshot is on the screen, or why there is none. (A screen that says nothing yet
+    is not enough: on a slow machine the program is still starting.)
+    """
+    board = cast("VizdashApp", pilot.app)._board
+    await until(pilot, lambda: board.snapshot or board.failure, "the first snapshot")
     await settled(pilot)
 
 

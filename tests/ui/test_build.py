@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,8 +85,13 @@ def text(app: VizdashApp, name: str) -> str:
     return str(app.screen.query_one(name, Static).content)
 
 
+def logged(app: VizdashApp) -> Sequence[str]:
+    return app.screen.query_one(Log).lines
+
+
 async def until(pilot: Any, what: Any) -> None:
-    for _ in range(200):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         if what():
             return
         await pilot.pause(0.05)
@@ -100,7 +106,7 @@ async def begin(pilot: Any, streamer: Streamer, app: str = "gedit") -> None:
     pilot.app.screen.query_one("#app", Chips).pick(app)
     pilot.app.screen.query_one("#version", Input).value = "7.1"
     await pilot.press("enter")
-    await until(pilot, lambda: isinstance(pilot.app.screen, BuildScreen))
+    await until(pilot, lambda: isinstance(pilot.app.screen, BuildScreen) and streamer.argv)
 
 
 async def test_a_build_is_shown_with_its_phases_and_goes_on_when_left(
@@ -117,8 +123,7 @@ async def test_a_build_is_shown_with_its_phases_and_goes_on_when_left(
             "INFO:    Starting build...", "INFO:    Running post scriptlet", "+ x"
         ]  # fmt: skip
         await pilot.press("escape")
-        await pilot.pause()
-        assert not isinstance(app.screen, BuildScreen)
+        await until(pilot, lambda: not isinstance(app.screen, BuildScreen))
         assert app.desk.builds.running == 1
         await pilot.press("b")
         await until(pilot, lambda: isinstance(app.screen, BuildScreen))
@@ -167,13 +172,13 @@ async def test_a_failure_names_the_command_and_its_log_is_found_again(
         app.screen.query_one("#app", Chips).pick("desktop")
         await pilot.press("ctrl+l")
         await until(pilot, lambda: isinstance(app.screen, BuildLogScreen))
-        assert any("cat: /no/such/file" in line for line in app.screen.query_one(Log).lines)
+        await until(pilot, lambda: any("cat: /no/such/file" in line for line in logged(app)))
         await pilot.press("escape", "escape")
         await until(pilot, lambda: isinstance(app.screen, Dashboard))
         await pilot.press("3")  # and from the image's own row
         await pilot.press("home", "l")
         await until(pilot, lambda: isinstance(app.screen, BuildLogScreen))
-        assert any("cat: /no/such/file" in line for line in app.screen.query_one(Log).lines)
+        await until(pilot, lambda: any("cat: /no/such/file" in line for line in logged(app)))
 
 
 async def test_a_home_that_is_full_ends_the_build_and_another_can_begin(
@@ -283,7 +288,8 @@ async def test_a_newer_image_is_told_and_one_key_starts_on_it() -> None:
 
 
 async def until_shown(pilot: Any, app: VizdashApp, words: str) -> None:
-    for _ in range(200):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         await pilot.pause(0.05)
         if words in text(app, "#detail-text"):
             return
@@ -291,7 +297,8 @@ async def until_shown(pilot: Any, app: VizdashApp, words: str) -> None:
 
 
 async def until_started(pilot: Any, service: Any) -> None:
-    for _ in range(200):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         await pilot.pause(0.05)
         if service.started:
             return

@@ -49,7 +49,7 @@ def warning(app: VizdashApp) -> str:
 
 
 async def until(pilot: Pilot[Any], true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not true():
             await pilot.pause(0.02)
 
@@ -61,10 +61,8 @@ async def test_a_lost_connection_is_shown_with_its_countdown() -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.pause()
         remote.become(LinkState.LOST, "it does not answer any more", AT + 8)
-        await pilot.pause()
-        assert "no connection to login: it does not answer any more, trying again in 8 s" in (
-            warning(app)
-        )
+        lost = "no connection to login: it does not answer any more, trying again in 8 s"
+        await until(pilot, lambda: lost in warning(app))
         now[0] += 5
         app.tick()
         assert "trying again in 3 s" in warning(app)
@@ -84,8 +82,8 @@ async def test_a_login_that_needs_a_person_waits_for_the_key() -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.pause()
         remote.become(LinkState.ASKS, "the connection broke")
-        await pilot.pause()
-        assert "asks you to log in again — press R to log in" in warning(app)
+        again = "asks you to log in again — press R to log in"
+        await until(pilot, lambda: again in warning(app))
         assert remote.tried == 0
         await pilot.press("R")
         await until(pilot, lambda: remote.tried == 1)
@@ -297,7 +295,6 @@ async def test_a_connection_without_an_answer_is_shown() -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.pause()
         remote.become(LinkState.SILENT, "no answer for 8 s")
-        await pilot.pause()
-        assert "login: no answer for 8 s" in warning(app)
+        await until(pilot, lambda: "login: no answer for 8 s" in warning(app))
         remote.become(LinkState.UP)
         await until(pilot, lambda: not app.screen.query_one("#warning").has_class("-shown"))

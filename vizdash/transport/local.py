@@ -29,6 +29,8 @@ exit $code
 """
 #: Seconds a command gets to end after SIGTERM before SIGKILL.
 _GRACE_S = 2.0
+#: Pipes to commands that may still end in an error that nobody needs to hear of.
+_PIPES: set[asyncio.Task[None]] = set()
 
 
 class LocalPipe:
@@ -117,7 +119,9 @@ class LocalRunner:
 
     async def pipe(self, argv: Sequence[str]) -> LocalPipe:
         """See PipeRunner.pipe."""
-        return LocalPipe(await _start(Command(tuple(argv), input="")))
+        process = await _start(Command(tuple(argv), input=""))
+        _ignore_broken_pipe(process)
+        return LocalPipe(process)
 
     def has(self, program: str) -> bool:
         """Whether ``program`` is on PATH."""
@@ -145,10 +149,26 @@ async def _start(command: Command, *, hold: bool = False) -> asyncio.subprocess.
 async def _feed(process: asyncio.subprocess.Process, text: str | None) -> None:
     if process.stdin is None or text is None:
         return  # held open
+    _ignore_broken_pipe(process)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         process.stdin.write(os.fsencode(text))
         await process.stdin.drain()
     process.stdin.close()
+
+
+def _ignore_broken_pipe(process: asyncio.subprocess.Process) -> None:
+    """A command that ends without reading all of its input is no error; asyncio would print one
+    (with a traceback, whenever the pipe is forgotten).
+    """
+
+    async def closed(writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    assert process.stdin is not None
+    task = asyncio.get_running_loop().create_task(closed(process.stdin))
+    _PIPES.add(task)
+    task.add_done_callback(_PIPES.discard)
 
 
 async def _follow(stream: asyncio.StreamReader, tell: Callable[[str], None]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import time
 from pathlib import Path
@@ -54,7 +55,16 @@ async def test_bytes_that_are_no_text_come_back_as_they_were() -> None:
 
 
 async def test_a_program_that_reads_nothing_of_much_input_is_no_error() -> None:
+    heard: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: heard.append(context))
     assert (await LocalRunner().run(sh("exit 0", text="x" * 1_000_000))).code == 0
+    with pytest.raises(TimedOut):
+        await LocalRunner().run(sh("sleep 60", text="x" * 1_000_000, seconds=0.1))
+    await asyncio.sleep(0.1)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert heard == []
 
 
 @pytest.mark.parametrize("stream", ["1", "2"])

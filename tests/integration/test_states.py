@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import pytest
@@ -21,7 +22,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -86,9 +86,13 @@ class Sessions(RuleBasedStateMachine):
         self.full = False
         self.started = 0
 
-    @initialize()
-    def set_up(self) -> None:
-        """A small home, and what belongs to no session."""
+    @initialize(random=st.randoms(use_true_random=True))
+    def set_up(self, random: Random) -> None:
+        """A small home, and what belongs to no session. What is picked, and which part is killed
+        next, is ``random``'s: hypothesis alone would try the first of each again and again.
+        """
+        self.random = random
+        self.parts = random.sample(sorted(PARTS), len(PARTS))
         home, user = self.machine.home, self.machine.user
         self.machine.run(
             f"mount -t tmpfs -o size=4m,mode=700,uid=$(id -u {user}),gid=$(id -g {user}) "
@@ -106,32 +110,71 @@ class Sessions(RuleBasedStateMachine):
             self.start_from(self.living()[0])
 
     # ------------------------------------------------------------------ events
+    # Every event can happen at any time (what it lacks is made first): hypothesis leaves some of
+    # them out of each run, and gives a run up in which none of the others can happen.
 
     def living(self) -> list[str]:
         return [id for id, session in self.expected.items() if session.state == "ready"]
 
-    def free(self) -> bool:
-        return len(self.living()) < self.cores
+    def awake(self) -> list[str]:
+        return [id for id in self.living() if not self.expected[id].suspended]
 
-    @precondition(lambda self: self.free() and not self.full)
+    def one_awake(self) -> str:
+        """A session whose app can do as it is told."""
+        if not self.living():
+            self.start()
+        if not self.awake():
+            self.suspend_or_resume()
+        return self.random.choice(self.awake())
+
+    def one(self) -> str:
+        """A session that lives."""
+        if not self.living():
+            self.start()
+        return self.random.choice(self.living())
+
+    def make_room(self) -> None:
+        if len(self.living()) == self.cores:
+            self.stop()
+            self.shown_is_true()
+
+    @rule()
+    def any_event(self) -> None:
+        """The rule that hypothesis takes first, because of its name: one of the others."""
+        others = (
+            self.fill_or_free_the_home,
+            self.kill,
+            self.kill,
+            self.quit,
+            self.start,
+            self.start_from_a_desktop,
+            self.stop,
+            self.suspend_or_resume,
+        )
+        self.random.choice(others)()
+
     @rule()
     def start(self) -> None:
-        """From a terminal of the user's own."""
+        """From a terminal of the user's own; with a full home that fails and says why."""
+        self.make_room()
+        if self.full and self.random.random() < 0.5:
+            done = self.machine.vizdash("start", "obeys", "--wait", check=False)
+            assert done.returncode == 1, done
+            assert "Traceback" not in done.stderr
+            assert "No space left on device" in done.stderr, done.stderr
+        if self.full:
+            self.fill_or_free_the_home()
         done = self.machine.vizdash("start", "obeys", "--wait", "--json")
         self.expected[json.loads(done.stdout)["session"]["id"]] = Expected()
 
-    @precondition(lambda self: self.free() and self.full)
     @rule()
-    def start_with_a_full_home(self) -> None:
-        done = self.machine.vizdash("start", "obeys", "--wait", check=False)
-        assert done.returncode == 1, done
-        assert "Traceback" not in done.stderr
-        assert "No space left on device" in done.stderr, done.stderr
-
-    @precondition(lambda self: self.free() and not self.full and self.awake())
-    @rule(data=st.data())
-    def start_from_a_desktop(self, data: st.DataObject) -> None:
-        self.start_from(data.draw(st.sampled_from(self.awake())))
+    def start_from_a_desktop(self) -> None:
+        if self.cores > 1:
+            self.make_room()
+            if self.full:
+                self.fill_or_free_the_home()
+            if len(self.living()) < self.cores:
+                self.start_from(self.one_awake())
 
     def start_from(self, session: str) -> None:
         self.started += 1
@@ -144,24 +187,20 @@ class Sessions(RuleBasedStateMachine):
         )  # fmt: skip
         self.expected[said.read_text().strip()] = Expected()
 
-    def awake(self) -> list[str]:
-        return [id for id in self.living() if not self.expected[id].suspended]
-
     def tell(self, session: str, words: str) -> None:
         self.machine.run(["timeout", "20", "bash", "-c", f"echo {words} >~/pipe.{session}"])
 
-    @precondition(lambda self: self.awake())
-    @rule(data=st.data(), code=st.sampled_from([0, 3]))
-    def quit(self, data: st.DataObject, code: int) -> None:
-        session = data.draw(st.sampled_from(self.awake()))
+    @rule()
+    def quit(self) -> None:
+        session, code = self.one_awake(), self.random.choice([0, 3])
         self.tell(session, f"quit {code}")
         error = "" if code == 0 else "the app ended with code 3: told to end"
         self.ends(session, "failed" if code else "finished", "app" if code else "", error)
 
-    @precondition(lambda self: self.living())
-    @rule(data=st.data(), part=st.sampled_from(sorted(PARTS)))
-    def kill(self, data: st.DataObject, part: str) -> None:
-        session = data.draw(st.sampled_from(self.living()))
+    @rule()
+    def kill(self) -> None:
+        session, part = self.one(), self.parts[0]
+        self.parts = [*self.parts[1:], part]
         pattern, step, error = PARTS[part]
         (folder,) = self.machine.outside("/tmp").glob(f"vizdash-{session}.*")
         found = pattern.format(id=session, folder=f"/tmp/{folder.name}")
@@ -179,18 +218,16 @@ class Sessions(RuleBasedStateMachine):
         )
         return self.machine.run(script, root=True).stdout.split()
 
-    @precondition(lambda self: self.living())
-    @rule(data=st.data())
-    def stop(self, data: st.DataObject) -> None:
-        session = data.draw(st.sampled_from(self.living()))
+    @rule()
+    def stop(self) -> None:
+        session = self.one()
         self.machine.vizdash("stop", session, check=not self.full)
         self.ends(session, "cancelled", "", "")
 
-    @precondition(lambda self: self.living())
-    @rule(data=st.data())
-    def suspend_or_resume(self, data: st.DataObject) -> None:
+    @rule()
+    def suspend_or_resume(self) -> None:
         """The app alone: its desktop answers."""
-        session = self.expected[id := data.draw(st.sampled_from(self.living()))]
+        session = self.expected[id := self.one()]
         session.suspended = not session.suspended
         signal = "STOP" if session.suspended else "CONT"
         pids = self.pids(id, "^[^ ]*bash -c .*pipe")
@@ -286,7 +323,7 @@ def test_states_are_true_and_nothing_is_left(can_run: None) -> None:
         Sessions,
         settings=settings(
             max_examples=RUNS,
-            stateful_step_count=EVENTS,
+            stateful_step_count=EVENTS + 1,  # and set_up
             derandomize=True,
             database=None,
             deadline=None,
@@ -295,4 +332,5 @@ def test_states_are_true_and_nothing_is_left(can_run: None) -> None:
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
+        _min_steps=EVENTS,  # else the first run has none
     )  # fmt: skip

@@ -8,8 +8,19 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import processes
+
+# How long an example takes says nothing on a busy machine, and a run finds what the last one found.
+settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tests")
 
 #: The files that take longest, by far: they begin first, so that none is waited for at the end.
 _FIRST = (

@@ -139,7 +139,7 @@ def test_reasons(code: str, words: str) -> None:
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=()), max_size=60)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(TEXTS, TEXTS), max_size=5))
 def test_no_text_can_leave_its_field(texts: list[tuple[str, str]]) -> None:
     nonce = commands.new_nonce()
@@ -157,7 +157,7 @@ def test_no_text_can_leave_its_field(texts: list[tuple[str, str]]) -> None:
     ]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200)
 @given(TEXTS)
 def test_no_answer_breaks_the_parsers(answer: str) -> None:
     parse.nodes(answer)
@@ -170,7 +170,7 @@ def test_no_answer_breaks_the_parsers(answer: str) -> None:
     reason_words(answer)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200)
 @given(st.text("StateDOWN RealMemory=12\nNodeName ", max_size=60))
 def test_a_reason_changes_no_other_field(reason: str) -> None:
     line = "NodeName=n1 CPUTot=4 CPUEfctv=4 RealMemory=3584 State=IDLE+DRAIN MemSpecLimit=100 "

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.images.recorded import SIZES, head, image
@@ -264,7 +264,7 @@ EDITS = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(
     name=st.sampled_from(["tiny", "signed", "plain", "gedit", "empty"]),
     edits=EDITS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vizdash.model import Job, JobState, SessionState
@@ -242,7 +242,6 @@ JOB = st.builds(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(JOB, max_size=6))
 def test_nothing_that_others_submit_breaks_the_listing(jobs: list[Job]) -> None:
     honest = job(id="4711")

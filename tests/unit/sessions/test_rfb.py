@@ -74,7 +74,7 @@ ENCODERS = [raw, plain_runs, palette_runs, packed]
 
 
 @pytest.mark.parametrize("encode", ENCODERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_every_kind_of_tile(encode: Callable[[list[int], int], bytes], data: st.DataObject) -> None:
     wide = data.draw(st.integers(1, 64))

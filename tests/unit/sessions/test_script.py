@@ -53,7 +53,7 @@ def test_hostile_values_survive_a_real_bash() -> None:
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=200)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(TEXT, min_size=1, max_size=5))
 def test_any_text_survives_a_real_bash(values: list[str]) -> None:
     assert said(values) == [values[0], *values]

@@ -14,12 +14,14 @@ from vizdash.images import audit, change, origin, rollback
 from vizdash.images.change import Old
 from vizdash.images.deploy import Deployment, Site, reach
 from vizdash.images.ledger import Ledger
+from vizdash.images.missing import Missing, missing
 from vizdash.images.progress import NodeProgress, Progress
 from vizdash.images.rollback import Rollback
 from vizdash.images.store import default_store
 from vizdash.images.travel import Cargo, travel
 from vizdash.images.verify import Verdict, verify
-from vizdash.model import Image, Matrix, Node, Session
+from vizdash.images.watch import AWAY
+from vizdash.model import Image, Matrix, Node, Place, Session
 from vizdash.service import Service
 from vizdash.smoke import smoke
 from vizdash.transport.base import Command
@@ -198,6 +200,24 @@ class Imaging:
             raise Refused("images", "they are changed on the image host", f"ssh {host} vizdash …")
 
     # ------------------------------------------------------------------ deploying
+
+    async def missing(
+        self, app: str = "", nodeset: str = ""
+    ) -> tuple[tuple[Missing, ...], tuple[Place, ...]]:
+        """What nodes lack that the last deploy or rollback brought everywhere; and the nodes that
+        did not answer although Slurm has them up.
+        """
+        self._writable()
+        if app:
+            self.service.app(app)
+        nodes = [n for n in await self.nodes(nodeset) if n.state_words not in AWAY]
+        if not nodes:
+            return (), ()
+        matrix = await self.service.images.look(nodes, asked=True)
+        if self.config.cluster.deploy.method == "shared":
+            matrix = rollback.one_place(matrix)
+        silent = tuple(place for place in matrix.places if place.failure)
+        return missing(matrix, app), silent
 
     async def plan(
         self,

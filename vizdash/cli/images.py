@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import click
@@ -14,6 +15,8 @@ from vizdash import nodesets, output
 from vizdash.cli.common import cli, common, options_of, run
 from vizdash.cli.history import show_history
 from vizdash.cli.live import Live, mib
+from vizdash.cli.missing import catch_up
+from vizdash.cli.outcome import outcome_table, outcomes
 from vizdash.errors import NotFound, Refused, VizdashError
 from vizdash.images.progress import Progress
 from vizdash.images.rollback import Rollback
@@ -192,18 +195,28 @@ def _write_json(view: View, findings: tuple[Finding, ...], verdicts: tuple[Verdi
 
 @cli.command()
 @common
-@click.argument("app")
+@click.argument("app", default="")
 @click.option("--version", "version", default="", help="This one of the store's; else the newest.")
 @click.option("--from", "file", default="", help="An image file on this machine.")
 @click.option("--node", "nodeset", default="", help="Nodes, e.g. viz-node[001-016].")
 @click.option("--canary", default="", help="This node first; the others only if it goes well.")
 @click.option("--smoke", "smoke_test", is_flag=True, help="Try a session before switching.")
 @click.option("--force", is_flag=True, help="An older version, or one labelled as another, too.")
+@click.option("--missing", is_flag=True, help="Only what nodes missed while they were down.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
 @click.pass_context
 def deploy(ctx: click.Context, /, app: str, **values: Any) -> None:
-    """Bring an image to the nodes, check it there, and make it the current one."""
+    """Bring an image to the nodes, check it there, and make it the current one.
+
+    With --missing, nodes get the versions that deploys and rollbacks brought everywhere while they
+    were down; of APP, or of every app. It prints nothing when no node lacks anything.
+    """
     options = options_of(ctx, values)
+    if values.pop("missing"):
+        run(options, partial(catch_up, **_of_missing(app, values)))
+        return
+    if not app:
+        raise click.UsageError("Missing argument 'APP'.")
     canary, smoke_test = values.pop("canary"), values.pop("smoke_test")
     as_json = values.pop("as_json")
 
@@ -230,6 +243,19 @@ def deploy(ctx: click.Context, /, app: str, **values: Any) -> None:
         await _report(service, progress, as_json, "deploy", about)
 
     run(options, work)
+
+
+def _of_missing(app: str, values: dict[str, Any]) -> dict[str, Any]:
+    """What --missing takes of the other options. Raises click.UsageError for the rest."""
+    for name, option in (
+        ("version", "--version"),
+        ("file", "--from"),
+        ("canary", "--canary"),
+        ("force", "--force"),
+    ):
+        if values[name]:
+            raise click.UsageError(f"--missing takes no {option}: the inventory says which version")
+    return {"app": app, **{k: values[k] for k in ("nodeset", "smoke_test", "as_json")}}
 
 
 @cli.command()
@@ -334,26 +360,11 @@ async def _report(
     """Say how each node ended. Raises VizdashError when any did not get there, naming the
     command that finishes it (empty: the same one).
     """
-    rows = progress.nodes.values()
     if as_json:
-        found = [
-            {
-                "node": row.node,
-                "outcome": str(row.phase),
-                "bytes_sent": row.bytes_sent,
-                "bytes_total": row.bytes_total if row.copied else 0,
-                "copied": row.copied,
-                "switched": row.switched,
-                "note": row.note,
-            }
-            for row in rows
-        ]
+        found = outcomes(progress)
         output.write_json(verb, {**about, "nodes": found}, (await service.info()).cluster)
     elif progress.nodes:
-        table = [
-            (row.node or "shared", str(row.phase), mib(row.bytes_sent), row.note) for row in rows
-        ]
-        output.write(output.table(("NODE", "OUTCOME", "SENT MIB", "NOTE"), table))
+        output.write(outcome_table(progress))
     if progress.failed:
         failed = nodesets.fold(row.node for row in progress.failed) or "the shared image root"
         what = f"{verb} of {about['app']}"

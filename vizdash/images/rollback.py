@@ -44,7 +44,7 @@ def plan(matrix: Matrix, app: str, version: str = "") -> Rollback:
 
     Raises NotFound when no node can go back.
     """
-    there = {place.node: _current(matrix, place, app) for place in matrix.places}
+    there = {place.node: current_version(matrix, place, app) for place in matrix.places}
     undone = "" if version else _latest(matrix, app, there)
     versions: dict[str, str] = {}
     staying: dict[str, str] = {}
@@ -77,7 +77,7 @@ def backwards(matrix: Matrix, app: str, version: str) -> dict[str, str]:
     """
     found = {}
     for place in matrix.places:
-        current = "" if place.failure else _current(matrix, place, app)
+        current = "" if place.failure else current_version(matrix, place, app)
         if not current or current == version:
             continue
         if says_order(current) and says_order(version):
@@ -98,7 +98,7 @@ def one_place(matrix: Matrix) -> Matrix:
     return replace(matrix, images=images, places=(replace(first, node=""),))
 
 
-def _current(matrix: Matrix, place: Place, app: str) -> str:
+def current_version(matrix: Matrix, place: Place, app: str) -> str:
     """The version that a node starts; of its file's own name where it has one."""
     mine = [i for i in matrix.on(place.node) if i.app == app and i.current]
     named = [i for i in mine if not i.path.endswith(f"/{app}.sif") and not i.alias]

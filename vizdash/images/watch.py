@@ -21,7 +21,7 @@ from vizdash.transport.nodehosts import NodeHosts
 #: Seconds for which a look stays good.
 _GOOD_S = 60.0
 #: Nodes in these states answer nobody.
-_AWAY = {"down", "not responding", "powered down", "powering down", "powering up"}
+AWAY = {"down", "not responding", "powered down", "powering down", "powering up"}
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class ImageWatch:
             [n.name for n in nodes],
             self._cluster.image_root,
             inventory=known,
-            away={n.name: f"the node is {n.state_words}" for n in nodes if n.state_words in _AWAY},
+            away={n.name: f"the node is {n.state_words}" for n in nodes if n.state_words in AWAY},
             full=full,
             sudo=sudo,
             asked=asked,

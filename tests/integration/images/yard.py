@@ -18,7 +18,7 @@ from typing import cast
 
 from tests.integration.images.nodes import ROOT
 from vizdash.config import App, Cluster, Config, Deploy
-from vizdash.images import audit
+from vizdash.images import audit, inventory
 from vizdash.images.matrix import collect
 from vizdash.images.progress import Progress
 from vizdash.images.shell import NodeShell
@@ -106,10 +106,11 @@ class Yard:
         )
         self.shell = NodeShell(self.runner, deploying)
         config = Config(cluster, {}, {"gedit": App("gedit"), "other": App("other")})
-        members = tuple(Node(name, "IDLE") for name in nodes)
+        #: What Slurm says of each node.
+        self.states = dict.fromkeys(nodes, "IDLE")
 
         async def snapshot(**_: object) -> SimpleNamespace:
-            return SimpleNamespace(nodes=members)
+            return SimpleNamespace(nodes=tuple(Node(*pair) for pair in self.states.items()))
 
         async def info() -> SimpleNamespace:
             return SimpleNamespace(cluster="viz")
@@ -118,7 +119,9 @@ class Yard:
             return ()
 
         async def look(nodes: Sequence[Node], **how: bool) -> Matrix:
-            return await collect(self.shell, [n.name for n in nodes], ROOT, **how)  # type: ignore[arg-type]
+            known = await inventory.read(self.shell, inventory.path_of(cluster))
+            names = [n.name for n in nodes]
+            return await collect(self.shell, names, ROOT, inventory=known, **how)  # type: ignore[arg-type]
 
         service = SimpleNamespace(
             config=config,

@@ -126,3 +126,12 @@ def test_a_fault_of_our_own_is_one_line_unless_asked_for(
     monkeypatch.setenv("VIZDASH_DEBUG", "1")
     with pytest.raises(KeyError):
         vizdash("nodes")
+
+
+def test_a_deploy_of_what_is_missing_takes_its_versions_from_the_inventory(
+    vizdash: Vizdash,
+) -> None:
+    for words in (["--version", "1"], ["--from", "/x.sif"], ["--canary", "n1"], ["--force"]):
+        said = vizdash("deploy", "gedit", "--missing", *words)
+        assert said.code == 2 and f"--missing takes no {words[0]}" in said.err
+    assert vizdash("deploy").code == 2

@@ -11,6 +11,7 @@ from vizdash.sessions import opening, routes
 from vizdash.sessions.byhand import ByHand
 from vizdash.sessions.preview import Picture, of_session
 from vizdash.sessions.store import SessionStore
+from vizdash.sessions.tunnel_records import HeldTunnels
 from vizdash.sessions.viewer import have_browser
 from vizdash.transport.base import PortForwarder, Remote
 
@@ -27,6 +28,7 @@ class Reach:
     _store: SessionStore
     _by_hand: ByHand | None
     _showing: opening.Showing
+    tunnels: HeldTunnels
 
     async def open_route(self, session: Session, *, handoff: bool = False) -> routes.Route:
         """Make the way to a ready session. Raises NotFound, Refused or Unreachable."""
@@ -44,7 +46,13 @@ class Reach:
         ports = None
         if self.remote is not None and self.config.cluster.route != "direct":
             ports = self.remote.open_port
-        return await routes.open_route(connection, self._forwarder, ports, handoff=handoff)
+        route = await routes.open_route(connection, self._forwarder, ports, handoff=handoff)
+        try:
+            await self.tunnels.add(session, route)
+        except BaseException:
+            await route.close()
+            raise
+        return route
 
     async def open_desktop(
         self, session: Session, *, handoff: bool = False

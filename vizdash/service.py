@@ -44,6 +44,7 @@ from vizdash.sessions.past import Past
 from vizdash.sessions.rawargs import asked, undecided
 from vizdash.sessions.reserved import why_pending
 from vizdash.sessions.store import LocalStore, SessionStore
+from vizdash.sessions.tunnel_records import HeldTunnels
 from vizdash.transport.base import CommandRunner, PortForwarder, Remote
 from vizdash.transport.nodehosts import NodeHosts
 
@@ -79,6 +80,7 @@ class Service(Own, Reach):
         self._store = store or LocalStore(config.cluster.state_dir)
         self._kept = Kept(engine)
         self._showing = opening.Showing()
+        self.tunnels = HeldTunnels(config.cluster.name)
         self._identifier = Identifier(self._store)
         self._by_hand = ByHand(runner, self._hosts) if engine.name == "slurm" else None
         self.past = Past(engine, self._listed)

@@ -31,6 +31,7 @@ from vizdash.sessions.opening import Handoff
 from vizdash.sessions.preview import Picture
 from vizdash.sessions.routes import Route
 from vizdash.sessions.trail import Trail
+from vizdash.sessions.tunnel_records import TunnelRecord
 from vizdash.ui.app import VizdashApp
 
 #: The moment at which the clock stands.
@@ -300,6 +301,23 @@ class FakeRoute(Route):
         self.gone.set()
 
 
+class FakeTunnels:
+    """Those of other processes; remembers which were closed."""
+
+    def __init__(self) -> None:
+        self.others: list[TunnelRecord] = []
+        self.closed: list[str] = []
+        self.refusal: VizdashError | None = None
+
+    async def elsewhere(self) -> tuple[TunnelRecord, ...]:
+        return tuple(self.others)
+
+    async def close_elsewhere(self, id: str) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.closed.append(id)
+
+
 class FakePresets:
     """Presets that are kept in memory."""
 
@@ -412,6 +430,7 @@ class FakeService:
     remote: Any = None
     slow: bool = False
     history: History = field(default_factory=lambda: History(None))
+    tunnels: FakeTunnels = field(default_factory=FakeTunnels)
     presets: FakePresets = field(default_factory=FakePresets)
     ran: tuple[Ran, ...] = ()
     stay: tuple[str, ...] = ()

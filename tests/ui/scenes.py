@@ -117,12 +117,18 @@ def host_key() -> Screen[tuple[str, ...] | None]:
 
 
 def tunnels() -> Screen[str]:
-    """Two desktops are open."""
+    """Two desktops are open here, and one in the background."""
     found = (
         Tunnel("1041", "desktop", "viz-node002", "127.0.0.1:40123"),
         Tunnel("1042", "paraview", _HARD, "127.0.0.1:40124"),
     )
-    return TunnelsScreen(found, lambda job_id: None)
+    other = Tunnel("977", "gedit", "gpu-node01", "http://127.0.0.1:38211", "f00d", 4242,
+                   "background", "far")  # fmt: skip
+
+    async def elsewhere() -> tuple[Tunnel, ...]:
+        return (other,)
+
+    return TunnelsScreen(found, lambda tunnel: None, elsewhere)
 
 
 def clusters() -> Screen[str]:

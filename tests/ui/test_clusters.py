@@ -106,7 +106,7 @@ def test_a_cluster_that_was_added_meanwhile_can_be_gone_to(
 
     async def there(pilot: AnyPilot) -> None:
         await begin(pilot)
-        assert sees(pilot, "new")
+        await until(pilot, lambda: sees(pilot, "new"))
         pilot.app.exit()
 
     assert dashboards(monkeypatch, add, there) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -14,9 +14,10 @@ from textual.widgets import Input, OptionList, Static
 from tests.ui.drive import begin, press, toasts
 from tests.ui.fake import AT, app_on, busy
 from vizdash.config import Cluster, Config
-from vizdash.errors import Refused
+from vizdash.errors import Refused, TimedOut
 from vizdash.model.link import Field, Link, LinkState, Prompt
 from vizdash.service import Service
+from vizdash.sessions.tunnel_records import TunnelRecord
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.leave import LeaveScreen
 from vizdash.ui.screens.prompt import Asker, PromptScreen, WaitScreen
@@ -149,7 +150,7 @@ async def test_tunnels_are_listed_and_can_be_closed() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("t")
         shown = await _options(pilot, app)
-        assert "No desktop is open" in str(shown.get_option_at_index(0).prompt)
+        assert "No tunnel of yours is open" in str(shown.get_option_at_index(0).prompt)
         assert _offers(app) == "esc goes back"
         await pilot.press("enter", "x", "escape")
         await until(pilot, lambda: app.screen is app._dashboard)
@@ -169,13 +170,46 @@ async def test_tunnels_are_listed_and_can_be_closed() -> None:
         assert not [told for told in toasts(pilot) if "is gone" in told]
 
 
+def _other(number: int, **changes: object) -> TunnelRecord:
+    """One that another process holds."""
+    at = f"http://127.0.0.1:{38000 + number}"
+    made = TunnelRecord(
+        f"r{number}", f"5e55104{number}", str(900 + number), "gedit", "viz-node003", "viz", at,
+        38000 + number, "background", 4242, "77", 1_799_999_000, "", "", "", "",
+    )  # fmt: skip
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+async def test_tunnels_of_other_processes_are_listed_and_can_be_closed() -> None:
+    app, service = app_on(busy())
+    service.tunnels.others = [_other(1), _other(2, cluster="far")]
+    async with app.run_test(size=(120, 24)) as pilot:
+        await _open_first(pilot, app)
+        await pilot.press("t")
+        shown = await _options(pilot, app)
+        await until(pilot, lambda: shown.option_count == 3)
+        lines = [str(shown.get_option_at_index(n).prompt) for n in range(3)]
+        assert "127.0.0.1:40123" in lines[0]
+        assert lines[1].endswith("http://127.0.0.1:38001   background, pid 4242")
+        assert "gedit on viz-node003 of far (job 902)" in lines[2]
+        # One of another cluster can't be shown from here.
+        await press(pilot, "end", "enter")
+        assert isinstance(app.screen, TunnelsScreen)
+        await press(pilot, "x")
+        await until(pilot, lambda: service.tunnels.closed == ["r2"])
+        service.tunnels.refusal = TimedOut("tunnel to session 5e551041", "it is stopped")
+        await press(pilot, "x")
+        await until(pilot, lambda: "tunnel to session 5e551041: it is stopped" in toasts(pilot))
+        assert not service.routes[0].closed
+
+
 async def test_one_tunnel_after_the_other_is_closed() -> None:
     closed: list[str] = []
     tunnels = [Tunnel(str(n), "desktop", "viz-node002", f"127.0.0.1:{n}") for n in (1, 2, 3)]
     app, _service = app_on(busy())
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
-        await app.push_screen(TunnelsScreen(tunnels, closed.append))
+        await app.push_screen(TunnelsScreen(tunnels, lambda tunnel: closed.append(tunnel.job_id)))
         await press(pilot, "down", "x", "x")
         assert closed == ["2", "3"]
         assert _offers(app) == "enter shows it · x closes it · esc goes back"

@@ -167,7 +167,13 @@ REGISTRY = ActionRegistry(
         Action("history", "History", "Load and sessions over time.", ("h",), footer=7),
         Action("commands", "Commands", "Every command vizdash ran, and what came of it.", ("C",)),
         Action("theme", "Theme", "The next theme: dark, light, high contrast.", ("T",)),
-        Action("tunnels", "Tunnels", "The desktops that are open through this vizdash.", ("t",)),
+        Action(
+            "tunnels",
+            "Tunnels",
+            "List your tunnels on this machine, and close them.",
+            ("t",),
+            verb="tunnels",
+        ),
         Action("clusters", "Clusters", "Go to another cluster of the config.", ("at",)),
         Action(
             "refresh",

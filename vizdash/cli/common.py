@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -25,6 +26,9 @@ from vizdash.config.watch import ConfigWatch
 from vizdash.connect import connect
 from vizdash.errors import UsageError
 from vizdash.service import Service
+from vizdash.sessions.logout import logout_warning
+from vizdash.sessions.routes import Route
+from vizdash.transport.local import LocalRunner
 from vizdash.units import parse_duration, parse_memory
 
 
@@ -101,6 +105,7 @@ def run(options: Options, work: Callable[[Service], Coroutine[Any, Any, None]]) 
         assert task is not None
         _on_signals(task.cancel)
         service = await connect(config, Terminal())
+        _on_close_requests((service,))
         try:
             await work(service)
         finally:
@@ -115,6 +120,16 @@ def _on_signals(end: Callable[[], object]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, end)
 
 
+def _on_close_requests(services: Collection[Service]) -> None:
+    """Another vizdash may want a tunnel of ours closed (see sessions/tunnel_records.py)."""
+
+    def close() -> None:
+        for service in services:
+            service.tunnels.close_requested()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, close)
+
+
 #: The modules of this package, and the verbs in each. A verb's module is loaded when it is called:
 #: scripts call many.
 HOMES = {
@@ -123,6 +138,7 @@ HOMES = {
     "images": ("deploy", "images", "prune", "rollback"),
     "operators": ("drain", "extend", "message", "resume"),
     "sessions": ("logs", "open", "sessions", "start", "stop"),
+    "tunnels": ("tunnels",),
 }
 
 
@@ -184,11 +200,13 @@ async def _screens(options: Options, config: Config) -> bool:
     watch = ConfigWatch(partial(_config, options), config_files(options.config))
     services: dict[str, Service] = {}
     desktops: dict[str, Desktops] = {}
+    _on_close_requests(services.values())
     try:
         while True:
             if name not in services:
                 chosen = replace(config, cluster=config.clusters[name])
                 services[name] = await connect(chosen, asker)
+                services[name].tunnels.holder = "dashboard"
                 desktops[name] = Desktops(services[name])
             app = VizdashApp(
                 services[name],
@@ -206,10 +224,24 @@ async def _screens(options: Options, config: Config) -> bool:
             wanted = end.removeprefix("cluster:")
             name = wanted if wanted in config.clusters else name
         if end == "hold":
-            detach()
-            held = ((services[n], desktops[n].routes) for n in services)
-            await asyncio.gather(*(hold(service, routes) for service, routes in held))
+            await _keep_tunnels({services[n]: desktops[n].routes for n in services})
         return bool(app.return_code)  # Textual has told the traceback
     finally:
         await asyncio.gather(*(d.close() for d in desktops.values()))
         await asyncio.gather(*(s.close() for s in services.values()))
+
+
+async def _keep_tunnels(held: Mapping[Service, Mapping[str, Route]]) -> None:
+    """In the background, until their sessions are over or a signal ends it."""
+    report = detach()
+    task = asyncio.current_task()
+    assert task is not None
+    _on_signals(task.cancel)
+    for service in held:
+        service.tunnels.adopt("background")
+    count = sum(route.kind != "direct" for routes in held.values() for route in routes.values())
+    tunnels = "1 tunnel" if count == 1 else f"{count} tunnels"
+    kept = f"process {os.getpid()} keeps {tunnels} open: vizdash tunnels shows and closes them"
+    warning = await logout_warning(LocalRunner())
+    report("\n".join(line for line in (kept, warning) if line))
+    await asyncio.gather(*(hold(service, routes) for service, routes in held.items()))

@@ -206,6 +206,9 @@ async def _hold(
         cause = await until_lost(service, session, route)
         if cause is None:
             return
+        if route.closed_on_request:
+            output.talk("another vizdash closed the tunnel; the session keeps running")
+            return
         try:
             now = await service.find(session.job_id)
         except VizdashError:

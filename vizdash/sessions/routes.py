@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -19,7 +20,7 @@ class Route:
     Unix socket of it (``socket``) for a person's own ``ssh -L``, or ``direct`` to the node.
 
     ``url`` holds the password in its fragment, which a browser sends to nobody; it is kept out of
-    ``repr``.
+    ``repr``. ``on_close`` is called once it has been closed.
     """
 
     kind: str
@@ -29,6 +30,8 @@ class Route:
     socket: str = ""
     _forward: Forward | None = field(default=None, repr=False)
     _listener: Listener | None = field(default=None, repr=False)
+    on_close: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+    _requested: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     @property
     def end(self) -> str:
@@ -51,13 +54,30 @@ class Route:
         return self._listener.offer(page_to("/vnc.html#" + self.url.partition("#")[2]))
 
     async def wait_lost(self) -> str:
-        """Return, with the cause, once the route is gone; never for a direct one."""
+        """Return, with the cause, once the route is gone; never for a direct one. The cause is
+        empty where another vizdash had it closed.
+        """
         if self._forward is None:
-            import asyncio
-
-            await asyncio.Event().wait()
+            await self._requested.wait()
             return ""
-        return await self._forward.wait_lost()
+        requested = asyncio.create_task(self._requested.wait())
+        lost = asyncio.create_task(self._forward.wait_lost())
+        try:
+            await asyncio.wait((requested, lost), return_when=asyncio.FIRST_COMPLETED)
+            return "" if self._requested.is_set() else await lost
+        finally:
+            requested.cancel()
+            lost.cancel()
+
+    @property
+    def closed_on_request(self) -> bool:
+        """Whether another vizdash had it closed."""
+        return self._requested.is_set()
+
+    async def close_on_request(self) -> None:
+        """Close it because another vizdash wants that."""
+        self._requested.set()
+        await self.close()
 
     async def close(self) -> None:
         """End it; the session goes on."""
@@ -65,6 +85,8 @@ class Route:
             await self._listener.close()
         if self._forward is not None:
             await self._forward.close()
+        if self.on_close is not None:
+            await self.on_close()
 
 
 def _page(host: str, port: int) -> str:

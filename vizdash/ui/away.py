@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from vizdash.errors import VizdashError
 from vizdash.model import Session, Snapshot
 from vizdash.poller import Poller
 from vizdash.service import Service
@@ -16,7 +17,7 @@ from vizdash.ui.screens.confirm import AtStake, Confirm, going_to, quitting
 from vizdash.ui.screens.dashboard import Dashboard
 from vizdash.ui.screens.leave import LeaveScreen, Leaving
 from vizdash.ui.screens.look import LookScreen
-from vizdash.ui.screens.tunnels import TunnelsScreen
+from vizdash.ui.screens.tunnels import Tunnel, TunnelsScreen
 
 
 class Away(InOrder):
@@ -96,10 +97,17 @@ class Away(InOrder):
             if job_id and (session := self._board.find(job_id)):
                 self._want_open(session)
 
-        def close(job_id: str) -> None:
-            self.run_worker(self._desktops.drop(job_id), name="close", group="routes")
+        def close(tunnel: Tunnel) -> None:
+            self.run_worker(self._close_tunnel(tunnel), name="close", group="routes")
 
-        self.push_screen(TunnelsScreen(self._desktops.tunnels, close), chosen)
+        own = self._desktops.tunnels
+        self.push_screen(TunnelsScreen(own, close, self._desktops.elsewhere), chosen)
+
+    async def _close_tunnel(self, tunnel: Tunnel) -> None:
+        try:
+            await self._desktops.close_tunnel(tunnel)
+        except VizdashError as e:
+            self.trouble(e.line)
 
     def _want_cluster(self) -> None:
         def chosen(name: str | None) -> None:

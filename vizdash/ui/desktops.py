@@ -53,6 +53,24 @@ class Desktops:
             for job_id, route in self._routes.items()
         )
 
+    async def elsewhere(self) -> tuple[Tunnel, ...]:
+        """Those of this user that other processes on this machine hold."""
+        here = self._service.config.cluster.name
+        return tuple(
+            Tunnel(r.job_id, r.app, r.node, r.address, r.id, r.pid, r.holder,
+                   "" if r.cluster == here else r.cluster)
+            for r in await self._service.tunnels.elsewhere()
+        )  # fmt: skip
+
+    async def close_tunnel(self, tunnel: Tunnel) -> None:
+        """Close one; its session keeps running. Raises VizdashError where another process that
+        holds it does not.
+        """
+        if tunnel.id:
+            await self._service.tunnels.close_elsewhere(tunnel.id)
+        else:
+            await self.drop(tunnel.job_id)
+
     @property
     def kept(self) -> tuple[Opened, ...]:
         """Those whose way may be lost."""

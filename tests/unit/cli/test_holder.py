@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from tests.unit.cli.vd import Said, Vizdash
+from vizdash.engines.local.machine import start_ticks
+
+#: A dashboard's end with "keep and quit": two tunnels to sockets of ours, and the real rest.
 SCRIPT = """
 import asyncio, sys
 from pathlib import Path
 from types import SimpleNamespace
-from vizdash.cli import holder
-from vizdash.transport.listener import Listener
+from vizdash.cli import common, holder
+from vizdash.model import Session, SessionState
+from vizdash.sessions.routes import _tunnel
+from vizdash.sessions.tunnel_records import HeldTunnels
+from vizdash.transport.forward import HereForward
 
 folder = Path(sys.argv[1])
 holder._LOOK_S = 0.1
 
 
 class Service:
+    tunnels = HeldTunnels("viz")
+
     async def sessions(self):
         # A thread of the pool must work after the fork.
         live = await asyncio.to_thread((folder / "live").exists)
-        return [SimpleNamespace(job_id="7", live=live)]
+        return [SimpleNamespace(job_id=job, live=live) for job in ("7", "8")]
 
 
 async def serve(reader, writer):
@@ -33,17 +51,74 @@ async def serve(reader, writer):
 
 async def main():
     await asyncio.to_thread(str)
+    service, routes = Service(), {}
     server = await asyncio.start_unix_server(serve, str(folder / "web"))
-    listener = Listener(str(folder / "web"))
-    await listener.start()
-    print(listener.port, flush=True)
-    holder.detach()
-    await holder.hold(Service(), {"7": listener})
-    (folder / "over").touch()
-    server.close()
+    common._on_close_requests((service,))
+    common._on_signals(asyncio.Event().set)
+    for job in ("7", "8"):
+        connection = SimpleNamespace(password="geheim")
+        routes[job] = await _tunnel(connection, HereForward(str(folder / "web")), handoff=False)
+        session = Session("5e55100" + job, job, "desktop", "me", SessionState.READY, node="n1")
+        service.tunnels.holder = "dashboard"
+        await service.tunnels.add(session, routes[job])
+    print(*(route.port for route in routes.values()), flush=True)
+    if sys.argv[2:] == ["stay"]:
+        await asyncio.to_thread(sys.stdin.read)
+    try:
+        await common._keep_tunnels({service: routes})
+    finally:
+        for route in routes.values():
+            await route.close()
+        (folder / "over").touch()
+        server.close()
 
 asyncio.run(main())
 """
+
+
+def wait_until(true: Callable[[], object], seen: Callable[[], object] = str) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, seen()
+        time.sleep(0.05)
+
+
+class Kept:
+    """Two tunnels in the background, by the process that the dashboard has left behind."""
+
+    def __init__(self, folder: Path, vizdash: Vizdash) -> None:
+        (folder / "live").touch()
+        argv = [sys.executable, "-c", SCRIPT, str(folder)]
+        # The terminal is given back at once: run() waits for the end of stdout.
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+        self.folder = folder
+        self.ports = [int(word) for word in done.stdout.split()]
+        self.said = done.stderr
+        self.vizdash = vizdash
+        self.pid = int(self.said.split()[2])
+        self.started = start_ticks(self.pid)
+
+    def listed(self) -> list[dict[str, Any]]:
+        """What another process lists."""
+        found: list[dict[str, Any]] = self.vizdash("tunnels", "--json").json["tunnels"]
+        return found
+
+    def alive(self) -> bool:
+        return start_ticks(self.pid) == self.started
+
+    def end(self, number: int) -> None:
+        os.kill(self.pid, number)
+        wait_until(lambda: not self.alive())
+
+
+@pytest.fixture
+def kept(tmp_path: Path, vizdash: Vizdash) -> Iterator[Kept]:
+    made = Kept(tmp_path, vizdash)
+    yield made
+    with contextlib.suppress(ProcessLookupError):
+        if made.alive():
+            os.kill(made.pid, signal.SIGKILL)
+    wait_until(lambda: not made.alive())
 
 
 async def _ask(port: int) -> bytes:
@@ -54,16 +129,158 @@ async def _ask(port: int) -> bytes:
     return answer
 
 
-def test_a_tunnel_is_kept_until_its_session_is_over(tmp_path: Path) -> None:
-    (tmp_path / "live").touch()
-    argv = [sys.executable, "-c", SCRIPT, str(tmp_path)]
-    # The terminal is given back at once: run() waits for the end of stdout.
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
-    port = int(done.stdout)
-    assert asyncio.run(_ask(port)) == b"STILL THERE?\n"
-    assert not (tmp_path / "over").exists()
-    (tmp_path / "live").unlink()
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "over").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def answers(port: int) -> bool:
+    return asyncio.run(_ask(port)) == b"STILL THERE?\n"
+
+
+def is_free(port: int) -> bool:
+    """Whether somebody else may listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def records(home: Path) -> list[str]:
+    return [file.name for file in (home / ".local/state/vizdash/tunnels").iterdir()]
+
+
+def test_a_tunnel_is_kept_until_its_session_is_over(kept: Kept) -> None:
+    assert all(map(answers, kept.ports))
+    assert not (kept.folder / "over").exists()
+    (kept.folder / "live").unlink()
+    wait_until((kept.folder / "over").exists)
+    wait_until(lambda: not kept.alive())
+    assert records(kept.folder) == []
+
+
+def test_it_says_which_process_keeps_them_and_another_one_lists_them(kept: Kept) -> None:
+    assert kept.said.splitlines()[0] == (
+        f"vizdash: process {kept.pid} keeps 2 tunnels open: vizdash tunnels shows and closes them"
+    )
+    listed = kept.listed()
+    assert [row["session"] for row in listed] == ["5e551007", "5e551008"]
+    assert [row["port"] for row in listed] == kept.ports
+    assert {(row["pid"], row["holder"], row["cluster"]) for row in listed} == {
+        (kept.pid, "background", "viz")
+    }
+    said = kept.vizdash("tunnels", "5e551008")
+    head, row = said.out.splitlines()
+    assert head.split() == [
+        "SESSION",
+        "JOB",
+        "APP",
+        "NODE",
+        "CLUSTER",
+        "ADDRESS",
+        "PID",
+        "HELD",
+        "BY",
+    ]
+    assert row.split() == [
+        "5e551008", "8", "desktop", "n1", "viz", f"http://127.0.0.1:{kept.ports[1]}",
+        str(kept.pid), "background",
+    ]  # fmt: skip
+    assert "geheim" not in json.dumps(listed) + said.out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_frees_its_ports(kept: Kept, number: int) -> None:
+    kept.end(number)
+    assert (kept.folder / "over").exists()
+    assert all(map(is_free, kept.ports))
+    assert records(kept.folder) == []
+    assert kept.listed() == []
+
+
+def test_one_tunnel_of_two_is_closed_from_outside(kept: Kept) -> None:
+    said = kept.vizdash("tunnels", "--close", "7")
+    assert (
+        said.line == f"the tunnel to session 5e551007 is closed (http://127.0.0.1:{kept.ports[0]})"
+    )
+    assert is_free(kept.ports[0])
+    assert answers(kept.ports[1])
+    assert [row["session"] for row in kept.listed()] == ["5e551008"]
+    assert kept.vizdash("tunnels", "--close", "--all", "--json").json["closed"][0]["job_id"] == "8"
+    assert is_free(kept.ports[1])
+    wait_until(lambda: not kept.alive())
+
+
+def test_records_of_a_killed_process_are_removed(kept: Kept) -> None:
+    assert len(records(kept.folder)) == 2
+    kept.end(signal.SIGKILL)
+    assert len(records(kept.folder)) == 2
+    said = kept.vizdash("tunnels")
+    assert (said.code, said.out, said.line) == (0, "", "no tunnels are open on this machine")
+    assert records(kept.folder) == []
+
+
+def test_a_reused_pid_and_anothers_record_are_not_shown(kept: Kept) -> None:
+    folder = kept.folder / ".local/state/vizdash/tunnels"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    first, second = sorted(folder.iterdir())
+    assert {file.stat().st_mode & 0o777 for file in (first, second)} == {0o600}
+    # Its number belongs to another process now, which began at another time.
+    reused = json.loads(first.read_text())
+    first.write_text(json.dumps({**reused, "pid": os.getpid()}))
+    if os.geteuid() == 0:
+        os.chown(second, 65534, 65534)
+    else:
+        second.unlink()
+        second.symlink_to("/etc/hostname")
+    assert kept.listed() == []
+    assert records(kept.folder) == [second.name]
+
+
+def test_a_process_that_does_not_close_it_is_named(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vizdash.sessions.tunnel_records._CLOSE_S", 0.5)
+    os.kill(kept.pid, signal.SIGSTOP)
+    said = kept.vizdash("tunnels", "--close", "5e551007")
+    assert said.code == 1
+    assert said.line == (
+        f"tunnel to session 5e551007: process {kept.pid} has not closed it within 0.5 s "
+        f"(end its process: kill {kept.pid})"
+    )
+    os.kill(kept.pid, signal.SIGCONT)
+
+
+def test_two_at_once_do_not_lose_each_others_records(
+    kept: Kept, tmp_path: Path, vizdash: Vizdash
+) -> None:
+    """A second one, whose dashboard is still there."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "live").touch()
+    dashboard = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(other), "stay"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert dashboard.stdout is not None
+    ports = [int(word) for word in dashboard.stdout.readline().split()]
+    pids = {kept.pid: "background", dashboard.pid: "dashboard"}
+    listed = kept.listed()
+    assert {row["port"] for row in listed} == {*kept.ports, *ports}
+    assert {row["pid"]: row["holder"] for row in listed} == pids
+    said = vizdash("tunnels", "--close", "--all")
+    assert said.code == 0
+    assert said.err.count("is closed") == 4
+    assert all(map(is_free, (*kept.ports, *ports)))
+    _, stderr = dashboard.communicate(timeout=60)
+    assert "keeps 2 tunnels open" in stderr
+    wait_until((other / "over").exists)
+
+
+def test_wrong_use_is_one_line(vizdash: Vizdash) -> None:
+    def line(*words: str) -> tuple[int, str]:
+        said: Said = vizdash("tunnels", *words)
+        return said.code, said.line
+
+    assert line("--close") == (2, "--close: no session is named (name sessions, or add --all)")
+    assert line("--all") == (2, "--all: it goes with --close, without sessions")
+    assert line("--close", "77") == (1, "tunnel to session 77: there is none (open: none)")
+    assert line() == (0, "no tunnels are open on this machine")

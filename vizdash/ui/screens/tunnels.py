@@ -1,8 +1,8 @@
-"""What is open through this vizdash: each tunnel, where it listens, and to close one."""
+"""What is open on this machine: each tunnel, where it listens, and to close one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,31 +18,52 @@ from vizdash.ui.widgets.clicked import Dialog
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """One that is open: to which job's desktop, and its end on this machine."""
+    """One that is open: to which job's desktop, and its end on this machine. One that another
+    vizdash holds has its record's ``id``, the process ``pid`` and its ``holder``; ``cluster`` is
+    named where it is another one than the dashboard's.
+    """
 
     job_id: str
     app: str
     node: str
     end: str
+    id: str = ""
+    pid: int = 0
+    holder: str = ""
+    cluster: str = ""
 
     @property
     def line(self) -> str:
         """One line."""
-        return escape_control(f"{self.app} on {self.node} (job {self.job_id})   {self.end}")
+        at = f"{self.node} of {self.cluster}" if self.cluster else self.node
+        held = f"   {self.holder}, pid {self.pid}" if self.id else ""
+        return escape_control(f"{self.app} on {at} (job {self.job_id})   {self.end}{held}")
+
+
+async def _none() -> tuple[Tunnel, ...]:
+    return ()
 
 
 class TunnelsScreen(ModalScreen[str]):
-    """Dismissed with the job id of the one to be shown again in the browser."""
+    """Dismissed with the job id of the one to be shown again in the browser. ``elsewhere`` gives
+    those that other processes hold, which are listed after this dashboard's own.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss('')", "Back", show=False),
         Binding("x", "close", "Close it", show=False),
     ]
 
-    def __init__(self, tunnels: Sequence[Tunnel], close: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        tunnels: Sequence[Tunnel],
+        close: Callable[[Tunnel], None],
+        elsewhere: Callable[[], Awaitable[Sequence[Tunnel]]] = _none,
+    ) -> None:
         super().__init__()
         self._tunnels = list(tunnels)
         self._close = close
+        self._elsewhere = elsewhere
 
     def compose(self) -> ComposeResult:
         """The list, or a word that there's nothing."""
@@ -51,25 +72,40 @@ class TunnelsScreen(ModalScreen[str]):
             dialog.border_subtitle = self._keys()
             yield OptionList(*self._options(), markup=False)
 
+    def on_mount(self) -> None:
+        """Find the others."""
+        self.run_worker(self._find_others(), group="reads", exit_on_error=False)
+
+    async def _find_others(self) -> None:
+        if others := await self._elsewhere():
+            highlighted = self.query_one(OptionList).highlighted
+            self._tunnels += others
+            self._fill(highlighted or 0)
+
     def _keys(self) -> str:
         return ("enter shows it · x closes it · " if self._tunnels else "") + "esc goes back"
 
     def _options(self) -> list[Option]:
         if not self._tunnels:
-            return [Option("No desktop is open through this vizdash.", disabled=True)]
-        return [Option(tunnel.line, id=tunnel.job_id) for tunnel in self._tunnels]
+            return [Option("No tunnel of yours is open on this machine.", disabled=True)]
+        return [Option(tunnel.line) for tunnel in self._tunnels]
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Show it again."""
-        self.dismiss(event.option.id or "")
+        """Show it again; one of another cluster is shown there only."""
+        if self._tunnels and not (tunnel := self._tunnels[event.option_index]).cluster:
+            self.dismiss(tunnel.job_id)
 
     def action_close(self) -> None:
         """Close the one under the cursor; its session goes on."""
-        options = self.query_one(OptionList)
-        if options.highlighted is None or not self._tunnels:
+        at = self.query_one(OptionList).highlighted
+        if at is None or not self._tunnels:
             return
-        at = options.highlighted
-        self._close(self._tunnels.pop(at).job_id)
+        self._close(self._tunnels.pop(at))
+        self._fill(at)
+
+    def _fill(self, at: int) -> None:
+        """Show the list, with the cursor at ``at`` or the last one."""
+        options = self.query_one(OptionList)
         options.clear_options()
         options.add_options(self._options())
         # The cursor goes with the options: it would take an arrow to close the next one.

@@ -15,7 +15,7 @@ from tests.lab.vd import opened, start, vizdash
 TEXT = "한글 日本語 äß€"
 #: Characters that are no box themselves (as 日 and 口 are), a line each.
 SHAPES = "한글語あ가나"
-#: gedit's text: where it begins, and the height of a line.
+#: gedit's text: where it begins, and about the height of a line.
 LEFT, TOP, LINE = 25, 46, 18
 
 
@@ -41,26 +41,44 @@ def _copy(seen: Desktop, text: str) -> None:
     )
 
 
-def _ink(picture: Image.Image, line: int) -> Image.Image:
-    """The smallest part that has all that is dark on a line of gedit's text; white on black."""
-    top = TOP + line * LINE
-    part = picture.crop((LEFT, top, LEFT + 60, top + LINE)).convert("L")
-    dark = part.point(lambda value: 255 if value < 150 else 0)
-    box = dark.getbbox()
-    assert box is not None, f"nothing on line {line + 1}"
-    return dark.crop(box)
+def _dark(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """A part of a picture: what is dark there is white, the rest black."""
+    return picture.crop(box).convert("L").point(lambda value: 255 if value < 150 else 0)
 
 
-def _is_box(ink: Image.Image) -> bool:
-    """Whether it is framed on all four sides, as the sign for a character that no font has is."""
-    edges = (
-        (0, 0, ink.width, 1),
-        (0, ink.height - 1, ink.width, ink.height),
-        (0, 0, 1, ink.height),
-        (ink.width - 1, 0, ink.width, ink.height),
-    )
-    return all(ink.crop(edge).histogram()[255] >= 0.8 * max(edge[2] - edge[0], edge[3] - edge[1])
-               for edge in edges)  # fmt: skip
+def _lines(picture: Image.Image, count: int) -> list[Image.Image]:
+    """What is dark on each line of gedit's text, between the middles of the line numbers at its
+    left: how high a line is depends on the fonts."""
+    numbers = _dark(picture, (8, TOP, LEFT - 3, TOP + 150)).resize((1, 150), Image.Resampling.BOX)
+    rows = [y for y, value in enumerate(numbers.tobytes()) if value]
+    tops = [y for y in rows if y - 1 not in rows]
+    pitch = tops[1] - tops[0]
+    tops = [TOP + top - pitch // 4 for top in tops[:count]]
+    return [_dark(picture, (LEFT, top, LEFT + 60, top + pitch)) for top in tops]
+
+
+def _boxes(dark: Image.Image) -> int:
+    """How many frames it has: closed rectangles of at least 10 x 14 pixels, as the sign for a
+    character that no font has is."""
+    found, pixels = 0, dark.load()
+    assert pixels is not None
+
+    def row(x0: int, x1: int, y: int) -> bool:
+        return all(pixels[x, y] for x in range(x0, x1))
+
+    for y0 in range(dark.height - 13):
+        for x0 in range(dark.width - 9):
+            if not pixels[x0, y0] or (x0 and pixels[x0 - 1, y0]):
+                continue
+            x1 = x0
+            while x1 < dark.width and pixels[x1, y0]:
+                x1 += 1
+            y1 = y0
+            while y1 < dark.height and pixels[x0, y1] and pixels[x1 - 1, y1]:
+                y1 += 1
+            if x1 - x0 >= 10 and any(row(x0, x1, y) for y in range(y0 + 13, y1)):
+                found += 1
+    return found
 
 
 def test_gedit(lab: Lab) -> None:
@@ -77,9 +95,10 @@ def test_gedit(lab: Lab) -> None:
             seen.press("Control+v")
         picture = seen.picture()
         seen.save("every-script")
-        drawn = [_ink(picture, line) for line in range(len(SHAPES))]
-        assert [c for c, ink in zip(SHAPES, drawn, strict=True) if _is_box(ink)] == []
-        assert len({ink.tobytes() for ink in drawn}) == len(SHAPES)
+        drawn = _lines(picture, len(SHAPES))
+        assert len(drawn) == len(SHAPES) and all(line.getbbox() for line in drawn)
+        assert len({line.tobytes() for line in drawn}) == len(SHAPES)
+        assert _boxes(_dark(picture, (LEFT, TOP, LEFT + 60, TOP + 150))) == 0
         _copy(seen, TEXT)
         seen.press("Control+a")
         seen.type("typed ")

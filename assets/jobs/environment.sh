@@ -53,10 +53,15 @@ inner_settle_environment() {
     export PATH="${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin"
     for pair in "${VIZDASH_ENV[@]}"; do export "${pair?}"; done
     inner_settle_locale
-    # Temporary files go with the session; an image has a /tmp of its own that does.
-    if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ]; then export TMPDIR=$R/work/tmp; fi
     export VIZDASH_RUNTIME_DIR=$R
     inner_slurm
+    # Temporary files go with the session; an image has a /tmp of its own that does. Where jobs can be
+    # submitted from the desktop they stay in /tmp: sbatch hands TMPDIR on to jobs that outlive the
+    # session or run elsewhere. (SBATCH_EXPORT=ALL,TMPDIR=... would override the export of a job
+    # script's #SBATCH lines and, as SLURM_EXPORT_ENV, that of each srun in the job.)
+    if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ] && [ ! -d "$R/bin" ]; then
+      export TMPDIR=$R/work/tmp
+    fi
     export_statements
   )
   if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ]; then export TMPDIR=$R/work/tmp; fi

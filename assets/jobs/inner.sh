@@ -53,7 +53,7 @@ inner_slurm() {
     {
       printf '#!/bin/bash\n# %s, for a job that takes nothing of this desktop along.\n' "$real"
       declare -f inner_submit
-      printf 'inner_submit %q %q %q "$@"\n' "$name" "$R/bin" "$R/work/tmp"
+      printf 'inner_submit %q %q "$@"\n' "$name" "$R/bin"
     } >"$R/bin/$name"
     chmod 700 "$R/bin/$name"
     eval "$name() { \"\$VIZDASH_RUNTIME_DIR/bin/$name\" \"\$@\"; }"
@@ -62,13 +62,12 @@ inner_slurm() {
   if [ -d "$R/bin" ]; then PATH=$R/bin:$PATH; fi
 }
 
-inner_submit() { # NAME FOLDER TMPDIR ARGUMENT...
-  local name=$1 own=$2 tmp=$3
-  shift 3
+inner_submit() { # NAME FOLDER ARGUMENT...
+  local name=$1 own=$2
+  shift 2
   PATH=:$PATH: PATH=${PATH//":$own:"/:} PATH=${PATH#:} PATH=${PATH%:}
   unset -f sbatch srun
   unset VIZDASH_RUNTIME_DIR XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS IBUS_ADDRESS_FILE
-  if [ "${TMPDIR:-}" = "$tmp" ]; then unset TMPDIR; fi
   # srun lives and dies with the terminal that it was started from, and may forward X (--x11).
   if [ "$name" = sbatch ]; then unset VIZDASH_SESSION_ID DISPLAY XAUTHORITY; fi
   exec "$name" "$@"

@@ -62,7 +62,7 @@ def _remote(config: Config, prompter: Prompter) -> Service:
     from vizdash.transport.ssh.ways import HopForwarder, LoginSshForwarder, SshRemote
 
     cluster = config.cluster
-    link = SshLink(cluster.host, prompter, forward_agent=cluster.forward_agent)
+    link = SshLink(cluster.host, prompter, forward_agent=cluster.forward_agent, ssh=cluster.ssh)
     runner = SshRunner(link)
     recorder = Recorder(runner)
     engine = SlurmEngine(recorder, user="")

@@ -51,8 +51,11 @@ async def examine(service: Service) -> tuple[Finding, ...]:
     runner = LocalRunner()
     findings = [await _engine(service)]
     local = service.engine.name == "local"
-    if service.remote is not None and not findings[0].ok:
-        return tuple(findings)
+    if service.remote is not None:
+        if via := service.remote.link.via:
+            findings.append(Finding("login", findings[0].ok, f"{service.remote.link.host} {via}"))
+        if not findings[0].ok:
+            return tuple(findings)
     for program, purpose, package in _LOCAL if local else _SLURM:
         there = service.has(program)
         mend = f"apt-get install {package} (or: make system)"

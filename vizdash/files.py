@@ -17,12 +17,12 @@ from vizdash.errors import Refused
 
 #: Nothing of ours is larger.
 _LIMIT = 1 << 20
-#: What flock(2) says on a file system that has no locks.
 #: Bytes of a temporary folder's path under which a Unix socket's own path fits into sun_path
 #: (unix(7): 107 bytes; 103 on macOS).
 _SHORT = 80
 #: Bytes that a folder must have room for: a page, a socket, a cookie.
 _ROOM = 16 * 1024
+#: What flock(2) says on a file system that has no locks.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -137,8 +137,9 @@ def locked(path: Path, *, needed: bool = True) -> Iterator[None]:
         yield
 
 
-def private_folder() -> Path:
-    """A new folder that only we can enter (0700), with a path short enough for Unix sockets.
+def private_folder(longest: int = _SHORT) -> Path:
+    """A new folder that only we can enter (0700), with a path short enough for Unix sockets: that
+    of the folder it is made in has ``longest`` bytes at most.
 
     In TMPDIR where that serves; where it is full, read-only, missing or its path too long, in
     another of this machine's places for temporary files. Raises Refused, naming the first cause,
@@ -147,7 +148,7 @@ def private_folder() -> Path:
     first: OSError | None = None
     for place in _temporary_places():
         try:
-            return _folder_with_room(place)
+            return _folder_with_room(place, longest)
         except OSError as e:
             first = first or e
     why = f"{first.filename}: {first.strerror}" if first else "there is no place for one"
@@ -161,8 +162,8 @@ def _temporary_places() -> list[str]:
     return [place for place in places if Path(place).is_absolute()]
 
 
-def _folder_with_room(place: str) -> Path:
-    if len(os.fsencode(place)) > _SHORT:
+def _folder_with_room(place: str, longest: int) -> Path:
+    if len(os.fsencode(place)) > longest:
         raise OSError(errno.ENAMETOOLONG, "its path is too long for a Unix socket", place)
     folder = Path(tempfile.mkdtemp(prefix="vizdash-", dir=place))
     try:

@@ -51,7 +51,7 @@ from vizdash.transport.nodehosts import NodeHosts
 #: A snapshot waits this long for the nodes' image folders.
 _PATIENCE_S = 1.5
 #: What the engine and the ways to the nodes were made of, once.
-_FIRM = ("engine", "host", "forward_agent", "tunnel")
+_FIRM = ("engine", "host", "ssh", "forward_agent", "tunnel")
 
 
 class Service(Own, Reach):

@@ -37,6 +37,11 @@ ROOT_PACKAGES = [
     "fish",
     "tcsh",
     "clustershell",
+    # Logins that ssh(1) alone can do: a KDC and its tools, and a PKCS#11 token in software.
+    "krb5-kdc",
+    "krb5-admin-server",
+    "krb5-user",
+    "softhsm2",
 ]
 #: On the nodes' own system, for `runtime: host`; images bring their own.
 DESKTOP_PACKAGES = [

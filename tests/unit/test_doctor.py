@@ -13,6 +13,7 @@ from vizdash.config import Cluster, Config
 from vizdash.doctor import Finding, examine
 from vizdash.images.shell import NodeShell
 from vizdash.model import Node
+from vizdash.model.link import Link, LinkState
 from vizdash.transport.base import Command, Result
 
 
@@ -101,3 +102,13 @@ async def test_ssh_to_nodes_is_tried(code: int, stderr: str, ok: bool, words: st
     assert words in found.found
     if "verification" in stderr:
         assert found.mend == "run `ssh n1` here once and compare the fingerprint"
+
+
+@pytest.mark.usefixtures("no_engine")
+async def test_which_ssh_logs_in_is_shown_with_its_reason() -> None:
+    service: Any = Asked(Person("anna", ""), "")
+    via = "by OpenSSH: PKCS11Provider /usr/lib/p11.so in the settings of login"
+    link = Link("login", LinkState.UP, via=via)
+    service.remote = type("Remote", (), {"link": link})
+    (found,) = [f for f in await examine(service) if f.what == "login"]
+    assert (found.ok, found.found) == (True, f"login {via}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from vizdash.model import Resources
 
@@ -105,6 +106,8 @@ class Cluster:
     ``host`` (``[user@]host[:port]``) is the login host of a cluster that this machine is no part
     of, reached by SSH. ``tunnel`` is the way to a node: ``ssh`` (the login host's own), ``srun``
     (a step of the session's job), ``hop`` (this machine's keys), or ``auto``: found by trying.
+    ``ssh`` is what logs in there: ``builtin`` (vizdash's own), ``openssh`` (this machine's ssh), or
+    ``auto``: builtin unless something needs OpenSSH.
     ``forward_agent`` lends your SSH agent to commands on that host, whatever ~/.ssh/config says.
 
     ``memory_request`` is how jobs ask for memory: ``mem``, ``mem-per-cpu``, or ``none`` (the
@@ -114,6 +117,7 @@ class Cluster:
     name: str
     engine: str = "auto"
     host: str = ""
+    ssh: Literal["auto", "openssh", "builtin"] = "auto"
     forward_agent: bool = False
     tunnel: str = "auto"
     partition: str = ""

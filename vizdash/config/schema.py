@@ -126,6 +126,7 @@ HOST = re.compile(
 _CLUSTER: dict[str, Reader] = {
     "engine": f.choice("auto", "slurm", "local"),
     "host": _host,
+    "ssh": f.choice("auto", "openssh", "builtin"),
     "forward_agent": f.flag,
     "tunnel": f.choice("auto", "ssh", "srun", "hop"),
     "partition": f.text,

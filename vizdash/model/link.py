@@ -26,12 +26,15 @@ class LinkState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A connection as a person sees it. ``retry_at`` is in seconds since the epoch."""
+    """A connection as a person sees it. ``retry_at`` is in seconds since the epoch; ``via`` is
+    which SSH makes it, and why.
+    """
 
     host: str
     state: LinkState
     cause: str = ""
     retry_at: float | None = None
+    via: str = ""
 
     @property
     def down(self) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import asyncssh
 import pytest
@@ -14,6 +15,7 @@ _SSH = """#!/bin/sh
   echo; echo "Match all"
   echo "UserKnownHostsFile $HOME/.ssh/known_hosts $HOME/.ssh/known_hosts2"
   echo "GlobalKnownHostsFile none"
+  if [ -n "$VIZDASH_TEST_KEY" ]; then echo "IdentityFile $VIZDASH_TEST_KEY"; fi
 } > "$HOME/.ssh/whole.$$"
 REAL -F "$HOME/.ssh/whole.$$" "$@"
 code=$?
@@ -49,3 +51,15 @@ def key(home: Path) -> asyncssh.SSHKey:
     (home / ".ssh/id_ed25519").chmod(0o600)
     made.write_public_key(str(home / ".ssh/id_ed25519.pub"))
     return made
+
+
+@pytest.fixture(params=["builtin", "openssh"])
+def transport(
+    request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Literal["builtin", "openssh"]:
+    """Each of the two, with ~/.ssh/id_ed25519 as the person's default key: ssh itself takes those
+    of the account's home.
+    """
+    monkeypatch.setenv("VIZDASH_TEST_KEY", str(home / ".ssh/id_ed25519"))
+    chosen: Literal["builtin", "openssh"] = request.param
+    return chosen

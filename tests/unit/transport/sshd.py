@@ -303,12 +303,18 @@ class Wire:
         far = socket.socket()
         far.setblocking(False)
         self._socks |= {near, far}
+        pumps: list[asyncio.Task[None]] = []
         try:
             await self.light.wait()
             with contextlib.suppress(OSError):
                 await loop.sock_connect(far, ("127.0.0.1", self.target))
-                await asyncio.gather(self._pump(near, far), self._pump(far, near))
+                pumps += [self._spawn(self._pump(*way)) for way in ((near, far), (far, near))]
+                await asyncio.gather(*pumps)
         finally:
+            # Nobody may wait for a socket that is closed: its number is soon another file's.
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
             self._socks -= {near, far}
             near.close()
             far.close()

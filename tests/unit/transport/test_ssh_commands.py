@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import asyncssh
 import pytest
@@ -27,11 +28,20 @@ HARD = (
 )  # fmt: skip
 
 
+SSH: Literal["builtin", "openssh"] = "builtin"
+
+
+@pytest.fixture(autouse=True)
+def _both(transport: Literal["builtin", "openssh"], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test over both transports."""
+    monkeypatch.setitem(globals(), "SSH", transport)
+
+
 @asynccontextmanager
 async def runner_on(how: Behaviour, home: Path) -> AsyncIterator[SshRunner]:
     async with sshd(how) as server:
         server.known(home)
-        link = SshLink(f"lena@127.0.0.1:{server.port}", Person())
+        link = SshLink(f"lena@127.0.0.1:{server.port}", Person(), ssh=SSH)
         try:
             yield SshRunner(link)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import asyncssh
 import pytest
@@ -12,6 +13,14 @@ from tests.unit.transport.test_ssh_oracle import agent_with
 from vizdash.transport.base import Command
 from vizdash.transport.ssh.link import SshLink
 from vizdash.transport.ssh.runner import SshRunner
+
+SSH: Literal["builtin", "openssh"] = "builtin"
+
+
+@pytest.fixture(autouse=True)
+def _both(transport: Literal["builtin", "openssh"], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test over both transports."""
+    monkeypatch.setitem(globals(), "SSH", transport)
 
 
 async def test_no_screen_and_no_agent_are_forwarded(
@@ -25,7 +34,7 @@ async def test_no_screen_and_no_agent_are_forwarded(
     how = Behaviour(keys=[key])
     async with sshd(how) as server:
         server.known(home)
-        link = SshLink(f"lena@127.0.0.1:{server.port}", Person())
+        link = SshLink(f"lena@127.0.0.1:{server.port}", Person(), ssh=SSH)
         await SshRunner(link).run(Command(("true",)))
         await link.close()
     assert how.ran
@@ -44,7 +53,7 @@ async def test_an_agent_is_lent_where_our_own_config_says_so(
             f"Host viz\n HostName 127.0.0.1\n Port {target.port}\n"
             f" ProxyJump lena@127.0.0.1:{jump.port}\n"
         )
-        link = SshLink("lena@viz", Person(), forward_agent=True)
+        link = SshLink("lena@viz", Person(), forward_agent=True, ssh=SSH)
         await SshRunner(link).run(Command(("true",)))
         await link.close()
     assert inner.lent

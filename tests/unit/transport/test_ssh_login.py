@@ -104,7 +104,7 @@ async def test_giving_up_sends_nothing(home: Path) -> None:
 
 
 async def test_a_slow_typist_is_waited_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vizdash.transport.ssh.login._PATIENCE_S", 0.7)
+    monkeypatch.setattr("vizdash.transport.ssh.patience.PATIENCE_S", 0.7)
     async with sshd(Behaviour(password="right")) as server:
         server.known(home)
         assert await echo(at(server), Person([("right",)], delay_s=2)) == "in\n"
@@ -340,7 +340,7 @@ async def test_no_route(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_host_that_says_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vizdash.transport.ssh.login._PATIENCE_S", 0.5)
+    monkeypatch.setattr("vizdash.transport.ssh.patience.PATIENCE_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         error = await refusal(f"127.0.0.1:{silent.getsockname()[1]}")
     assert isinstance(error, TimedOut)

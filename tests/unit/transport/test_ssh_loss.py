@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import asyncssh
 import pytest
@@ -21,6 +22,14 @@ from vizdash.transport.ssh.runner import SshRunner
 from vizdash.transport.ssh.streams import unix_stream
 from vizdash.transport.ssh.ways import LinkForward
 
+SSH: Literal["builtin", "openssh"] = "builtin"
+
+
+@pytest.fixture(autouse=True)
+def _both(transport: Literal["builtin", "openssh"], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test over both transports."""
+    monkeypatch.setitem(globals(), "SSH", transport)
+
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +41,7 @@ def _alert(monkeypatch: pytest.MonkeyPatch) -> None:
     """A black hole is noticed soon. On a busy machine a connection that is well may then seem
     lost too (client and server share this process): only for tests in which that does no harm.
     """
-    monkeypatch.setattr("vizdash.transport.ssh.login.KEEPALIVE_S", 0.3)
+    monkeypatch.setattr("vizdash.transport.ssh.patience.KEEPALIVE_S", 0.3)
 
 
 class Rig:
@@ -60,7 +69,7 @@ async def rig(how: Behaviour, home: Path, *answers: tuple[str, ...]) -> AsyncIte
     async with sshd(how) as server, Wire(server.port) as wire:
         known = server.host_key.export_public_key("openssh").decode().split()
         (home / ".ssh/known_hosts").write_text(f"[127.0.0.1]:{wire.port} {' '.join(known[:2])}\n")
-        link = SshLink(f"lena@127.0.0.1:{wire.port}", person)
+        link = SshLink(f"lena@127.0.0.1:{wire.port}", person, ssh=SSH)
         try:
             yield Rig(how, wire, link, person)
         finally:
@@ -78,6 +87,7 @@ async def test_a_reset_is_seen_at_once_and_mended(home: Path, key: asyncssh.SSHK
         await r.until(LinkState.LOST)
         assert await echo(r.runner, "two") == "two"
         assert r.how.logins == 2
+        assert r.link.link.via.startswith("by OpenSSH" if SSH == "openssh" else "by the built-in")
         states = [link.state for link in r.seen]
         assert states[:2] == [LinkState.CONNECTING, LinkState.UP]
         assert states[-1] is LinkState.UP
@@ -90,7 +100,7 @@ async def test_a_reset_is_seen_at_once_and_mended(home: Path, key: asyncssh.SSHK
 async def test_a_black_hole_is_seen_and_mended(
     home: Path, key: asyncssh.SSHKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vizdash.transport.ssh.login._PATIENCE_S", 2.0)
+    monkeypatch.setattr("vizdash.transport.ssh.patience.PATIENCE_S", 2.0)
     async with rig(Behaviour(keys=[key]), home) as r:
         assert await echo(r.runner, "one") == "one"
         r.wire.cut()
@@ -248,7 +258,7 @@ async def test_nothing_is_left_of_a_cancelled_login(home: Path) -> None:
     async with sshd(Behaviour(password="right")) as server:
         server.known(home)
         person = Person()
-        link = SshLink(f"lena@127.0.0.1:{server.port}", person)
+        link = SshLink(f"lena@127.0.0.1:{server.port}", person, ssh=SSH)
         waiting = asyncio.create_task(link.connection(0))
         await until(lambda: bool(person.asked))
         waiting.cancel()

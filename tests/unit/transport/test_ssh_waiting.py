@@ -16,7 +16,7 @@ from vizdash.transport.base import Command
 from vizdash.transport.ssh.link import SshLink
 from vizdash.transport.ssh.runner import SshRunner
 
-LOGIN = "vizdash.transport.ssh.login"
+PATIENCE = "vizdash.transport.ssh.patience"
 PUSH = ("Duo for lena", (("Passcode or option (1-2): ", True),), ("1",))
 SUCCESS: tuple[str, tuple[tuple[str, bool], ...], tuple[str, ...]] = (
     "Success. Logging you in...", (), ()
@@ -34,9 +34,9 @@ async def echo(host: str, person: Person) -> str:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times of a fast world: 20 s are one, the server's grace is ten."""
-    monkeypatch.setattr(f"{LOGIN}._PATIENCE_S", 1.0)
-    monkeypatch.setattr(f"{LOGIN}._GRACE_S", 10.0)
-    monkeypatch.setattr(f"{LOGIN}._SAY_AFTER_S", 0.3)
+    monkeypatch.setattr(f"{PATIENCE}.PATIENCE_S", 1.0)
+    monkeypatch.setattr(f"{PATIENCE}.GRACE_S", 10.0)
+    monkeypatch.setattr(f"{PATIENCE}.SAY_AFTER_S", 0.3)
 
 
 @pytest.mark.usefixtures("hasty")
@@ -66,7 +66,7 @@ async def test_a_push_can_be_given_up(home: Path) -> None:
 
 async def test_the_servers_grace_has_an_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the network is gone, nobody hangs up."""
-    monkeypatch.setattr(f"{LOGIN}._GRACE_S", 1.0)
+    monkeypatch.setattr(f"{PATIENCE}.GRACE_S", 1.0)
     how = Behaviour(rounds=[PUSH], push_s=60)
     async with sshd(how) as server:
         server.known(home)
@@ -76,7 +76,7 @@ async def test_the_servers_grace_has_an_end(home: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def probing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{LOGIN}.KEEPALIVE_S", 0.5)
+    monkeypatch.setattr(f"{PATIENCE}.KEEPALIVE_S", 0.5)
     monkeypatch.setattr("vizdash.transport.ssh.link._SILENT_S", 0.5)
 
 

@@ -12,6 +12,7 @@ import asyncssh
 from vizdash.errors import Refused
 from vizdash.model.link import Field, Prompt
 from vizdash.transport.ssh.known_hosts import KnownHost, KnownLine, Verdict
+from vizdash.transport.ssh.needs import GSSAPI, NeedsOpenSsh
 from vizdash.transport.ssh.settings import HostSettings
 
 
@@ -55,7 +56,10 @@ class Silence:
 
 
 class Client(asyncssh.SSHClient):
-    """Answers one host's questions during a login, and says when its connection is lost."""
+    """Answers one host's questions during a login, and says when its connection is lost.
+
+    With ``kerberos`` there is a ticket, and a host that takes one is left to ssh(1).
+    """
 
     def __init__(
         self,
@@ -66,7 +70,9 @@ class Client(asyncssh.SSHClient):
         trusted: Sequence[asyncssh.SSHKey],
         keys: AsyncIterator[asyncssh.SSHKeyPair],
         silence: Silence,
+        kerberos: bool = False,
     ) -> None:
+        self._kerberos = kerberos
         self._login = login
         self._settings = settings
         self._known = known
@@ -134,6 +140,7 @@ class Client(asyncssh.SSHClient):
 
     async def public_key_auth_requested(self) -> Any:
         """The next key."""
+        self._check_kerberos()
         try:
             return [await anext(self._keys)]
         except StopAsyncIteration:
@@ -167,14 +174,34 @@ class Client(asyncssh.SSHClient):
         )
         return list(await self._ask(note, fields))
 
+    def take_text(self) -> list[str]:
+        """What the server said and nothing has shown; it counts as shown now."""
+        lines, self.unshown = self.unshown, []
+        return lines
+
     def show_rest(self) -> None:
         """Show what the server said and no question has shown."""
-        lines, self.unshown = self.unshown, []
+        lines = self.take_text()
         if lines and not self._login.quiet:
             self._login.show(f"{self._settings.name} says", lines)
 
+    def kerberos_need(self) -> NeedsOpenSsh | None:
+        """The error for a host that takes the ticket that there is; None where it does not."""
+        if not self._kerberos or self._conn is None:
+            return None
+        if GSSAPI not in self._conn.get_server_auth_methods():
+            return None
+        return NeedsOpenSsh(
+            self._settings.name, "it takes your Kerberos ticket (GSSAPIAuthentication)"
+        )
+
+    def _check_kerberos(self) -> None:
+        if need := self.kerberos_need():
+            raise need
+
     def _may_ask(self, method: str) -> bool:
         """Whether a person may be asked (once more)."""
+        self._check_kerberos()
         if self._login.quiet:
             self._login.blocked = True
             return False

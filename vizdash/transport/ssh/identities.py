@@ -88,7 +88,7 @@ class Identities:
         """Key files with their certificates, and those of CertificateFile."""
         files = []
         for file in self._settings.identity_files:
-            files.append(_Identity(file, _read_public(file)))
+            files.append(_Identity(file, read_public(file)))
             if self._settings.certificate_files:
                 continue
             beside = file.with_name(f"{file.name}-cert.pub")
@@ -178,7 +178,7 @@ class Identities:
         return bool(names & set(accepted))
 
 
-def _read_public(file: Path) -> asyncssh.SSHKey | None:
+def read_public(file: Path) -> asyncssh.SSHKey | None:
     """The public key of an identity file: the file itself, ``.pub``, or the private key's part."""
     for name in (file, file.with_name(f"{file.name}.pub")):
         try:
@@ -201,7 +201,7 @@ def _read_certificate(file: Path) -> asyncssh.SSHCertificate | None:
 
 def _needs_passphrase_first(file: Path) -> bool:
     """Whether a key does not say its public part without its passphrase (encrypted PEM)."""
-    if _read_public(file) is not None:
+    if read_public(file) is not None:
         return False
     try:
         asyncssh.read_private_key(str(file))

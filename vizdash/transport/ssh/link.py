@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 import asyncssh
 
 from vizdash.errors import Refused, TimedOut, Unreachable, VizdashError
 from vizdash.model.link import Link, LinkState
 from vizdash.transport.base import Prompter
+from vizdash.transport.openssh.choice import Choice, choose
+from vizdash.transport.openssh.login import MasterLogin
 from vizdash.transport.ssh.login import AsksPerson, Login, Secrets
+from vizdash.transport.ssh.needs import NeedsOpenSsh
 from vizdash.transport.ssh.settings import Target
 from vizdash.transport.ssh.words import lost_words
 
@@ -21,6 +25,8 @@ from vizdash.transport.ssh.words import lost_words
 _PAUSES = (0.5, 1, 2, 4, 8, 15, 30, 60)
 #: Seconds that an answer to a probe may take before it is said that none comes.
 _SILENT_S = 4.0
+#: Seconds for the end of a connection: that of ssh(1) is a process.
+_CLOSE_S = 10.0
 
 
 class SshLink:
@@ -30,13 +36,25 @@ class SshLink:
     that needs a secret, or is refused, nothing more is tried until a person wants it (``log_in``):
     a password is never asked for in a loop, and a failed login never repeated by itself.
     ``forward_agent`` lends the agent to the commands of that host, not to hosts on the way.
+    ``ssh`` is which SSH makes it: ``builtin`` (asyncssh), ``openssh``, or ``auto``.
     """
 
-    def __init__(self, host: str, prompter: Prompter, *, forward_agent: bool = False) -> None:
+    def __init__(
+        self,
+        host: str,
+        prompter: Prompter,
+        *,
+        forward_agent: bool = False,
+        ssh: Literal["auto", "openssh", "builtin"] = "builtin",
+    ) -> None:
         self.host = host
         self._target = Target.parse(host)
         self._prompter = prompter
         self._forward_agent = forward_agent
+        self._ssh = ssh
+        #: Why ssh(1) has to make it, once that was found out.
+        self._need = ""
+        self._via = ""
         self._secrets = Secrets()
         self._conn: asyncssh.SSHClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -98,7 +116,7 @@ class SshLink:
         if conn is not None:
             conn.close()
             with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
-                await asyncio.wait_for(conn.wait_closed(), 2)
+                await asyncio.wait_for(conn.wait_closed(), _CLOSE_S)
 
     # ------------------------------------------------------------------ attempts
 
@@ -149,7 +167,33 @@ class SshLink:
                 return
 
     async def _attempt(self, *, quiet: bool) -> None:
-        login = Login(self._prompter, self._secrets, quiet=quiet, forward_agent=self._forward_agent)
+        choice = await self._choose()
+        try:
+            await self._log_in(choice, quiet=quiet)
+        except NeedsOpenSsh as e:
+            if self._ssh != "auto" or choice.openssh:
+                raise
+            self._need = e.why
+            await self._log_in(await self._choose(), quiet=quiet)
+
+    async def _choose(self) -> Choice:
+        if self._ssh != "builtin" and shutil.which("ssh"):
+            choice = await choose(self._target, self._ssh)
+            return choice if choice.openssh or not self._need else Choice(True, self._need)
+        if self._ssh == "openssh":
+            raise Refused("ssh", "there is none on this machine", "install OpenSSH's client")
+        why = "`ssh: builtin` in the config" if self._ssh == "builtin" else "there is no ssh here"
+        return Choice(openssh=False, why=why)
+
+    async def _log_in(self, choice: Choice, *, quiet: bool) -> None:
+        self._via = choice.words
+        login: Login | MasterLogin
+        shared: dict[str, bool] = {"quiet": quiet, "forward_agent": self._forward_agent}
+        if choice.openssh:
+            login = MasterLogin(self._prompter, self._secrets, shared=choice.shared, **shared)
+        else:
+            yields = self._ssh == "auto" and shutil.which("ssh") is not None
+            login = Login(self._prompter, self._secrets, yields=yields, **shared)
         conn: asyncssh.SSHClientConnection | None = None
         conn = await login.open(self._target, lambda exc: self._lost(conn, exc))
         self._conn = conn
@@ -158,7 +202,7 @@ class SshLink:
         self._set(LinkState.UP)
         self._listen(conn, login)
 
-    def _listen(self, conn: asyncssh.SSHClientConnection, login: Login) -> None:
+    def _listen(self, conn: asyncssh.SSHClientConnection, login: Login | MasterLogin) -> None:
         """Say it when the host does not answer our probes, long before it is given up."""
 
         def check() -> None:
@@ -182,7 +226,7 @@ class SshLink:
         self._start(self._mend(cause))
 
     def _set(self, state: LinkState, cause: str = "", retry_at: float | None = None) -> None:
-        self.link = Link(self._target.host, state, cause, retry_at)
+        self.link = Link(self._target.host, state, cause, retry_at, self._via)
         self._changed.set()
         self._changed = asyncio.Event()
         for watcher in self.watchers:

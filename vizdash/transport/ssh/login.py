@@ -19,28 +19,18 @@ import asyncssh
 from vizdash.errors import Refused, Unreachable, VizdashError
 from vizdash.model.link import Field, Prompt
 from vizdash.transport.base import Prompter
-from vizdash.transport.ssh.client import Client, Silence
+from vizdash.transport.ssh import patience
+from vizdash.transport.ssh.client import Client
 from vizdash.transport.ssh.host_keys import Introduction
 from vizdash.transport.ssh.identities import Identities
 from vizdash.transport.ssh.known_hosts import find_host
+from vizdash.transport.ssh.needs import NeedsOpenSsh, has_ticket
+from vizdash.transport.ssh.patience import Patience
 from vizdash.transport.ssh.proxy import Proxy
+from vizdash.transport.ssh.route import check_circle
 from vizdash.transport.ssh.settings import HostSettings, Target, read_settings
 from vizdash.transport.ssh.words import in_words
 
-#: Seconds without a byte after which a host is given up before it begins to authenticate.
-_PATIENCE_S = 20.0
-#: Seconds for the server to accept a login: its own LoginGraceTime (sshd_config(5)) is 120 s, and
-#: a push on a phone has its time in it. A little more, so that the server's word comes first.
-_GRACE_S = 125.0
-#: Seconds between our probes where ServerAliveInterval is 0, and after how many without an answer
-#: a connection is lost: by keys it comes back at once, but one for which a code was typed is held
-#: for a minute.
-KEEPALIVE_S = 2.0
-_PROBES, _PROBES_TYPED = 2, 29
-#: Seconds without a byte after which a person sees what is awaited.
-_SAY_AFTER_S = 2.0
-#: Hosts on the way to one: a ProxyJump may lead in a circle.
-_MAX_JUMPS = 16
 _TRIES = 6
 #: How a connection ends when its ProxyCommand does.
 _BROKEN = (OSError, asyncssh.ConnectionLost, asyncssh.ProtocolError)
@@ -67,7 +57,11 @@ class Secrets:
 
 
 class Login:
-    """One attempt to reach a host, through its jump hosts. ``quiet`` asks nobody anything."""
+    """One attempt to reach a host, through its jump hosts. ``quiet`` asks nobody anything.
+
+    With ``yields`` it raises NeedsOpenSsh where the person has a Kerberos ticket that a server
+    takes, and where the two have no algorithm in common that asyncssh has.
+    """
 
     def __init__(
         self,
@@ -76,19 +70,20 @@ class Login:
         *,
         quiet: bool = False,
         forward_agent: bool = False,
+        yields: bool = False,
     ) -> None:
         self._prompter = prompter
         self._secrets = secrets
         self.quiet = quiet
         self._forward_agent = forward_agent
+        self._yields = yields
         #: Whether a person was needed and could not be asked; whether one gave a secret.
         self.blocked = False
         self.typed = False
-        self.silence = Silence()
+        self._patience = Patience(prompter, quiet=quiet)
+        self.silence = self._patience.silence
         self.settings: HostSettings | None = None
         self._client: Client | None = None
-        #: A person sees what is awaited, and may give up on it.
-        self._waiting: asyncio.Task[None] | None = None
         self._made: list[tuple[asyncssh.SSHClientConnection, HostSettings]] = []
         self._asking: tuple[Prompt, asyncio.Task[tuple[str, ...] | None]] | None = None
 
@@ -113,7 +108,7 @@ class Login:
                 made.set_keepalive(*self._keepalive(settings))
             return conn
         finally:
-            self._stop_waiting()
+            self._patience.stop()
             left = [task, *([self._asking[1]] if self._asking else [])]
             for one in left:
                 one.cancel()
@@ -127,40 +122,24 @@ class Login:
     @property
     def probe_s(self) -> float:
         """Seconds after which a host that is well has been heard of."""
-        return (self.settings.alive_interval_s if self.settings else 0) or KEEPALIVE_S
+        return (self.settings.alive_interval_s if self.settings else 0) or patience.KEEPALIVE_S
 
     def _keepalive(self, settings: HostSettings) -> tuple[float, int]:
         """Seconds between probes, and how many may stay without an answer."""
         if settings.alive_interval_s:
             return settings.alive_interval_s, max(1, settings.alive_count)
-        return KEEPALIVE_S, _PROBES_TYPED if self.typed else _PROBES
+        probes = patience.PROBES_TYPED if self.typed else patience.PROBES
+        return patience.KEEPALIVE_S, probes
 
     def _watch(self, target: Target) -> None:
         """Say what is awaited, or give up. Raises TimedOut."""
-        silent_s = self.silence.seconds()
         client, settings = self._client, self.settings
-        name = settings.name if settings else target.host
-        if client is None or not client.authenticating:
-            limit = (settings.connect_timeout_s if settings else 0) or _PATIENCE_S
-            if silent_s > limit:
-                raise in_words(TimeoutError(), name)
-            return
-        if silent_s > _GRACE_S:
-            raise in_words(TimeoutError(), name)
-        if silent_s <= _SAY_AFTER_S:
-            self._stop_waiting()
-        elif self._waiting is None and not self.quiet:
-            lines, client.unshown = client.unshown, []
-            awaited = f"Waiting for {name} to accept the login (is there a request on your phone?)"
-            waiting = self._prompter.wait(f"Log in to {name}", (*lines, awaited))
-            self._waiting = asyncio.ensure_future(waiting)
-        elif self._waiting is not None and self._waiting.done():
-            raise Refused(f"login to {name}", "it was cancelled")
-
-    def _stop_waiting(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
+        self._patience.watch(
+            settings.name if settings else target.host,
+            authenticating=client is not None and client.authenticating,
+            connect_timeout_s=settings.connect_timeout_s if settings else 0,
+            take_text=client.take_text if client else list,
+        )
 
     # ------------------------------------------------------------------ a person
 
@@ -182,7 +161,7 @@ class Login:
 
     async def ask(self, prompt: Prompt) -> tuple[str, ...] | None:
         """Ask a person, however long it takes."""
-        self._stop_waiting()
+        self._patience.stop()
         with self.silence:
             return await self._prompter.ask(prompt)
 
@@ -207,10 +186,7 @@ class Login:
         behind: tuple[Target, ...] = (),
     ) -> asyncssh.SSHClientConnection:
         """Log in to a host, to the hosts on the way first. ``behind`` lie beyond it."""
-        if target in behind or len(behind) > _MAX_JUMPS:
-            names = " → ".join(one.host for one in (*behind, target))
-            why = f"its jump hosts lead in a circle: {names}"
-            raise Refused(behind[0].host, why, "check ProxyJump in ~/.ssh/config")
+        check_circle(target, behind)
         with self.silence:
             settings = await read_settings(target)
         jump: asyncssh.SSHClientConnection | None = None
@@ -237,6 +213,7 @@ class Login:
         forward_agent: bool,
     ) -> asyncssh.SSHClientConnection:
         self.settings = settings
+        ticket = self._yields and settings.gssapi and await has_ticket()
         introduction = Introduction(settings, self._secrets.trusted, self)
         for _ in range(_TRIES):
             with self.silence:
@@ -250,6 +227,7 @@ class Login:
                 trusted=introduction.trusted,
                 keys=keys,
                 silence=self.silence,
+                kerberos=ticket,
             )
             self._client = client
             try:
@@ -278,6 +256,10 @@ class Login:
         self, error: Exception, settings: HostSettings, identities: Identities
     ) -> VizdashError:
         """A login's end, in words."""
+        if self._yields and isinstance(error, asyncssh.KeyExchangeFailed):
+            return NeedsOpenSsh(settings.name, f"no common algorithm: {error.reason}")
+        if self._client and (need := self._client.kerberos_need()):
+            return need
         if self.blocked:
             return AsksPerson(settings.name, "it asks for a secret")
         told = in_words(error, settings.name, typed=self.typed)

@@ -11,7 +11,7 @@ from asyncssh.kex import get_kex_algs
 from asyncssh.mac import get_mac_algs
 from asyncssh.public_key import get_certificate_algs, get_public_key_algs
 
-from vizdash.errors import Refused
+from vizdash.transport.ssh.needs import NeedsOpenSsh
 from vizdash.transport.ssh.settings import HostSettings
 
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
@@ -43,8 +43,8 @@ def connection_options(
 ) -> dict[str, Any]:
     """Keyword arguments of ``asyncssh.connect``, but for keys, known hosts and the way there.
 
-    No X11 and no agent is forwarded, whatever the person's file says. Raises Refused where no
-    algorithm is left that asyncssh has.
+    No X11 and no agent is forwarded, whatever the person's file says. Raises NeedsOpenSsh where
+    no algorithm is left that asyncssh has.
     """
     options: dict[str, Any] = _FIXED | {
         "username": settings.user,
@@ -85,5 +85,5 @@ def _known(
     left = [algorithm for algorithm in wanted if algorithm in names]
     if not left:
         why = f"{keyword} leaves none that vizdash has: {','.join(wanted)}"
-        raise Refused(f"settings of {settings.name}", why)
+        raise NeedsOpenSsh(settings.name, why)
     return left

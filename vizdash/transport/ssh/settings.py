@@ -20,6 +20,14 @@ from vizdash.transport.ssh.tokens import Tokens
 
 #: Seconds for ``ssh -G``: canonicalisation asks the DNS, ``Match exec`` runs a command.
 _SSH_G_S = 60.0
+#: Keywords that asyncssh has nothing for, and the values with which they mean nothing.
+_ONLY_SSH = {
+    "PKCS11Provider": {"", "none"},
+    "KnownHostsCommand": {"", "none"},
+    "BindInterface": {"", "none"},
+    "VerifyHostKeyDNS": {"", "no", "false"},
+    "HostbasedAuthentication": {"", "no", "false"},
+}
 _ALGORITHMS = ("ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms")
 
 
@@ -63,7 +71,8 @@ class HostSettings:
 
     ``name`` is the host as it was named, ``host`` where it is (HostName). Times are in seconds, 0
     is never. ``algorithms`` are by keyword, in lower case; a keyword without an entry leaves the
-    choice to asyncssh.
+    choice to asyncssh. ``control_path`` is where a connection to share would be ("": nowhere), and
+    ``only_ssh`` are the keywords, with their values, that ssh(1) alone can do.
     """
 
     name: str
@@ -92,6 +101,9 @@ class HostSettings:
     bind_address: str
     tcp_keepalive: bool
     compression: bool
+    gssapi: bool
+    control_path: str
+    only_ssh: tuple[str, ...]
     algorithms: Mapping[str, tuple[str, ...]]
 
     @property
@@ -200,6 +212,13 @@ class _Values:
         wanted = self.one("preferredauthentications") or ",".join(allowed)
         return tuple(method for method in wanted.split(",") if allowed.get(method))
 
+    def only_ssh(self) -> tuple[str, ...]:
+        return tuple(
+            f"{keyword} {value}"
+            for keyword, nothing in _ONLY_SSH.items()
+            if (value := self.one(keyword.lower())).lower() not in nothing
+        )
+
     def algorithms(self) -> dict[str, tuple[str, ...]]:
         return {
             keyword: tuple(self._values[keyword][0].split(","))
@@ -242,6 +261,9 @@ def host_settings(name: str, values: Mapping[str, Sequence[str]]) -> HostSetting
         bind_address=v.unless_none("bindaddress"),
         tcp_keepalive=v.flag("tcpkeepalive", "yes"),
         compression=v.flag("compression"),
+        gssapi=v.flag("gssapiauthentication"),
+        control_path=v.unless_none("controlpath"),
+        only_ssh=v.only_ssh(),
         algorithms=v.algorithms(),
     )
 

@@ -114,13 +114,14 @@ wait_ready() { # sets port
 }
 
 # A script that waits for something else outlives its desktop. It is not tried by connecting, which
-# Xvnc counts as a failed login; what is gone at two checks in a row is gone.
+# Xvnc counts as a failed login; what is gone at three checks in a row is gone: a script may start
+# its server again, and a busy node takes its time for that.
 watch_desktop() {
   local port pids had step why missing=0
   wait_ready || return
   mapfile -t pids < <(servers)
   had=${#pids[@]}
-  while [ "$missing" -lt 2 ]; do
+  while [ "$missing" -lt 3 ]; do
     sleep 2
     if [ "$had" -gt 0 ] && ! kill -0 "${pids[@]}" 2>/dev/null; then
       mapfile -t pids < <(servers) # it may have been started again

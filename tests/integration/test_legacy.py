@@ -8,7 +8,7 @@ from tests.integration.machine import Machine, wait_until
 
 CONFIG = """\
 clusters:
-  here: {job_scripts: JOBS, ready_timeout: 5s}
+  here: {job_scripts: JOBS, ready_timeout: READY}
 apps:
   old:
     kind: legacy
@@ -30,11 +30,11 @@ sleep 98765
 """
 
 
-def configure(machine: Machine, script: str) -> None:
+def configure(machine: Machine, script: str, ready: str = "60s") -> None:
     jobs = str(machine.home / "jobs")
     machine.run(["mkdir", "-p", ".config/vizdash", jobs])
     config = machine.outside("~/.config/vizdash/config.yaml")
-    config.write_text(CONFIG.replace("JOBS", jobs))
+    config.write_text(CONFIG.replace("JOBS", jobs).replace("READY", ready))
     machine.outside("~/jobs/old.sh").write_text(script)
 
 
@@ -53,7 +53,7 @@ def wait_clean(machine: Machine) -> None:
     ids=["ignores it", "takes long"],
 )
 def test_a_script_with_a_term_trap_fails_at_ready_timeout(machine: Machine, wait: str) -> None:
-    configure(machine, f"{INFO}\n{wait}\n")
+    configure(machine, f"{INFO}\n{wait}\n", ready="5s")
     done = machine.vizdash("start", "old", "--wait", check=False)
     assert done.returncode == 1
     assert "no desktop answered at port" in done.stderr
@@ -93,7 +93,7 @@ def test_a_server_that_is_started_again_is_no_end(machine: Machine) -> None:
     session = machine.start("old")
     machine.run("pkill -KILL Xvnc")
     wait_until(lambda: any("Xvnc" in row for row in machine.processes()), "second Xvnc")
-    machine.run(["sleep", "8"])  # four checks
+    machine.run(["sleep", "10"])  # five checks
     assert [s["state"] for s in machine.sessions()] == ["ready"]
     machine.vizdash("stop", session["id"])
     wait_clean(machine)

@@ -258,8 +258,8 @@ class Machine:
             yield url
         finally:
             process.terminate()
-            process.wait(timeout=10)
-            reader.join(timeout=5)
+            process.wait(timeout=60)
+            reader.join(timeout=60)
             process.stdout.close()
             process.stderr.close()
 

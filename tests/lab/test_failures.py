@@ -119,7 +119,7 @@ def test_all_ports_are_taken(lab: Lab) -> None:
         vizdash(lab, "start", "desktop", "--node", NODE, "--wait")
     finally:
         taker.communicate(input="", timeout=1) if taker.poll() is not None else taker.terminate()
-        taker.wait(timeout=10)
+        taker.wait(timeout=60)
         for pipe in (taker.stdin, taker.stdout, taker.stderr):
             assert pipe is not None
             pipe.close()

@@ -34,7 +34,7 @@ def handed(outside: Campus, host: str, session_id: str) -> Iterator[tuple[str, s
         yield said[1].strip(), url
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ def pasted(laptop: Host, line: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 @contextlib.contextmanager
@@ -193,7 +193,7 @@ def test_a_helper_of_the_users_opens_it_and_sees_no_password(lab: Lab, outside: 
                 seen.wait_share(BLUE)
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 def test_the_link_is_a_link_and_the_line_is_copied(lab: Lab) -> None:

@@ -141,7 +141,7 @@ def _security_types(outside: Campus, page: str) -> object:
             return evil.evaluate("window.types")
     finally:
         server.terminate()
-        server.communicate(timeout=10)
+        server.communicate(timeout=60)
 
 
 #: Login shells, and what start-up files print where they should be silent.

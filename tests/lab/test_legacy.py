@@ -86,7 +86,7 @@ def test_an_info_file_of_someone_else_is_ignored(lab: Lab) -> None:
     finally:
         node.run(["rm", "-f", info])
         trap.terminate()
-        trap.wait(timeout=10)
+        trap.wait(timeout=60)
         for pipe in (trap.stdin, trap.stdout, trap.stderr):
             assert pipe is not None
             pipe.close()

@@ -131,7 +131,7 @@ def squatted(node: Host) -> Iterator[None]:
         assert squatter.stdout.readline() == "squatted\n"
         yield
     finally:
-        squatter.communicate(input="", timeout=10)
+        squatter.communicate(input="", timeout=60)
         node.run("find /tmp -mindepth 1 -user bob -delete")
 
 

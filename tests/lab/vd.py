@@ -63,8 +63,8 @@ def opened(lab: Lab, session_id: str, user: str = "alice") -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(timeout=10)
-        reader.join(timeout=5)
+        process.wait(timeout=60)
+        reader.join(timeout=60)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()

@@ -68,7 +68,7 @@ def editor(tmp_path: Path) -> Iterator[Editor]:
     yield made
     made.server.shutdown(socket.SHUT_RDWR)
     made.server.close()
-    made.join(timeout=5)
+    made.join(timeout=60)
 
 
 def test_where_the_browser_is(helper: Path, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ async def _route(folder: Path) -> tuple[asyncio.Server, Route]:
 def _get(address: str) -> str:
     host, _, path = address.removeprefix("http://").partition("/")
     name, _, port = host.partition(":")
-    with socket.create_connection((name, int(port)), timeout=10) as peer:
+    with socket.create_connection((name, int(port)), timeout=60) as peer:
         peer.sendall(f"GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         text = b""
         while data := peer.recv(65536):

@@ -43,7 +43,13 @@ class Refused(VizdashError):
 
 
 class NotFound(VizdashError):
-    """No such session, app, node or image."""
+    """Something that should be there is not: a log, a file, a job that has ended."""
+
+
+class Unknown(NotFound):
+    """There is no session, app, node, partition or version of the name that was given."""
+
+    exit_code = 2
 
 
 class CommandFailed(VizdashError):

@@ -7,7 +7,7 @@ import time
 import unicodedata
 
 from vizdash.engines import Engine
-from vizdash.errors import NotFound, Refused, TimedOut, UsageError
+from vizdash.errors import NotFound, Refused, TimedOut, Unknown, UsageError
 from vizdash.model import Session, SessionState
 from vizdash.sessions import comment
 from vizdash.units import duration_words
@@ -30,8 +30,8 @@ class Operations:
     async def drain(self, node: str, reason: str) -> None:
         """Let no new job onto ``node``; those that run go on. ``resume`` undoes it.
 
-        Raises UsageError without a reason, NotFound for an unknown node, Refused when this user
-        may not.
+        Raises UsageError without a reason, Unknown for a node that is not there, Refused when
+        this user may not.
         """
         reason = checked_text(reason, "reason", REASON_LIMIT)
         await self._may_change(node)
@@ -122,7 +122,7 @@ class Operations:
             raise Refused(f"node {node} was not changed", f"{who}: Slurm's administrators may")
         known = [n.name for n in await self._engine.nodes()]
         if node not in known:
-            raise NotFound(f"node {node}", "there is no such node", "see vizdash nodes")
+            raise Unknown(f"node {node}", "there is no such node", "see vizdash nodes")
 
     def _writable(self) -> None:
         if self._read_only:

@@ -13,7 +13,7 @@ from vizdash.config import App, Config
 from vizdash.config.fields import nearest
 from vizdash.engines import Engine, EngineInfo
 from vizdash.engines.slurm.reasons import MAINTENANCE, MAYBE_RESERVED
-from vizdash.errors import NotFound, Refused, UsageError, VizdashError
+from vizdash.errors import NotFound, Refused, Unknown, UsageError, VizdashError
 from vizdash.images.watch import ImageWatch
 from vizdash.kept import Kept
 from vizdash.model import (
@@ -163,7 +163,7 @@ class Service(Own, Reach):
         """The session called ``word``: its id, its start, or its job's id. One's own first; an
         admin's word may mean anybody's.
 
-        Raises NotFound, or UsageError when it could be several.
+        Raises Unknown, or UsageError when it could be several.
         """
         sessions = await self.sessions()
         hits = listing.called(word, sessions)
@@ -174,7 +174,7 @@ class Service(Own, Reach):
             hits = listing.called(word, await self.sessions(all_users=True))
         if not hits:
             live = ", ".join(s.id for s in sessions if s.live) or "none"
-            raise NotFound(f"session {word}", "there is no such session of yours", f"live: {live}")
+            raise Unknown(f"session {word}", "there is no such session of yours", f"live: {live}")
         if len({s.job_id for s in hits}) > 1:
             raise UsageError(f"session {word}", "could be several", "name the job id")
         return hits[0]
@@ -205,10 +205,10 @@ class Service(Own, Reach):
         return tuple(self.config.apps.values())
 
     def app(self, name: str) -> App:
-        """One entry. Raises NotFound naming the nearest."""
+        """One entry. Raises Unknown naming the nearest."""
         if name not in self.config.apps:
             hint = nearest(name, tuple(self.config.apps))
-            raise NotFound(f"app {name!r}", "not in the catalogue", hint)
+            raise Unknown(f"app {name!r}", "not in the catalogue", hint)
         return self.config.apps[name]
 
     def with_app(self, app: App) -> Service:
@@ -228,7 +228,7 @@ class Service(Own, Reach):
             names = tuple(p.name for p in partitions)
             strange = unknown(request.partition, names) or ""
             mend = nearest(strange, tuple(p.name for p in partitions if not p.hidden))
-            return Fit(refusal=f"partition {strange!r} is not there", mend=mend)
+            return Fit(refusal=f"partition {strange!r} is not there", mend=mend, unknown=True)
         return fit(
             request.resources,
             nodes,
@@ -309,7 +309,8 @@ class Service(Own, Reach):
         without = tuple(sorted(self.images.now.without(image))) if image else ()
         if verdict.refusal:
             mend = f"vizdash deploy {app.name}" if verdict.mend == "image" else verdict.mend
-            raise Refused(f"{app.name} was not started", verdict.refusal, mend)
+            error = Unknown if verdict.unknown else Refused
+            raise error(f"{app.name} was not started", verdict.refusal, mend)
         version = request.image or version_of(self.images.now.images, image)
         prepared = submit.Prepared(submit.new_id(), app, runtime, image, version)
         return prepared, without, verdict

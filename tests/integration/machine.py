@@ -88,11 +88,11 @@ class Machine:
             preexec_fn=die_with_parent,
         )  # fmt: skip
         try:
-            wait_until(lambda: (self.run_folder / "up").exists() or self._over(), "machine", 30)
+            wait_until(lambda: (self.run_folder / "up").exists() or self._over(), "machine", 180)
             assert not self._over(), (self.run_folder / "log").read_text()
             children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
             self.pid = int(children.read_text().split()[0])
-            wait_until(lambda: (self.run_folder / "up").read_text() == "up\n", "machine", 30)
+            wait_until(lambda: (self.run_folder / "up").read_text() == "up\n", "machine", 180)
             self._make_home()
         except BaseException:
             self.stop()
@@ -172,7 +172,7 @@ class Machine:
         *,
         root: bool = False,
         check: bool = True,
-        timeout: float = 90,
+        timeout: float = 300,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end. Raises CommandError, with what it said, when it fails."""
@@ -207,7 +207,7 @@ class Machine:
         self,
         *words: str,
         check: bool = True,
-        timeout: float = 90,
+        timeout: float = 300,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """One verb."""
@@ -228,7 +228,7 @@ class Machine:
         ]
         return found
 
-    def wait_state(self, session_id: str, state: str, seconds: float = 60) -> dict[str, Any]:
+    def wait_state(self, session_id: str, state: str, seconds: float = 180) -> dict[str, Any]:
         """Wait until a session has a state."""
         found: dict[str, Any] = {}
 
@@ -290,7 +290,7 @@ class Machine:
     def stop(self) -> None:
         """As if its power were cut; nothing of it is left."""
         self._process.kill()
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=60)
         self._log.close()
         shutil.rmtree(self.run_folder, ignore_errors=True)
 
@@ -300,7 +300,7 @@ def _whoami() -> str:
 
 
 def wait_until(
-    true: Callable[[], bool], what: str, seconds: float = 30, seen: Callable[[], str] = str
+    true: Callable[[], bool], what: str, seconds: float = 180, seen: Callable[[], str] = str
 ) -> None:
     """Poll until ``true``; fails naming what did not come, and what was seen last."""
     deadline = time.monotonic() + seconds

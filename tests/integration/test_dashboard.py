@@ -14,15 +14,15 @@ from tests.terminal import Terminal
 def test_start_open_quit_find_and_end(machine: Machine, width: int, height: int) -> None:
     dashboard = machine.argv(["vizdash"], dies_with_us=True)
     with Terminal(dashboard, width, height) as terminal:
-        terminal.wait("local", 60)
+        terminal.wait("local", 180)
         terminal.press("n")
         terminal.wait("New session")
-        terminal.wait("of this size fits? now", 60)
+        terminal.wait("of this size fits? now", 180)
         terminal.press("Enter")
-        terminal.wait(r"ready +desktop", 90)
+        terminal.wait(r"ready +desktop", 180)
         # No browser on this machine: what to do on one's own computer is shown instead.
         terminal.press("o")
-        screen = terminal.wait(r"http://127\.0\.0\.1:\d+/vnc\.html#autoconnect=1", 60)
+        screen = terminal.wait(r"http://127\.0\.0\.1:\d+/vnc\.html#autoconnect=1", 180)
         way = re.search(rf"-L \d+:(/tmp/\S+) {machine.user}@", screen)
         assert way is not None, screen
         assert terminal.pressed == ["n", "Enter", "o"]
@@ -38,14 +38,14 @@ def test_start_open_quit_find_and_end(machine: Machine, width: int, height: int)
     (session,) = machine.sessions()
     assert session["state"] == "ready"
     with Terminal(dashboard, width, height) as terminal:
-        terminal.wait(r"ready +desktop", 60)
+        terminal.wait(r"ready +desktop", 180)
         terminal.press("x")
         terminal.wait(r"Stop this session\?")
         assert session["id"] in terminal.screen()
         terminal.press("y")
         assert terminal.pressed == ["x", "y"]
-        wait_until(lambda: machine.sessions()[0]["state"] == "ended", "end of the session", 60)
-        terminal.wait("ended|cancelled", 60)
+        wait_until(lambda: machine.sessions()[0]["state"] == "ended", "end of the session", 180)
+        terminal.wait("ended|cancelled", 180)
         terminal.press("q")
         assert terminal.wait_end() == 0
     assert machine.sessions()[0]["result"] == "cancelled"
@@ -58,9 +58,9 @@ def test_make_run_without_the_means_to_install(machine: Machine) -> None:
     # The Python environment is there: it is the one that runs this test.
     make = ["make", "-C", str(CHECKOUT), "-o", ".venv/.vizdash-stamp", "run"]
     with Terminal(machine.argv(make, dies_with_us=True), 100, 24) as terminal:
-        screen = terminal.wait("Enter goes on without", 60)
+        screen = terminal.wait("Enter goes on without", 180)
         assert "as root: apt-get install tigervnc-standalone-server" in screen
         terminal.press("Enter")
-        terminal.wait("idle", 60)
+        terminal.wait("idle", 180)
         terminal.press("q")
         assert terminal.wait_end() == 0

@@ -132,7 +132,7 @@ async def test_packed_and_plain_pixels_are_the_same(
 
 async def settled(desktop: Desktop) -> bytes:
     """The desktop's pixels once they stay the same and are many."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     before = b""
     while True:
         viewer = await Viewer.connect(desktop.dial, VIEW)

@@ -198,7 +198,7 @@ def test_a_logout_leaves_it_running(machine: Machine) -> None:
     command = "vizdash start desktop --cpus 1 --memory 256M --wait >started; sleep 1000"
     machine.run([*tmux, "new-session", "-d", command])
     started = machine.outside("~/started")
-    wait_until(lambda: started.exists() and bool(started.read_text()), "session", 60)
+    wait_until(lambda: started.exists() and bool(started.read_text()), "session", 180)
     session_id = started.read_text().strip()
     machine.run([*tmux, "kill-server"])
     wait_until(lambda: "sleep 1000" not in "\n".join(machine.processes()), "logout")
@@ -218,7 +218,7 @@ def _supervisor(session_id: str) -> str:
 def test_the_time_limit_is_kept(machine: Machine) -> None:
     configure(machine, DAEMONS)
     session = machine.start("daemons", "--time", "20s")
-    ended = machine.wait_state(session["id"], "ended", 60)
+    ended = machine.wait_state(session["id"], "ended", 180)
     assert ended["result"] == "timed out"
     assert machine.leftovers() == []
 

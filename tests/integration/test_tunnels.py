@@ -28,13 +28,13 @@ def test_kept_listed_and_closed(machine: Machine) -> None:
     session = machine.start()
     dashboard = machine.argv(["vizdash"], env=BROWSER)
     with Terminal(dashboard, 100, 24) as terminal:
-        terminal.wait(r"ready +desktop", 60)
+        terminal.wait(r"ready +desktop", 180)
         terminal.press("o")
-        terminal.wait("is open in your browser", 60)
+        terminal.wait("is open in your browser", 180)
         (held,) = tunnels(machine)
         assert held["holder"] == "dashboard"
         terminal.press("q")
-        terminal.wait(r"Quit vizdash\?", 60)
+        terminal.wait(r"Quit vizdash\?", 180)
         terminal.press("k")
         assert terminal.wait_end(60) == 0
         # The line names the process; tmux's screen shows it after the dashboard's end.
@@ -52,7 +52,7 @@ def test_kept_listed_and_closed(machine: Machine) -> None:
     with machine.opened(session["id"]) as url:
         assert {row["holder"] for row in tunnels(machine)} == {"background", "open"}
         machine.run(["kill", "-TERM", str(kept["pid"])])
-        wait_until(lambda: not serves(machine, kept["address"]), "end of the tunnel", 60)
+        wait_until(lambda: not serves(machine, kept["address"]), "end of the tunnel", 180)
         (left,) = tunnels(machine, session["id"])
         assert left["holder"] == "open"
         assert url.startswith(left["address"])

@@ -129,7 +129,7 @@ class Desktop:
         return close / (len(small) / 3)
 
     def wait_share(
-        self, colour: tuple[int, int, int], least: float = 0.1, seconds: float = 30
+        self, colour: tuple[int, int, int], least: float = 0.1, seconds: float = 180
     ) -> None:
         """Wait until at least this much of the page has this colour."""
         deadline = time.monotonic() + seconds
@@ -141,7 +141,7 @@ class Desktop:
 
     @contextlib.contextmanager
     def changes(
-        self, box: tuple[int, int, int, int], least: float = 0.02, seconds: float = 30
+        self, box: tuple[int, int, int, int], least: float = 0.02, seconds: float = 180
     ) -> Iterator[None]:
         """Do something, then wait until this much of a part of the page looks otherwise.
 

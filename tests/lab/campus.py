@@ -44,12 +44,12 @@ class Campus:
     laptop: Host
     key: str
 
-    def run(self, *words: str, check: bool = True, timeout: float = 90) -> str:
+    def run(self, *words: str, check: bool = True, timeout: float = 300) -> str:
         """A command of PERSON's on the laptop: its stdout."""
         return self.laptop.run(words, user=PERSON, check=check, timeout=timeout).stdout
 
     def vizdash(
-        self, *words: str, check: bool = True, timeout: float = 120
+        self, *words: str, check: bool = True, timeout: float = 300
     ) -> subprocess.CompletedProcess[str]:
         """vizdash on the laptop."""
         return self.laptop.run(["vizdash", *words], user=PERSON, check=check, timeout=timeout)

@@ -242,7 +242,7 @@ class Lab:
         del self.hosts[host.name]
         _remove(self.run / host.name)
 
-    def wait_idle(self, seconds: float = 60) -> None:
+    def wait_idle(self, seconds: float = 180) -> None:
         """Wait until every node has registered with slurmctld."""
         deadline = time.monotonic() + seconds
         while True:
@@ -257,7 +257,7 @@ class Lab:
     def settle(self) -> None:
         """End what runs, and wait until nothing of it is left."""
         self.login.run("for u in alice bob vizadmin root; do scancel -u $u; done; true")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while states := set(self.login.run(["squeue", "-ah", "-o", "%T"]).stdout.split()):
             assert time.monotonic() < deadline, f"jobs do not end: {states}"
             time.sleep(0.2)
@@ -321,7 +321,7 @@ def _copy_homes(root: Path, home: Path) -> None:
 
 def _wait_namespace(pid: int) -> None:
     ours = os.readlink("/proc/self/ns/net")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while os.readlink(f"/proc/{pid}/ns/net") == ours:
         if time.monotonic() > deadline:
             raise RuntimeError("the lab's switch did not start")

@@ -16,7 +16,7 @@ BLUE = (0x31, 0x51, 0x6F)
 HOST = ("--host", "alice@login")
 
 
-def wait_page(host: Host, url: str, seconds: float = 20) -> None:
+def wait_page(host: Host, url: str, seconds: float = 180) -> None:
     """Wait until noVNC's page is served at an address of ``host``."""
     page = url.partition("#")[0]
     deadline = time.monotonic() + seconds
@@ -52,7 +52,9 @@ def _arrives(lab: Lab, seen: Desktop, text: str, user: str, file: str) -> bool:
 
 
 @contextlib.contextmanager
-def opened_from(outside: Campus, session_id: str, *host: str, seconds: float = 60) -> Iterator[str]:
+def opened_from(
+    outside: Campus, session_id: str, *host: str, seconds: float = 180
+) -> Iterator[str]:
     """The address that ``vizdash open --print`` gives on the laptop, while it holds."""
     words = ["vizdash", *(host or HOST), "open", session_id, "--print"]
     process = outside.laptop.popen(words, user=PERSON)
@@ -65,7 +67,7 @@ def opened_from(outside: Campus, session_id: str, *host: str, seconds: float = 6
         yield url
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 @contextlib.contextmanager

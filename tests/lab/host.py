@@ -35,7 +35,7 @@ class CommandError(AssertionError):
 
 
 def output(
-    argv: Sequence[str], *, input: str | None = None, timeout: float = 60, cwd: Path | None = None
+    argv: Sequence[str], *, input: str | None = None, timeout: float = 240, cwd: Path | None = None
 ) -> str:
     """What a program of this machine prints. Raises CommandError, with its words, if it fails."""
     done = subprocess.run(
@@ -74,7 +74,7 @@ class Host:
 
     def _first_process(self) -> int:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             if pids := children.read_text().split():
                 return int(pids[0])
@@ -91,7 +91,7 @@ class Host:
         """Whether it has power."""
         return self._process.poll() is None
 
-    def wait_up(self, seconds: float = 30) -> None:
+    def wait_up(self, seconds: float = 180) -> None:
         """Wait until its daemons have been started."""
         deadline = time.monotonic() + seconds
         while not (self.root / "run/lab-up").exists():
@@ -141,7 +141,7 @@ class Host:
         user: str = "root",
         input: str | None = None,
         check: bool = True,
-        timeout: float = 60,
+        timeout: float = 240,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end. Raises CommandError, with what it said, when it fails."""
@@ -181,5 +181,5 @@ class Host:
         """As if its power were cut: every process of it is gone at once."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=60)
         self._log.close()

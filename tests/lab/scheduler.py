@@ -115,7 +115,7 @@ class Scheduler:
         self.host.run(["bash", "-c", script])
         self._site = None
 
-    def wait_idle(self, seconds: float = 60) -> None:
+    def wait_idle(self, seconds: float = 180) -> None:
         """Wait until every node has registered, and nothing runs there."""
         assert self._site is not None
         deadline = time.monotonic() + seconds
@@ -127,7 +127,7 @@ class Scheduler:
             assert time.monotonic() < deadline, f"nodes are {found}: {done.stderr}"
             time.sleep(0.1)
 
-    def tried(self, running: int | None = None, seconds: float = 60) -> int:
+    def tried(self, running: int | None = None, seconds: float = 180) -> int:
         """Wait until the scheduler has tried every job and found one to wait; how many run.
 
         Where ``running`` is how many ought to, it has a few of its cycles to come to that.
@@ -147,7 +147,7 @@ class Scheduler:
             assert took < seconds, f"the scheduler does not come to rest: {found}"
             time.sleep(0.02)
 
-    def settle(self, seconds: float = 60) -> None:
+    def settle(self, seconds: float = 180) -> None:
         """End every job and reservation, and wait until nothing of them is left."""
         script = """
         squeue -ah -t all -o %u | sort -u | xargs -r -n1 scancel -u

@@ -51,7 +51,7 @@ class Terminal:
         """What is seen now (and, of a plain program's words, what has scrolled away)."""
         return self.tmux("capture-pane", "-p", "-J", "-S", "-200")
 
-    def wait(self, *any_of: str, seconds: float = 30, gone: bool = False) -> str:
+    def wait(self, *any_of: str, seconds: float = 180, gone: bool = False) -> str:
         """Wait until one of the texts is seen (or with ``gone``, none of them is)."""
         return self.until(
             lambda seen: any(text in seen for text in any_of) != gone,
@@ -64,7 +64,7 @@ class Terminal:
         found = _RGB.findall(self.tmux("capture-pane", "-p", "-e"))
         return {(int(red), int(green), int(blue)) for red, green, blue in found}
 
-    def wait_colour(self, colour: Colour, seconds: float = 60) -> None:
+    def wait_colour(self, colour: Colour, seconds: float = 180) -> None:
         """Wait until a colour is seen, or one that differs by as little as 16 bits make."""
 
         def near(seen: Colour) -> bool:
@@ -73,7 +73,7 @@ class Terminal:
         what = f"no colour {colour}"
         self.until(lambda _: any(near(seen) for seen in self.colours()), what, seconds)
 
-    def until(self, test: Callable[[str], bool], what: str, seconds: float = 30) -> str:
+    def until(self, test: Callable[[str], bool], what: str, seconds: float = 180) -> str:
         """Wait until what is seen passes ``test``; returns it."""
         deadline = time.monotonic() + seconds
         while not test(seen := self.text()):
@@ -85,7 +85,7 @@ class Terminal:
         """Whether the program has ended (what it left stays to be seen)."""
         return self.tmux("display-message", "-p", "#{pane_dead}").strip() == "1"
 
-    def wait_ended(self, seconds: float = 30) -> str:
+    def wait_ended(self, seconds: float = 180) -> str:
         """Wait until it has; returns what is seen."""
         return self.until(lambda _: self.ended(), "it has not ended", seconds)
 

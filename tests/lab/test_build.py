@@ -82,7 +82,7 @@ def wait_clean(lab: Lab) -> None:
     left = (
         "pgrep -u alice -a 'sleep|apptainer|starter' | grep -v ' 3600$'; ls -A /tmp | grep vizdash"
     )
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 120
     while True:
         found = {h.name: h.run(f"{left}; true").stdout for h in (lab.login, *lab.nodes)}
         jobs = lab.login.run(["squeue", "-h", "-n", "vizdash-build-gedit"]).stdout

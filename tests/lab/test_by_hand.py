@@ -46,7 +46,7 @@ def drained(lab: Lab) -> Iterator[None]:
 
 def wait_gone(node: Host) -> None:
     """Nothing of alice's is left there, but for her job's own log and her image's own folder."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     own = ("/tmp/gedit_vnc_", "/tmp/tmp.")
     while True:
         left = [x for x in leftovers(node, "alice").splitlines() if not x.startswith(own)]
@@ -82,7 +82,7 @@ def test_it_is_shown_opens_and_stops(lab: Lab, words: tuple[str, ...]) -> None:
     out = lab.hosts[NODE].run(["cat", f"/tmp/gedit_vnc_{job}.out"]).stdout
     assert out.splitlines()[:1] == vizdash(lab, "logs", "test-001").stdout.splitlines()[:1]
     vizdash(lab, "stop", "test-001")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while (ended := row(lab, job))["state"] != "ended":
         assert time.monotonic() < deadline, ended
         time.sleep(0.3)
@@ -93,11 +93,11 @@ def test_it_is_shown_opens_and_stops(lab: Lab, words: tuple[str, ...]) -> None:
 def test_the_dashboard_shows_it(lab: Lab) -> None:
     job = submit(lab, "test-001")
     with terminal(lab.login, ["vizdash"], size=(160, 48)) as screen:
-        screen.wait("test-001", seconds=60)
+        screen.wait("test-001", seconds=180)
         screen.keys("R")
-        screen.until(lambda seen: "ready" in seen and "old-gedit" in seen, "no ready row", 60)
+        screen.until(lambda seen: "ready" in seen and "old-gedit" in seen, "no ready row", 180)
         screen.keys("2", "v")
-        screen.wait(f"/tmp/gedit_vnc_{job}", "ready", seconds=30)
+        screen.wait(f"/tmp/gedit_vnc_{job}", "ready", seconds=180)
     vizdash(lab, "stop", "test-001")
     wait_gone(lab.hosts[NODE])
 
@@ -111,7 +111,7 @@ def test_from_a_laptop_it_opens_by_a_tunnel(lab: Lab, outside: Campus) -> None:
     try:
         # The laptop has no such script: the job is known by its script's name.
         submit(lab, "test-001")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while "test-001" not in (found := outside.vizdash(*HOST, "sessions").stdout):
             assert time.monotonic() < deadline, found
             time.sleep(0.5)
@@ -153,7 +153,7 @@ def test_files_of_others_are_not_believed(lab: Lab) -> None:
         node.run("ln -s /tmp/a /tmp/app_session_test-004.info", user="bob")
         node.run("mkfifo -m 666 /tmp/app_session_test-005.info", user="bob")
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while (
             "running" not in lab.login.run(["squeue", "-h", "-j", job, "-o", "%T"]).stdout.lower()
         ):
@@ -163,7 +163,7 @@ def test_files_of_others_are_not_believed(lab: Lab) -> None:
             found = row(lab, job)
             assert (found["id"], found["state"]) == (job, "starting")
         for name in ("test-002", "test-003", "test-004", "test-005"):
-            assert vizdash(lab, "open", name, "--print", check=False).returncode == 1
+            assert vizdash(lab, "open", name, "--print", check=False).returncode == 2
         vizdash(lab, "stop", job)
     finally:
         node.run("rm -f /tmp/app_session_* /tmp/a")

@@ -20,7 +20,7 @@ LEFT, TOP, LINE = 25, 46, 18
 
 
 def _wait(true: Callable[[], bool], what: str, seen: Desktop) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not true():
         assert time.monotonic() < deadline, f"{what}: see {seen.save('clipboard')}"
         seen.page.wait_for_timeout(200)

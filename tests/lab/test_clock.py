@@ -54,7 +54,7 @@ def test_the_choices_before_the_time_limit(accounts: Lab) -> None:
         owner.keys("a")
         owner.wait("enter starts")
         owner.keys("Enter")
-        owner.wait("press o to open", seconds=60)
+        owner.wait("press o to open", seconds=180)
         live = [s for s in sessions(accounts) if s["state"] != "ended"]
         (again,) = (s for s in live if s["id"] != own["id"])
         for what in ("app", "cores", "memory_mib", "gpus", "partition"):
@@ -68,7 +68,7 @@ def test_a_session_that_waits_says_when_it_starts(accounts: Lab) -> None:
     second = begin(accounts, "--time", "1h", *node)
     with terminal(accounts.login, ["vizdash"], size=SIZE) as screen:
         row = re.compile(r"pending +desktop.* in (59|58) min: ")
-        screen.until(lambda seen: bool(row.search(seen)), "no expected start in its row", 90)
+        screen.until(lambda seen: bool(row.search(seen)), "no expected start in its row", 180)
         screen.wait("starts in about 5")
     end = one(accounts, first["id"])["started_at"] + 3600
     assert abs(one(accounts, second["id"])["expected_start_at"] - end) <= 120

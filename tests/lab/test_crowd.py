@@ -47,7 +47,7 @@ def test_twenty_at_once(lab: Lab) -> None:
     assert len(pending) == 20 - fits
     assert all(s["reason"] for s in pending), pending
     with terminal(lab.login, ["vizdash"]) as screen:  # the form offers the same size again
-        screen.wait("Nodes 3", seconds=60)
+        screen.wait("Nodes 3", seconds=180)
         screen.keys("n")
         screen.wait("nothing is free now: starts about")
     for session in (ready[0], ready[9], ready[18]):

@@ -56,7 +56,7 @@ def test_the_browser_is_given_a_page_and_no_password(lab: Lab, outside: Campus) 
     words = ["env", f"BROWSER=/home/{PERSON}/browser", "vizdash", *HOST, "open", session["id"]]
     process = outside.laptop.popen(words, user=PERSON)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not (text := outside.run("sh", "-c", "cat page; true")):
             assert time.monotonic() < deadline, "no browser was started"
             time.sleep(0.2)
@@ -73,7 +73,7 @@ def test_the_browser_is_given_a_page_and_no_password(lab: Lab, outside: Campus) 
         _no_password_around(outside, lab, url.rpartition("password=")[2])
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def _no_password_around(outside: Campus, lab: Lab, password: str) -> None:

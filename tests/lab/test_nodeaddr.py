@@ -65,7 +65,7 @@ def test_images_are_seen_and_deployed(lab: Lab) -> None:
     shutil.copy(lab.hosts["viz-node002"].root / image[1:], lab.run / "home" / ADMIN / "gedit.sif")
     shutil.rmtree(lab.hosts["viz-node001"].root / "opt/apptainers/apps/gedit", ignore_errors=True)
     words = ("deploy", "gedit", "--from", f"{HOME}/gedit.sif", "--node", "viz-node001", "--json")
-    done = vizdash(lab, *words, user=ADMIN, check=False, timeout=250)
+    done = vizdash(lab, *words, user=ADMIN, check=False, timeout=800)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["deploy"]["nodes"]
     assert {row["node"]: row["outcome"] for row in rows} == {"viz-node001": "done"}

@@ -45,12 +45,21 @@ def test_more_memory_than_the_node_has(lab: Lab) -> None:
         (["--cpus", "9"], "9 cores asked, but viz-node003 has 8"),
         (["--gpus", "3"], "3 GPUs asked, but viz-node003 has 2"),
         (["--time", "9h"], "9 h asked, but partition viz allows 8 h at most"),
-        (["--node", "viz-node009"], "viz-node009 is not in partition viz"),
-        (["--partition", "vis"], "partition 'vis' is not there (did you mean 'viz'?)"),
     ],
 )
 def test_before_sbatch(lab: Lab, words: list[str], told: str) -> None:
     assert told in refused(lab, "desktop", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--node", "viz-node009"], "viz-node009 is not in partition viz"),
+        (["--partition", "vis"], "partition 'vis' is not there (did you mean 'viz'?)"),
+    ],
+)
+def test_unknown_names(lab: Lab, words: list[str], told: str) -> None:
+    assert told in refused(lab, "desktop", *words, code=2)
 
 
 @pytest.mark.parametrize(

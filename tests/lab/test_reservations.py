@@ -56,7 +56,7 @@ def test_maintenance_is_told_in_form_row_and_nodes(plain: Lab) -> None:
         done = vizdash(lab, "start", "plain", "--time", "2h")
         assert told.search(done.stderr), done.stderr
         mine = wait_state(lab, done.stdout.strip(), "pending")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not told.search(mine["reason"]):
             assert time.monotonic() < deadline, mine["reason"]
             time.sleep(0.3)
@@ -68,7 +68,7 @@ def test_maintenance_is_told_in_form_row_and_nodes(plain: Lab) -> None:
         form = re.compile(rf"○ {told.pattern}")
         for size in ((160, 48), (80, 24)):
             with terminal(lab.login, ["vizdash"], size=size) as screen:
-                screen.wait("Nodes 3", seconds=60)
+                screen.wait("Nodes 3", seconds=180)
                 screen.keys("1")
                 screen.until(lambda seen: told.search(seen) is not None, "not at the node")
                 screen.keys("n")
@@ -87,7 +87,7 @@ def test_a_node_that_is_reserved_for_others(plain: Lab) -> None:
         done = vizdash(lab, "start", "plain", "--node", "viz-node002")
         assert told in done.stderr
         mine = wait_state(lab, done.stdout.strip(), "pending")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while told not in mine["reason"]:
             assert time.monotonic() < deadline, mine["reason"]
             time.sleep(0.3)

@@ -76,9 +76,9 @@ def test_slurm_does_not_answer(lab: Lab, away: Away, words: str) -> None:
             assert done.stderr.startswith(f"vizdash: Slurm: {words}")
             assert len(done.stderr.splitlines()) == 1
             screen.keys("R")
-            screen.wait(words, seconds=60)
+            screen.wait(words, seconds=180)
         screen.keys("R")
-        screen.wait(words, seconds=60, gone=True)
+        screen.wait(words, seconds=180, gone=True)
 
 
 def test_a_configuration_that_is_nowhere(lab: Lab) -> None:

@@ -77,7 +77,7 @@ def test_a_comment_that_was_refused_is_sent_again(lab: Lab, site: None) -> None:
             stack.callback(host.run, "rm -f /usr/bin/scontrol.real")
         stack.enter_context(replaced(lab.nodes, "/usr/bin/scontrol", once))
         session = start(lab, "plain")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while " state=ready " not in comment(lab, session):
             assert time.monotonic() < deadline, comment(lab, session)
             time.sleep(0.2)
@@ -279,5 +279,5 @@ def test_a_requeued_job_starts_from_nothing(lab: Lab, site: None) -> None:
             assert live(lab)[0]["state"] == "starting"
         assert not (first / "connection").exists()
         assert "READY=" not in (first / "status").read_text()
-    wait_state(lab, session["id"], "ready", seconds=90)
+    wait_state(lab, session["id"], "ready", seconds=180)
     assert (first / "connection").read_text() != before

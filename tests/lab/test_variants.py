@@ -44,7 +44,7 @@ def _session(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 def _nothing_left(lab: Lab) -> None:
     """No process, socket or temporary file of the user's on a node, and no job."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while left := {node.name: text for node in lab.nodes if (text := leftovers(node, "alice"))}:
         assert time.monotonic() < deadline, left
         time.sleep(0.5)

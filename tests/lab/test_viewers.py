@@ -10,7 +10,7 @@ from tests.lab.browser import desktop
 from tests.lab.vd import opened, sessions, start
 
 
-def wait_viewers(lab: Lab, count: int, seconds: float = 90) -> dict[str, Any]:
+def wait_viewers(lab: Lab, count: int, seconds: float = 180) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     while (session := sessions(lab)[0])["viewers"] != count:
         assert time.monotonic() < deadline, session

@@ -14,7 +14,7 @@ from tests.lab import Host, Lab
 
 
 def vizdash(
-    lab: Lab, *words: str, user: str = "alice", check: bool = True, timeout: float = 90
+    lab: Lab, *words: str, user: str = "alice", check: bool = True, timeout: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """One verb."""
     return lab.login.run(["vizdash", *words], user=user, check=check, timeout=timeout)
@@ -36,7 +36,7 @@ def sessions(lab: Lab, user: str = "alice", *words: str) -> list[dict[str, Any]]
 
 
 def wait_state(
-    lab: Lab, session_id: str, state: str, user: str = "alice", seconds: float = 60
+    lab: Lab, session_id: str, state: str, user: str = "alice", seconds: float = 180
 ) -> dict[str, Any]:
     """Wait until a session has a state."""
     deadline = time.monotonic() + seconds

@@ -61,7 +61,7 @@ def furnish(lab: Lab) -> None:
 def build_gedit(host: Host, version: str) -> tuple[dict[str, Any], str]:
     """``vizdash build gedit`` by an ordinary user: what it made, and what it said."""
     words = ["vizdash", "--config", "build.yaml", "build", "gedit", "--version", version, "--json"]
-    done = host.run(words, user=ADMIN, timeout=280)
+    done = host.run(words, user=ADMIN, timeout=800)
     found: dict[str, Any] = json.loads(done.stdout)["image"]
     return found, done.stderr
 

@@ -22,7 +22,9 @@ def main() -> None:
     """
     output.prepare()
     try:
-        cli.main(standalone_mode=False)
+        # Not cli.main(), which takes a broken pipe for a failure.
+        with cli.make_context("vizdash", sys.argv[1:]) as context:
+            cli.invoke(context)
     except VizdashError as e:
         output.talk(e.line)
         sys.exit(e.exit_code)
@@ -33,8 +35,8 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         output.quiet_stdout()
-        sys.exit(1)
-    except (KeyboardInterrupt, asyncio.CancelledError, click.Abort):
+        sys.exit(141)  # 128 + SIGPIPE, as a shell says it of cat(1)
+    except (KeyboardInterrupt, EOFError, asyncio.CancelledError, click.Abort):
         sys.exit(130)
     except OSError as e:
         output.talk(f"{e.filename or 'output'}: {e.strerror or e}")

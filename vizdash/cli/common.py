@@ -19,6 +19,7 @@ from vizdash import __version__
 from vizdash.actions import REGISTRY, key_label
 from vizdash.cli.holder import detach, hold
 from vizdash.cli.prompt import Terminal
+from vizdash.cli.verb import Verb, write_examples
 from vizdash.config import Config, Explained, load
 from vizdash.config.fields import GEOMETRY
 from vizdash.config.load import config_files
@@ -77,10 +78,10 @@ def geometry_of(ctx: click.Context, param: click.Parameter, value: str) -> str:
 def common(f: Callable[..., None]) -> Callable[..., None]:
     """--cluster, --host, --config and --read-only may stand before or after the verb."""
     for option in (
-        click.option("--cluster", default="", help="A cluster of the config."),
-        click.option("--host", default="", help="Its login host, [user@]host[:port], by SSH."),
-        click.option("--config", "config_path", default="", help="Another config file."),
         click.option("--read-only", is_flag=True, help="Change nothing."),
+        click.option("--config", "config_path", default="", help="Another config file."),
+        click.option("--host", default="", help="Its login host, [user@]host[:port], by SSH."),
+        click.option("--cluster", default="", help="A cluster of the config."),
     ):
         f = option(f)
     return f
@@ -145,6 +146,8 @@ HOMES = {
 class _Group(click.Group):
     """Verbs' one-line help comes from the registry of actions, where they are one."""
 
+    command_class = Verb
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*self.commands, *(verb for verbs in HOMES.values() for verb in verbs)})
 
@@ -158,15 +161,27 @@ class _Group(click.Group):
                 command.help = REGISTRY.by_verb(cmd_name).help
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each with the whole of its first sentence."""
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        rows = [(name, f"{c.get_short_help_str(1000)}") for name, c in commands if c is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples("", formatter)
         keyed = [(" ".join(map(key_label, a.keys)), f"{a.title}: {a.help}") for a in REGISTRY]
         with formatter.section("Keys of the dashboard"):
             formatter.write_dl([(keys, words) for keys, words in keyed if keys])
 
 
-@click.group(cls=_Group, invoke_without_command=True)
+@click.group(
+    cls=_Group,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @common
-@click.version_option(__version__, prog_name="vizdash")
+@click.version_option(__version__, "-V", "--version", prog_name="vizdash")
 @click.pass_context
 def cli(ctx: click.Context, /, **values: Any) -> None:
     """VNC desktops on a Slurm cluster, from the terminal. Without a verb: the dashboard."""

@@ -30,7 +30,7 @@ _HEADERS = ("APP", "VERSION", "STATE", "NODES", "SIZE MIB", "AGE", "DIGEST", "IN
 _PLACES = ("NODE", "FREE MIB", "OF MIB", "SEEN", "NOTE")
 
 
-@cli.command()
+@cli.command(excludes={"history": ("nodeset", "and_verify")})
 @common
 @click.argument("app", default="")
 @click.option("--node", "nodeset", default="", help="Nodes, e.g. viz-node[001-016].")
@@ -63,11 +63,13 @@ def images(
             verdicts = await imaging.verify(view.matrix, chosen, output.talk)
             view = await imaging.view(nodeset)
         findings = _of(view, app)
-        if app and not findings:
-            raise NotFound(f"images of {app!r}", "no node has one", f"vizdash deploy {app}")
         if as_json:
             _write_json(view, findings, verdicts)
-        else:
+        if app and not findings:
+            service.app(app)
+            if not as_json:
+                raise NotFound(f"images of {app!r}", "no node has one", f"vizdash deploy {app}")
+        elif not as_json:
             _write_tables(view, drift_first(findings))
         _tell_bad(verdicts)
 

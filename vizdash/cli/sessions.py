@@ -22,7 +22,7 @@ from vizdash.units import duration_words
 from vizdash.waiting import wait_ended, wait_ready
 
 
-@cli.command()
+@cli.command(needs={"since": ("ended",)})
 @common
 @click.option("--all", "everyone", is_flag=True, help="Everybody's, not only your own.")
 @click.option("--ended", is_flag=True, help="Those that ended, the latest first.")
@@ -60,6 +60,8 @@ def sessions(
 
 @cli.command(
     help=REGISTRY.by_verb("start").help + " Arguments after -- go to sbatch as they are.",
+    needs={"timeout": ("wait", "and_open")},
+    excludes={"test_only": ("wait", "timeout", "and_open")},
 )
 @common
 @click.argument("app")
@@ -79,7 +81,7 @@ def sessions(
 @click.option("--constraint", help="Features that the node must have.")
 @click.option("--test-only", is_flag=True, help="Say when it would start; start nothing.")
 @click.option("--wait", is_flag=True, help="Until the desktop is ready.")
-@click.option("--timeout", type=DURATION, help="With --wait: give up after this long.")
+@click.option("--timeout", type=DURATION, help="With --wait or --open: give up after this long.")
 @click.option("--open", "and_open", is_flag=True, help="Wait, then open it in the browser.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
 @click.pass_context
@@ -161,7 +163,11 @@ async def _tell_start(service: Service, request: SessionRequest, *, as_json: boo
         output.write(time.strftime("%Y-%m-%d %H:%M", time.localtime(at)))
 
 
-@cli.command("open", help=REGISTRY.by_verb("open").help + " It holds until Ctrl-C.")
+@cli.command(
+    "open",
+    help=REGISTRY.by_verb("open").help + " It holds until Ctrl-C.",
+    excludes={"print_only": ("handoff",)},
+)
 @common
 @click.argument("session")
 @click.option("--print", "print_only", is_flag=True, help="Print the address, start no browser.")
@@ -281,7 +287,10 @@ async def _stop(service: Service, session: Session, note: str) -> VizdashError |
     return None
 
 
-@cli.command(help=REGISTRY.by_verb("logs").help + " With --build, that of an app's latest build.")
+@cli.command(
+    help=REGISTRY.by_verb("logs").help + " With --build, that of an app's latest build.",
+    needs={"version": ("of_build",)},
+)
 @common
 @click.argument("session")
 @click.option("--build", "of_build", is_flag=True, help="SESSION is an app: show its build's log.")

@@ -9,7 +9,7 @@ import click
 
 from vizdash import output
 from vizdash.cli.common import cli, common, options_of
-from vizdash.errors import NotFound, UsageError, VizdashError
+from vizdash.errors import Unknown, UsageError, VizdashError
 from vizdash.sessions.tunnel_records import (
     TunnelRecord,
     close_tunnel,
@@ -50,7 +50,7 @@ def tunnels(
     for word in sessions:
         if not any(record.is_called(word) for record in found):
             known = ", ".join(dict.fromkeys(r.session for r in found)) or "none"
-            raise NotFound(f"tunnel to session {word}", "there is none", f"open: {known}")
+            raise Unknown(f"tunnel to session {word}", "there is none", f"open: {known}")
     chosen = select_tunnels(sessions, found)
     name = config.cluster.name
     if and_close:

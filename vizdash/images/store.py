@@ -22,7 +22,7 @@ from pathlib import Path
 
 import platformdirs
 
-from vizdash.errors import NotFound, Refused
+from vizdash.errors import NotFound, Refused, Unknown
 from vizdash.files import write_whole
 from vizdash.images.sif import VERSION
 
@@ -82,7 +82,7 @@ class Store:
         return tuple(built for _, built in sorted(found, key=lambda pair: pair[0]))
 
     def newest(self, app: str, version: str = "") -> Built:
-        """The newest, or that version. Raises NotFound naming what there is."""
+        """The newest, or that version. Raises Unknown naming what there is, NotFound for none."""
         there = self.versions(app)
         for built in reversed(there):
             if version in {"", built.version}:
@@ -90,7 +90,7 @@ class Store:
         what = f"{app} {version}".strip()
         has = ", ".join(b.version for b in there)
         why = f"the store {self.root} has {has}" if has else f"not in the store {self.root}"
-        raise NotFound(what, why, f"vizdash build {app}")
+        raise (Unknown if there else NotFound)(what, why, f"vizdash build {app}")
 
     @contextmanager
     def work(self, app: str) -> Iterator[Path]:

@@ -22,7 +22,8 @@ class Fit:
     that are large enough when empty; ``away``: what keeps some of those from taking jobs, in words;
     ``reserved``: the reservations that keep it off every node with room, in words; ``untold``: what
     only the scheduler knows, in words, where that decides; ``refusal``: one line when it can never
-    run, else empty, and ``mend`` what to do about it (``image`` when a node lacks the image).
+    run, else empty, and ``mend`` what to do about it (``image`` when a node lacks the image);
+    ``unknown``: it names a node or partition that is not there.
     """
 
     now: tuple[tuple[str, int], ...] = ()
@@ -32,6 +33,7 @@ class Fit:
     untold: str = ""
     refusal: str = ""
     mend: str = ""
+    unknown: bool = False
 
     @property
     def words(self) -> str:
@@ -137,7 +139,8 @@ def fit(
     if node and node not in {n.name for n in members}:
         where = f"partition {partition.name}" if partition else "the cluster"
         has = listed(_by_name(members)) or "no nodes"
-        return Fit(refusal=f"node {node} is not in {where}, which has {has}", mend="name another")
+        words = f"node {node} is not in {where}, which has {has}"
+        return Fit(refusal=words, mend="name another", unknown=True)
     large = [n for n in members if asked_.holds(n)]
     ever = [n for n in large if n.name not in without and (not node or n.name == node)]
     if not ever:

@@ -9,7 +9,10 @@ import pytest
 from tests.unit.cli.vd import Vizdash
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["apps"], ["nodes"], ["config"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["-h"], ["--version"], ["-V"], ["nodes", "-h"], ["apps"], ["nodes"], ["config"]],
+)
 def test_done(vizdash: Vizdash, words: list[str]) -> None:
     said = vizdash(*words)
     assert (said.code, said.err) == (0, "")
@@ -73,13 +76,51 @@ def test_wrong_keys_of_ones_own_are_found_without_the_dashboard(vizdash: Vizdash
         (["open", "3f9a01bc"], "session 3f9a01bc: there is no such session of yours (live: none)"),
         (["stop", "3f9a01bc"], "no such session of yours"),
         (["logs", "3f9a01bc"], "no such session of yours"),
+        (["message", "3f9a01bc", "x"], "no such session of yours"),
+        (["extend", "3f9a01bc", "1h"], "no such session of yours"),
         (["start", "dekstop"], "app 'dekstop': not in the catalogue (did you mean 'desktop'?)"),
+        (["build", "dekstop"], "app 'dekstop': not in the catalogue"),
+        (["logs", "dekstop", "--build"], "app 'dekstop': not in the catalogue"),
+        (["images", "dekstop"], "app 'dekstop': not in the catalogue"),
+        (["start", "desktop", "--node", "elsewhere"], "node elsewhere is not in"),
+        (["start", "desktop", "--partition", "vis"], "partition 'vis' is not there"),
+        (["drain", "elsewhere", "--reason", "x"], "node elsewhere: there is no such node"),
+        (["tunnels", "3f9a01bc"], "tunnel to session 3f9a01bc: there is none"),
+        (["images", "--node", "elsewhere"], "nodes elsewhere: not in the partition"),
+    ],
+)
+def test_unknown_names(vizdash: Vizdash, words: list[str], line: str) -> None:
+    said = vizdash(*words)
+    assert (said.code, said.out) == (2, "")
+    assert line in said.line
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["start", "desktop", "--timeout", "5s"], "--timeout goes with --wait or --open only"),
+        (["start", "desktop", "--test-only", "--open"], "--open does nothing beside --test-only"),
+        (["sessions", "--since", "2d"], "--since goes with --ended only"),
+        (["logs", "desktop", "--version", "1"], "--version goes with --build only"),
+        (["open", "x", "--print", "--handoff"], "--handoff does nothing beside --print"),
+        (["images", "--history", "--verify"], "--verify does nothing beside --history"),
+        (["images", "--history", "--node", "n"], "--node does nothing beside --history"),
+    ],
+)
+def test_options_that_would_do_nothing(vizdash: Vizdash, words: list[str], line: str) -> None:
+    said = vizdash(*words)
+    assert (said.code, said.out) == (2, "")
+    assert line in said.line
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
         (["start", "desktop", "--read-only"], "read-only"),
         (["--read-only", "start", "desktop"], "read-only"),
         (["start", "desktop", "--cpus", "100000"], "100000 cores asked"),
         (["start", "desktop", "--memory", "1000T"], "MiB asked"),
-        (["start", "desktop", "--node", "elsewhere"], "node elsewhere is not in"),
-        (["start", "desktop", "--partition", "vis"], "partition 'vis' is not there"),
+        (["images", "desktop"], "images of 'desktop': no node has one"),
     ],
 )
 def test_failed(vizdash: Vizdash, words: list[str], line: str) -> None:

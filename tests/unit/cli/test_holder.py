@@ -282,5 +282,5 @@ def test_wrong_use_is_one_line(vizdash: Vizdash) -> None:
 
     assert line("--close") == (2, "--close: no session is named (name sessions, or add --all)")
     assert line("--all") == (2, "--all: it goes with --close, without sessions")
-    assert line("--close", "77") == (1, "tunnel to session 77: there is none (open: none)")
+    assert line("--close", "77") == (2, "tunnel to session 77: there is none (open: none)")
     assert line() == (0, "no tunnels are open on this machine")

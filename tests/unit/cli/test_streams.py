@@ -45,7 +45,7 @@ def test_a_closed_pipe_is_silent(environ: dict[str, str]) -> None:
     os.close(read)
     done = apps(environ, write)
     os.close(write)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

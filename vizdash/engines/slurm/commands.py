@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Sequence
 
 from vizdash.engines.slurm.environ import SACCT, SBATCH, SCANCEL, SCONTROL, SQUEUE, SRUN, env
-from vizdash.errors import NotFound
+from vizdash.errors import Unknown
 from vizdash.model import JobRequest, Resources
 from vizdash.transport import Command
 
@@ -287,14 +287,14 @@ def scancel(job_id: str) -> Command:
 
 
 def checked_node(name: str) -> str:
-    """``name`` if it names one node, else NotFound: a list of hosts would name many."""
+    """``name`` if it names one node, else Unknown: a list of hosts would name many."""
     if not _NODE.match(name):
-        raise NotFound(f"node {name}", "that is no node's name")
+        raise Unknown(f"node {name}", "that is no node's name")
     return name
 
 
 def checked_id(job_id: str) -> str:
-    """``job_id`` if it looks like one, else NotFound: it must never be read as an option."""
+    """``job_id`` if it looks like one, else Unknown: it must never be read as an option."""
     if not _JOB_ID.match(job_id):
-        raise NotFound(f"job {job_id}", "that is no Slurm job id")
+        raise Unknown(f"job {job_id}", "that is no Slurm job id")
     return job_id

@@ -22,11 +22,15 @@ def test_it_is_one_line_whatever_a_program_said(what: str, why: str, mend: str) 
     assert len(VizdashError(what, why, mend).line.splitlines()) <= 1
 
 
-def test_only_wrong_use_and_wrong_config_are_2() -> None:
+def test_only_wrong_use_wrong_config_and_unknown_names_are_2() -> None:
     kinds = [
         k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, VizdashError)
     ]
-    assert {k.__name__ for k in kinds if k.exit_code == 2} == {"UsageError", "ConfigError"}
+    assert {k.__name__ for k in kinds if k.exit_code == 2} == {
+        "UsageError",
+        "ConfigError",
+        "Unknown",
+    }
     assert {k.exit_code for k in kinds} == {1, 2}
 
 

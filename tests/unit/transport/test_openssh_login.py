@@ -305,7 +305,10 @@ async def test_a_proxy_command_with_a_shell(home: Path, key: asyncssh.SSHKey) ->
         )
         assert await echo("lena@inside", Person()) == "in\n"
         assert (home / "noise").exists()
-    (home / ".ssh/config").write_text("Host inside\n  ProxyCommand echo no such door >&2; :\n")
+    # In a shell of its own: ssh hangs up on a proxy as soon as it closes its stdout, which
+    # `exec echo >&2` does before it says a word.
+    proxy = "sh -c 'echo no such door >&2'"
+    (home / ".ssh/config").write_text(f"Host inside\n  ProxyCommand {proxy}\n")
     assert "its ProxyCommand ended: no such door" in (await refusal("inside")).line
 
 

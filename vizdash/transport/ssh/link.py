@@ -18,6 +18,7 @@ from vizdash.transport.openssh.choice import Choice, choose
 from vizdash.transport.openssh.login import MasterLogin
 from vizdash.transport.ssh.login import AsksPerson, Login, Secrets
 from vizdash.transport.ssh.needs import NeedsOpenSsh
+from vizdash.transport.ssh.proxy import Proxy
 from vizdash.transport.ssh.settings import Target
 from vizdash.transport.ssh.words import lost_words
 
@@ -57,6 +58,7 @@ class SshLink:
         self._via = ""
         self._secrets = Secrets()
         self._conn: asyncssh.SSHClientConnection | None = None
+        self._proxies: list[Proxy] = []
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._typed = False
@@ -117,6 +119,7 @@ class SshLink:
             conn.close()
             with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
                 await asyncio.wait_for(conn.wait_closed(), _CLOSE_S)
+        await asyncio.gather(*(proxy.close() for proxy in self._proxies))
 
     # ------------------------------------------------------------------ attempts
 
@@ -195,7 +198,12 @@ class SshLink:
             yields = self._ssh == "auto" and shutil.which("ssh") is not None
             login = Login(self._prompter, self._secrets, yields=yields, **shared)
         conn: asyncssh.SSHClientConnection | None = None
-        conn = await login.open(self._target, lambda exc: self._lost(conn, exc))
+        try:
+            conn = await login.open(self._target, lambda exc: self._lost(conn, exc))
+        finally:
+            if isinstance(login, Login):
+                running = [proxy for proxy in self._proxies if not proxy.ended]
+                self._proxies = [*running, *login.proxies]
         self._conn = conn
         self._typed = login.typed
         self._error = None

@@ -86,6 +86,8 @@ class Login:
         self._client: Client | None = None
         self._made: list[tuple[asyncssh.SSHClientConnection, HostSettings]] = []
         self._asking: tuple[Prompt, asyncio.Task[tuple[str, ...] | None]] | None = None
+        #: The ProxyCommands that were started: whoever ends the connection waits for their end.
+        self.proxies: list[Proxy] = []
 
     async def open(
         self,
@@ -280,6 +282,7 @@ class Login:
         proxy: Proxy | None = None
         if via is None and settings.proxy_command:
             proxy = await Proxy.start(settings.proxy_command)
+            self.proxies.append(proxy)
             options["sock"] = proxy.sock
         try:
             conn = await asyncssh.connect(

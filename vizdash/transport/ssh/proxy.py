@@ -52,6 +52,11 @@ class Proxy:
         while data := await self._process.stderr.read(_KEPT):
             self._stderr = (self._stderr + data)[-_KEPT:]
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has."""
+        return self._process.returncode is not None
+
     async def last_word(self) -> str:
         """The last line of its stderr, waited for a moment: it may just be ending."""
         with contextlib.suppress(TimeoutError):
@@ -68,7 +73,9 @@ class Proxy:
         self._ending = asyncio.create_task(wait())
 
     async def close(self) -> None:
-        """End it: SIGHUP as ssh sends it, and SIGKILL if it does not heed it in 2 s."""
+        """End it, and wait for its end: SIGHUP as ssh sends it, SIGKILL if it is still there 2 s
+        later. May be called again.
+        """
         self.sock.close()
         for number, wait_s in ((signal.SIGHUP, 2), (signal.SIGKILL, 5)):
             if self._process.returncode is not None:

@@ -75,6 +75,10 @@ class Reach:
         """Start the person's browser on a route; False when there's none to be had."""
         return await self._showing.show(route)
 
+    async def wait_shown(self) -> None:
+        """Wait until browsers have what leads them to direct routes: it ends with this process."""
+        await self._showing.wait_taken()
+
     async def hand_off(
         self, route: routes.Route, session: Session, attempt: int = 0
     ) -> opening.Handoff:

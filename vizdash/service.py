@@ -334,7 +334,7 @@ class Service(Own, Reach):
         await self.past.close()
         if self._by_hand is not None:
             await self._by_hand.close()
-        self._showing.close()
+        await self._showing.close()
         await self.keep_history()
         await self.images.close()
         if self.remote is not None:

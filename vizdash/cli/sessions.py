@@ -207,6 +207,7 @@ async def _hold(
             await _tell_way(service, session, route, print_only=print_only)
         tell("" if shown else route.url)
         if route.kind == "direct":
+            await service.wait_shown()
             return
         output.talk("this holds the tunnel: Ctrl-C ends it, the session goes on")
         cause = await until_lost(service, session, route)

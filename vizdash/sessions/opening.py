@@ -10,6 +10,7 @@ from vizdash.files import account_name
 from vizdash.sessions import browser, handoff
 from vizdash.sessions.routes import Route
 from vizdash.sessions.viewer import Viewer, ask_helper, viewer
+from vizdash.transport.pages import OnePage
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Showing:
 
     def __init__(self) -> None:
         self._pages: list[browser.RedirectFile] = []
+        self._serving: dict[asyncio.Task[None], OnePage] = {}
 
     async def show(self, route: Route) -> bool:
         """Have the person's browser open the route; False when there's none to be had."""
@@ -56,12 +58,51 @@ class Showing:
         if address:
             # A browser with a /tmp of its own (snap, Flatpak) could not read a file of ours.
             return await browser.start_browser(address)
+        if (shown := await self._show_once(route)) is not None:
+            return shown
         page = browser.RedirectFile(route.url)
         if route.kind != "direct":
             self._pages.append(page)
         return await page.start_browser()
 
-    def close(self) -> None:
+    async def _show_once(self, route: Route) -> bool | None:
+        """As ``show``, by a listener that has the page alone; None where there can be none."""
+        listener = OnePage()
+        try:
+            await listener.start()
+        except OSError:
+            return None
+        address = listener.offer(browser.page_to(route.url))
+        if not address or not await browser.start_browser(address):
+            await listener.close()
+            return False if address else None
+        task = asyncio.create_task(_serve(listener))
+        self._serving[task] = listener
+        task.add_done_callback(self._serving.pop)
+        return True
+
+    async def wait_taken(self) -> None:
+        """Wait until browsers have the pages that lead them to direct routes, PAGE_S at most."""
+        await asyncio.gather(*self._serving)
+
+    async def close(self) -> None:
         """Take the pages away now; one leads nowhere without its tunnel."""
         for page in self._pages:
             page.remove()
+        serving = dict(self._serving)
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        for listener in serving.values():  # of a task that was cancelled before it began, too
+            await listener.close()
+
+
+async def _serve(listener: OnePage) -> None:
+    """Keep the page until it has been taken, or for PAGE_S."""
+    try:
+        async with asyncio.timeout(browser.PAGE_S):
+            await listener.taken.wait()
+    except TimeoutError:
+        return
+    finally:
+        await listener.close()

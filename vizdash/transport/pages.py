@@ -6,7 +6,7 @@ import asyncio
 import secrets
 
 from vizdash.transport import peers
-from vizdash.transport.base import Reader
+from vizdash.transport.base import Reader, Writer
 from vizdash.transport.listener import Dial, Listener
 
 _HEAD = """HTTP/1.1 {status}\r
@@ -34,6 +34,8 @@ class PageListener(Listener):
         super().__init__(dial, port)
         self._pages: dict[str, str] = {}
         self._ever = False
+        #: Set once a page has been given away.
+        self.taken = asyncio.Event()
 
     def offer(self, page: str) -> str:
         """Have a page (HTML) ready; returns its address, which says nothing of what is in it, or
@@ -62,4 +64,17 @@ class PageListener(Listener):
         body = (page or _USED).encode()
         writer.write(_HEAD.format(status=status, length=len(body)).encode() + body)
         await writer.drain()
+        if page:
+            self.taken.set()
         return None
+
+
+class OnePage(PageListener):
+    """A listener that has a page and nothing else: for a session that needs no tunnel."""
+
+    def __init__(self) -> None:
+        super().__init__(self._nothing)
+
+    @staticmethod
+    async def _nothing() -> tuple[Reader, Writer]:
+        raise ConnectionRefusedError

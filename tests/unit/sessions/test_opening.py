@@ -142,6 +142,44 @@ async def test_a_helper_that_fails_is_no_browser(
     assert not await viewer.ask_helper("http://127.0.0.1:1/", {})
 
 
+async def test_a_direct_route_has_a_page_that_works_once_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Browsers with a /tmp of their own can read no file of ours."""
+    script = tmp_path / "browser"
+    script.write_text(
+        f'#!/bin/sh\necho "$1" > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/called\n'
+    )
+    script.chmod(0o755)
+    for name in ("VSCODE_IPC_HOOK_CLI", "SSH_CONNECTION", "SSH_TTY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BROWSER", str(script))
+    connection = Connection("7", "n1", "192.0.2.7", 6080, "", "Xk29fQpa")
+    route = await open_route(connection, HereForwarder())
+    assert route.kind == "direct"
+    showing = Showing()
+    assert await showing.show(route)
+    async with asyncio.timeout(60):
+        while not (tmp_path / "called").exists():
+            await asyncio.sleep(0.02)
+    address = (tmp_path / "called").read_text().strip()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/open/[\w-]+", address)
+    other = address.rpartition("/open/")[0] + "/vnc.html"
+    assert await asyncio.to_thread(_get, other) == ""
+    page = await asyncio.to_thread(_get, address)
+    assert page.startswith("HTTP/1.1 200")
+    assert f'location.replace("{route.url}")' in page
+    # Once it has been taken, nothing listens there any more.
+    async with asyncio.timeout(60):
+        await showing.wait_taken()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.to_thread(_get, address)
+    # One that nobody takes goes with vizdash.
+    assert await showing.show(route)
+    await showing.close()
+    await showing.wait_taken()
+
+
 async def test_a_page_is_not_for_other_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

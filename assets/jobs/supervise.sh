@@ -30,13 +30,16 @@ read -r -a fields <<<"${stat##*) }"
 
 # A timer that can be ended at once: its sleep is a child that it remembers. It looks at the clock
 # again and again, since a machine that was suspended has not slept on; and should we be killed,
-# it signals nobody, for the PID may be another's by then.
+# it signals nobody, for the PID may be another's by then. FOLDER/supervisor is as old as its last
+# round: by that a clone of this machine, which has the same home, sees that the session is not its
+# own (machine.py, Place).
 timers=()
 timer() { # AT SIGNAL PID
   (
     trap 'kill "$!" 2>/dev/null; exit 0' TERM
     me=$BASHPID
     while printf -v now '%(%s)T' -1 && [ "$now" -lt "$1" ]; do
+      touch -c -- "$folder/supervisor"
       sleep "$(($1 - now < 30 ? $1 - now : 30))" &
       wait "$!"
     done

@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -260,13 +260,13 @@ BOOTED = 1000.0
 
 
 @pytest.mark.parametrize(
-    ("other", "began", "held"),
+    ("other", "seen", "held"),
     [
         (HERE, 2000, True),
         (replace(HERE, host="renamed"), 2000, True),
         # Dead since this host went down: it is to be buried here.
         (replace(HERE, boot="boot-1"), 500, True),
-        # Clones of one disk: another name, or begun while this host was already up.
+        # Clones of one disk: another name, or alive while this host was already up.
         (replace(HERE, boot="boot-9", host="n2"), 500, False),
         (replace(HERE, boot="boot-9"), 2000, False),
         (replace(HERE, boot="boot-9", machine="0af2"), 500, False),
@@ -275,14 +275,21 @@ BOOTED = 1000.0
         (replace(HERE, pid_space="pid:[4026532001]", boot="boot-1"), 500, False),
     ],
 )
-def test_whose_a_job_of_a_shared_home_is(other: machine.Place, began: int, held: bool) -> None:
-    assert HERE.holds(other, began, BOOTED) is held
+def test_whose_a_job_of_a_shared_home_is(other: machine.Place, seen: int, held: bool) -> None:
+    assert HERE.holds(other, seen, BOOTED, now=9000) is held
 
 
+def test_a_host_that_has_just_booted_waits_for_a_sign_of_life() -> None:
+    other = replace(HERE, boot="boot-1")
+    assert not HERE.holds(other, BOOTED - 20, BOOTED, now=BOOTED + 15)
+    assert HERE.holds(other, BOOTED - 20, BOOTED, now=BOOTED + 600)
+
+
+@pytest.mark.parametrize("host", ["n2", ""])
 async def test_a_clone_of_this_machine_does_not_bury_its_sessions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    """The same machine-id and home, another host."""
+    """The same machine-id and home; its own name, or the same one and booted after the session."""
     record = records.write(tmp_path, request())
     folder = tmp_path / record.id
     folder.mkdir()
@@ -290,8 +297,12 @@ async def test_a_clone_of_this_machine_does_not_bury_its_sessions(
     (folder / "status").write_text("STATE=ready\n")
     (folder / "supervisor").write_text(f"{os.getpid()} 1 {machine.boot_id()}\n")
     here = machine.place()
-    clone = replace(here, boot="another", host="n2")
+    clone = replace(here, boot="another", host=host or here.host)
     monkeypatch.setattr(records, "place", lambda: clone)
+    now = time.time()
+    monkeypatch.setattr(records, "booted_at", lambda: now - 1000)
+    began = replace(record, started_at=int(now) - 2000)
+    (folder / "job.json").write_text(json.dumps(asdict(began)))
     assert await LocalEngine(tmp_path).jobs() == ()
     assert (folder / "status").read_text() == "STATE=ready\n"
     # On the host itself it has died, and that is written down.

@@ -44,3 +44,28 @@ def test_a_cancel_is_not_lost_as_soon_as_the_supervisor_is_known(tmp_path: Path)
     assert "STATE=ended\n" in (folder / "status").read_text()
     assert "RESULT=cancelled\n" in (folder / "status").read_text()
     assert not (tmp_path / "ran").exists()
+
+
+def test_it_shows_that_it_lives_by_the_age_of_its_file(tmp_path: Path) -> None:
+    folder = tmp_path / "session"
+    folder.mkdir()
+    (folder / "script").write_text("exec sleep 1000\n")
+    jobs = shutil.copytree(assets() / "jobs", tmp_path / "jobs")
+    text = (jobs / "supervise.sh").read_text()
+    assert text.count("$1 - now < 30 ? $1 - now : 30") == 1
+    (jobs / "supervise.sh").write_text(text.replace("$1 - now < 30 ? $1 - now : 30", "1"))
+    words = [str(jobs / "supervise.sh"), str(folder), secrets.token_hex(4), "3600", "300"]
+    process = subprocess.Popen(["bash", "-p", *words, str(jobs / "sweep.sh")])
+    try:
+        ages: set[int] = set()
+        deadline = time.monotonic() + _DEADLINE_S
+        while len(ages) < 3:
+            assert time.monotonic() < deadline, ages
+            time.sleep(0.1)
+            if (folder / "supervisor").exists():
+                ages.add((folder / "supervisor").stat().st_mtime_ns)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(_DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.wait()

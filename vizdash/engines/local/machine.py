@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -55,6 +56,11 @@ def _gpu_ids() -> tuple[int, ...]:
     return tuple(sorted(int(match[1]) for match in found if match))
 
 
+#: Seconds in which a living supervisor shows it by the age of its file (supervise.sh: every 30 s),
+#: and other hosts see that on a network file system.
+_SIGN_S = 180.0
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a job of the local engine runs, among those that share a home folder.
@@ -70,9 +76,10 @@ class Place:
     pid_space: str
     boot: str
 
-    def holds(self, other: Place, began_at: float, booted_at: float) -> bool:
-        """Whether a job that began at ``began_at`` at ``other`` is this place's to show, or to
-        bury if it is dead. Times are in seconds since the epoch, ``booted_at`` is this host's.
+    def holds(self, other: Place, seen_at: float, booted_at: float, now: float = math.inf) -> bool:
+        """Whether a job at ``other`` is this place's to show, or to bury if it is dead. Its last
+        sign of life is of ``seen_at``; where it gives such again and again, ``now`` counts.
+        Times are in seconds since the epoch, ``booted_at`` is this host's.
         """
         if self.pid_space != other.pid_space:
             return False
@@ -80,9 +87,9 @@ class Place:
             return True  # a host may be renamed while it runs
         if (self.machine, self.host) != (other.machine, other.host):
             return False
-        # This host had not booted yet: the job died when it went down. Else the job began on a
-        # twin, while this host was running.
-        return began_at < booted_at
+        # It died when this host went down. Else it lived on a twin, while this host was running:
+        # one that lives there shows it soon enough.
+        return seen_at < booted_at < now - _SIGN_S
 
 
 def place() -> Place:

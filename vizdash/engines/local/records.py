@@ -84,8 +84,16 @@ def read_all(root: Path) -> Iterator[tuple[Path, Record]]:
         record = _record(text)
         if record is None or record.id != folder.name:
             continue
-        if here.holds(record.place, record.started_at, booted):
+        if here.holds(record.place, _seen_at(folder, record), booted, time.time()):
             yield folder, record
+
+
+def _seen_at(folder: Path, record: Record) -> float:
+    """When the job last gave a sign of life, in seconds since the epoch."""
+    try:
+        return max(record.started_at, os.stat(folder / "supervisor").st_mtime)
+    except OSError:
+        return record.started_at
 
 
 def _record(text: str) -> Record | None:

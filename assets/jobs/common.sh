@@ -4,7 +4,7 @@
 # the hooks `before_end` and `after_end`.
 
 F=${VIZDASH_FOLDER:-$HOME/.local/state/vizdash/sessions/$SESSION_ID}
-R='' leader='' ending='' viewers='' since='' note='' image_digest='' write_error=''
+R='' leader='' ending='' viewers='' since='' note='' image_digest='' write_error='' warning=''
 job_comment='' commented=yes
 job_id=${SLURM_JOB_ID:-${VIZDASH_JOB_ID:-$SESSION_ID}}
 node=${SLURMD_NODENAME:-$(uname -n)}
@@ -76,6 +76,7 @@ status() {
     printf 'NODE=%s\nJOB_ID=%s\nSTARTED=%s\n' "$node" "$job_id" "${SLURM_JOB_START_TIME:-}"
     if [ -n "$ready" ]; then printf 'READY=%s\n' "$ready"; fi
     if [ -n "$image_digest" ]; then printf 'IMAGE_DIGEST=%s\n' "$image_digest"; fi
+    if [ -n "$warning" ]; then printf 'WARNING=%s\n' "$(one_line "$warning")"; fi
     if [ -n "$viewers" ]; then printf 'VIEWERS=%s\nSINCE=%s\n' "$viewers" "$since"; fi
   )
   write_whole status "$text"

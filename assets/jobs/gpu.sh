@@ -113,7 +113,7 @@ inner_opengl() {
 
 inner_software() { # WHY
   gl=()
-  echo "OpenGL in software, without VirtualGL: $1"
+  inner_without "OpenGL in software, without VirtualGL: $1"
 }
 
 # Whether the app that has just failed, soon after its start, did so because of VirtualGL, whose own

@@ -2,10 +2,16 @@
 # The desktop and the app, inside the image or on the host itself: `inner` runs there alone, from
 # a file that `write_inner` makes of these functions.
 
-# Lines to the script outside: "step NAME", "ready DISPLAY PORT", "failed STEP WHY".
+# Lines to the script outside: "step NAME", "without WHAT AND WHY", "ready DISPLAY PORT", "viewers N".
 inner_fail() {
   printf '%s\n%s\n' "$1" "$2" >"$R/failed"
   exit 1
+}
+
+# inner_without TEXT: what the desktop has to do without, into the log and the session's status.
+inner_without() {
+  printf '%s\n' "$1"
+  printf 'without %s\n' "$(one_line "$1")" >&9
 }
 
 # wait_for SECONDS TEST...: until TEST holds.

@@ -25,7 +25,7 @@ inner_input_method() {
     why=${why:-$(last_line "$R/input.log")}
   fi
   if [ -n "$why" ]; then
-    echo "no input method: $program: $why"
+    inner_without "no input method: $program: $why"
     return 0
   fi
   echo "input method: $program${engines[*]:+ (${engines[*]})}"

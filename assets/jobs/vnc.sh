@@ -193,7 +193,7 @@ write_inner() { # INSIDE
     declare -p system_path
     # All of what runs inside, and what it uses of common.sh.
     declare -f inner "${functions[@]}" start_xvnc child_lives code_words after_colon count_sockets \
-      wait_for websockify_launcher window_watcher last_line set_aside_environment \
+      wait_for websockify_launcher window_watcher last_line one_line set_aside_environment \
       export_statements locale_charmap
     printf 'set -u -o pipefail\numask 077\ninner\n'
   } >"$R/inner.sh"
@@ -296,6 +296,10 @@ report() {
         forget_old
         ;;
       warn) show_warning ;;
+      without)
+        warning=${warning:+$warning; }$first${second:+ $second}
+        if [ -e "$F/connection" ]; then status ready ready; fi
+        ;;
       viewers)
         count_viewers "$first"
         # Before the desktop is ready there is nobody to tell of.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.integration.machine import Machine, wait_until
@@ -98,6 +100,8 @@ def test_an_input_method_that_fails_is_named_and_breaks_nothing(
     session, seen = _start(machine, _path(machine, "bin"))
     said = machine.vizdash("logs", session).stdout
     assert log in said if log else "input method" not in said, said
+    (listed,) = json.loads(machine.vizdash("sessions", "--json").stdout)["sessions"]
+    assert listed["warning"] == log
     assert machine.outside("~/input.env").exists() == bool(log)
     assert [line for line in seen if line.startswith("QT_IM_MODULE")] == []
     machine.vizdash("stop", session)

@@ -83,4 +83,5 @@ def test_without_a_working_virtualgl_it_draws_in_software(
     log = vizdash(drawing, "logs", session["id"]).stdout
     (line,) = [line for line in log.splitlines() if "OpenGL in software" in line]
     assert "vglrun -d /dev/dri/card2: [VGL] ERROR: in init3D-- could not open" in line
+    assert session["warning"] == line
     vizdash(drawing, "stop", session["id"])

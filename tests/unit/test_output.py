@@ -118,6 +118,7 @@ SESSION_KEYS = {
     "image_version": "1.0",
     "image_digest": "",
     "newer_version": "",
+    "warning": "",
     "submitted_at": 1799999990,
     "expected_start_at": None,
     "started_at": 1800000000,

@@ -37,7 +37,8 @@ class Session:
     when it did.
     ``image_digest`` is the SHA-256 that was recorded on its node for the image it runs from (empty:
     none was); ``newer_version`` is the version that new sessions of its app run, where that is
-    newer. ``account`` and ``qos`` are its job's (empty: none, or not known). ``claim`` texts come
+    newer. ``warning`` is what a running one has to do without, and why, as its own job reports it.
+    ``account`` and ``qos`` are its job's (empty: none, or not known). ``claim`` texts come
     from the job's comment, which anyone can forge: they are shown, never trusted.
     """
 
@@ -59,6 +60,7 @@ class Session:
     image_version: str = ""
     image_digest: str = ""
     newer_version: str = ""
+    warning: str = ""
     submitted_at: int | None = None
     expected_start_at: int | None = None
     started_at: int | None = None

@@ -122,7 +122,7 @@ class Status:
     ``updated_at``, ``ready_at`` (when the desktop first answered) and ``begun_at`` (when the run of
     the job that wrote it began, by the scheduler's clock) are seconds since the epoch; 0 where the
     job did not write them. ``job_id``, ``app``, ``image_version`` and ``legacy`` are there from the
-    submission on; ``viewers`` and ``since`` are as in the comment.
+    submission on; ``warning`` is as in Session; ``viewers`` and ``since`` are as in the comment.
     """
 
     state: str = ""
@@ -137,6 +137,7 @@ class Status:
     image_version: str = ""
     image_digest: str = ""
     legacy: bool = False
+    warning: str = ""
     viewers: int | None = None
     since: int | None = None
 
@@ -191,6 +192,7 @@ def status_of(values: Mapping[str, str] | None) -> Status:
         image_version=values.get("IMAGE_VERSION", ""),
         image_digest=values.get("IMAGE_DIGEST", ""),
         legacy=values.get("KIND", "") == "legacy",
+        warning=values.get("WARNING", ""),
         viewers=_number(viewers) if viewers else None,
         since=_number(since) if since else None,
     )

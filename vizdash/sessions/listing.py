@@ -35,6 +35,7 @@ _FIXED = {
 }
 #: Where the folder has nothing to add to the comment.
 _UNTOLD = {JobState.PENDING, JobState.UNKNOWN}
+_RUNNING = {SessionState.STARTING, SessionState.READY, SessionState.SUSPENDED}
 
 _NO_MORE = "only its job is known, not whether its desktop is ready"
 _UNSAID = "the job ended without saying why"
@@ -157,8 +158,7 @@ def session_of(job: Job, claim: Claim, status: Status, *, mine: bool) -> Session
     result, step, error = _end(job, claim, status) if state is SessionState.ENDED else ("", "", "")
     seen = status if mine and status.state else claim
     reason = reason_words(job.reason) if state is SessionState.PENDING else ""
-    if state is SessionState.UNKNOWN and not claim.state:
-        reason = _NO_MORE
+    reason = _NO_MORE if state is SessionState.UNKNOWN and not claim.state else reason
     return Session(
         id=claim.id,
         job_id=job.id,
@@ -186,6 +186,7 @@ def session_of(job: Job, claim: Claim, status: Status, *, mine: bool) -> Session
         expected_start_at=job.start_at if state is SessionState.PENDING else None,
         started_at=None if state is SessionState.PENDING else job.start_at,
         time_left_s=job.time_left_s,
+        warning=status.warning if mine and state in _RUNNING else "",
         viewers=seen.viewers if ready else None,
         idle_since=seen.since if ready and seen.viewers == 0 else None,
         note=claim.note,

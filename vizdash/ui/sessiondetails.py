@@ -71,6 +71,8 @@ def session_lines(session: Session, now: Now, more: More | None = None) -> list[
     found += _time(session, now)
     if steps := path(session, now, more.trail):
         found.append(field("path", *steps))
+    if session.warning:
+        found.append(field("warning", Span(session.warning, "warn")))
     if session.state is SessionState.READY and session.viewers is not None:
         found.append(field("viewers", _viewers(session, now)))
     if more.address:

@@ -100,6 +100,14 @@ def test_viewers_and_digest_come_from_the_folder() -> None:
     assert (session.viewers, session.idle_since, session.image_digest) == (0, 5, "ab")
 
 
+def test_a_warning_stands_while_the_session_runs() -> None:
+    status = Status("ready", job_id="7", warning="OpenGL in software: no GPU")
+    (session,) = sessions_of([job()], "alice", status_of=lambda _: status)
+    assert session.warning == "OpenGL in software: no GPU"
+    (session,) = sessions_of([job(JobState.FAILED)], "alice", status_of=lambda _: status)
+    assert session.warning == ""
+
+
 def test_an_error_that_the_folder_could_not_take_is_in_the_comment() -> None:
     full = "no space left in /home/alice"
     comment = encode(Claim(ID, "desktop", "1.0", "failed", "folder", error=full))

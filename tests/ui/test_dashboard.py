@@ -40,6 +40,7 @@ from vizdash.model.image import Place
 from vizdash.model.session import SessionState
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.address import AddressScreen
+from vizdash.ui.screens.confirm import Confirm
 from vizdash.ui.screens.dashboard import Dashboard
 from vizdash.ui.screens.help import HelpScreen
 
@@ -340,7 +341,7 @@ async def test_nothing_that_people_write_acts_on_the_terminal(size: tuple[int, i
             assert sees(pilot, r"\x1b[2J") or app.screen is not _board(app)
 
 
-@pytest.mark.parametrize("size", [(79, 24), (80, 23), (20, 5), (1, 1)])
+@pytest.mark.parametrize("size", [(59, 24), (80, 15), (20, 5), (1, 1)])
 async def test_too_small_a_terminal_gets_one_clear_line(size: tuple[int, int]) -> None:
     app, service = app_on(busy())
     async with app.run_test(size=size) as pilot:
@@ -351,8 +352,51 @@ async def test_too_small_a_terminal_gets_one_clear_line(size: tuple[int, int]) -
         await until(pilot, lambda: sees(pilot, "viz-node001", "● ready"))
 
 
+async def test_a_moment_of_too_small_keeps_the_focus_and_does_nothing_unseen() -> None:
+    """As a tmux pane is made small and large again: no key works on a row that nobody sees."""
+    app, service = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down")
+        chosen = _board(app).sessions.row
+        for size in ((40, 8), (1, 1)):
+            await pilot.resize_terminal(*size)
+            await until(pilot, lambda: _board(app).has_class("-too-small"))
+            await settled(pilot)
+            await press(pilot, "x", "n", "o")
+            assert app.screen is _board(app)
+            assert not toasts(pilot)
+            assert not service.routes
+            await pilot.resize_terminal(80, 24)
+            await until(pilot, lambda: app.focused is _board(app).sessions, "the focus")
+            assert _board(app).sessions.row == chosen
+        await press(pilot, "down", "x")
+        assert isinstance(app.screen, Confirm)
+        assert sees(pilot, "job 1041")
+
+
+@pytest.mark.parametrize("size", [(60, 16), (60, 19), (79, 16), (149, 17), (60, 50)])
+async def test_a_small_terminal_has_all_panes_and_the_one_in_use_has_most_rows(
+    size: tuple[int, int],
+) -> None:
+    app, _service = app_on(busy())
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        board = _board(app)
+        for key, name in (("1", "nodes"), ("3", "images"), ("2", "sessions"), ("tab", "images")):
+            await press(pilot, key)
+            assert app.focused is board.query_one(f"#{name}")
+            assert sees(pilot, "1 Nodes 4", "2 Sessions 7", "3 Images 3", "? Help", "▌")
+            lines = text(pilot).splitlines()
+            assert len(lines) <= size[1]
+            assert max(map(len, lines)) <= size[0]
+            if size[1] < 20:
+                tallest = max(board.tables, key=lambda table: table.size.height)
+                assert tallest is app.focused
+
+
 @pytest.mark.parametrize(
-    "size", [(80, 24), (100, 30), (120, 40), (149, 35), (150, 36), (220, 50), (300, 100)]
+    "size", [(80, 23), (80, 24), (100, 30), (120, 40), (149, 35), (150, 36), (220, 50), (300, 100)]
 )
 async def test_every_size_shows_all_three_panes_and_the_keys(size: tuple[int, int]) -> None:
     app, _service = app_on(busy())

@@ -28,13 +28,15 @@ _DEADLINE_S = 60.0
 class Pty:
     """A dashboard of this machine alone; ``end`` is the terminal's side."""
 
-    def __init__(self, home: Path, rows: int = 24, columns: int = 80) -> None:
+    def __init__(
+        self, home: Path, rows: int = 24, columns: int = 80, term: str = "xterm-256color"
+    ) -> None:
         (home / ".config/vizdash").mkdir(parents=True)
         config = home / ".config/vizdash/config.yaml"
         config.write_text("clusters: {here: {engine: local}}\n")
         self.end, inner = pty.openpty()
         self.size(rows, columns)
-        env = {"HOME": str(home), "PATH": os.environ["PATH"], "TERM": "xterm-256color"}
+        env = {"HOME": str(home), "PATH": os.environ["PATH"], "TERM": term}
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from vizdash.cli import main; main()"],
             stdin=inner,
@@ -123,6 +125,63 @@ def test_one_that_tells_no_size_is_not_painted_for_ever(tmp_path: Path) -> None:
             else:
                 still += 1
             assert seen.count(b"New session") < 20
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_terminal_that_cannot_move_its_cursor_gets_one_line(tmp_path: Path, term: str) -> None:
+    """At 100x30 they had it spin for ever, deaf to every signal."""
+    terminal = Pty(tmp_path, 30, 100, term)
+    try:
+        seen = terminal.read_until(b"\n").decode().strip()
+        assert terminal.code() == 2
+        assert f"TERM={term} cannot move its cursor" in seen
+        assert "--help" in seen
+        assert "\x1b" not in seen
+    finally:
+        terminal.process.kill()
+        terminal.process.wait()
+        os.close(terminal.end)
+
+
+@pytest.mark.parametrize("term", ["screen", "tmux", "linux", "one-that-nobody-knows", ""])
+def test_it_works_with_the_usual_kinds_of_terminal(tmp_path: Path, term: str) -> None:
+    with running(Pty(tmp_path, 30, 100, term)) as terminal:
+        os.write(terminal.end, b"q")
+        while terminal.process.poll() is None:
+            with contextlib.suppress(OSError):  # EIO: it is closed at the other end
+                os.read(terminal.end, 65536)
+        assert terminal.code() == 0
+
+
+_STUCK = """
+import asyncio, time
+from vizdash.cli.ending import on_signals
+
+async def main():
+    on_signals(lambda: None)
+    print("stuck", flush=True)
+    while True:
+        time.sleep(0.05)
+
+asyncio.run(main())
+"""
+
+
+def test_a_second_term_ends_it_whatever_it_does() -> None:
+    """Its event loop does not run any more: one TERM alone is not worked off."""
+    process = subprocess.Popen([sys.executable, "-c", _STUCK], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stuck\n"
+        process.send_signal(signal.SIGHUP)
+        until = time.monotonic() + _DEADLINE_S
+        while process.poll() is None and time.monotonic() < until:
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        assert process.poll() == -signal.SIGTERM
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture

@@ -283,8 +283,59 @@ async def test_screen(snapshot: SnapshotAssertion, name: str, size: tuple[int, i
     assert light == compared
 
 
-@pytest.mark.parametrize("size", [(79, 24), (300, 100)], ids=["too-small", "300x100"])
-def test_other_sizes(snap_compare: Compare, size: tuple[int, int]) -> None:
+#: Of each kind of screen the one with the most on it.
+SMALLEST = (
+    "dashboard-busy",
+    "dashboard-limit",
+    "dashboard-filter",
+    "nodes-busy",
+    "images-busy",
+    "start-more",
+    "stop-several",
+    "log-usual",
+    "look-usual",
+    "address-usual",
+    "deadline",
+    "drain",
+    "copy",
+    "history",
+    "commands",
+    "help",
+    "palette-usual",
+    "deploying-broken",
+    "building-failed",
+    "prompt-password",
+    "prompt-host-key",
+    "waiting",
+    "clusters",
+    "leave",
+)
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+async def test_smallest(snapshot: SnapshotAssertion, name: str) -> None:
+    """At 60x16, the smallest that everything is usable in."""
+    await _compare(snapshot, name, (60, 16))
+
+
+@pytest.mark.parametrize("size", [(80, 23), (300, 100)], ids=["80x23", "300x100"])
+async def test_other_sizes(snapshot: SnapshotAssertion, size: tuple[int, int]) -> None:
+    """In tmux, whose status line takes a row of the usual terminal, and on a wall."""
+    await _compare(snapshot, "dashboard-busy", size)
+
+
+async def _compare(snapshot: SnapshotAssertion, name: str, size: tuple[int, int]) -> None:
+    compared = snapshot.use_extension(SVGImageExtension)
+    picture = PICTURES[name]
+    app, service = app_on(picture.data(), **picture.answers)  # type: ignore[arg-type]
+    async with app.run_test(size=size) as pilot:
+        await _drive(picture, service, pilot)
+        shown = app.export_screenshot(title=app.title, simplify=True)
+    assert shown == compared
+
+
+@pytest.mark.parametrize("size", [(59, 24)], ids=["too-small"])
+def test_too_small(snap_compare: Compare, size: tuple[int, int]) -> None:
     app, service = app_on(busy())
 
     async def run(pilot: Pilot[str]) -> None:

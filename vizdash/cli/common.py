@@ -17,6 +17,7 @@ import click
 
 from vizdash import __version__
 from vizdash.actions import REGISTRY, key_label
+from vizdash.cli.ending import TerminalSettings, on_signals, require_terminal
 from vizdash.cli.holder import detach, hold
 from vizdash.cli.prompt import Terminal
 from vizdash.cli.verb import Verb, write_examples
@@ -25,7 +26,6 @@ from vizdash.config.fields import GEOMETRY
 from vizdash.config.load import config_files
 from vizdash.config.watch import ConfigWatch
 from vizdash.connect import connect
-from vizdash.errors import UsageError
 from vizdash.service import Service
 from vizdash.sessions.logout import logout_warning
 from vizdash.sessions.routes import Route
@@ -104,7 +104,7 @@ def run(options: Options, work: Callable[[Service], Coroutine[Any, Any, None]]) 
     async def whole() -> None:
         task = asyncio.current_task()
         assert task is not None
-        _on_signals(task.cancel)
+        on_signals(task.cancel)
         service = await connect(config, Terminal())
         _on_close_requests((service,))
         try:
@@ -113,12 +113,6 @@ def run(options: Options, work: Callable[[Service], Coroutine[Any, Any, None]]) 
             await service.close()
 
     asyncio.run(whole())
-
-
-def _on_signals(end: Callable[[], object]) -> None:
-    """A closed terminal or a kill ends vizdash as Ctrl-C does: routes are closed first."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, end)
 
 
 def _on_close_requests(services: Collection[Service]) -> None:
@@ -191,8 +185,7 @@ def cli(ctx: click.Context, /, **values: Any) -> None:
 
 
 def _dashboard(options: Options) -> None:
-    if not sys.stdout.isatty() or not sys.stdin.isatty():
-        raise UsageError("the dashboard needs a terminal", "", "scripts use the verbs: see --help")
+    require_terminal()
     config, _ = options.load()
     if asyncio.run(_screens(options, config)):
         sys.exit(1)
@@ -211,7 +204,7 @@ async def _screens(options: Options, config: Config) -> bool:
     from vizdash.ui.desktops import Desktops
     from vizdash.ui.screens.prompt import Asker
 
-    asker, name = Asker(), config.cluster.name
+    asker, name, terminal = Asker(), config.cluster.name, TerminalSettings()
     watch = ConfigWatch(partial(_config, options), config_files(options.config))
     services: dict[str, Service] = {}
     desktops: dict[str, Desktops] = {}
@@ -231,7 +224,7 @@ async def _screens(options: Options, config: Config) -> bool:
                 stay=services[name].use(config),  # it may have been changed at another one
             )
             asker.app = app
-            _on_signals(app.exit)
+            on_signals(app.exit, terminal.restore)
             end = await app.run_async()
             if not end or not end.startswith("cluster:"):
                 break
@@ -251,7 +244,7 @@ async def _keep_tunnels(held: Mapping[Service, Mapping[str, Route]]) -> None:
     report = detach()
     task = asyncio.current_task()
     assert task is not None
-    _on_signals(task.cancel)
+    on_signals(task.cancel)
     for service in held:
         service.tunnels.adopt("background")
     count = sum(route.kind != "direct" for routes in held.values() for route in routes.values())

@@ -69,6 +69,8 @@ class VizdashApp(Reloading):
         Binding("ctrl+c", "quit", "Quit", show=False),
     ]
     ENABLE_COMMAND_PALETTE = True
+    #: Of the screens over the dashboard: where there are few rows, dialogs do without empty ones.
+    VERTICAL_BREAKPOINTS = [(0, "-cramped"), (20, "-roomy")]  # noqa: RUF012
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ SCRIPT = """
 import asyncio, sys
 from pathlib import Path
 from types import SimpleNamespace
-from vizdash.cli import common, holder
+from vizdash.cli import common, ending, holder
 from vizdash.model import Session, SessionState
 from vizdash.sessions.routes import _tunnel
 from vizdash.sessions.tunnel_records import HeldTunnels
@@ -54,7 +54,7 @@ async def main():
     service, routes = Service(), {}
     server = await asyncio.start_unix_server(serve, str(folder / "web"))
     common._on_close_requests((service,))
-    common._on_signals(asyncio.Event().set)
+    ending.on_signals(asyncio.Event().set)
     for job in ("7", "8"):
         connection = SimpleNamespace(password="geheim")
         routes[job] = await _tunnel(connection, HereForward(str(folder / "web")), handoff=False)

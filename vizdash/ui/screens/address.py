@@ -32,6 +32,8 @@ class AddressScreen(ModalScreen[None]):
         Binding("l", "copy_link", "Copy the link", show=False),
         Binding("p", "port", "Another port", show=False),
         Binding("escape,enter,q,o", "dismiss", "Close", show=False),
+        Binding("down,j", "scroll(1)", "Down", show=False),
+        Binding("up,k", "scroll(-1)", "Up", show=False),
     ]
 
     def __init__(
@@ -105,6 +107,10 @@ class AddressScreen(ModalScreen[None]):
     def _copy(self, text: str, what: str) -> None:
         self.app.copy_to_clipboard(text)
         self.notify(f"the {what} is copied, if your terminal allows it", markup=False)
+
+    def action_scroll(self, rows: int) -> None:
+        """Where not all of it fits."""
+        self.query_one(Dialog).scroll_relative(y=rows, animate=False)
 
     async def action_port(self) -> None:
         """The port is taken on the person's computer: another one."""

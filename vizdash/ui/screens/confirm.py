@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Static
@@ -152,8 +152,12 @@ class Confirm(ModalScreen[bool]):
         Binding("m", "noted", "With a note", show=False),
         Binding("n,escape,q", "answer(False)", "No", show=False),
         Binding("left,right,up,down,h,l", "other", "Other answer", show=False),
+        Binding("pageup", "page(-1)", "Up", show=False),
+        Binding("pagedown", "page(1)", "Down", show=False),
     ]
     AUTO_FOCUS = "#no"
+    #: Rows of the dialog beside its question: border, padding, and the answers.
+    _FRAME = 5
 
     def __init__(self, question: Question) -> None:
         super().__init__()
@@ -165,13 +169,24 @@ class Confirm(ModalScreen[bool]):
         asked = self._question
         with Dialog() as dialog:
             dialog.border_title = asked.title
-            yield Static(lines(asked.text), id="question")
+            with VerticalScroll(id="question-scroll", can_focus=False):
+                yield Static(lines(asked.text), id="question")
             with Horizontal(id="answers"):
                 yield Answer(content((Span(f"y  {asked.yes}", "text"),)).plain, id="yes")
                 if asked.noted:
                     label = content((Span(f"m  {asked.noted}", "text"),)).plain
                     yield Answer(label, id="noted")
                 yield Answer(content((Span(f"n  {asked.no}", "text"),)).plain, id="no")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The answers are always seen; the question scrolls where it is too long."""
+        question = self.query_one("#question-scroll", VerticalScroll)
+        question.styles.max_height = max(1, event.size.height - self._FRAME)
+
+    def action_page(self, way: int) -> None:
+        """More of a question that is too long."""
+        question = self.query_one("#question-scroll", VerticalScroll)
+        question.scroll_relative(y=way * question.size.height, animate=False)
 
     def action_answer(self, yes: bool) -> None:
         """Give an answer."""

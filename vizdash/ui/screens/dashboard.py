@@ -23,6 +23,7 @@ from vizdash.ui.columns import IMAGES, sessions
 from vizdash.ui.filter import IMAGE_FIELDS, NODE_FIELDS, SESSION_FIELDS, Fields, parse
 from vizdash.ui.format import escape_control
 from vizdash.ui.nodecolumns import nodes
+from vizdash.ui.present import panes
 from vizdash.ui.room import Room, room_for
 from vizdash.ui.theme import Line, Span, content, line
 from vizdash.ui.widgets.detail import Detail, Looks
@@ -33,7 +34,9 @@ from vizdash.ui.widgets.header import Header
 from vizdash.ui.widgets.table import Now, Table
 
 #: The smallest terminal that everything fits into.
-LEAST = (80, 24)
+LEAST = (60, 16)
+#: The state classes of the screen that name the pane in use.
+_AT = {pane: f"-at-{pane}" for pane in ("nodes", "sessions", "images")}
 _TARGETS: dict[str, Target] = {"nodes": "node", "sessions": "session", "images": "image"}
 _FIELDS: dict[str, Fields[Any]] = {
     "nodes": NODE_FIELDS,
@@ -55,7 +58,7 @@ class Dashboard(Screen[None]):
     ]
     VERTICAL_BREAKPOINTS = [  # noqa: RUF012
         (0, "-low"),
-        (LEAST[1], "-short"),
+        (20, "-short"),
         (36, "-tall"),
     ]
     AUTO_FOCUS = "#sessions"
@@ -205,16 +208,8 @@ class Dashboard(Screen[None]):
         self._header.tick(self._now, asked=asked, failure=self._board.failure, urgent=urgent)
 
     def _fill_empty(self, snapshot: Snapshot) -> None:
-        key = Span("n", "accent", bold=True)
-        start = line("No sessions yet — press ", key, " to start a desktop")
-        if self.read_only:
-            start = line("No sessions (this vizdash is read-only)")
-        where = f"partition {snapshot.partition}" if snapshot.partition else "the cluster"
-        for table, nothing in (
-            (self.sessions, (start,)),
-            (self.nodes, (line(f"No nodes in {where} — see sinfo, or vizdash doctor"),)),
-            (self.images, words.no_images(snapshot)),
-        ):
+        nothing_in = panes.nothing(snapshot, read_only=self.read_only)
+        for table, nothing in zip(self.tables, nothing_in, strict=True):
             hidden = table.found and not table.rows
             none = line("None of these — ", Span("esc", "accent", bold=True), " shows all again")
             table.set_empty(*((none,) if hidden else nothing))
@@ -230,21 +225,11 @@ class Dashboard(Screen[None]):
             (self.sessions, "2", "Sessions", states),
             (self.images, "3", "Images", Counter[str]()),
         ):
-            told = " · ".join(f"{n} {escape_control(word)}" for word, n in counts.items())
-            shown, found = len(table.rows), len(table.found)
-            count = f" {shown}" if shown == found else f" {shown} of {found}"
-            count = "  not looked at" if table is self.images and words.unseen(snapshot) else count
-            spans = [Span(f"{key} ", "accent"), Span(name, bold=True)]
-            spans.append(Span(count if snapshot else "", "muted"))
-            if table is self.sessions and self._mine:
-                spans.append(Span("  mine", "accent"))
-            if text := self._filters.get(table.id or ""):
-                spans.append(Span(f"  /{text}", "accent"))
-            spans.append(Span(table.told, "accent"))
-            if table is self.nodes and self._room is not None:
-                spans.append(Span(f"  {self._room.total} more {self._room.app} fit", "muted"))
-            spans.append(Span(f"  {told}" if told else "", "muted"))
-            title = content(spans)
+            filtered = self._filters.get(table.id or "", "")
+            mine = table is self.sessions and self._mine
+            room = self._room if table is self.nodes else None
+            found = panes.Facts(snapshot, counts, filtered=filtered, mine=mine, room=room)
+            title = panes.title(table, key, name, found)
             # To set a title draws the whole pane anew.
             if table.border_title != title.markup:
                 table.border_title = title
@@ -259,6 +244,8 @@ class Dashboard(Screen[None]):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Another pane: other keys, other details; its filter stays, and is not typed any more."""
         self._bar.set_class(self.focused is self._bar, "-shown")
+        for pane, name in _AT.items():
+            self.set_class(self.pane.id == pane, name)
         self._show_row()
 
     def _show_row(self) -> None:
@@ -317,7 +304,17 @@ class Dashboard(Screen[None]):
         self.query_one("#too-small", Static).update(
             f"vizdash needs {need}, this terminal has {wide}×{high}"
         )
-        self.call_after_refresh(self._show_row)
+        self.call_after_refresh(self._resized)
+
+    @property
+    def too_small(self) -> bool:
+        """Whether no row can be seen."""
+        return self.has_class("-too-small")
+
+    def _resized(self) -> None:
+        if self.focused is None and not self.too_small:  # Textual takes it from what is not seen
+            self.pane.focus()
+        self._show_row()
 
     # ------------------------------------------------------------------ messages up
 
@@ -331,6 +328,8 @@ class Dashboard(Screen[None]):
     def action_want(self, action_id: str) -> None:
         """Do it, or say why it can't be done."""
         action, context = self.registry.by_id(action_id), self.context()
+        if self.too_small and action_id != "quit":  # nobody sees what it would be done to
+            return
         if refused(self, action, action.reason(context)):
             return
         match action_id:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -29,8 +30,8 @@ _MOVING = (
 )
 _PANES = {"session": "Sessions", "node": "Nodes", "image": "Images"}
 _KEYS = 10
-#: Cells of a line in the dialog, at every size of the terminal that fits it.
-_CELLS = 72
+#: Cells of a line in the dialog at most, and of its border, padding and scrollbar.
+_CELLS, _FRAME = 72, 8
 
 
 def help_lines(registry: ActionRegistry, context: Context) -> list[Line]:
@@ -106,7 +107,12 @@ class HelpScreen(ModalScreen[None]):
             dialog.border_title = "Keys"
             dialog.border_subtitle = "↑ ↓ scroll · esc closes"
             with VerticalScroll(id="help-scroll"):
-                yield Static(lines(hung(self._lines, _CELLS)), id="help-text")
+                yield Static(id="help-text")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Lines as long as there's room for."""
+        cells = min(_CELLS, event.size.width - _FRAME)
+        self.query_one("#help-text", Static).update(lines(hung(self._lines, cells)))
 
     def action_scroll(self, way: str) -> None:
         """Like the arrows."""

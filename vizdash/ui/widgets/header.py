@@ -21,6 +21,10 @@ from vizdash.ui.theme import Line, Span, Tone, content
 from vizdash.ui.widgets.footer import Footer
 from vizdash.ui.widgets.table import Now
 
+#: Between two figures of the load; cells of the shortest bar.
+_GAP = "    "
+_LEAST_BAR = 3
+
 
 class Header(Vertical):
     """``show`` takes a snapshot, ``tick`` the moment."""
@@ -131,7 +135,7 @@ class Load(Widget):
         return 0 <= at <= x
 
     def render(self) -> Content:
-        """As wide as the room allows."""
+        """As wide as the room allows: first the bars go, then the last of the figures."""
         load = self._capacity
         if load is None:
             return Content("")
@@ -139,11 +143,16 @@ class Load(Widget):
             return content((Span("no node takes jobs now    ", "warn"), _badge(self._drift)))
         parts = [part for part in _parts(load, self._history) if part.total]
         wide = self.size.width >= 120
-        texts = sum(len(part.name) + len(part.text) + 6 for part in parts)
         badge = _badge(self._drift)
-        room = (self.size.width - texts - len(badge.text)) // len(parts)
+        room = (self.size.width - _figures(parts) - len(badge.text)) // len(parts)
         sparks = min(20, room // 2) if wide else 0
-        cells = max(3, min(24, room - sparks - (2 if sparks else 0)))
+        cells = max(_LEAST_BAR, min(24, room - sparks - (2 if sparks else 0)))
+        # The gap behind the last figure is nobody's, but for a badge behind it.
+        left = self.size.width + (0 if badge.text else len(_GAP)) - len(badge.text)
+        if _figures(parts) + cells * len(parts) > left:
+            cells = 0
+            while len(parts) > 1 and _figures(parts) > left:
+                parts.pop()
         spans: list[Span] = []
         for part in parts:
             spans += _bar(part, cells, sparks)
@@ -176,6 +185,11 @@ def _parts(load: Capacity, history: Sequence[Sample]) -> list[_Part]:
     ]
 
 
+def _figures(parts: Sequence[_Part]) -> int:
+    """Cells of names, figures and what stands between and behind them."""
+    return sum(len(part.name) + len(part.text) + 2 + len(_GAP) for part in parts)
+
+
 def _share(used: float, total: float) -> float:
     return used / total if total else 0.0
 
@@ -188,7 +202,7 @@ def _bar(part: _Part, cells: int, sparks: int) -> list[Span]:
         Span(f"{part.name} ", "muted"),
         Span(filled, tone),
         Span(rest, "faint"),
-        Span(f" {part.text}", "text"),
+        Span(f" {part.text}" if cells else part.text, "text"),
         Span(f" {went}" if went else "", "busy"),
-        Span("    "),
+        Span(_GAP),
     ]

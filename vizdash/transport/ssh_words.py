@@ -41,6 +41,8 @@ def node_failure(what: str, node: str, stderr: str, *, where: str = "") -> Unrea
         why = f"its host key is in neither {_FILES.replace(' or ', ' nor ')}{on}"
         fix = f"run `ssh {node}`{on or ' here'} once and compare the fingerprint"
         return Unreachable(what, why, fix)
-    why = last_line(stderr) or "ssh ended without a word"
+    # ssh_config(5): "terminating, 1 bad configuration options" comes after the line that is bad.
+    lines = [line for line in stderr.splitlines() if ": terminating, " not in line]
+    why = last_line("\n".join(lines)) or "ssh ended without a word"
     kind = LoginRefused if any(words in stderr for words in _REFUSED) else Unreachable
     return kind(what, why, f"does `ssh {node}`{on} work for you?")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from vizdash.transport.ssh.runner import SshRunner
 
 ED, OTHER, CA, ROGUE = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(4))
 RSA = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
+#: Seconds of CPU that an ssh may take.
+_CPU_S = 60
 
 
 def public(key: asyncssh.SSHKey) -> str:
@@ -29,16 +32,20 @@ def public(key: asyncssh.SSHKey) -> str:
 
 
 async def by_ssh(*argv: str) -> tuple[int, str]:
-    """ssh's exit code and words; it asks nobody."""
+    """ssh's exit code and words; it asks nobody. What it starts for its hops ends with it."""
     process = await asyncio.create_subprocess_exec(
-        "ssh", "-T", "-o", "BatchMode=yes", *argv, "echo in",
+        "prlimit", f"--cpu={_CPU_S}", "ssh", "-T", "-o", "BatchMode=yes", *argv, "echo in",
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )  # fmt: skip
-    async with asyncio.timeout(60):
-        stdout, stderr = await process.communicate()
+    try:
+        async with asyncio.timeout(300):
+            stdout, stderr = await process.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode is not None
     return process.returncode, (stdout + stderr).decode()
 
@@ -318,24 +325,99 @@ async def test_keys_are_offered_in_the_same_order(name: str, home: Path) -> None
     assert wanted or name in {"a public key alone", "no keys"}
 
 
-async def test_user_port_and_the_hops_are_the_same(home: Path, key: asyncssh.SSHKey) -> None:
-    """The jump host's own block counts, and a user and a port that the jump names."""
-    outer, inner = Behaviour(keys=[key]), Behaviour(keys=[key])
-    async with sshd(outer) as jump, sshd(inner) as target:
-        target.known(home)
-        jump.known(home)
-        (home / ".ssh/config").write_text(
-            f"Host inside\n HostName 127.0.0.1\n Port {target.port}\n User ines\n"
-            f" ProxyJump jo@gate:{jump.port}\n"
-            f"Host gate\n HostName 127.0.0.1\n User nobody\n Port 1\n"
+# ---------------------------------------------------------------------- hops
+
+
+@dataclass
+class Hops:
+    """``config`` is ssh_config, with T, A and B for the ports of the target and two jump hosts;
+    ``unknown`` are hosts whose keys known_hosts lacks, ``changed`` those that it has others of.
+    ``users`` are the logins that the target, a and b see. None leads in a circle: real ssh would
+    start itself without end.
+    """
+
+    config: str
+    users: tuple[list[str], list[str], list[str]]
+    unknown: str = ""
+    changed: str = ""
+
+
+BLOCKS = "Host a\n HostName 127.0.0.1\n Port A\n User anna\nHost b\n HostName 127.0.0.1\n Port B\n"
+HOPS = {
+    "straight": Hops("Host inside\n User ines\n", (["ines"], [], [])),
+    "none": Hops("Host inside\n User ines\n ProxyJump none\n", (["ines"], [], [])),
+    "by its own block": Hops("Host inside\n User ines\n ProxyJump a\n", (["ines"], ["anna"], [])),
+    # A jump's own user and port count, not those of its block.
+    "by user and port": Hops(
+        "Host inside\n User ines\n ProxyJump jo@b:A\nHost b\n User nobody\n",
+        (["ines"], ["jo"], []),
+    ),
+    "by a URI": Hops("Host inside\n User ines\n ProxyJump ssh://jo@b:A\n", (["ines"], ["jo"], [])),
+    "two": Hops("Host inside\n User ines\n ProxyJump a,bo@b\n", (["ines"], ["anna"], ["bo"])),
+    "a jump that jumps": Hops(
+        "Host inside\n User ines\n ProxyJump b\nHost b\n User bo\n ProxyJump a\n",
+        (["ines"], ["anna"], ["bo"]),
+    ),
+    # Only the first of a list jumps by itself; the others are reached through it.
+    "the last of two that jumps": Hops(
+        "Host inside\n User ines\n ProxyJump a,b\nHost b\n User bo\n ProxyJump none\n",
+        (["ines"], ["anna"], ["bo"]),
+    ),
+    "the first line counts": Hops(
+        "Host inside\n User ines\n ProxyJump a\nHost ins*\n User nobody\n ProxyJump bo@b\n",
+        (["ines"], ["anna"], []),
+    ),
+    "by the host of a match": Hops(
+        'Match originalhost inside exec "true"\n User ines\n ProxyJump a\n',
+        (["ines"], ["anna"], []),
+    ),
+    "an unknown jump host": Hops(
+        "Host inside\n User ines\n ProxyJump a\n", ([], [], []), unknown="a"
+    ),
+    "a changed jump host": Hops(
+        "Host inside\n User ines\n ProxyJump a\n", ([], [], []), changed="a"
+    ),
+    "an unknown target": Hops(
+        "Host inside\n User ines\n ProxyJump a\n", ([], ["anna"], []), unknown="inside"
+    ),
+    "a changed target": Hops(
+        "Host inside\n User ines\n ProxyJump a\n", ([], ["anna"], []), changed="inside"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOPS)
+async def test_user_port_and_the_hops_are_the_same(
+    name: str, home: Path, key: asyncssh.SSHKey
+) -> None:
+    """ssh's own ProxyJump, and ours: the logins that each host sees, and the verdict."""
+    case = HOPS[name]
+    hows = [Behaviour(keys=[key]) for _ in range(3)]
+    async with sshd(hows[0]) as target, sshd(hows[1]) as a, sshd(hows[2]) as b:
+        ports = {"T": target.port, "A": a.port, "B": b.port}
+        file = home / ".ssh/known_hosts"
+
+        def write() -> None:
+            """What ssh itself learns does not count."""
+            file.write_text("")
+            for alias, server in (("inside", target), ("a", a), ("b", b)):
+                if alias != case.unknown:
+                    server.known(home, key=OTHER if alias == case.changed else None)
+
+        text = (
+            f"{case.config}\nHost inside\n HostName 127.0.0.1\n Port T\n{BLOCKS}"
             f"Host *\n IdentityFile {home}/.ssh/id_ed25519\n"
         )
-        # ssh starts ssh for its hop, by its own path: it would not read the test's files.
-        code, said = await by_ssh(
-            "-o", f"ProxyCommand=ssh -W %h:%p -p {jump.port} jo@gate", "inside"
-        )
-        assert code == 0, said
-        wanted = (outer.users, inner.users)
-        outer.users, inner.users = [], []
-        assert await by_vizdash("inside") == "in\n"
-    assert (outer.users, inner.users) == wanted == (["jo"], ["ines"])
+        text = re.sub(r"\b[TAB]\b", lambda match: str(ports[match[0]]), text)
+        (home / ".ssh/config").write_text(text)
+        write()
+        code, said = await by_ssh("inside")
+        by_real = tuple(how.users for how in hows)
+        for how in hows:
+            how.users = []
+        write()
+        ours = await by_vizdash("inside")
+    assert by_real == case.users, said
+    assert tuple(how.users for how in hows) == by_real, ours
+    assert verdict(ours) == verdict(said), (ours, said)
+    assert (code == 0) == (verdict(said) == "good")

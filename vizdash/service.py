@@ -39,6 +39,7 @@ from vizdash.sessions.comment import is_id
 from vizdash.sessions.fit import Fit, fit, only_scheduler
 from vizdash.sessions.folder import Status
 from vizdash.sessions.handin import hand_in
+from vizdash.sessions.handnames import HandNames, names_path
 from vizdash.sessions.identify import Identifier
 from vizdash.sessions.past import Past
 from vizdash.sessions.rawargs import asked, undecided
@@ -82,7 +83,8 @@ class Service(Own, Reach):
         self._showing = opening.Showing()
         self.tunnels = HeldTunnels(config.cluster.name)
         self._identifier = Identifier(self._store)
-        self._by_hand = ByHand(runner, self._hosts) if engine.name == "slurm" else None
+        names = HandNames(names_path(config.cluster.name))
+        self._by_hand = ByHand(runner, self._hosts, names) if engine.name == "slurm" else None
         self.past = Past(engine, self._listed)
         self.operations = Operations(engine, read_only=config.read_only)
 

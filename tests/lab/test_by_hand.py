@@ -86,7 +86,7 @@ def test_it_is_shown_opens_and_stops(lab: Lab, words: tuple[str, ...]) -> None:
     while (ended := row(lab, job))["state"] != "ended":
         assert time.monotonic() < deadline, ended
         time.sleep(0.3)
-    assert ended["result"] == "cancelled"
+    assert (ended["id"], ended["result"]) == ("test-001", "cancelled")
     wait_gone(lab.hosts[NODE])
 
 

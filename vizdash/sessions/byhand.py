@@ -23,6 +23,7 @@ from vizdash.resources import job_script
 from vizdash.sessions import listing
 from vizdash.sessions.comment import Claim, decode
 from vizdash.sessions.folder import Connection, Status
+from vizdash.sessions.handnames import HandNames
 from vizdash.sessions.infofile import Info, NodeReader
 from vizdash.transport.base import CommandRunner
 from vizdash.transport.nodehosts import NodeHosts
@@ -70,10 +71,15 @@ class _Apps:
 
 
 class ByHand:
-    """The sessions of such jobs on a Slurm cluster."""
+    """The sessions of such jobs on a Slurm cluster. ``names`` remembers their SESSION_IDs (None:
+    nothing does).
+    """
 
-    def __init__(self, runner: CommandRunner, hosts: NodeHosts) -> None:
+    def __init__(
+        self, runner: CommandRunner, hosts: NodeHosts, names: HandNames | None = None
+    ) -> None:
         self._runner = runner
+        self._names = names
         self._hosts = hosts
         self._apps = _Apps()
         self._looks: dict[str, _Look] = {}
@@ -94,6 +100,8 @@ class ByHand:
         await self._ask_commands(strangers, user)
         found = [(job, app) for job in strangers if (app := self._app(job, user))]
         self._jobs = {job.id: job for job, _ in found if job.user == user}
+        if self._names is not None and self._jobs:
+            await asyncio.to_thread(self._names.load)
         reader = NodeReader(self._runner, self._hosts, config.cluster.tunnel)
         self._look(reader)
         await self._wait(wait_s)
@@ -211,6 +219,8 @@ class ByHand:
             async with self._gate:
                 look.info = await reader.info(job, both=look.tries >= 2)
             look.error = ""
+            if look.info is not None and self._names is not None:
+                await asyncio.to_thread(self._names.learn, job, look.info.session_id)
         except VizdashError as e:
             look.error = e.why or e.what
         finally:
@@ -236,7 +246,10 @@ class ByHand:
                 state, reason = "", f"its info file can't be read: {look.error}"
             elif look.info is None and overdue and look.tries > 2:
                 state, reason = "", f"no info file of job {job.id} in /tmp of {job.node}"
-        session_id = look.info.session_id if look.info else job.id
+        session_id = look.info.session_id if look.info else ""
+        if mine and not session_id and self._names is not None:
+            session_id = self._names.find(job)
+        session_id = session_id or job.id
         claim = Claim(session_id, app.name, state=state, step="legacy")
         session = listing.session_of(job, claim, Status(state=state), mine=mine)
         if session.state is SessionState.UNKNOWN and reason:

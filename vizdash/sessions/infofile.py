@@ -23,7 +23,8 @@ from vizdash.transport.nodehosts import NodeHosts
 
 #: Seconds that a node has to answer.
 _NODE_S = 20.0
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: What a SESSION_ID may be.
+SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"(?!-)[A-Za-z0-9.:_-]{1,255}")
 
 #: What is opened is checked after it was opened: a name may lead elsewhere by then. JOB MARK
@@ -182,7 +183,7 @@ def parse_info(answer: Answer, job_id: str) -> Info | None:
 
 def _info(values: Mapping[str, str], job_id: str, *, listens: bool) -> Info | None:
     session_id, port = values.get("SESSION_ID", ""), values.get("VNC_PORT", "")
-    if values.get("JOB_ID") != job_id or not _ID.fullmatch(session_id):
+    if values.get("JOB_ID") != job_id or not SESSION_ID.fullmatch(session_id):
         return None
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
         return None

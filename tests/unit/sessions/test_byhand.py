@@ -14,6 +14,7 @@ from vizdash.engines.slurm.commands import field_mark, record_mark
 from vizdash.errors import NotFound
 from vizdash.model import Job, JobState, Node, Session
 from vizdash.sessions.byhand import ByHand, job_name
+from vizdash.sessions.handnames import HandNames
 from vizdash.sessions.infofile import Answer, Info, parse_info
 from vizdash.transport.base import Command, Result
 from vizdash.transport.nodehosts import NodeHosts
@@ -67,11 +68,11 @@ class Nodes:
         return True
 
 
-def by_hand(nodes: Nodes) -> ByHand:
+def by_hand(nodes: Nodes, names: HandNames | None = None) -> ByHand:
     async def query() -> tuple[Node, ...]:
         return ()
 
-    return ByHand(nodes, NodeHosts(nodes, query))
+    return ByHand(nodes, NodeHosts(nodes, query), names)
 
 
 async def only(found: ByHand, made: Config, *jobs: Job, wait_s: float = 60) -> Session:
@@ -98,6 +99,25 @@ async def test_it_has_its_jobs_id_while_it_waits_and_its_own_once_it_runs(tmp_pa
     assert "password" not in repr(connection)
     ended = await only(found, made, replace(JOB, state=JobState.CANCELLED))
     assert (ended.id, ended.state, ended.result) == ("test-001", "ended", "cancelled")
+
+
+async def test_once_seen_it_keeps_its_id_when_it_has_ended(tmp_path: Path) -> None:
+    """Another vizdash, after its end, when the file on its node has gone."""
+    made, file = config(tmp_path), tmp_path / "state/names.json"
+    job = replace(JOB, submit_at=1767225600)
+    await only(by_hand(Nodes(), HandNames(file)), made, job)
+    assert file.stat().st_mode & 0o777 == 0o600
+    ended = replace(job, state=JobState.CANCELLED)
+    later = by_hand(Nodes(), HandNames(file))
+    assert (await only(later, made, ended)).id == "test-001"
+    # Another job that was given the same id; another user's; a file that makes no sense.
+    assert (await only(later, made, replace(ended, submit_at=1767229999))).id == "12"
+    assert (await only(later, made, replace(ended, user="bob"))).id == "12"
+    for text in ('{"12": ["../x", 1767225600]}', '{"12": 7}', "[]", "{"):
+        file.write_text(text)
+        assert (await only(by_hand(Nodes(), HandNames(file)), made, ended)).id == "12"
+    await only(by_hand(Nodes(), HandNames(file)), made, job)
+    assert (await only(by_hand(Nodes(), HandNames(file)), made, ended)).id == "test-001"
 
 
 async def test_a_desktop_that_does_not_listen_is_starting(tmp_path: Path) -> None:

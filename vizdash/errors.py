@@ -73,6 +73,10 @@ class LoginRefused(Unreachable):
     """A host answered, and let the person not in."""
 
 
+class HostKeyRefused(Unreachable):
+    """A host's key is unknown, changed or revoked: only a person can decide on it."""
+
+
 class ConnectionLost(Unreachable):
     """The connection broke while a command ran: it may have done its work, or not."""
 

@@ -13,6 +13,7 @@ from tests.lab import Lab
 from tests.lab.campus import PERSON, Campus, sshd
 from tests.lab.otp import code, otp_sshd
 from tests.lab.terminal import terminal
+from tests.lab.vd import start, vizdash
 
 PORT = 2220
 LOG = "/run/offered.log"
@@ -150,6 +151,39 @@ def test_a_stall_of_8_s_costs_no_code(lab: Lab, outside: Campus) -> None:
             screen.wait_ended(60)
     finally:
         outside.know("login")
+
+
+#: What is to be said on the login host.
+UNKNOWN = (
+    "its host key is in neither ~/.ssh/known_hosts nor /etc/ssh/ssh_known_hosts",
+    "run `ssh viz-node00",
+    "once and compare the fingerprint",
+)
+
+
+def test_nodes_whose_host_keys_the_user_does_not_know(lab: Lab) -> None:
+    """On the login host: doctor, images, deploy and open name host, file and fix."""
+    known = lab.login.root / "etc/ssh/ssh_known_hosts"
+    before = known.read_text()
+    own = "/home/alice/by-ssh.yaml"
+    lab.login.run(f"echo 'clusters: {{viz: {{engine: slurm, tunnel: ssh}}}}' >{own}", user="alice")
+    session = start(lab, "desktop", "--cpus", "1", "--memory", "512M")
+    try:
+        known.write_text("")
+        for words in (
+            ("doctor",),
+            ("images",),
+            ("deploy", "desktop"),
+            ("open", session["id"], "--print", "--config", own),
+        ):
+            done = vizdash(lab, *words, check=False)
+            said = done.stdout + done.stderr
+            assert all(part in said for part in UNKNOWN), (words, said)
+            assert done.returncode == (0 if words == ("images",) else 1)
+    finally:
+        known.write_text(before)
+        vizdash(lab, "stop", session["id"])
+        lab.login.run(["rm", own])
 
 
 def test_nodes_whose_host_keys_nobody_knows(lab: Lab, outside: Campus) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from vizdash.errors import LoginRefused, VizdashError
+from vizdash.errors import HostKeyRefused, LoginRefused, VizdashError
 from vizdash.images import look
 from vizdash.images.gate import FIRST, Attempts, Refusals
 from vizdash.images.inventory import Inventory
@@ -99,5 +99,10 @@ def _waves(names: Sequence[str], gone: Mapping[str, str]) -> tuple[Sequence[str]
 
 
 def _why(error: VizdashError, node: str) -> str:
-    """The cause without the node's name, which the row has already."""
-    return error.why or error.line if error.what == node else error.line
+    """The cause without the node's name, which the row has already. What a person has to do about
+    a host key stays with it.
+    """
+    if error.what != node:
+        return error.line
+    fix = f" ({error.mend})" if isinstance(error, HostKeyRefused) else ""
+    return f"{error.why or error.line}{fix}"

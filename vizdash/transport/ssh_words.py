@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vizdash.errors import LoginRefused, Unreachable, last_line
+from vizdash.errors import HostKeyRefused, LoginRefused, Unreachable, last_line
 
 _UNKNOWN = "Host key verification failed"
 _CHANGED = "REMOTE HOST IDENTIFICATION HAS CHANGED"
@@ -34,13 +34,13 @@ def node_failure(what: str, node: str, stderr: str, *, where: str = "") -> Unrea
         match = _OFFENDING.search(stderr)
         line = f"{match[1]}:{match[2]}" if match else _FILES
         why = f"its host key is not the one in {line}{on}"
-        return Unreachable(what, why, "ask its administrators; if it is right, remove that line")
+        return HostKeyRefused(what, why, "ask its administrators; if it is right, remove that line")
     if _REVOKED.search(stderr):
-        return Unreachable(what, f"its host key is revoked{on}", "ask its administrators")
+        return HostKeyRefused(what, f"its host key is revoked{on}", "ask its administrators")
     if _UNKNOWN in stderr:
         why = f"its host key is in neither {_FILES.replace(' or ', ' nor ')}{on}"
         fix = f"run `ssh {node}`{on or ' here'} once and compare the fingerprint"
-        return Unreachable(what, why, fix)
+        return HostKeyRefused(what, why, fix)
     # ssh_config(5): "terminating, 1 bad configuration options" comes after the line that is bad.
     lines = [line for line in stderr.splitlines() if ": terminating, " not in line]
     why = last_line("\n".join(lines)) or "ssh ended without a word"

@@ -169,6 +169,8 @@ class Nodes:
         node, words = command.argv[-2:]
         if node == "dead":
             return Result(255, "", "ssh: connect to host dead port 22: No route to host\n")
+        if node == "strange":
+            return Result(255, "", "Host key verification failed.\r\n")
         if node == "silent":
             return await LocalRunner().run(Command(("sleep", "60"), timeout_s=0.2))
         if node == "odd":
@@ -184,13 +186,21 @@ async def test_a_dead_node_costs_its_row_only(tmp_path: Path) -> None:
     put(tmp_path, "n1/gedit/gedit-1.0.sif", current=True)
     shell = NodeShell(Nodes(tmp_path))
     found = await collect(
-        shell, ("n1", "dead", "silent", "odd", "away"), "/ROOT", away={"away": "the node is down"}
+        shell,
+        ("n1", "dead", "silent", "odd", "strange", "away"),
+        "/ROOT",
+        away={"away": "the node is down"},
     )
     failures = {p.node: p.failure for p in found.places if p.failure}
     assert found.looked == {"n1"}
     assert "No route to host" in failures["dead"]
     assert "0.2 s" in failures["silent"]
     assert failures["odd"] == "it broke off"
+    # What only a person can do stays with it.
+    assert failures["strange"] == (
+        "its host key is in neither ~/.ssh/known_hosts nor /etc/ssh/ssh_known_hosts "
+        "(run `ssh strange` here once and compare the fingerprint)"
+    )
     assert failures["away"] == "the node is down"
     assert {i.node for i in found.images} == {"n1"}
 

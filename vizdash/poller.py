@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from vizdash.errorlog import report
 from vizdash.errors import VizdashError
 from vizdash.model import SessionState, Snapshot
 from vizdash.service import Service
@@ -58,6 +59,10 @@ class Poller:
         except VizdashError as e:
             self._failures += 1
             self._on_failure(e.line)
+            return
+        except Exception as e:  # noqa: BLE001 (the next poll may do better)
+            self._failures += 1
+            self._on_failure(report(e, "the cluster's state"))
             return
         self._failures = 0
         if snapshot != self._last:

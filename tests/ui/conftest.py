@@ -12,6 +12,7 @@ from textual.css.model import RuleSet
 from textual.css.stylesheet import Stylesheet
 from textual.widgets import Input
 
+import vizdash.errorlog
 import vizdash.poller
 import vizdash.ui.app
 from vizdash.ui.screens.prompt import WaitScreen
@@ -47,6 +48,15 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vizdash.ui.app, "_ERROR_S", 3600)
     monkeypatch.setattr(constants, "TEXTUAL_ANIMATIONS", "none")
     monkeypatch.setattr(Input, "_toggle_cursor", lambda self: None)
+
+
+@pytest.fixture(autouse=True)
+def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The entries for the log of unexpected errors: a test that expects some clears them."""
+    entries: list[str] = []
+    monkeypatch.setattr(vizdash.errorlog, "write_soon", entries.append)
+    yield entries
+    assert not entries, "\n".join(entries)
 
 
 @pytest.fixture(autouse=True)

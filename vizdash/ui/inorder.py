@@ -9,13 +9,13 @@ from collections import deque
 from textual import events
 from textual.driver import Driver
 
-from vizdash.ui.repaint import Sparing
+from vizdash.ui.toasts import Toasts
 
 #: Seconds for which a key waits for what the one before brought about, at most, and between looks.
 _PATIENCE_S, _LOOK_S = 0.5, 0.001
 
 
-class InOrder(Sparing):
+class InOrder(Toasts):
     """A part of the app. Keys that are typed fast, or that a slow link brings together, go where
     they were meant: what follows a ``/`` into the filter. Textual (8.2) hands each to what has the
     focus when it comes, although one before it may yet move the focus or open a screen.

@@ -106,7 +106,8 @@ class AddressScreen(ModalScreen[None]):
 
     def _copy(self, text: str, what: str) -> None:
         self.app.copy_to_clipboard(text)
-        self.notify(f"the {what} is copied, if your terminal allows it", markup=False)
+        # No toast: it would lie over the line itself.
+        self.query_one(Dialog).border_title = f"The {what} is copied, if your terminal allows it"
 
     def action_scroll(self, rows: int) -> None:
         """Where not all of it fits."""

@@ -110,7 +110,8 @@ class DeployScreen(ModalScreen[Wish | None]):
             wrong = e.line
         else:
             wrong = f"{canary} is not among the nodes" if canary not in ("", *plan.nodes) else ""
-        self._looking = None
+        finally:
+            self._looking = None
         if wrong:
             self._say(wrong, "bad")
             return

@@ -324,12 +324,16 @@ class StartScreen(ModalScreen[None]):
         try:
             await self._start(request)
         except VizdashError as e:
-            self._busy = False
             if self.is_current:
                 self._say(e.line, "bad", "✗")
             else:
                 text = escape_control(e.line)
                 self.app.notify(text, severity="error", timeout=12, markup=False)
             return
+        except Exception:
+            self._say(f"{request.app} was not started", "bad", "✗")
+            raise
+        finally:
+            self._busy = False
         if self.is_current:
             self.dismiss()

@@ -449,3 +449,40 @@ async def test_a_key_is_not_kept_for_ever_by_what_never_rests() -> None:
         app._busy = lambda: True  # type: ignore[method-assign]
         together(app, "question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        ("timed out", "desktop on viz-node002 reached its time limit: drained tonight"),
+        ("cancelled", "desktop on viz-node002 was cancelled: drained tonight"),
+        ("failed", "desktop failed at step app: it crashed (press l for its log)"),
+        ("finished", ""),
+    ],
+)
+async def test_an_end_that_nobody_here_asked_for_is_told(result: str, told: str) -> None:
+    """Of one that was ready before this dashboard began, too."""
+    lived = ready(1, node="viz-node002")
+    app, service = app_on(snapshot(sessions=(lived,)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        ended = replace(lived, state=SessionState.ENDED, result=result, note="drained tonight")
+        if result == "failed":
+            ended = replace(ended, step="app", error="it crashed")
+        await _poll(pilot, service, snapshot(sessions=(ended,)))
+        await _poll(pilot, service)
+        assert toasts(pilot) == ([told] if told else [])
+
+
+async def test_an_end_that_was_asked_for_here_is_no_news() -> None:
+    lived = ready(1, node="viz-node002")
+    app, service = app_on(snapshot(sessions=(lived,)))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "x", "y")
+        await until(pilot, lambda: service.stopped)
+        app.clear_notifications()
+        app._board._stopped.clear()  # it takes longer than anybody's patience
+        ended = replace(lived, state=SessionState.ENDED, result="cancelled")
+        await _poll(pilot, service, snapshot(sessions=(ended,)))
+        assert not [note for note in toasts(pilot) if "was cancelled" in note]

@@ -56,9 +56,8 @@ async def test_a_limit_that_is_near_is_told_and_counts_down() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
         assert sees(pilot, "◷ desktop on viz-node002 ends in 4:07 — press w for the choices")
-        assert "desktop on viz-node002 reaches its time limit soon — press w for the choices" in (
-            toasts(pilot)
-        )
+        told = "desktop on viz-node002 reaches its time limit soon"
+        assert f"{told} — press w on its row for the choices" in toasts(pilot)
         clock[0] += 10
         app.tick()
         await settled(pilot)
@@ -142,15 +141,18 @@ async def test_it_is_let_be() -> None:
 
 
 @pytest.mark.parametrize("way", ["key", "mouse"])
-async def test_what_the_warning_names_is_meant_wherever_the_cursor_is(way: str) -> None:
+async def test_a_key_acts_on_the_row_and_a_click_on_what_the_warning_names(way: str) -> None:
     warning = "◷ desktop on viz-node002 ends in 4:07"
     first, *others = ending().sessions
     app, _ = app_on(replace(ending(), sessions=(*others, first)))
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
         assert app._dashboard.context().session == others[0]
+        assert sees(pilot, "press w on its row for the choices")
         if way == "key":
             await press(pilot, "w")
+            assert sees(pilot, "1:12:06 left")
+            await press(pilot, "escape", "end", "w")
         else:
             y = next(i for i, one in enumerate(text(pilot).split("\n")) if warning in one)
             await pilot.click(offset=(4, y))
@@ -160,7 +162,7 @@ async def test_what_the_warning_names_is_meant_wherever_the_cursor_is(way: str) 
         assert sees(pilot, warning)  # nothing came of it
         await press(pilot, "w", "d")
         assert not sees(pilot, warning)
-        await press(pilot, "w")
+        await press(pilot, "home", "w")
         assert sees(pilot, "1:12:06 left")
 
 
@@ -171,17 +173,17 @@ async def test_a_limit_that_was_moved_is_told_again_when_it_is_near() -> None:
         await begin(pilot)
         await press(pilot, "w", "e")
         assert service.operations.done == [("extend", "1044", "7200")]
-        told = len(toasts(pilot))
         first, *others = near.sessions
         moved = replace(first, time_left_s=7440, resources=replace(first.resources, time_s=14400))
         service.now = replace(near, sessions=(moved, *others))
         app.look_again()
         await until(pilot, lambda: sees(pilot, "2:03:57"))
         assert not sees(pilot, warning)
+        app.clear_notifications()
         service.now = near
         app.look_again()
-        await until(pilot, lambda: len(toasts(pilot)) > told)
-        assert warning in toasts(pilot)[-1]
+        await until(pilot, lambda: toasts(pilot))
+        assert "press w on its row for the choices" in toasts(pilot)[-1]
 
 
 # ---------------------------------------------------------------------- operators
@@ -367,8 +369,11 @@ async def test_every_theme_is_tried_and_comes_round() -> None:
         for _ in range(3):
             await press(pilot, "T")
             seen.append(app.theme)
+            name = app.theme.removeprefix("vizdash-")
+            assert f"theme {name} (to keep it: ui: {{theme: {name}}} in the config)" in toasts(
+                pilot
+            )
         assert seen == ["vizdash-light", "vizdash-contrast", "vizdash-dark"]
-        assert "theme light (to keep it: ui: {theme: light} in the config)" in toasts(pilot)
 
 
 # ---------------------------------------------------------------------- one registry

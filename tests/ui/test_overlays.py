@@ -219,3 +219,48 @@ async def test_the_help_has_every_key_and_sign(size: tuple[int, int]) -> None:
             assert f"{glyph} {word}" in shown
         await press(pilot, "question_mark")
         assert isinstance(app.screen, Dashboard)
+
+
+async def test_a_question_follows_its_session() -> None:
+    """It ends while the person thinks: it is not shown as ready, and nothing is stopped."""
+    app, service = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await _at(pilot, "x")
+        screen, shown = app.screen, app._dashboard.sessions.row
+        assert isinstance(screen, Confirm) and shown is not None
+        assert sees(pilot, "● ready")
+        ended = replace(shown, state=SessionState.ENDED, result="finished", time_left_s=None)
+        others = [s for s in busy().sessions if s.job_id != shown.job_id]
+        service.now = replace(busy(), sessions=(ended, *others))
+        app.look_again()
+        await until(pilot, lambda: app._board.find(shown.job_id) == ended)
+        screen.follow()
+        await settled(pilot)
+        assert sees(pilot, "✓ finished", "It has ended meanwhile")
+        await press(pilot, "y")
+        assert isinstance(app.screen, Dashboard)
+        assert not service.stopped
+
+
+async def test_a_question_about_several_names_whose_and_which() -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        app._dashboard.admin = True
+        live = [s for s in busy().sessions if s.live]
+        await press(pilot, *["space"] * len(live), "x")
+        assert isinstance(app.screen, Confirm)
+        for one in live:
+            assert sees(pilot, f"{one.id} · job {one.job_id}")
+        assert sees(pilot, "of björn")
+        await press(pilot, "y")
+        await until(pilot, lambda: len(service.stopped) == len(live))
+
+
+async def test_a_sign_tells_which_answer_enter_gives() -> None:
+    app, _service = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await _at(pilot, "x")
+        assert sees(pilot, "▸ n  Keep it") and not sees(pilot, "▸ y")
+        await press(pilot, "left")
+        assert sees(pilot, "▸ y  Stop it") and not sees(pilot, "▸ n")

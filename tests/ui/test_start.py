@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from textual.widgets import Input, Static
@@ -392,3 +393,49 @@ async def test_memory_that_is_not_asked_for_has_no_field(why: str, size: tuple[i
         await until(pilot, lambda: service.started)
         (request,) = service.started
         assert request.resources == Resources(3, 2 * G, 0, 7200)
+
+
+async def test_a_node_that_was_chosen_once_is_not_asked_for_again_without_a_word() -> None:
+    last = SessionRequest("desktop", Resources(2, 2 * G, 0, 7200), node="viz-node002")
+    app, service = app_on(busy(), last=last)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n", "enter")
+        await until(pilot, lambda: service.started)
+        assert service.started[0].node == ""
+        assert service.started[0].resources == last.resources
+
+
+async def test_a_machine_without_a_queue_promises_no_waiting() -> None:
+    later = Fit(ever=("here",))
+    app, service = app_on(busy(), verdict=later, engine=SimpleNamespace(name="local"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        await until(pilot, lambda: sees(pilot, "✗ nothing free now", "no queue"))
+        assert not sees(pilot, "waits for")
+        assert not service.foreseen
+
+
+async def test_a_wrong_value_keeps_its_error_when_an_earlier_answer_comes() -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "n")
+        await until(pilot, lambda: sees(pilot, "✓ 2 sessions"))
+        gate, judged = asyncio.Event(), asyncio.Event()
+
+        async def slow(request: SessionRequest) -> Fit:
+            judged.set()
+            await gate.wait()
+            return service.verdict
+
+        service.fit = slow  # type: ignore[method-assign]
+        app.screen.query_one("#cores", Input).value = "4"
+        await until(pilot, judged.is_set)
+        app.screen.query_one("#cores", Input).value = "many"
+        verdict = app.screen.query_one("#verdict", Static)
+        await until(pilot, lambda: str(verdict.content).startswith("✗"))
+        gate.set()
+        await settled(pilot)
+        assert str(verdict.content).startswith("✗")

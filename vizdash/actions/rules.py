@@ -140,11 +140,13 @@ def has_limit(context: Context) -> str:
 
 
 def timed(context: Context) -> Session | None:
-    """The session whose time limit is meant: the one that the header warns of, else the chosen."""
-    if context.urgent is not None:
-        return context.urgent
+    """The session whose time limit is meant: the chosen one; where none is (in another pane), the
+    one that the header warns of.
+    """
     session = context.session
-    if session is None or not (session.mine and session.live and session.node):
+    if session is None:
+        return context.urgent
+    if not (session.mine and session.live and session.node):
         return None
     return session if session.time_left_s is not None else None
 

@@ -169,11 +169,20 @@ class VizdashApp(Reloading):
             self._signals.ring(text)
         elif notice.kind == "limit":
             text = f"{session.app} on {session.node} reaches its time limit soon"
-            self.warn(f"{text} — press w for the choices")
+            self.warn(f"{text} — press w on its row for the choices")
             self._signals.ring(text)
         elif session.result == "failed":
             step = f" at step {session.step}" if session.step else ""
-            self.trouble(f"{session.app} failed{step}: {session.error} (press l for its log)")
+            why = f": {session.error}" if session.error else ""
+            text = f"{session.app} failed{step}{why}"
+            self.trouble(f"{text} (press l for its log)")
+            self._signals.ring(text)
+        elif session.result in {"timed out", "cancelled"}:
+            why = "reached its time limit" if session.result == "timed out" else "was cancelled"
+            note = f": {session.note}" if session.note else ""
+            text = f"{session.app} on {session.node or 'no node'} {why}{note}"
+            self.warn(text)
+            self._signals.ring(text)
 
     def news(self, text: str) -> None:
         """One line that goes away by itself."""

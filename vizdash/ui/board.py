@@ -34,6 +34,8 @@ class Board:
         self._awaited: set[str] = set()
         self._warned: set[str] = set()
         self._let_be: set[str] = set()
+        #: Jobs that were stopped from here and live on, however long they take to end.
+        self._ending_here: set[str] = set()
 
     def now(self, at: float) -> Now:
         """The moment ``at``, with the age of the data."""
@@ -48,9 +50,10 @@ class Board:
             for job_id, (session, since) in self._started.items()
             if at - since < _PATIENCE_S and all(s.job_id != job_id for s in snapshot.sessions)
         }
+        ends = self._ends(snapshot)
         self._stopped = {j: t for j, t in self._stopped.items() if at - t < _PATIENCE_S}
         self.snapshot = self._laid_over(snapshot)
-        return [*self._notices(snapshot), *self._limits(snapshot)]
+        return [*self._notices(snapshot), *ends, *self._limits(snapshot)]
 
     def fail(self, line: str) -> None:
         """The cluster did not answer: the last snapshot stays."""
@@ -66,6 +69,7 @@ class Board:
     def stopped(self, session: Session, at: float) -> None:
         """A session was stopped from here."""
         self._stopped[session.job_id] = at
+        self._ending_here.add(session.job_id)
         self._awaited.discard(session.job_id)
         if self.snapshot:
             self.snapshot = self._laid_over(self.snapshot)
@@ -105,6 +109,18 @@ class Board:
         if session.live and session.job_id in self._stopped:
             return replace(session, state=SessionState.ENDING, reason="", expected_start_at=None)
         return session
+
+    def _ends(self, snapshot: Snapshot) -> list[Notice]:
+        """Ends that nobody here asked for: the time limit, a crash, somebody's scancel."""
+        before = self.snapshot.sessions if self.snapshot else ()
+        lived = {s.job_id for s in before if s.mine and s.live}
+        lived -= self._awaited | self._stopped.keys() | self._ending_here
+        self._ending_here &= {s.job_id for s in snapshot.sessions if s.live}
+        return [
+            Notice("ended", s)
+            for s in snapshot.sessions
+            if s.job_id in lived and s.state is SessionState.ENDED
+        ]
 
     def _notices(self, snapshot: Snapshot) -> list[Notice]:
         told = []

@@ -11,7 +11,7 @@ from vizdash.poller import Poller
 from vizdash.service import Service
 from vizdash.ui.room import usual
 from vizdash.ui.screens.ask import AskScreen
-from vizdash.ui.screens.confirm import Confirm, stopping, stopping_many
+from vizdash.ui.screens.confirm import Confirm, Question, stopping, stopping_many
 from vizdash.ui.shelf import Shelf
 from vizdash.ui.theme import Span, line
 
@@ -36,15 +36,24 @@ class Stops(Shelf):
 
     def want_stop(self, sessions: tuple[Session, ...]) -> None:
         """Ask, then end them; where all of them can be left word, a note may go with it."""
-        now, one = self.moment(), len(sessions) == 1
-        question = stopping(sessions[0], now) if one else stopping_many(sessions, now)
-        screen = Confirm(question)
+
+        def seen() -> tuple[Session, ...]:
+            return tuple(self._board.find(s.job_id) or s for s in sessions)
+
+        def question() -> Question:
+            now, found = self.moment(), seen()
+            return stopping(found[0], now) if len(found) == 1 else stopping_many(found, now)
+
+        screen = Confirm(question(), question)
 
         def answered(yes: bool | None) -> None:
-            if yes and screen.noted:
-                self._ask_note(sessions)
+            live = tuple(s for s in seen() if s.live)
+            if yes and not live:
+                self.news("nothing was stopped: it had ended before")
+            elif yes and screen.noted:
+                self._ask_note(live)
             elif yes:
-                self._stop_all(sessions, "")
+                self._stop_all(live, "")
 
         self.push_screen(screen, answered)
 

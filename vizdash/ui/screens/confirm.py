@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,6 +19,7 @@ from vizdash.ui import words
 from vizdash.ui.format import about, escape_control, plural
 from vizdash.ui.theme import Line, Span, content, line, lines
 from vizdash.ui.widgets.clicked import Dialog
+from vizdash.ui.widgets.rows import Rows
 from vizdash.ui.widgets.table import Now
 
 #: Sessions that a question names.
@@ -51,6 +52,8 @@ def stopping(session: Session, now: Now) -> Question:
     lost = line(Span("What isn't saved in it is lost.", "warn"))
     if session.state is SessionState.PENDING:
         lost = line(Span("It loses its place in the queue.", "warn"))
+    if not session.live:
+        lost = line(Span("It has ended meanwhile: there is nothing to stop.", "warn"))
     text = (what, line(Span(" · ".join(facts), "muted")), (), lost)
     noted = "" if session.mine or not _bears_note(session) else "With a note"
     return Question("Stop this session?", text, "Stop it", "Keep it", noted)
@@ -108,8 +111,10 @@ def stopping_many(sessions: Sequence[Session], now: Now) -> Question:
     text: list[Line] = []
     for session in sessions[:_NAMED]:
         where = f" on {session.node}" if session.node else ""
+        whose = "" if session.mine else f" of {session.user}"
         state = words.session_state(session, now)
-        text.append(line(Span(session.app, "strong"), f"{where}   ", state))
+        ids = Span(f"   {session.id} · job {session.job_id}", "muted")
+        text.append(line(Span(session.app, "strong"), f"{where}{whose}   ", state, ids))
     if len(sessions) > _NAMED:
         text.append(line(Span(f"and {len(sessions) - _NAMED} more", "muted")))
     text += [(), line(Span("What isn't saved in them is lost.", "warn"))]
@@ -132,6 +137,18 @@ class Answer(Static, can_focus=True):
         def __init__(self, answer: Answer) -> None:
             self.answer = answer
             super().__init__()
+
+    def __init__(self, label: str, *, id: str) -> None:
+        super().__init__(f"  {label}", id=id, markup=False)
+        self._label = label
+
+    def on_focus(self) -> None:
+        """A sign, not the colour alone, tells which one Enter gives."""
+        self.update(f"▸ {self._label}")
+
+    def on_blur(self) -> None:
+        """Another one has it."""
+        self.update(f"  {self._label}")
 
     def action_give(self) -> None:
         """Give it."""
@@ -159,10 +176,23 @@ class Confirm(ModalScreen[bool]):
     #: Rows of the dialog beside its question: border, padding, and the answers.
     _FRAME = 5
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, look: Callable[[], Question] | None = None) -> None:
+        """``look`` asks the same of what is there now."""
         super().__init__()
         self._question = question
+        self._look = look
         self.noted = False
+        # Held, not looked up: a tick may come while the screen is being taken apart.
+        self._text = Rows(lines(question.text), id="question", markup=False)
+
+    def on_mount(self) -> None:
+        """What is asked about may change, or end, while it is being thought over."""
+        self.set_interval(1, self.follow)
+
+    def follow(self) -> None:
+        """Show it as it is now."""
+        if self._look is not None:
+            self._text.put(lines(self._look().text))
 
     def compose(self) -> ComposeResult:
         """The question and its two answers."""
@@ -170,7 +200,7 @@ class Confirm(ModalScreen[bool]):
         with Dialog() as dialog:
             dialog.border_title = asked.title
             with VerticalScroll(id="question-scroll", can_focus=False):
-                yield Static(lines(asked.text), id="question")
+                yield self._text
             with Horizontal(id="answers"):
                 yield Answer(content((Span(f"y  {asked.yes}", "text"),)).plain, id="yes")
                 if asked.noted:

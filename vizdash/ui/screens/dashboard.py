@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from textual import events, on
@@ -14,7 +15,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from vizdash.actions import NOT_LOOKED, REGISTRY, ActionRegistry, Context, Target
+from vizdash.actions import NOT_LOOKED, REGISTRY, ActionRegistry, Context, Target, timed
 from vizdash.history import Sample
 from vizdash.model import Node, Session, SessionRequest, Snapshot
 from vizdash.ui import details, words
@@ -51,16 +52,8 @@ class Dashboard(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("colon", "app.command_palette", "Palette", show=False),
     ]
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
-        (0, "-small"),
-        (LEAST[0], "-narrow"),
-        (150, "-wide"),
-    ]
-    VERTICAL_BREAKPOINTS = [  # noqa: RUF012
-        (0, "-low"),
-        (20, "-short"),
-        (36, "-tall"),
-    ]
+    HORIZONTAL_BREAKPOINTS = [(0, "-small"), (LEAST[0], "-narrow"), (150, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (20, "-short"), (36, "-tall")]  # noqa: RUF012
     AUTO_FOCUS = "#sessions"
 
     class Wanted(Message):
@@ -204,8 +197,10 @@ class Dashboard(Screen[None]):
 
     def _tick_header(self) -> None:
         asked = self._board.snapshot is not None
-        urgent = self._board.urgent(self._now)
-        self._header.tick(self._now, asked=asked, failure=self._board.failure, urgent=urgent)
+        context = self.context()
+        self._header.here = timed(context) == context.urgent
+        failure = self._board.failure
+        self._header.tick(self._now, asked=asked, failure=failure, urgent=context.urgent)
 
     def _fill_empty(self, snapshot: Snapshot) -> None:
         nothing_in = panes.nothing(snapshot, read_only=self.read_only)
@@ -239,6 +234,7 @@ class Dashboard(Screen[None]):
     @on(Table.Moved)
     def _moved(self) -> None:
         self._entitle(self._board.snapshot)
+        self._tick_header()
         self._show_row()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
@@ -390,6 +386,9 @@ class Dashboard(Screen[None]):
     async def _pressed(self, event: Footer.Pressed) -> None:
         if event.action_id == "command_palette":
             self.app.action_command_palette()
+        elif event.action_id == "urgent" and (session := self.context().urgent):
+            self.point_at(session)
+            self.post_message(self.Wanted("deadline", replace(self.context(), session=session)))
         else:
             self.action_want(event.action_id)
 

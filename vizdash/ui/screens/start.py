@@ -100,7 +100,9 @@ class StartScreen(ModalScreen[None]):
     def _first_form(self, node: str) -> Form | None:
         if not self._apps:
             return None
-        last = self._first or self._service.last_request()
+        last = self._first
+        if last is None and (last := self._service.last_request()) is not None:
+            last = replace(last, node="")  # it was chosen for that session, not for every one
         if last is not None and last.app in self._apps:
             form = self._with_saved(Form.of_request(self._apps[last.app], last))
         else:
@@ -275,6 +277,8 @@ class StartScreen(ModalScreen[None]):
             also, saved = self._form.also, bool(self._form.saved_name())
             self.query_one(Also).show(also)
             self.query_one(".dialog").border_subtitle = _keys(saved=saved, also=bool(also))
+        # What an earlier value is judged to be must not replace a wrong one's error.
+        self.workers.cancel_group(self, "fit")
         if not self._busy and (request := self._request()) is not None:
             # A callable: a coroutine that is replaced before it began would warn of it.
             judge: Callable[[], Awaitable[None]] = partial(self._judge, request)
@@ -289,6 +293,10 @@ class StartScreen(ModalScreen[None]):
             return
         if fit.refusal:
             self._say(fit.words, "bad", "✗")
+            return
+        if not fit.now and not fit.untold and self._service.engine.name == "local":
+            text = "nothing free now, and this machine has no queue: ask for less, or stop one"
+            self._say(text, "bad", "✗")
             return
         self._say(fit.words, "good" if fit.now else "warn", "✓" if fit.now else "○")
         if fit.waits:

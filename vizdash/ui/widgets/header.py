@@ -38,6 +38,8 @@ class Header(Vertical):
         self._warning = Static(id="warning", markup=False)
         self._judgement = Judgement()
         self._failing = False
+        #: Whether ``w`` acts on the session that ends soon, as the cursor stands.
+        self.here = True
 
     def compose(self) -> ComposeResult:
         """Who and how old, the load, and the warning."""
@@ -69,7 +71,8 @@ class Header(Vertical):
         elif urgent is not None:
             left = countdown((urgent.time_left_s or 0) - now.age_s)
             where = escape_control(f"{urgent.app} on {urgent.node}")
-            text = Content(f"◷ {where} ends in {left} — press w for the choices")
+            key = "press w" if self.here else "press w on its row"
+            text = Content(f"◷ {where} ends in {left} — {key} for the choices")
         else:
             return
         if warning.content != text:
@@ -85,7 +88,7 @@ class Header(Vertical):
             (self._who, "clusters"),
             (self._age, "refresh"),
             (self._load, "matrix" if badge else "history"),
-            (self._warning, "refresh" if self._failing else "deadline"),
+            (self._warning, "refresh" if self._failing else "urgent"),
         ):
             if widget.region.contains_point(at):
                 self.post_message(Footer.Pressed(wish))

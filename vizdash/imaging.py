@@ -13,12 +13,13 @@ from vizdash.errors import Refused, UsageError, VizdashError
 from vizdash.images import audit, change, origin, rollback
 from vizdash.images.change import Old
 from vizdash.images.deploy import Deployment, Site, reach
+from vizdash.images.distribution import travel
 from vizdash.images.ledger import Ledger
 from vizdash.images.missing import Missing, missing
 from vizdash.images.progress import NodeProgress, Progress
 from vizdash.images.rollback import Rollback
 from vizdash.images.store import default_store
-from vizdash.images.travel import Cargo, travel
+from vizdash.images.travel import Cargo
 from vizdash.images.verify import Verdict, verify
 from vizdash.images.watch import AWAY
 from vizdash.model import Image, Matrix, Node, Place, Session

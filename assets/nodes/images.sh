@@ -10,7 +10,8 @@
 #   ROOT/APP/APP-VERSION.sif.sha256   its digest, and the size, time and inode that it was read at
 #   ROOT/APP/.journal                 what was current since when: EPOCH VERB NAME DIGEST, a line each
 #   ROOT/APP/.lock                    held by whoever writes in this folder
-#   ROOT/APP/.APP-VERSION.sif.D.part  one on its way, D being the first digits of its digest
+#   ROOT/APP/.APP-VERSION.sif.D.part  one on its way, D being the first digits of its digest (.pid:
+#                                     the process that writes it)
 set -u
 export LC_ALL=C
 umask 022
@@ -259,7 +260,7 @@ prepare() {
   part=.$name.${digest:0:12}.part basis=.$name.${digest:0:12}.basis
   enter "$root" "$app"
   shopt -s nullglob
-  for old in .*.part .*.basis ".$app.sif.new."* *.sif.sha256.new.* .journal.new.*; do
+  for old in .*.part .*.part.pid .*.basis ".$app.sif.new."* *.sif.sha256.new.* .journal.new.*; do
     [ "$old" = "$part" ] || [ "$old" = "$basis" ] || rm -rf -- "$old"
   done
   local state
@@ -279,6 +280,9 @@ prepare() {
   [ -s "$app.sif" ] && model=$app.sif
   [ -s "$name" ] && model=$name
   lay "$model"
+  rm -f -- "$part.pid"
+  # What feeds other nodes from here waits for it to grow (chain.sh).
+  [ -n "$model" ] || [ -e "$part" ] || : >"$part" || die "can't write in $root/$app"
   answer "$state" "$model" "$(size_of "$part")" "$(readlink "$app.sif")" end
 }
 
@@ -326,6 +330,7 @@ place() {
   [ -f "$part" ] || die "nothing arrived as $root/$app/$part"
   [ "$(size_of "$part")" = "$size" ] ||
     die "$(size_of "$part") of $size bytes arrived (deploy again: it goes on from there)"
+  rm -f -- "$part.pid"
   found=$(sha256 "$part") || die "what arrived can't be read"
   if [ "$found" != "$digest" ]; then
     rm -f -- "$part"

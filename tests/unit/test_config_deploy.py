@@ -38,7 +38,7 @@ def test_a_mode_means_the_same_with_and_without_quotes(tmp_path: Path, written: 
         ("{mode: true}", "no file mode"),
         ("{owner: root}", "write USER:GROUP"),
         ("{owner: '$(id):x'}", "no owner"),
-        ("{method: ftp}", "none of rsync, chain, shared"),
+        ("{method: ftp}", "none of auto, rsync, chain, shared"),
         ("{at_once: 0}", "1 or more"),
         ("{metod: rsync}", "did you mean 'method'"),
     ],

@@ -70,17 +70,17 @@ class Build:
 class Deploy:
     """How images get to the nodes, and who may bring them there.
 
-    ``method`` is ``rsync`` (from the image host to each node), ``chain`` (a first copy goes from
-    node to node, for sites where the image host's link is the limit) or ``shared`` (one copy on
-    a file system that all nodes mount). ``user`` is the name for ssh(1) to the nodes (empty:
-    one's own); ``sudo`` is ``auto`` (where one's own rights do not suffice), ``always`` or
-    ``never``. ``admins`` are the users and ``@groups`` that may deploy besides root and who
-    can write there anyway. ``signed`` demands a signature that verifies. ``inventory`` is the
-    world-readable list of what every node has (empty: in the image root of the image host).
+    ``method`` is ``rsync`` (from the image host to each node), ``auto`` (a first copy for four
+    nodes or more goes from node to node, all else by rsync), ``chain`` (the same from two nodes on)
+    or ``shared`` (one copy on a file system that all nodes mount). ``user`` is the name for ssh(1)
+    to the nodes (empty: one's own); ``sudo`` is ``auto`` (where one's own rights do not suffice),
+    ``always`` or ``never``. ``admins`` are the users and ``@groups`` that may deploy besides root
+    and who can write there anyway. ``signed`` demands a signature that verifies. ``inventory`` is
+    the world-readable list of what every node has (empty: in the image root of the image host).
     ``mounted_on`` are hosts beside the nodes that mount a shared image root, as a node set.
     """
 
-    method: str = "rsync"
+    method: str = "auto"
     user: str = ""
     sudo: str = "auto"
     owner: str = "root:root"

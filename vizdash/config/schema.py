@@ -94,7 +94,7 @@ def _mode(item: Item) -> str:
 
 
 _DEPLOY: dict[str, Reader] = {
-    "method": f.choice("rsync", "chain", "shared"),
+    "method": f.choice("auto", "rsync", "chain", "shared"),
     "user": f.text,
     "sudo": f.choice("auto", "always", "never"),
     "owner": _owner,

@@ -7,7 +7,6 @@ has a name that is none of an image's, and the next one takes it up.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -86,6 +85,10 @@ class Deployment:
         self._smoke = smoke
         self._stops: dict[str, Stop] = {}
         self._legacy: dict[str, str] = {}
+        #: Nodes that the image comes to from another node: done with "" when it has come, else with
+        #: the reason for which it has not (None: that way was not tried).
+        self._arrivals: dict[str, asyncio.Future[str | None]] = {}
+        self._missed: dict[str, str | None] = {}
 
     async def run(self, nodes: Sequence[str], canary: str = "") -> None:
         """Bring it to all; with a ``canary``, to that one first and to the others only when it
@@ -108,31 +111,70 @@ class Deployment:
             raise
 
     async def _wave(self, nodes: Sequence[str]) -> None:
-        if not self.site.travel.together:
+        least = self.site.travel.least
+        if least and len(nodes) >= least:
+            await self._together(nodes)
+        else:
             await self._all(nodes, self._whole)
-            return
-        await self._all(nodes, self._prepare)
+
+    async def _together(self, nodes: Sequence[str]) -> None:
+        """Copies go from node to node; each node goes on as soon as it has its own."""
+        await self._all(nodes, self._prepare, self.site.shell.gate.places)
         rows = self.progress.nodes
         coming = [self._stops[n] for n in nodes if n in self._stops and rows[n].copied]
-        with contextlib.suppress(VizdashError):  # what did not come that way comes by send
-            await self.site.travel.prime(self.cargo, coming, self._primed)
-        left = [n for n in nodes if not self.progress.nodes[n].phase.over]
-        await self._all(left, self._bring)
+        loop = asyncio.get_running_loop()
+        self._arrivals = {s.node: loop.create_future() for s in coming if not s.like}
+        gates = asyncio.Semaphore(self.site.shell.gate.places), self._gate()
 
-    async def _all(self, nodes: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
+        async def one(node: str) -> None:
+            if node in self._arrivals:
+                self._missed[node] = await self._arrivals[node]
+            quick = not rows[node].copied or self._missed.get(node) == ""
+            async with gates[0 if quick else 1]:
+                await self._tried(node, self._bring)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._prime(coming))
+            for node in nodes:
+                if not rows[node].phase.over:
+                    group.create_task(one(node))
+
+    async def _prime(self, coming: Sequence[Stop]) -> None:
+        why: str | None = None
+        try:
+            await self.site.travel.prime(self.cargo, coming, self._primed, self._arrived)
+        except VizdashError as e:
+            why = e.line
+        for arrival in self._arrivals.values():
+            if not arrival.done():
+                arrival.set_result(why)
+
+    def _arrived(self, node: str, why: str) -> None:
+        if not self._arrivals[node].done():
+            self._arrivals[node].set_result(why)
+
+    def _gate(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(self.site.deploy.at_once)
+
+    async def _all(
+        self, nodes: Sequence[str], work: Callable[[str], Awaitable[None]], at_once: int = 0
+    ) -> None:
         """Do it on several nodes at once; what fails is written down there."""
-        gate = asyncio.Semaphore(self.site.deploy.at_once)
+        gate = asyncio.Semaphore(at_once) if at_once else self._gate()
 
         async def one(node: str) -> None:
             async with gate:
-                try:
-                    await work(node)
-                except VizdashError as e:
-                    self.progress.fail(node, e)
+                await self._tried(node, work)
 
         async with asyncio.TaskGroup() as group:
             for node in nodes:
                 group.create_task(one(node))
+
+    async def _tried(self, node: str, work: Callable[[str], Awaitable[None]]) -> None:
+        try:
+            await work(node)
+        except VizdashError as e:
+            self.progress.fail(node, e)
 
     # ------------------------------------------------------------------ one node
 
@@ -195,19 +237,23 @@ class Deployment:
         note = "mended" if mended else "deployed" if row.copied else "it had it"
         if row.switched and was:
             note += f", before: {version_in(was, cargo.app)}"
+        if missed := self._missed.get(node):
+            note += f", from the image host: {missed}"
         self.progress.enter(node, Phase.DONE, f"{note}; {found}" if found else note)
 
     async def _copy(self, node: str, stop: Stop) -> None:
         row = self.progress.nodes[node]
-        if row.phase is Phase.COPYING and row.bytes_done:
-            # The chain has been here: rsync is for what it left.
+        missed = self._missed.get(node)
+        if missed == "":
+            row.bytes_sent = self.cargo.size_bytes - stop.arrived
+            self.progress.copied(node, self.cargo.size_bytes)
+            return
+        if missed:
+            # rsync is for what the chain left.
             come = await arrived(self.site.shell, self.site.root, self.cargo, stop)
-            row.bytes_sent = come
-            if come == self.cargo.size_bytes:
-                self.progress.copied(node, come)
-                return
+            row.bytes_sent = come - stop.arrived
             stop = replace(stop, arrived=come)
-        self.progress.enter(node, Phase.COPYING)
+        self.progress.enter(node, Phase.COPYING, f"from the image host: {missed}" if missed else "")
 
         def done(count: int) -> None:
             self.progress.copied(node, count)

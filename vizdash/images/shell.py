@@ -20,6 +20,7 @@ _SSH = (
     "-T",
     *("-o", "BatchMode=yes"),
     *("-o", "ForwardX11=no"),
+    *("-o", "ForwardAgent=no"),
     *("-o", "ConnectTimeout=5"),
     *("-o", "ServerAliveInterval=5"),
     *("-o", "ServerAliveCountMax=3"),

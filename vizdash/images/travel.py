@@ -1,4 +1,4 @@
-"""How an image travels from the image host to nodes: rsync(1), or from node to node."""
+"""How an image travels from the image host to a node: by rsync(1)."""
 
 from __future__ import annotations
 
@@ -18,26 +18,8 @@ _STALL_S = 300
 #: What rsync's --info=progress2 says of a file: bytes done (read or found at the far end).
 _PROGRESS = re.compile(r"^\s*(\d+)\s+\d+%")
 _SENT = re.compile(r"^vizdash-sent (\d+)$")
-#: What dd's status=progress says.
-_DD = re.compile(r"^(\d+) bytes")
 #: Lines of rsync's that tell less than the ones beside them.
 _HOLLOW = ("rsync error:", "rsync: connection unexpectedly closed", "rsync: [sender] write error")
-#: A chain longer than this is cut: one broken link harms those behind it.
-_CHAIN = 64
-
-#: What each node of a chain runs, as ``relay SCRIPT SSH LOCK PART ME NEXT...``: it keeps what it
-#: gets and passes it on, with this very script, to the next. A + before a node is sudo(8). tee's
-#: -p: a link that breaks behind a node, or a full disk on it, keeps nobody else from getting it
-#: all. One line without single quotes or exclamation marks, so that every login shell passes it
-#: on as it stands, and so that quoting it once more costs the same at each node.
-_RELAY = (
-    'q=$(printf "\\047"); s=$1 w=$2 l=$3 p=$4 b=; '
-    'case $5 in +*) b="sudo -n";; esac; shift 5; '
-    'if [ $# = 0 ]; then exec $b flock -n "$l" tee -p "$p" >/dev/null; fi; '
-    '$b flock -n "$l" tee -p "$p" | '
-    '$w "${1#+}" "sh -c ${q}eval \\"\\$1\\"$q relay $q$s$q $q$w$q $q$l$q $q$p$q $*"'
-)
-
 
 #: What rsync runs as its remote shell: ``_SHELL _CLEAN clean MARK COUNT SSH... HOST COMMAND...``,
 #: SSH being COUNT words. What a node's shell prints when it starts would break rsync's protocol: it
@@ -94,15 +76,20 @@ class Travel(Protocol):
     """Brings a cargo's bytes into the part file of a node, which a verb has prepared."""
 
     @property
-    def together(self) -> bool:
-        """Whether ``prime`` wants to know all nodes before the first goes on."""
+    def least(self) -> int:
+        """From how many nodes on ``prime`` can do anything for them; 0: never."""
         ...
 
     async def prime(
-        self, cargo: Cargo, stops: Sequence[Stop], tell: Callable[[str, int], None]
+        self,
+        cargo: Cargo,
+        stops: Sequence[Stop],
+        tell: Callable[[str, int], None],
+        over: Callable[[str, str], None],
     ) -> None:
-        """Bring what can be brought to several nodes together. What does not arrive is left to
-        ``send``. ``tell`` gets a node and the bytes done.
+        """Bring what can be brought to several nodes together. ``tell`` gets a node and the bytes
+        that are there, ``over`` a node that has them all, or why it is left to ``send``; nodes that
+        are not named are left to it, too. Raises VizdashError.
         """
         ...
 
@@ -121,13 +108,14 @@ class Rsync:
     shell: NodeShell
     root: str
 
-    @property
-    def together(self) -> bool:
-        """See Travel.together."""
-        return False
+    least: int = 0
 
     async def prime(
-        self, cargo: Cargo, stops: Sequence[Stop], tell: Callable[[str, int], None]
+        self,
+        cargo: Cargo,
+        stops: Sequence[Stop],
+        tell: Callable[[str, int], None],
+        over: Callable[[str, str], None],
     ) -> None:
         """See Travel.prime: nothing."""
 
@@ -172,50 +160,6 @@ class Rsync:
         return ("rsync", *words, *ways, "--", cargo.path, f"{host}:{target}")
 
 
-@dataclass(frozen=True, slots=True)
-class Chain(Rsync):
-    """A first copy goes through all nodes, each passing on what it gets, so that the image
-    host's link carries it once. Nodes must be able to reach each other by ssh(1). Everything
-    else, and every node that the chain left without, is rsync's.
-    """
-
-    @property
-    def together(self) -> bool:
-        """See Travel.together."""
-        return True
-
-    async def prime(
-        self, cargo: Cargo, stops: Sequence[Stop], tell: Callable[[str, int], None]
-    ) -> None:
-        """See Travel.prime."""
-        first = [s for s in stops if not s.like and not s.arrived]
-        if len(first) < 2 or self.shell.is_here(first[0].node):
-            return
-        for at in range(0, len(first), _CHAIN):
-            links = first[at : at + _CHAIN]
-
-            def line(text: str, links: Sequence[Stop] = links) -> None:
-                if found := _DD.match(text):
-                    for stop in links:
-                        tell(stop.node, int(found[1]))
-
-            read = shlex.join(("dd", f"if={cargo.path}", "bs=1M", "status=progress"))
-            command = Command(
-                ("sh", "-c", f"{read} | {self._feed(cargo, links)}"), timeout_s=_LONGEST_S
-            )
-            await follow(self.shell.runner, command, Lines(line))
-
-    def _feed(self, cargo: Cargo, stops: Sequence[Stop]) -> str:
-        """The shell command that feeds the first node, which feeds the next (see _RELAY)."""
-        folder = f"{self.root.rstrip('/')}/{cargo.app}"
-        way = shlex.join(self.shell.ssh())
-        places = (f"{folder}/.lock", f"{folder}/{cargo.part}")
-        chain = (f"{'+' if stop.sudo else ''}{self.shell.host(stop.node).name}" for stop in stops)
-        relay = ("sh", "-c", 'eval "$1"', "relay", _RELAY, way, *places, *chain)
-        first = stops[0].node
-        return shlex.join((*self.shell.ssh(first), self.shell.host(first).name, shlex.join(relay)))
-
-
 class Lines:
     """Cuts text that comes in pieces into lines, which a carriage return ends too."""
 
@@ -248,8 +192,3 @@ async def arrived(shell: NodeShell, root: str, cargo: Cargo, stop: Stop) -> int:
     words = (root, cargo.app, cargo.part)
     answer = await shell.ask(stop.node, "sizes", *words, sudo=stop.sudo)
     return int(answer[0])
-
-
-def travel(shell: NodeShell, root: str) -> Travel:
-    """The way that the configuration names."""
-    return Chain(shell, root) if shell.deploy.method == "chain" else Rsync(shell, root)

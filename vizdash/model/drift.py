@@ -218,6 +218,6 @@ def _judged(image: Image, target: str, digest: str) -> Finding:
 
 def _what(stray: Stray) -> str:
     name = stray.path.rpartition("/")[2]
-    if name.startswith(".") and name.endswith((".part", ".basis")):
+    if name.startswith(".") and name.endswith((".part", ".part.pid", ".basis")):
         return "of a deploy that goes on or was broken off (the next one takes it up or away)"
     return "vizdash does not know it"

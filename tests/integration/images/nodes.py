@@ -14,10 +14,11 @@ import pytest
 
 from vizdash.config import Deploy
 from vizdash.images.deploy import Deployment, Site, Smoke
+from vizdash.images.distribution import travel
 from vizdash.images.matrix import look_at
 from vizdash.images.progress import Progress
 from vizdash.images.shell import NodeShell
-from vizdash.images.travel import Cargo, travel
+from vizdash.images.travel import Cargo
 from vizdash.model import Image, Place
 from vizdash.transport.local import LocalRunner
 
@@ -37,6 +38,11 @@ if [ ! -d "$NODES/$node" ]; then
   echo "ssh: connect to host $node port 22: No route to host" >&2
   exit 255
 fi
+if [ -n "${FROM:-}" ] && [ -e "$NODES/$FROM/alone" ]; then
+  echo "$node: Permission denied (publickey)." >&2
+  exit 255
+fi
+export FROM=$node
 [ ! -e "$NODES/$node/noise" ] || { echo Welcome; printf 'no line end'; } # as of a ~/.bashrc
 [ ! -e "$NODES/$node/bin" ] || PATH=$NODES/$node/bin:$PATH
 # The image root is this node's, also in a command that another node passed on.

@@ -257,40 +257,6 @@ async def test_an_image_without_a_version_is_kept(cluster: Cluster, tmp_path: Pa
     assert (folder / "gedit.sif").read_bytes() == ONE
 
 
-async def test_the_chain_carries_a_first_copy(cluster: Cluster, tmp_path: Path) -> None:
-    more = tuple(f"m{i}" for i in range(12))
-    cluster.add(*more)
-    nodes = ("n1", "n2", "n3", *more)
-    one = cargo(tmp_path, ONE, "1.0")
-    progress = await deploy(cluster.site(method="chain"), one, *nodes)
-    assert phases(progress) == dict.fromkeys(nodes, "done")
-    for node in nodes:
-        assert (cluster.root(node) / "gedit/gedit.sif").read_bytes() == ONE
-    log = cluster.log()
-    assert "--server" not in log, "rsync had nothing to do"
-    passed = [line.partition(":")[0] for line in log.splitlines() if "relay" in line]
-    assert passed == list(nodes), "each node passed it to the next"
-
-
-async def test_a_broken_chain_is_mended_by_rsync(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.tool("n2", "tee", "head -c 1000000 >/dev/null; exit 1")
-    one = cargo(tmp_path, ONE, "1.0")
-    progress = await deploy(cluster.site(method="chain"), one, "n1", "n2", "gone", "n3")
-    assert phases(progress) == {"n1": "done", "n2": "done", "gone": "failed", "n3": "done"}
-    for node in ("n1", "n2", "n3"):
-        assert (cluster.root(node) / "gedit/gedit.sif").read_bytes() == ONE
-
-
-async def test_a_chain_that_can_not_begin_is_none(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # More than execve(2) takes.
-    monkeypatch.setattr("vizdash.images.travel._RELAY", "x" * 3_000_000)
-    one = cargo(tmp_path, ONE, "1.0")
-    progress = await deploy(cluster.site(method="chain"), one, "n1", "n2")
-    assert phases(progress) == {"n1": "done", "n2": "done"}
-
-
 async def test_a_node_of_another_kind_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     from dataclasses import replace
 
@@ -321,7 +287,8 @@ from tests.integration.images.nodes import ROOT, deploy
 from vizdash.config import Deploy
 from vizdash.images.deploy import Site
 from vizdash.images.shell import NodeShell
-from vizdash.images.travel import Cargo, travel
+from vizdash.images.distribution import travel
+from vizdash.images.travel import Cargo
 from vizdash.transport.local import LocalRunner
 shell = NodeShell(LocalRunner(), Deploy(owner="{os.getuid()}:{os.getgid()}"))
 asyncio.run(deploy(Site(shell, ROOT, travel(shell, ROOT)), {one!r}, "n1"))

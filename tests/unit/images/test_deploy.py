@@ -28,13 +28,17 @@ from vizdash.transport.local import LocalRunner
 class Copy:
     """A way for images within this machine."""
 
-    together = False
+    least = 0
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     async def prime(
-        self, cargo: Cargo, stops: Sequence[Stop], tell: Callable[[str, int], None]
+        self,
+        cargo: Cargo,
+        stops: Sequence[Stop],
+        tell: Callable[[str, int], None],
+        over: Callable[[str, str], None],
     ) -> None:
         raise AssertionError("nothing goes together here")
 

@@ -273,6 +273,7 @@ def test_the_ways_to_a_node() -> None:
     assert argv[-1] == "sudo -n bash -s -- look '/a b'"
     assert argv[argv.index("-l") + 1] == "images"
     assert "BatchMode=yes" in argv, "it never asks"
+    assert "ForwardAgent=no" in argv, "whoever is root there could use it"
     assert HERE.argv("n1", ("true",)) == ("true",)
 
 

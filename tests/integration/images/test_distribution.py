@@ -1,0 +1,176 @@
+"""A first copy from node to node, by the real scripts, to nodes that are folders."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.images.nodes import Cluster, cargo, deploy, sif
+from vizdash.images.progress import Progress
+
+MIB = 1 << 20
+ONE = sif(6 * MIB, 1)
+#: Shell words that give the file that dd(1) writes.
+PART = "for w; do case $w in of=*) f=${w#of=} ;; esac; done"
+NODES = ("n1", "n2", "n3", "n4", "n5", "n6")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    made = Cluster(tmp_path, monkeypatch)
+    made.add(*NODES)
+    return made
+
+
+def outcomes(progress: Progress) -> dict[str, str]:
+    print([(row.node, row.phase, row.note) for row in progress.nodes.values()])
+    return {row.node: str(row.phase) for row in progress.nodes.values()}
+
+
+def has_it(cluster: Cluster, *nodes: str) -> None:
+    for node in nodes:
+        assert (cluster.root(node) / "gedit/gedit.sif").read_bytes() == ONE
+        left = {name for name in cluster.files(node) if name.startswith(".")}
+        assert left == {".lock", ".journal"}, "nothing of the copy is left"
+
+
+def started_by(cluster: Cluster) -> list[str]:
+    """What runs in the name of these nodes."""
+    found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    return [line for line in found.stdout.splitlines() if f"{cluster.folder}/n" in line]
+
+
+def wait_nothing_runs(cluster: Cluster) -> None:
+    deadline = time.monotonic() + 60
+    while left := started_by(cluster):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+async def test_each_node_feeds_the_next(cluster: Cluster, tmp_path: Path) -> None:
+    (cluster.folder / "n2/noise").touch()
+    one = cargo(tmp_path, ONE, "1.0")
+    progress = await deploy(cluster.site(), one, *NODES)
+    assert set(outcomes(progress).values()) == {"done"}
+    has_it(cluster, *NODES)
+    log = cluster.log()
+    assert "--server" not in log, "rsync had nothing to do"
+    assert [row.bytes_sent for row in progress.nodes.values()] == [len(ONE)] * len(NODES)
+    wait_nothing_runs(cluster)
+
+
+async def test_few_nodes_and_new_versions_are_rsyncs(cluster: Cluster, tmp_path: Path) -> None:
+    await deploy(cluster.site(), cargo(tmp_path, ONE, "1.0"), "n1", "n2", "n3")
+    assert cluster.log().count("--server") == 3
+    assert "chain" not in cluster.log() and ".part " not in cluster.log().replace("rsync", "")
+    await deploy(cluster.site(method="chain"), cargo(tmp_path, ONE, "1.0"), "n4", "n5")
+    assert cluster.log().count("--server") == 3
+    two = cargo(tmp_path, ONE[:MIB] + b"x" * 1000 + ONE[MIB:], "1.1")
+    progress = await deploy(cluster.site(), two, "n1", "n2", "n3", "n4", "n5")
+    assert set(outcomes(progress).values()) == {"done"}
+    assert all(row.bytes_sent < 0.1 * len(ONE) for row in progress.nodes.values())
+
+
+async def test_nodes_that_may_not_reach_each_other_get_it_by_rsync(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    for node in NODES:
+        (cluster.folder / node / "alone").touch()
+    progress = await deploy(cluster.site(), cargo(tmp_path, ONE, "1.0"), *NODES)
+    assert set(outcomes(progress).values()) == {"done"}
+    has_it(cluster, *NODES)
+    notes = {row.node: row.note for row in progress.nodes.values() if "can't reach" in row.note}
+    assert len(notes) >= len(NODES) - 2, "each says why it came from the image host"
+    assert all("Permission denied (publickey)" in note for note in notes.values())
+
+
+async def test_a_node_that_is_gone_is_named_and_harms_no_other(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.tool("n3", "bash", 'case "$*" in *MARK*) exit 1 ;; esac; exec /bin/bash "$@"')
+    progress = await deploy(cluster.site(), cargo(tmp_path, ONE, "1.0"), "gone", *NODES)
+    found = outcomes(progress)
+    assert found.pop("gone") == "failed" and set(found.values()) == {"done"}
+    assert "No route to host" in progress.nodes["gone"].note
+    has_it(cluster, *NODES)
+
+
+async def test_a_node_that_takes_nothing_comes_last_and_harms_no_other(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.tool("n2", "dd", "exec cat >/dev/null")
+    progress = await deploy(cluster.site(), cargo(tmp_path, ONE, "1.0"), *NODES)
+    assert set(outcomes(progress).values()) == {"done"}
+    assert "can't reach it: what was sent did not arrive" in progress.nodes["n2"].note
+    assert "from the image host" not in "".join(
+        row.note for row in progress.nodes.values() if row.node != "n2"
+    )
+    has_it(cluster, *NODES)
+    wait_nothing_runs(cluster)
+
+
+async def test_bytes_that_came_wrong_are_thrown_away(cluster: Cluster, tmp_path: Path) -> None:
+    flip = "head -c 1000000; head -c 1 >/dev/null; printf X; exec cat"
+    cluster.tool("n6", "dd", f'{{ {flip}; }} >>"${{!#/#of=/}}"')
+    cluster.tool(
+        "n6", "dd", f'for w; do case $w in of=*) f=${{w#of=}} ;; esac; done; {{ {flip}; }} >>"$f"'
+    )
+    progress = await deploy(cluster.site(), cargo(tmp_path, ONE, "1.0"), *NODES)
+    found = outcomes(progress)
+    wrong = {node for node, outcome in found.items() if outcome != "done"}
+    assert "n6" in wrong, "only the digest decides"
+    assert "it was thrown away" in progress.nodes["n6"].note
+    has_it(cluster, *(set(NODES) - wrong))
+    cluster.usual("n6", "dd")
+    again = await deploy(cluster.site(), cargo(tmp_path, ONE, "1.0"), *NODES)
+    assert set(outcomes(again).values()) == {"done"}
+    has_it(cluster, *NODES)
+
+
+def test_killed_midway_nothing_is_sent_again(cluster: Cluster, tmp_path: Path) -> None:
+    """SIGKILL when some nodes have a part of it: the next run sends the rest, and ends what ran."""
+    one = cargo(tmp_path, ONE, "1.0")
+    come = 2 * MIB
+    for node in NODES:
+        word = "for w; do case $w in of=*) f=${w#of=} ;; esac; done"
+        cluster.tool(node, "dd", f'{word}; head -c {come} >>"$f"; exec cat >/dev/null')
+    script = f"""
+import asyncio
+from pathlib import Path
+import pytest
+from tests.integration.images.nodes import ROOT, deploy
+from vizdash.config import Deploy
+from vizdash.images.deploy import Site
+from vizdash.images.distribution import travel
+from vizdash.images.shell import NodeShell
+from vizdash.images.travel import Cargo
+from vizdash.transport.local import LocalRunner
+shell = NodeShell(LocalRunner(), Deploy(owner="{os.getuid()}:{os.getgid()}"))
+asyncio.run(deploy(Site(shell, ROOT, travel(shell, ROOT)), {one!r}, *{NODES!r}))
+"""
+    process = subprocess.Popen([sys.executable, "-c", script])
+    parts = [cluster.root(node) / "gedit" / one.part for node in NODES]
+    deadline = time.monotonic() + 120
+    while sum(part.exists() and part.stat().st_size >= come for part in parts) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_nothing_runs(cluster)
+    sizes = {
+        node: part.stat().st_size if part.exists() else 0
+        for node, part in zip(NODES, parts, strict=True)
+    }
+    for node in NODES:
+        cluster.usual(node, "dd")
+    again = asyncio.run(deploy(cluster.site(), one, *NODES))
+    assert set(outcomes(again).values()) == {"done"}
+    assert {n: len(ONE) - row.bytes_sent for n, row in again.nodes.items()} == sizes
+    has_it(cluster, *NODES)

@@ -20,6 +20,7 @@ from tests.unit.transport.sshd import Behaviour, Person, Sshd, sshd
 from vizdash.errors import Refused, TimedOut, Unreachable, VizdashError
 from vizdash.model.link import LinkState
 from vizdash.transport.base import Command
+from vizdash.transport.openssh.words import login_failure
 from vizdash.transport.ssh.link import SshLink
 from vizdash.transport.ssh.runner import SshRunner
 
@@ -310,6 +311,9 @@ async def test_a_proxy_command_with_a_shell(home: Path, key: asyncssh.SSHKey) ->
     proxy = "sh -c 'echo no such door >&2'"
     (home / ".ssh/config").write_text(f"Host inside\n  ProxyCommand {proxy}\n")
     assert "its ProxyCommand ended: no such door" in (await refusal("inside")).line
+    # It may have ended before ssh has written its first line.
+    ended = ["no such door", "banner exchange: Connection to UNKNOWN port 65535: Broken pipe"]
+    assert login_failure(ended, "inside", typed=False).why == "its ProxyCommand ended: no such door"
 
 
 async def test_jump_hosts_in_a_circle_never_reach_ssh(home: Path) -> None:

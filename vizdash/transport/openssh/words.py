@@ -15,7 +15,8 @@ _VERBOSE = re.compile(
 )
 _DENIED = re.compile(r"(?:\S*@(\S+): )?Permission denied \(([^)]*)\)")
 #: How a connection through a ProxyCommand ends when that does.
-_PROXY_ENDED = "by UNKNOWN port"
+#: How ssh calls the other end of a ProxyCommand.
+_PROXY_ENDED = "UNKNOWN port"
 _EXCHANGE = ("kex_exchange_identification: ", "ssh_exchange_identification: ")
 _RESOLVE = re.compile(r"Could not resolve hostname (\S+?):")
 _OFFENDING = re.compile(r"Offending \S+ key in (\S+):(\d+)")

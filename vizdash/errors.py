@@ -26,16 +26,21 @@ class VizdashError(Exception):
         return " ".join(text.split())
 
 
-class UsageError(VizdashError):
+class WrongInput(VizdashError):
+    """What a person wrote can't be used. However much that was, the line stays short."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, why: str = "", mend: str = "") -> None:
+        super().__init__(shortened(what), shortened(why), shortened(mend))
+
+
+class UsageError(WrongInput):
     """Wrong use of a verb or an option."""
 
-    exit_code = 2
 
-
-class ConfigError(VizdashError):
+class ConfigError(WrongInput):
     """A config file that can't be used; names file, line and key."""
-
-    exit_code = 2
 
 
 class Refused(VizdashError):
@@ -87,6 +92,13 @@ class TimedOut(VizdashError):
     def __init__(self, what: str, why: str = "", mend: str = "", *, stderr: str = "") -> None:
         self.stderr = stderr
         super().__init__(what, why, mend)
+
+
+def shortened(text: str, most: int = 400) -> str:
+    """``text``, or its beginning and end where it has more than ``most`` characters."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 2 // 3]} … {text[-most // 4 :]}"
 
 
 def last_line(text: str) -> str:

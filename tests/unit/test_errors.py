@@ -27,6 +27,7 @@ def test_only_wrong_use_wrong_config_and_unknown_names_are_2() -> None:
         k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, VizdashError)
     ]
     assert {k.__name__ for k in kinds if k.exit_code == 2} == {
+        "WrongInput",
         "UsageError",
         "ConfigError",
         "Unknown",

@@ -10,7 +10,7 @@ import click
 
 from vizdash import output
 from vizdash.cli.common import cli
-from vizdash.errors import VizdashError
+from vizdash.errors import VizdashError, shortened
 
 __all__ = ["cli", "main"]
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _click_words(e: click.ClickException) -> str:
-    words = " ".join(e.format_message().split()).rstrip(".")
+    words = shortened(" ".join(e.format_message().split()).rstrip("."))
     if not isinstance(e, click.UsageError):
         return words
     where = f" {e.ctx.info_name}" if e.ctx and e.ctx.parent else ""

@@ -97,8 +97,8 @@ def doctor(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
 @click.pass_context
 def config_(ctx: click.Context, /, explain: bool, as_json: bool, **values: Any) -> None:
     """The configuration in force, checked."""
-    config, explained = options_of(ctx, values).load()
-    explained = _with_keys(config, explained)
+    config, explained_rows = options_of(ctx, values).load()
+    explained = _with_keys(config, explained_rows())
     if as_json:
         output.write_json("config", [asdict(row) for row in explained], config.cluster.name)
         return

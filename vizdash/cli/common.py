@@ -42,7 +42,7 @@ class Options:
     config: str = ""
     read_only: bool = False
 
-    def load(self) -> tuple[Config, tuple[Explained, ...]]:
+    def load(self) -> tuple[Config, Callable[[], tuple[Explained, ...]]]:
         """The configuration with these flags on top."""
         return load(
             path=self.config, cluster=self.cluster, host=self.host, read_only=self.read_only

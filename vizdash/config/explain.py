@@ -29,9 +29,10 @@ def explain(
     with a value and origin that no file gave: flags and the environment.
     """
     rows = {row.key: row for row in _of_files(merged)}
+    # Names of the user's choice (an environment, presets) stand one by one, or not at all.
+    above = {key[:i] for key in rows for i, char in enumerate(key) if char == "."}
     for key, value in _defaults(config):
-        # Names of the user's choice (an environment, presets) stand one by one, or not at all.
-        if not any(row.startswith(f"{key}.") for row in rows):
+        if key not in above:
             rows.setdefault(key, Explained(key, value, BUILT_IN))
     rows |= {key: Explained(key, *found) for key, found in over.items()}
     return tuple(rows[key] for key in sorted(rows))

@@ -12,6 +12,8 @@ from vizdash.errors import ConfigError
 from vizdash.units import parse_duration, parse_memory
 
 T = TypeVar("T")
+#: As many names as fit into an error's line.
+_NAMED = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,11 @@ def mapping(item: Item, readers: Mapping[str, Reader]) -> dict[str, Any]:
 def nearest(word: str, options: tuple[str, ...]) -> str:
     """``did you mean X?`` or the list of what there is."""
     close = difflib.get_close_matches(word, options, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(options))}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    first = sorted(options)[:_NAMED]
+    more = f" and {len(options) - _NAMED} more" if len(options) > _NAMED else ""
+    return f"there are: {', '.join(first)}{more}"
 
 
 def _kind(value: object, written: str = "") -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import platformdirs
@@ -21,6 +24,8 @@ __all__ = ["Explained", "config_files", "load", "read_file", "user_file"]
 
 SITE_FILE = Path("/etc/vizdash/config.yaml")
 _DEFAULTS = Path(__file__).with_name("defaults.yaml")
+#: Bytes: more than any honest file has.
+_LARGEST = 4 << 20
 
 
 def user_file() -> Path:
@@ -41,8 +46,9 @@ def load(
     host: str = "",
     read_only: bool = False,
     environ: Mapping[str, str] = os.environ,
-) -> tuple[Config, tuple[Explained, ...]]:
-    """Read every layer. ``path`` (or VIZDASH_CONFIG) stands in for the user's own file.
+) -> tuple[Config, Callable[[], tuple[Explained, ...]]]:
+    """Read every layer. ``path`` (or VIZDASH_CONFIG) stands in for the user's own file. The second
+    of what it returns explains where each value came from.
 
     Raises ConfigError naming file, line, key and the mend; UsageError for an unknown cluster.
     """
@@ -62,13 +68,13 @@ def load(
     if read_only or environ.get("VIZDASH_READ_ONLY", "") not in {"", "0"}:
         over["read_only"] = ("true", "--read-only" if read_only else "VIZDASH_READ_ONLY")
         config = replace(config, read_only=True)
-    return config, explain(merged, config, over)
+    return config, partial(explain, merged, config, over)
 
 
 def read_file(path: Path, *, needed: bool = False) -> Item | None:
     """One file as an Item tree; None when it isn't there and needn't be."""
     try:
-        source = path.expanduser().read_text(encoding="utf-8")
+        source = _read(path.expanduser())
     except FileNotFoundError as e:
         if needed:
             raise UsageError(str(path), "no such config file", "see --config") from e
@@ -92,6 +98,23 @@ def read_file(path: Path, *, needed: bool = False) -> Item | None:
         raise ConfigError(f"{path}:{line}", e.problem or "not YAML", "check the YAML") from e
     except RecursionError as e:
         raise ConfigError(str(path), "it is nested too deeply", "check the YAML") from e
+
+
+def _read(path: Path) -> str:
+    """The text of a regular file or /dev/null.
+
+    Raises OSError, UnicodeDecodeError and, for anything else, ConfigError.
+    """
+    # A FIFO would be waited for.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not (stat.S_ISREG(os.fstat(file.fileno()).st_mode) or path.samefile(os.devnull)):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            raise ConfigError(str(path), "it is no regular file", "name a YAML file")
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ConfigError(str(path), f"it is larger than {_LARGEST >> 20} MiB", "is it a config?")
+    return data.decode()
 
 
 def _built_in() -> Item:

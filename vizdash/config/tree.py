@@ -43,6 +43,9 @@ class Tree:
     def _entries(self, node: yaml.MappingNode, path: str) -> dict[str, Item]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                where = f"{self._origin(key)}: {path or 'top level'}"
+                raise ConfigError(where, "a key is expected, not a list or a mapping", "name it")
             below = _join(path, key)
             if below in seen:
                 where = f"{self._origin(key)}: {below}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -140,3 +142,53 @@ def test_the_list_of_keys_is_whole() -> None:
         "apps.*.presets.*.cores",
     } <= keys
     assert len(keys) > 50
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("? [a, b]\n: c\n", r":1: top level: a key is expected, not a list or a mapping"),
+        ("apps:\n  {a: b}: c\n", r":2: apps: a key is expected, not a list or a mapping"),
+        ("apps: {a: {title: [%s]}}\n" % ("x, " * 20_000), "a text is expected, not a list"),
+        ("apps: {a: {runtime: %s}}\n" % ("x" * 1_000_000), "is none of"),
+        ("apps: {a: {%s: 1}}\n" % ("x" * 900), "no such key"),
+        ("apps: {a: {title: b}\n" + "#" * 5_000_000, "it is larger than 4 MiB"),
+    ],
+    ids=range(6),
+)
+def test_however_much_was_written_the_line_is_short(tmp_path: Path, text: str, line: str) -> None:
+    with pytest.raises(ConfigError, match=line) as error:
+        of(tmp_path, text)
+    assert len(error.value.line) < 1300
+    assert "\n" not in error.value.line
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in ("/dev/zero", "/dev/urandom", str(tmp_path / "fifo")):
+        with pytest.raises(ConfigError, match=f"{path}: it is no regular file"):
+            load(path=path, environ={})
+    assert load(path=os.devnull, environ={})[0].cluster.name == "here"
+
+
+def test_many_apps_are_explained_as_fast_for_each(tmp_path: Path) -> None:
+    """By the calls made, not by time."""
+
+    def calls(apps: int) -> int:
+        file = tmp_path / "c.yaml"
+        file.write_text("apps:\n" + "".join(f"  a{i}: {{title: x}}\n" for i in range(apps)))
+        _, explain = load(path=str(file), environ={})
+        made = 0
+
+        def count(frame: object, event: str, argument: object) -> None:
+            nonlocal made
+            made += event in {"call", "c_call"}
+
+        sys.setprofile(count)
+        try:
+            explain()
+        finally:
+            sys.setprofile(None)
+        return made
+
+    assert calls(200) < 12 * calls(20)

@@ -30,7 +30,7 @@ def layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layers:
         site.write_text(of_site)
         user.write_text(of_user)
         config, rows = load(**{"environ": {}, **flags})
-        return config, {row.key: row for row in rows}
+        return config, {row.key: row for row in rows()}
 
     return read
 

@@ -39,8 +39,9 @@ from vizdash.sessions.comment import is_id
 from vizdash.sessions.fit import Fit, fit, only_scheduler
 from vizdash.sessions.folder import Status
 from vizdash.sessions.handin import hand_in
-from vizdash.sessions.handnames import HandNames, names_path
+from vizdash.sessions.handnames import HandNames
 from vizdash.sessions.identify import Identifier
+from vizdash.sessions.nolog import LogCauses
 from vizdash.sessions.past import Past
 from vizdash.sessions.rawargs import asked, undecided
 from vizdash.sessions.reserved import why_pending
@@ -83,15 +84,14 @@ class Service(Own, Reach):
         self._showing = opening.Showing()
         self.tunnels = HeldTunnels(config.cluster.name)
         self._identifier = Identifier(self._store)
-        names = HandNames(names_path(config.cluster.name))
+        names = HandNames(config.cluster.name)
         self._by_hand = ByHand(runner, self._hosts, names) if engine.name == "slurm" else None
+        self._log_causes = LogCauses(runner, self._hosts, self._store)
         self.past = Past(engine, self._listed)
         self.operations = Operations(engine, read_only=config.read_only)
 
     def use(self, config: Config) -> tuple[str, ...]:
-        """Go on with a changed config, on the same cluster whichever it chooses. Returns the keys
-        that stay as they were, until vizdash is started anew.
-        """
+        """Use a changed config, on the same cluster. Returns the keys that take a restart."""
         old = self.config.cluster
         chosen = config.cluster.name == old.name
         known = config.cluster if chosen else config.clusters.get(old.name)
@@ -362,13 +362,12 @@ class Service(Own, Reach):
     async def _listed(
         self, jobs: Collection[Job], user: str, *, wait_s: float = 0
     ) -> tuple[Session, ...]:
-        """Sessions of jobs, with what they left in their folders, or (if they were submitted by
-        hand) on their nodes.
-        """
+        """Sessions of jobs, with what they left in their folders or on their nodes."""
         jobs = await self._identifier.identify(jobs, user)
         running, ended = listing.need_status(jobs, user)
         statuses = await self._store.statuses((*running, *ended), running=running)
-        found = listing.sessions_of(jobs, user, status_of=lambda id: statuses.get(id, Status()))
+        told = listing.sessions_of(jobs, user, status_of=lambda id: statuses.get(id, Status()))
+        found = await self._log_causes.explain(told, jobs)
         if self._by_hand is not None:
             others = await self._by_hand.sessions(self.config, jobs, user, wait_s=wait_s)
             found = listing.in_order((*found, *others)) if others else found

@@ -18,18 +18,15 @@ from vizdash.sessions.infofile import SESSION_ID
 _MOST = 500
 
 
-def names_path(cluster: str) -> Path:
-    """Where those of a cluster are kept (platformdirs' state)."""
-    return Path(platformdirs.user_state_dir("vizdash")) / f"by-hand-{cluster}.json"
-
-
 class HandNames:
     """SESSION_IDs by job. A job's id may be given again one day, so that the time of its submission
     (seconds since the epoch) counts too. What can't be read or written is not remembered.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, cluster: str, folder: Path | None = None) -> None:
+        """Those of a cluster, kept in ``folder`` (else platformdirs' state)."""
+        folder = folder or Path(platformdirs.user_state_dir("vizdash"))
+        self._path = folder / f"by-hand-{cluster}.json"
         self._known: dict[str, tuple[str, int]] | None = None
 
     def load(self) -> None:

@@ -59,6 +59,31 @@ printf '%s begin\n' "$mark"
 tail -c "$3" -- "$file" && printf '\n%s end\n' "$mark"
 """
 
+#: Whether a file could be made beside a job's log. FILE MARK
+_UNWRITABLE = r"""
+folder=${1%/*} mark=$2
+LC_ALL=C; export LC_ALL
+printf '%s begin\n' "$mark"
+case $folder/ in "$HOME"/*) place=$HOME ;; *) place=${folder%/sessions/*} ;; esac
+if [ -d "$folder" ]; then
+  new=$folder/.look.$$
+  if said=$({ head -c 8192 /dev/zero | cat >"$new"; } 2>&1); then said=; fi
+  rm -f -- "$new"
+  printf '%s\n%s\n' "$place" "${said##*: }"
+else
+  while [ -n "$folder" ] && [ ! -d "$folder" ]; do missing=$folder; folder=${folder%/*}; done
+  printf '%s\nmissing\n' "$missing"
+fi
+printf '%s end\n' "$mark"
+"""
+#: What a write says there, and ours: {place}, {node}.
+_WHY = {
+    "missing": "{place} is not there on {node}",
+    "No space left on device": "no space left in {place} on {node}",
+    "Disk quota exceeded": "the disk quota of {place} is used up",
+    "Read-only file system": "{place} is read-only on {node}",
+}
+
 #: Removes the info file of a job of one's own that was stopped. FILE JOB
 _REMOVE = r"""
 file=$1 job=$2
@@ -127,6 +152,15 @@ class NodeReader:
                 error = error or e
         assert error is not None
         raise error
+
+    async def unwritable(self, job: Job, path: str) -> str:
+        """Why the log of an ended job could not be opened on its node, in words; empty where it
+        can be now. Raises VizdashError.
+        """
+        answer = await self._run("ssh", job, _UNWRITABLE, (path,))
+        place, _, why = answer.text.strip("\n").partition("\n")
+        words = _WHY.get(why, "{place} can't be written on {node}: {why}") if why else ""
+        return words.format(place=place, node=job.nodes[0], why=why)
 
     async def remove(self, job: Job, info: Info) -> None:
         """Remove the info file of a job of one's own. Raises VizdashError."""

@@ -103,21 +103,23 @@ async def test_it_has_its_jobs_id_while_it_waits_and_its_own_once_it_runs(tmp_pa
 
 async def test_once_seen_it_keeps_its_id_when_it_has_ended(tmp_path: Path) -> None:
     """Another vizdash, after its end, when the file on its node has gone."""
-    made, file = config(tmp_path), tmp_path / "state/names.json"
+    made, file = config(tmp_path), tmp_path / "state/by-hand-lab.json"
     job = replace(JOB, submit_at=1767225600)
-    await only(by_hand(Nodes(), HandNames(file)), made, job)
+    await only(by_hand(Nodes(), HandNames("lab", file.parent)), made, job)
     assert file.stat().st_mode & 0o777 == 0o600
     ended = replace(job, state=JobState.CANCELLED)
-    later = by_hand(Nodes(), HandNames(file))
+    later = by_hand(Nodes(), HandNames("lab", file.parent))
     assert (await only(later, made, ended)).id == "test-001"
     # Another job that was given the same id; another user's; a file that makes no sense.
     assert (await only(later, made, replace(ended, submit_at=1767229999))).id == "12"
     assert (await only(later, made, replace(ended, user="bob"))).id == "12"
     for text in ('{"12": ["../x", 1767225600]}', '{"12": 7}', "[]", "{"):
         file.write_text(text)
-        assert (await only(by_hand(Nodes(), HandNames(file)), made, ended)).id == "12"
-    await only(by_hand(Nodes(), HandNames(file)), made, job)
-    assert (await only(by_hand(Nodes(), HandNames(file)), made, ended)).id == "test-001"
+        assert (await only(by_hand(Nodes(), HandNames("lab", file.parent)), made, ended)).id == "12"
+    await only(by_hand(Nodes(), HandNames("lab", file.parent)), made, job)
+    assert (
+        await only(by_hand(Nodes(), HandNames("lab", file.parent)), made, ended)
+    ).id == "test-001"
 
 
 async def test_a_desktop_that_does_not_listen_is_starting(tmp_path: Path) -> None:

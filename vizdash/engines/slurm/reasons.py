@@ -64,16 +64,15 @@ _WORDS = {
     "TimeLimit": "it reached its time limit",
 }
 
+NO_LOG = "its node could not open the job's log: the folder is missing, full or read-only there"
+
 #: Sentences that Slurm itself puts in the place of a code: how they begin, and ours.
 _SENTENCES = (
     ("Job's account not permitted to use this p", "the account may not use this partition"),
     ("Job's QOS not permitted to use this part", "the QOS may not be used in this partition"),
     # No signal: an exit code of 0:53 is how slurmstepd reports that it could not open the
     # job's output (seen on 24.11).
-    (
-        "RaisedSignal:53(",
-        "its node could not open the job's log: the folder is missing, full or read-only there",
-    ),
+    ("RaisedSignal:53(", NO_LOG),
     ("RaisedSignal:", "it was ended by a signal"),
     ("ReqNodeNotAvail, Reserved for maintenance", MAINTENANCE),
     ("ReqNodeNotAvail,", MAYBE_RESERVED),

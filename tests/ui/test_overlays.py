@@ -264,3 +264,17 @@ async def test_a_sign_tells_which_answer_enter_gives() -> None:
         assert sees(pilot, "▸ n  Keep it") and not sees(pilot, "▸ y")
         await press(pilot, "left")
         assert sees(pilot, "▸ y  Stop it") and not sees(pilot, "▸ n")
+
+
+async def test_escape_ends_a_search_before_it_leaves_the_log() -> None:
+    app, _service = app_on(busy(), log="one\ntwo\nthree")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await _at(pilot, "l")
+        await until(pilot, lambda: sees(pilot, "three"))
+        await press(pilot, "slash", *"two", "enter")
+        assert sees(pilot, "Next, previous")
+        await press(pilot, "escape")
+        assert app.screen is not app._dashboard
+        assert not sees(pilot, "Next, previous")
+        await press(pilot, "escape")
+        assert isinstance(app.screen, Dashboard)

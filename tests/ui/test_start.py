@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,7 +11,17 @@ from types import SimpleNamespace
 import pytest
 from textual.widgets import Input, Static
 
-from tests.ui.drive import AnyPilot, begin, press, sees, settled, toasts, together, until
+from tests.ui.drive import (
+    DEADLINE_S,
+    AnyPilot,
+    begin,
+    press,
+    sees,
+    settled,
+    toasts,
+    together,
+    until,
+)
 from tests.ui.fake import APPS, AT, G, app_on, busy, empty, node, snapshot
 from vizdash.config import Cluster, Config, Ui
 from vizdash.errors import Refused, Unreachable, VizdashError
@@ -439,3 +450,26 @@ async def test_a_wrong_value_keeps_its_error_when_an_earlier_answer_comes() -> N
         gate.set()
         await settled(pilot)
         assert str(verdict.content).startswith("✗")
+
+
+async def test_a_lock_that_another_holds_stops_nothing_but_the_saving() -> None:
+    app, service = app_on(busy())
+    gate, saved, real = threading.Event(), threading.Event(), service.presets.save
+
+    def slow(name: str, request: SessionRequest) -> None:
+        assert gate.wait(DEADLINE_S)
+        real(name, request)
+        saved.set()
+
+    service.presets.save = slow  # type: ignore[method-assign]
+    async with app.run_test(size=(80, 24)) as pilot:
+        try:
+            await begin(pilot)
+            await press(pilot, "n", "ctrl+s", *"mine")
+            await pilot.press("enter", "escape")
+            await until(pilot, lambda: isinstance(app.screen, Dashboard))
+            assert not saved.is_set()
+        finally:
+            gate.set()
+        await until(pilot, saved.is_set)
+        assert "mine" in service.presets.of("desktop")

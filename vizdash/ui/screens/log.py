@@ -48,7 +48,8 @@ class LogScreen(Screen[None]):
     """New lines are added below while it follows; moving up stops that."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,l", "dismiss", "Back", show=False),
+        Binding("escape", "back", "Back", show=False),
+        Binding("q,l", "dismiss", "Back", show=False),
         Binding("r,R", "reload", "Reload", show=False),
         Binding("f", "follow", "Follow", show=False),
         Binding("slash", "search", "Search", show=False),
@@ -166,6 +167,13 @@ class LogScreen(Screen[None]):
             return
         self._search.add_class("-shown")
         self._search.focus()
+
+    def action_back(self) -> None:
+        """End the search; without one, leave."""
+        if self._search.value:
+            self.action_leave_search()
+        else:
+            self.dismiss()
 
     def action_leave_search(self) -> None:
         """Back to the lines; the word is forgotten."""

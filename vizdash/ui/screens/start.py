@@ -234,29 +234,35 @@ class StartScreen(ModalScreen[None]):
     def _named(self, event: Naming.Named) -> None:
         request = self._request()
         if event.name and request is not None and self._form is not None:
-            try:
-                self._service.presets.save(event.name, request)
-            except VizdashError as e:
-                self._say(e.line, "bad", "✗")
-            else:
-                self._say(f"saved as {SAVED}{event.name}", "good", "✓")
-            self._form = self._with_saved(self._form)
-            self._offer_sizes()
+            save = partial(self._service.presets.save, event.name, request)
+            told = f"saved as {SAVED}{event.name}"
+            work = self._keep(self._form.app.name, save, "good", "✓", told)
+            self.run_worker(work, group="presets")
         self.query_one("#size", Chips).focus()
+
+    async def _keep(
+        self, app: str, change: Callable[[], None], tone: Tone, sign: str, told: str
+    ) -> None:
+        """In a thread: another vizdash may hold the file's lock, and a home may hang."""
+        try:
+            await asyncio.to_thread(change)
+        except VizdashError as e:
+            tone, sign, told = "bad", "✗", e.line
+        saved = await asyncio.to_thread(self._service.presets.of, app)
+        self._say(told, tone, sign)
+        if self._form is not None and self._form.app.name == app:
+            self._form = replace(self._form, saved=saved)
+            self._offer_sizes()
 
     def action_forget(self) -> None:
         """Take the chosen saved size away."""
         if self._form is None or not (name := self._form.saved_name()):
             self._say("only sizes that you saved can be forgotten", "warn", "!")
             return
-        try:
-            self._service.presets.remove(self._form.app.name, name)
-        except VizdashError as e:
-            self._say(e.line, "bad", "✗")
-            return
-        self._form = self._with_saved(self._form)
-        self._offer_sizes()
-        self._say(f"{SAVED}{name} is forgotten", "muted", "–")
+        app = self._form.app.name
+        remove = partial(self._service.presets.remove, app, name)
+        told = f"{SAVED}{name} is forgotten"
+        self.run_worker(self._keep(app, remove, "muted", "–", told), group="presets")
 
     # ------------------------------------------------------------------ what fits
 

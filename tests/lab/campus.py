@@ -164,6 +164,9 @@ def jump_host(outside: Campus) -> Iterator[Host]:
         lab.plug(jump, recipe.INSIDE, "eth1", ADDRESSES["jump"][0])
         lab.plug(jump, OUTSIDE, "eth0", ADDRESSES["jump"][1])
         jump.wait_up()
+        # One that was there before had this address, and another interface.
+        for host in (outside.laptop, lab.login):
+            host.run(["ip", "neigh", "flush", "all"])
         admit(outside, jump)
         yield jump
     finally:

@@ -33,6 +33,8 @@ class Behaviour:
     noise: str = ""
     max_sessions: int = 10
     grace_s: float = 0
+    #: Whether it offers gssapi-with-mic, which nobody can use.
+    kerberos: bool = False
     sockets: bool = True
     open_now: int = 0
     most_open: int = 0
@@ -57,6 +59,7 @@ class Server(asyncssh.SSHServer):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self.conn = conn
         self.how.conns.append(conn)
+        conn._gss_mic_auth = self.how.kerberos
         if self.how.grace_s:
             asyncio.get_running_loop().call_later(self.how.grace_s, self._hang_up)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
 import signal
@@ -20,9 +21,11 @@ from tests.unit.transport.sshd import Behaviour, Person, Sshd, sshd
 from vizdash.errors import Refused, TimedOut, Unreachable, VizdashError
 from vizdash.model.link import LinkState
 from vizdash.transport.base import Command
+from vizdash.transport.openssh.choice import choose
 from vizdash.transport.openssh.words import login_failure
 from vizdash.transport.ssh.link import SshLink
 from vizdash.transport.ssh.runner import SshRunner
+from vizdash.transport.ssh.settings import Target
 
 OTP = ("Second factor", (("Verification code: ", False),), ("424242",))
 PATIENCE = "vizdash.transport.ssh.patience"
@@ -465,8 +468,10 @@ _KILLED = """
 import asyncio, sys
 from tests.unit.transport.sshd import Person
 from vizdash.transport.base import Command
+from vizdash.transport.openssh.choice import choose
 from vizdash.transport.ssh.link import SshLink
 from vizdash.transport.ssh.runner import SshRunner
+from vizdash.transport.ssh.settings import Target
 
 async def main():
     link = SshLink(sys.argv[1], Person(), ssh="openssh")
@@ -554,3 +559,99 @@ async def test_as_many_questions_as_ssh_asks(
         assert await echo(at(server), person) == "in\n"
         assert len(wanted) == len(person.asked) == len(answers)
         assert person.answers == []
+
+
+# ---------------------------------------------------------------- which of the two, and why
+
+
+async def via(host: str) -> str:
+    link = SshLink(host, Person(), ssh="auto")
+    try:
+        await SshRunner(link).run(Command(("true",)))
+    finally:
+        await link.close()
+    return link.link.via
+
+
+def klist(home: Path, code: int) -> None:
+    """There is a Kerberos ticket, or none."""
+    (home / "bin/klist").write_text(f"#!/bin/sh\nexit {code}\n")
+    (home / "bin/klist").chmod(0o755)
+
+
+async def test_a_ticket_is_for_openssh_where_the_server_takes_it(
+    home: Path, key: asyncssh.SSHKey
+) -> None:
+    config = home / ".ssh/config"
+    async with (
+        sshd(Behaviour(keys=[key], kerberos=True)) as server,
+        sshd(Behaviour(keys=[key])) as other,
+    ):
+        server.known(home)
+        other.known(home)
+        config.write_text("GSSAPIAuthentication yes\n")
+        klist(home, 0)
+        kerberos = "by OpenSSH: it takes your Kerberos ticket (GSSAPIAuthentication)"
+        assert await via(at(server)) == kerberos
+        assert (
+            await via(at(other))
+            == "by the built-in SSH: nothing in your ssh settings needs OpenSSH"
+        )
+        klist(home, 1)
+        assert (await via(at(server))).startswith("by the built-in SSH")
+        klist(home, 0)
+        config.write_text("GSSAPIAuthentication no\n")
+        assert (await via(at(server))).startswith("by the built-in SSH")
+
+
+async def test_without_a_ticket_it_says_how_to_get_one(home: Path) -> None:
+    (home / ".ssh/config").write_text("GSSAPIAuthentication yes\n")
+    async with sshd(Behaviour(keys=[], kerberos=True)) as server:
+        server.known(home)
+        with pytest.raises(Refused, match="run `kinit` for a ticket"):
+            await via(at(server))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["PKCS11Provider /usr/lib/p11.so", "KnownHostsCommand /bin/cat x", "VerifyHostKeyDNS yes"],
+)
+@pytest.mark.parametrize("host", ["viz", "jump"])
+async def test_settings_that_only_ssh_has(home: Path, line: str, host: str) -> None:
+    """Of the host itself, or of one on the way."""
+    (home / ".ssh/config").write_text(f"Host viz\n  ProxyJump jump\nHost {host}\n  {line}\n")
+    choice = await choose(Target("viz"), "auto")
+    assert choice.words == f"by OpenSSH: {line} in the settings of {host}"
+    assert not (await choose(Target("viz"), "builtin")).openssh
+
+
+async def test_a_fido_key_without_an_agent(
+    home: Path, key: asyncssh.SSHKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose touch ssh alone can wait for; with an agent that holds it, it is a key like others."""
+    name = "sk-ssh-ed25519@openssh.com"
+    blob = b"".join(
+        len(part).to_bytes(4, "big") + part for part in (name.encode(), bytes(32), b"ssh:")
+    )
+    public = home / ".ssh/id_ed25519_sk.pub"
+    public.write_text(f"{name} {base64.b64encode(blob).decode()} lena\n")
+    file = public.with_suffix("")
+    (home / ".ssh/config").write_text(f"IdentityFile {file}\n")
+    choice = await choose(Target("viz"), "auto")
+    assert choice.words == f"by OpenSSH: {file} is a FIDO key, and no agent holds it"
+
+    async def held(agent: str) -> set[bytes]:
+        return {blob}
+
+    monkeypatch.setattr("vizdash.transport.ssh.needs._held", held)
+    assert not (await choose(Target("viz"), "auto")).openssh
+
+
+async def test_no_common_cipher_is_for_openssh(home: Path, key: asyncssh.SSHKey) -> None:
+    """asyncssh lacks what is asked for."""
+    (home / ".ssh/config").write_text("KexAlgorithms sntrup761x25519-sha512@openssh.com\n")
+    link = SshLink("viz", Person(), ssh="auto")
+    with pytest.raises(VizdashError):
+        await link.connection(0)
+    assert link.link.via.startswith("by OpenSSH: kexalgorithms leaves none that vizdash has")
+    await link.close()

@@ -56,7 +56,8 @@ class MasterLogin:
         self.settings: HostSettings | None = None
         self._version: Version = (0, 0)
         self._conn: MasterConnection | None = None
-        self._master: Master | None = None
+        #: The ssh that was started: whoever ends the connection waits for its end.
+        self.master: Master | None = None
         self._lines: list[str] = []
         #: Text that no question has shown yet.
         self._unshown: list[str] = []
@@ -90,7 +91,7 @@ class MasterLogin:
         if ssh is None:
             raise Refused("ssh", "there is none on this machine", "install OpenSSH's client")
         self._version = await read_version(ssh)
-        self._master = master = Master(self._heard)
+        self.master = master = Master(self._heard)
         modern = self._version >= _REQUIRE
         askpass = Askpass(master.folder, self._answer, modern=modern)
         try:
@@ -150,7 +151,7 @@ class MasterLogin:
         self._lines = [*self._lines[-_KEPT:], line]
         if line.strip() and not is_verbose(line):
             self._unshown.append(line)
-            if "REVOKED HOST KEY" in line and self._master is not None:
+            if "REVOKED HOST KEY" in line and self.master is not None:
                 name = self.settings.name if self.settings else ""
                 self._fail(login_failure([line], name, typed=False))
 
@@ -212,13 +213,13 @@ class MasterLogin:
     async def _give_up(self, error: VizdashError) -> None:
         """Return once ssh has ended: an answer that is none would be sent as an empty one."""
         self._fail(error)
-        if self._master is not None:
-            await self._master.wait_closed()
+        if self.master is not None:
+            await self.master.wait_closed()
 
     def _fail(self, error: VizdashError) -> None:
         self._error = self._error or error
-        if self._master is not None:
-            self._master.close()
+        if self.master is not None:
+            self.master.close()
 
     # ------------------------------------------------------------------ the connection
 
@@ -241,8 +242,8 @@ class MasterLogin:
             conn.abort()
             raise
         self._conn = conn
-        if self._master is not None:
-            conn.hold(self._master)
+        if self.master is not None:
+            conn.hold(self.master)
         self._lines, self._unshown = [], []
         self._probing = asyncio.create_task(self._probe(conn, settings))
         return conn
@@ -251,8 +252,8 @@ class MasterLogin:
         """The connection has ended; ssh may have said why."""
         if self._probing is not None:
             self._probing.cancel()
-        if self._master is not None:
-            self._master.close()
+        if self.master is not None:
+            self.master.close()
         if isinstance(exc, asyncssh.ConnectionLost) and _timed_out(self._lines):
             exc = asyncssh.ConnectionLost("keepalive timeout")
         lost(exc)

@@ -132,6 +132,11 @@ class Master:
         self._life = asyncio.create_task(self._live(self._process))
 
     @property
+    def gone(self) -> bool:
+        """Whether nothing of it is left."""
+        return self._ending is not None and self._ending.done()
+
+    @property
     def ended(self) -> bool:
         """Whether ssh has ended."""
         return self._life is None or self._life.done()

@@ -12,7 +12,7 @@ import asyncssh
 from vizdash.errors import Refused
 from vizdash.model.link import Field, Prompt
 from vizdash.transport.ssh.known_hosts import KnownHost, KnownLine, Verdict
-from vizdash.transport.ssh.needs import GSSAPI, NeedsOpenSsh
+from vizdash.transport.ssh.needs import NeedsOpenSsh
 from vizdash.transport.ssh.settings import HostSettings
 
 
@@ -89,6 +89,8 @@ class Client(asyncssh.SSHClient):
         self.key: asyncssh.SSHKey | None = None
         self.verdict: tuple[Verdict, KnownLine | None] = (Verdict.UNKNOWN, None)
         self.certified = False
+        #: Whether the server lets people in who have a Kerberos ticket.
+        self.takes_tickets = False
         #: When its last byte came (time.monotonic).
         self.heard_at = time.monotonic()
         self.lost: Callable[[Exception | None], None] | None = None
@@ -106,6 +108,15 @@ class Client(asyncssh.SSHClient):
             received(data, datatype)
 
         conn.data_received = data_received  # type: ignore[method-assign]
+        conn.gss_mic_auth_requested = self._kerberos_offered  # type: ignore[method-assign]
+
+    def _kerberos_offered(self) -> bool:
+        """The server takes Kerberos tickets, which asyncssh has no way to use here."""
+        self.takes_tickets = True
+        if self._kerberos:
+            why = "it takes your Kerberos ticket (GSSAPIAuthentication)"
+            raise NeedsOpenSsh(self._settings.name, why)
+        return False
 
     @property
     def authenticating(self) -> bool:
@@ -140,7 +151,6 @@ class Client(asyncssh.SSHClient):
 
     async def public_key_auth_requested(self) -> Any:
         """The next key."""
-        self._check_kerberos()
         try:
             return [await anext(self._keys)]
         except StopAsyncIteration:
@@ -185,23 +195,8 @@ class Client(asyncssh.SSHClient):
         if lines and not self._login.quiet:
             self._login.show(f"{self._settings.name} says", lines)
 
-    def kerberos_need(self) -> NeedsOpenSsh | None:
-        """The error for a host that takes the ticket that there is; None where it does not."""
-        if not self._kerberos or self._conn is None:
-            return None
-        if GSSAPI not in self._conn.get_server_auth_methods():
-            return None
-        return NeedsOpenSsh(
-            self._settings.name, "it takes your Kerberos ticket (GSSAPIAuthentication)"
-        )
-
-    def _check_kerberos(self) -> None:
-        if need := self.kerberos_need():
-            raise need
-
     def _may_ask(self, method: str) -> bool:
         """Whether a person may be asked (once more)."""
-        self._check_kerberos()
         if self._login.quiet:
             self._login.blocked = True
             return False

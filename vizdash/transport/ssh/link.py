@@ -16,6 +16,7 @@ from vizdash.model.link import Link, LinkState
 from vizdash.transport.base import Prompter
 from vizdash.transport.openssh.choice import Choice, choose
 from vizdash.transport.openssh.login import MasterLogin
+from vizdash.transport.openssh.master import Master
 from vizdash.transport.ssh.login import AsksPerson, Login, Secrets
 from vizdash.transport.ssh.needs import NeedsOpenSsh
 from vizdash.transport.ssh.proxy import Proxy
@@ -59,6 +60,7 @@ class SshLink:
         self._secrets = Secrets()
         self._conn: asyncssh.SSHClientConnection | None = None
         self._proxies: list[Proxy] = []
+        self._masters: list[Master] = []
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._typed = False
@@ -119,7 +121,10 @@ class SshLink:
             conn.close()
             with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
                 await asyncio.wait_for(conn.wait_closed(), _CLOSE_S)
-        await asyncio.gather(*(proxy.close() for proxy in self._proxies))
+        await asyncio.gather(
+            *(proxy.close() for proxy in self._proxies),
+            *(master.wait_closed() for master in self._masters),
+        )
 
     # ------------------------------------------------------------------ attempts
 
@@ -204,6 +209,8 @@ class SshLink:
             if isinstance(login, Login):
                 running = [proxy for proxy in self._proxies if not proxy.ended]
                 self._proxies = [*running, *login.proxies]
+            elif login.master is not None:
+                self._masters = [*(m for m in self._masters if not m.gone), login.master]
         self._conn = conn
         self._typed = login.typed
         self._error = None

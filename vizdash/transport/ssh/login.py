@@ -260,8 +260,6 @@ class Login:
         """A login's end, in words."""
         if self._yields and isinstance(error, asyncssh.KeyExchangeFailed):
             return NeedsOpenSsh(settings.name, f"no common algorithm: {error.reason}")
-        if self._client and (need := self._client.kerberos_need()):
-            return need
         if self.blocked:
             return AsksPerson(settings.name, "it asks for a secret")
         told = in_words(error, settings.name, typed=self.typed)
@@ -269,7 +267,14 @@ class Login:
             file = identities.exposed[0]
             why = f"{told.why}; {file} is not used: others may read it"
             return Refused(told.what, why, f"chmod 600 {file}")
+        if isinstance(error, asyncssh.PermissionDenied) and self._wants_ticket(settings):
+            return Refused(told.what, told.why, "it takes Kerberos too: run `kinit` for a ticket")
         return told
+
+    def _wants_ticket(self, settings: HostSettings) -> bool:
+        """Whether a Kerberos ticket might have let the person in."""
+        takes = self._client is not None and self._client.takes_tickets
+        return takes and settings.gssapi and not self.typed
 
     async def _once(
         self,

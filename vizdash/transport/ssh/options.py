@@ -11,7 +11,7 @@ from asyncssh.kex import get_kex_algs
 from asyncssh.mac import get_mac_algs
 from asyncssh.public_key import get_certificate_algs, get_public_key_algs
 
-from vizdash.transport.ssh.needs import NeedsOpenSsh
+from vizdash.transport.ssh.needs import GSSAPI, NeedsOpenSsh
 from vizdash.transport.ssh.settings import HostSettings
 
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
@@ -55,7 +55,8 @@ def connection_options(
         "tcp_keepalive": settings.tcp_keepalive,
         "canonicalize_hostname": False,
         "compression_algs": ["zlib@openssh.com", "none"] if settings.compression else ["none"],
-        "preferred_auth": list(settings.methods) or ["none"],
+        # Kerberos is not used here, only heard of; ssh too has it before the others.
+        "preferred_auth": [*[GSSAPI] * settings.gssapi, *settings.methods] or ["none"],
         "public_key_auth": "publickey" in settings.methods,
         "kbdint_auth": "keyboard-interactive" in settings.methods,
         "password_auth": "password" in settings.methods,

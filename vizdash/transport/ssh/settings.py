@@ -214,7 +214,7 @@ class _Values:
 
     def only_ssh(self) -> tuple[str, ...]:
         return tuple(
-            f"{keyword} {value}"
+            f"{keyword} {'yes' if value == 'true' else value}"
             for keyword, nothing in _ONLY_SSH.items()
             if (value := self.one(keyword.lower())).lower() not in nothing
         )

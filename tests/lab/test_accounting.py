@@ -90,7 +90,7 @@ def test_an_operators_message_shows_on_the_desktop(accounts: Lab) -> None:
     now = one(accounts, session["id"])
     assert (now["state"], now["note"], now["viewers"]) == ("ready", "", 0)
     denied = vizdash(accounts, "message", session["id"], "hello", user="bob", check=False)
-    assert denied.returncode == 1
+    assert denied.returncode == 2  # bob knows of no such session
 
 
 def test_stopped_with_a_note_that_its_owner_reads(accounts: Lab) -> None:

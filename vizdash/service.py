@@ -169,7 +169,8 @@ class Service(Own, Reach):
         """
         sessions = await self.sessions()
         hits = listing.called(word, sessions)
-        if not hits and self._by_hand is not None and self._by_hand.looking:
+        found = any(hit.live for hit in hits)  # an earlier one may have had the same SESSION_ID
+        if not found and self._by_hand is not None and self._by_hand.looking:
             sessions = await self.sessions(wait_s=SOUGHT_S)
             hits = listing.called(word, sessions)
         if not hits and (await self.engine.info()).admin:

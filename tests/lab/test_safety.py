@@ -157,7 +157,7 @@ def test_nobody_ends_or_opens_or_reads_anothers_session(lab: Lab) -> None:
     assert not theirs[0]["mine"]
     for verb in ("stop", "open", "logs"):
         done = vizdash(lab, verb, session["id"], user="bob", check=False)
-        assert done.returncode == 1
+        assert done.returncode == 2  # bob knows of no such session
         assert len(done.stderr.splitlines()) == 1
     assert wait_state(lab, session["id"], "ready")
     # Not by Slurm's own commands either.

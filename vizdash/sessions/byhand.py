@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import shlex
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
@@ -105,7 +105,7 @@ class ByHand:
         reader = NodeReader(self._runner, self._hosts, config.cluster.tunnel)
         self._look(reader)
         await self._wait(wait_s)
-        return tuple(self._session(job, app, user) for job, app in found)
+        return _named_once([self._session(job, app, user) for job, app in found])
 
     def has(self, session: Session) -> bool:
         """Whether it is one of them."""
@@ -290,3 +290,18 @@ def job_name(script: str) -> str:
                 elif word.startswith("-J"):
                     name = word[2:]
     return name
+
+
+def _named_once(sessions: Sequence[Session]) -> tuple[Session, ...]:
+    """People use a SESSION_ID again and again: it is that of the one that lives, else of the one
+    submitted last; ended ones before it are known by their jobs' ids.
+    """
+    latest: dict[str, str] = {}
+    for session in sorted(sessions, key=lambda s: (s.live, s.submitted_at or 0)):
+        latest[session.id] = session.job_id
+    return tuple(
+        session
+        if session.live or latest[session.id] == session.job_id
+        else replace(session, id=session.job_id)
+        for session in sessions
+    )

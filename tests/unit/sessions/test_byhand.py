@@ -122,6 +122,24 @@ async def test_once_seen_it_keeps_its_id_when_it_has_ended(tmp_path: Path) -> No
     ).id == "test-001"
 
 
+async def test_a_session_id_that_is_used_again_is_the_living_ones(tmp_path: Path) -> None:
+    made = config(tmp_path)
+    found = by_hand(Nodes(), HandNames("lab", tmp_path / "state"))
+    first = replace(JOB, submit_at=1767225600)
+    await only(found, made, first)
+    gone = replace(first, state=JobState.CANCELLED)
+    again = replace(JOB, id="15", submit_at=1767225900)
+
+    async def ids(*jobs: Job) -> dict[str, str]:
+        shown = await found.sessions(made, jobs, "alice", wait_s=60)
+        return {s.job_id: s.id for s in shown}
+
+    assert await ids(again, gone) == {"15": "test-001", "12": "12"}
+    over = replace(again, state=JobState.CANCELLED)
+    assert await ids(over, gone) == {"15": "test-001", "12": "12"}
+    assert await ids(gone) == {"12": "test-001"}
+
+
 async def test_a_desktop_that_does_not_listen_is_starting(tmp_path: Path) -> None:
     nodes = Nodes()
     nodes.listens = "0"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.engines.recorded import VERSIONS, Recording, Replay, from_program
 from vizdash.engines.slurm import SlurmEngine, commands, parse
-from vizdash.errors import Unreachable
+from vizdash.errors import Unreachable, VizdashError
 from vizdash.model import Job, JobState
 from vizdash.model.gres import gpu_count
 from vizdash.sessions.comment import decode
@@ -282,6 +282,17 @@ class Answers:
 
     def has(self, program: str) -> bool:
         return True
+
+
+async def test_a_ping_that_is_refused_takes_nothing_from_the_configuration(
+    recording: Recording,
+) -> None:
+    """scontrol show config ends with it: code 1, and no word (RPC rate limit, REQUEST_PING)."""
+    told = recording.answer("config").stdout
+    assert (await SlurmEngine(Answers(Result(1, told, "")), user="alice")._configured()).cluster
+    for answer in (Result(1, "", ""), Result(1, told, "slurm_load_ctl_conf error: x\n")):
+        with pytest.raises(VizdashError):
+            await SlurmEngine(Answers(answer), user="alice")._configured()
 
 
 async def test_no_jobs_at_all() -> None:

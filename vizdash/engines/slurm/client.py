@@ -64,8 +64,18 @@ class SlurmEngine:
         """How the cluster is set up: asked once."""
         async with self._asking:
             if self._config is None:
-                self._config = parse.config((await self._ask(commands.show_config())).stdout)
+                self._config = await self._ask_config()
         return self._config
+
+    async def _ask_config(self) -> parse.ClusterConfig:
+        """Ask slurmctld. Having shown the configuration, scontrol(1) pings the controllers, and
+        ends with 1 and no word when that has no answer, as where calls are limited (rl_enable).
+        """
+        result = await self._run(commands.show_config())
+        told = parse.config(result.stdout)
+        if not (told.cluster and result.code == 1 and not result.stderr.strip()):
+            refusals.check("scontrol", result)
+        return told
 
     async def _level(self) -> str:
         """The accounting's admin level; a cluster that will not tell gives none."""
@@ -201,7 +211,7 @@ class SlurmEngine:
             known = await self._run(commands.squeue(commands.new_nonce(), job_id=base))
             if known.code == 0 or "invalid job id" not in known.stderr.lower():
                 return
-            told = parse.config((await self._ask(commands.show_config())).stdout)
+            told = await self._ask_config()
         except (Unreachable, TimedOut, CommandFailed):
             return
         if told.next_job_id and int(base) >= told.next_job_id:

@@ -209,9 +209,11 @@ class Confirm(ModalScreen[bool]):
                 yield Answer(content((Span(f"n  {asked.no}", "text"),)).plain, id="no")
 
     def on_resize(self, event: events.Resize) -> None:
-        """The answers are always seen; the question scrolls where it is too long."""
-        question = self.query_one("#question-scroll", VerticalScroll)
-        question.styles.max_height = max(1, event.size.height - self._FRAME)
+        """The answers are always seen; the question scrolls where it is too long. (While vizdash
+        ends, it may have gone.)
+        """
+        for question in self.query("#question-scroll"):
+            question.styles.max_height = max(1, event.size.height - self._FRAME)
 
     def action_page(self, way: int) -> None:
         """More of a question that is too long."""

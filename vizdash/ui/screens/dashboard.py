@@ -297,9 +297,8 @@ class Dashboard(Screen[None]):
         wide, high = event.size
         self.set_class(wide < LEAST[0] or high < LEAST[1], "-too-small")
         need = f"{LEAST[0]}×{LEAST[1]}"
-        self.query_one("#too-small", Static).update(
-            f"vizdash needs {need}, this terminal has {wide}×{high}"
-        )
+        for text in self.query("#too-small").results(Static):  # gone while vizdash ends
+            text.update(f"vizdash needs {need}, this terminal has {wide}×{high}")
         self.call_after_refresh(self._resized)
 
     @property

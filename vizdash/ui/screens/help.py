@@ -110,9 +110,10 @@ class HelpScreen(ModalScreen[None]):
                 yield Static(id="help-text")
 
     def on_resize(self, event: events.Resize) -> None:
-        """Lines as long as there's room for."""
+        """Lines as long as there's room for. (While vizdash ends, the text may have gone.)"""
         cells = min(_CELLS, event.size.width - _FRAME)
-        self.query_one("#help-text", Static).update(lines(hung(self._lines, cells)))
+        for text in self.query("#help-text").results(Static):
+            text.update(lines(hung(self._lines, cells)))
 
     def action_scroll(self, way: str) -> None:
         """Like the arrows."""

@@ -178,6 +178,8 @@ class Server(asyncssh.SSHServer):
             code = await ended
             await asyncio.gather(*pumps)
             feeding.cancel()
+            # Its stdin may be open still: a loop that ends meanwhile would warn of it.
+            child._transport.close()  # type: ignore[attr-defined]
             with contextlib.suppress(asyncssh.Error, OSError):
                 process.exit(code if code >= 0 else 128 - code)
         finally:

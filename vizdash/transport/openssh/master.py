@@ -37,6 +37,7 @@ wait "$ssh"
 code=$?
 while kill -0 "$ssh" 2>/dev/null; do wait "$ssh"; code=$?; done
 kill "$reader" 2>/dev/null
+wait "$reader" 2>/dev/null
 echo "$code" >&4
 """
 _NEVER = (

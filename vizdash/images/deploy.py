@@ -118,7 +118,7 @@ class Deployment:
             await self._all(nodes, self._whole)
 
     async def _together(self, nodes: Sequence[str]) -> None:
-        """Copies go from node to node; each node is checked and switched as soon as it has its own."""
+        """Copies go from node to node; each node has its own checked and switched at once."""
         await self._all(nodes, self._prepare, self.site.shell.gate.places)
         rows = self.progress.nodes
         coming = [self._stops[n] for n in nodes if n in self._stops and rows[n].copied]

@@ -48,7 +48,7 @@ def type_into(machine: Machine, seen: Desktop, word: str) -> None:
     def done() -> bool:
         return typed.exists() and word in typed.read_text()
 
-    for _ in range(10):
+    for _ in range(40):
         seen.click(300, 200)
         seen.page.wait_for_timeout(300)
         seen.type(f"echo {word} > ~/typed\n")

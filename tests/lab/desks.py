@@ -32,7 +32,7 @@ def typed(lab: Lab, seen: Desktop, text: str, user: str = "alice", place: str = 
     """
     file = f"{place or f'/home/{user}'}/typed"
     lab.login.run(["rm", "-f", file], user=user)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not _arrives(lab, seen, text, user, file):
         assert time.monotonic() < deadline, f"nothing was typed: {seen.save('typed')}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,9 +74,12 @@ def test_hangul(hangul: Lab, app: str, switch: str) -> None:
     assert "input method: " in log and "hangul" in log, log
     with opened(lab, session["id"]) as url, desktop(url, lab.login) as seen:
         seen.wait_share((255, 255, 255), 0.3)
-        deadline = time.monotonic() + 90
-        # IBus takes some seconds to have its engine; keys until then are Latin letters.
-        while True:
+        deadline = time.monotonic() + 240
+        # IBus takes some seconds to have its engine; keys until then are Latin letters. It may come
+        # between two switches: every second try begins with one more.
+        for attempt in itertools.count():
+            if attempt % 2:
+                seen.press(switch)
             seen.click(600, 300)
             seen.press("Control+a")
             seen.press(switch)

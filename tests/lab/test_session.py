@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 
 from tests.lab import Lab
 from tests.lab.browser import desktop
+from tests.lab.desks import typed
 from tests.lab.vd import leftovers, opened, start, vizdash, wait_state
 
 #: The desktop images' background, #31516f.
@@ -14,7 +14,6 @@ BLUE = (0x31, 0x51, 0x6F)
 
 
 def test_start_open_type_and_stop(lab: Lab) -> None:
-    lab.login.run("rm -f ~/typed", user="alice")
     session = start(lab, "desktop")
     node = lab.hosts[session["node"]]
     with opened(lab, session["id"]) as url:
@@ -25,13 +24,7 @@ def test_start_open_type_and_stop(lab: Lab) -> None:
             picture = seen.save("desktop-on-the-lab")
             assert picture.stat().st_size > 5000
             # The terminal of the image: a click gives it the keys.
-            seen.click(300, 200)
-            seen.page.wait_for_timeout(300)
-            seen.type("echo From-the-browser > ~/typed\n")
-            deadline = time.monotonic() + 120
-            while "From-the-browser" not in lab.login.run("cat ~/typed; true", user="alice").stdout:
-                assert time.monotonic() < deadline, f"nothing was typed: {seen.save('typed')}"
-                time.sleep(0.2)
+            typed(lab, seen, "From-the-browser")
     vizdash(lab, "stop", session["id"])
     ended = wait_state(lab, session["id"], "ended")
     assert ended["result"] == "cancelled"

@@ -71,9 +71,13 @@ def opened(lab: Lab, session_id: str, user: str = "alice") -> Iterator[str]:
 
 
 def leftovers(host: Host, user: str) -> str:
-    """Processes, sockets and files in /tmp of a user on a host."""
+    """Processes, sockets and files in /tmp of a user on a host. Not xterm's theme of its mouse
+    pointer (its init_colored_cursor): an xterm that is ended while it starts leaves that behind.
+    """
     script = (
-        f"pgrep -u {user} -a; find /tmp /dev/shm /var/tmp -user {user} ! -path '*/.X11-unix'; "
+        f"pgrep -u {user} -a; "
+        f"find /tmp /dev/shm /var/tmp -user {user} "
+        "! -path '*/.X11-unix' ! -path '/tmp/xterm??????*'; "
         "ss -xlH | grep -E 'vizdash|X11-unix/X' ; true"
     )
     return host.run(script).stdout

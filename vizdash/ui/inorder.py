@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 
 from textual import events
@@ -11,8 +10,10 @@ from textual.driver import Driver
 
 from vizdash.ui.toasts import Toasts
 
-#: Seconds for which a key waits for what the one before brought about, at most, and between looks.
-_PATIENCE_S, _LOOK_S = 0.5, 0.001
+#: How often, at most, a key looks whether what the one before brought about is done, and the
+#: seconds between two looks. Looks are counted, not time: each lets all that is ready take one
+#: more step, so a slow or stalled machine gets no fewer steps than a fast one.
+_LOOKS, _LOOK_S = 500, 0.001
 
 
 class InOrder(Toasts):
@@ -24,7 +25,7 @@ class InOrder(Toasts):
     def __init__(self, driver_class: type[Driver] | None = None) -> None:
         super().__init__(driver_class)
         self._typed: deque[events.Key | events.Paste] = deque()
-        self._typed_at = 0.0
+        self._looks = 0
 
     async def on_event(self, event: events.Event) -> None:
         """As Textual does it, but for what is typed before the last is done with."""
@@ -38,11 +39,12 @@ class InOrder(Toasts):
             self._hand_on_later()
 
     def _hand_on_later(self) -> None:
-        self._typed_at = time.monotonic()
+        self._looks = 0
         self.call_later(self._hand_on)
 
     async def _hand_on(self) -> None:
-        if self._busy() and time.monotonic() - self._typed_at < _PATIENCE_S:
+        if self._busy() and self._looks < _LOOKS:
+            self._looks += 1
             self.call_later(self._hand_on)
             await asyncio.sleep(_LOOK_S)
             return

@@ -50,6 +50,12 @@ class Kept:
             self._others_at = time.monotonic()
         return self._others
 
+    async def jobs(self) -> tuple[Job, ...]:
+        """Everybody's jobs; none on this machine, where no job waits for another."""
+        if self._engine.name == "local":
+            return ()
+        return (*await self.own(), *await self.others((await self._engine.info()).user))
+
     async def nodes(self) -> tuple[Node, ...]:
         """Every node: never an old answer, but for its reservations, which may be."""
         nodes = await self._engine.nodes()

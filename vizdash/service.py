@@ -33,6 +33,7 @@ from vizdash.operations import Operations
 from vizdash.own import Own
 from vizdash.reach import Reach
 from vizdash.sessions import choice, listing, opening, submit
+from vizdash.sessions.ahead import waiting_ahead
 from vizdash.sessions.byhand import LISTED_S, SOUGHT_S, ByHand
 from vizdash.sessions.choice import request_for
 from vizdash.sessions.comment import is_id
@@ -142,6 +143,7 @@ class Service(Own, Reach):
             sessions=sessions,
             images=found.images,
             jobs=on_nodes(jobs, members),
+            waiting=waiting_ahead(jobs, partition, partitions),
             past_note=self.past.note,
             places=found.places,
             wanted_images=found.wanted,
@@ -225,7 +227,9 @@ class Service(Own, Reach):
         """What fits now and ever, from fresh figures of the nodes."""
         if option := undecided(request.extra):
             return only_scheduler(option)
-        nodes, partitions = await asyncio.gather(self._kept.nodes(), self._kept.partitions())
+        nodes, partitions, jobs = await asyncio.gather(
+            self._kept.nodes(), self._kept.partitions(), self._kept.jobs()
+        )
         partition = self._kept.partition(partitions, self.config.cluster, request.partition)
         if request.partition and partition is None:
             names = tuple(p.name for p in partitions)
@@ -240,7 +244,8 @@ class Service(Own, Reach):
             reservation=asked(request, "reservation"),
             constraint=asked(request, "constraint"),
             memory_request=self.config.cluster.memory_request,
-            jobs=await self._jobs_of(partition),
+            jobs=jobs,
+            ahead=waiting_ahead(jobs, partition, partitions),
             without=await self._without_image(request, nodes, partition),
         )
 
@@ -377,13 +382,6 @@ class Service(Own, Reach):
         wanted = await self.images.wanted()
         own = {app.name for app in self.config.apps.values() if app.image}
         return listing.with_newer(found, {k: v for k, v in wanted.items() if k not in own})
-
-    async def _jobs_of(self, partition: Partition | None) -> tuple[Job, ...]:
-        """The jobs, where a partition's limit is one of all its jobs together."""
-        if partition is None or all(p.max_cores_per_node is None for p in partition.each):
-            return ()
-        user = (await self.engine.info()).user
-        return (*await self._kept.own(), *await self._kept.others(user))
 
     async def _without_image(
         self, request: SessionRequest, nodes: tuple[Node, ...], partition: Partition | None

@@ -32,8 +32,10 @@ from vizdash.sessions.fit import Fit
 from vizdash.transport.forward import SshForwarder
 
 #: Clusters, and cases on each.
-CLUSTERS = int(os.environ.get("VIZDASH_CAPACITY_CLUSTERS", "15"))
+CLUSTERS = int(os.environ.get("VIZDASH_CAPACITY_CLUSTERS", "16"))
 CASES = int(os.environ.get("VIZDASH_CAPACITY_CASES", "9"))
+#: Cases with jobs that wait.
+QUEUES = int(os.environ.get("VIZDASH_CAPACITY_CASES", "6"))
 #: Seconds from now within which a start counts as now.
 NOW_S = 2
 #: As many are submitted at most.
@@ -60,6 +62,7 @@ KINDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("SelectType=select/linear", "SelectTypeParameters=CR_Memory"), "", "mem"),
     ((_TRES, "SelectTypeParameters=CR_Core_Memory"), "OverSubscribe=FORCE:2", "mem"),
     ((_TRES, "SelectTypeParameters=CR_Core_Memory"), "DefMemPerNode=900", "none"),
+    ((_TRES, "SelectTypeParameters=CR_Core_Memory"), "MaxCPUsPerSocket=2", "mem"),
 )
 
 
@@ -72,6 +75,15 @@ class Ask:
     gpus: int
     minutes: int
     node: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A job of bob's that has to wait: all cores of a node, until those that run there are done."""
+
+    node: str
+    partition: str
+    minutes: int
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,22 @@ RESERVATIONS = st.lists(
         cores=st.sampled_from((0, 0, 1)),
     ),
     max_size=1,
+)
+
+
+PLAIN = Ask(cores=1, memory_mib=100, gpus=0, minutes=10, node="")
+NODES = st.sampled_from(("", "n1", "n2", "n3"))
+MINUTES = st.sampled_from((10, 240))
+QUEUE = st.lists(
+    st.builds(
+        Waiting,
+        node=NAMES,
+        partition=st.sampled_from(("viz", "load")),
+        minutes=st.sampled_from((30, 300)),
+    ),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda job: job.node,
 )
 
 
@@ -198,6 +226,91 @@ def check(
     return True
 
 
+@pytest.mark.timeout(600)
+def test_what_waits_already_comes_first(slurm: Scheduler) -> None:
+    """Here the oracle is what starts: Slurm's test knows nothing of plans for waiting jobs."""
+    nodes = {f"n{n}": f"CPUs={2 * n} RealMemory=4000" for n in (1, 2, 3)}
+    partitions = {"viz": "Nodes=ALL MaxTime=8:00:00 State=UP", "load": "Nodes=ALL State=UP"}
+    slurm.use(Site(nodes=nodes, partitions=partitions))
+    seen = []
+
+    @fixed(1)
+    @settings(
+        max_examples=QUEUES,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(ask=st.builds(replace, st.just(PLAIN), node=NODES, minutes=MINUTES), queue=QUEUE)
+    def cases(ask: Ask, queue: list[Waiting]) -> None:
+        seen.append(check_queue(slurm, ask, queue))
+
+    cases()
+    assert {"now", "planned"} <= set(seen)
+
+
+def check_queue(slurm: Scheduler, ask: Ask, queue: list[Waiting]) -> str:
+    """One case; returns what vizdash said."""
+    slurm.settle()
+    for job in queue:
+        # One core until then, and behind it one who wants all of them.
+        most = f"-t 300 -w {job.node} -c {2 * int(job.node[1:])}"
+        for what in (f"-t {job.minutes} -w {job.node}", most):
+            line = f"sbatch -Q -o /dev/null -p {job.partition} --mem=100 {what} --wrap 'sleep 600'"
+            slurm.host.run(line, user="bob")
+            slurm.tried()
+    planned(slurm)
+    site = Cluster("viz", partition="viz")
+    runner = HostRunner(slurm.host)
+    engine = SlurmEngine(runner, user="alice")
+    service = Service(Config(site, {"viz": site}, {"plain": APP}), engine, runner, SshForwarder())
+    size = Resources(ask.cores, ask.memory_mib, 0, ask.minutes * 60)
+    request = SessionRequest("plain", size, node=ask.node)
+    verdict = asyncio.run(service.fit(request))
+    note(f"vizdash: {verdict}")
+    note(nodes_of(slurm))
+    assert not verdict.untold, "everything is planned, and nothing is hidden"
+    count = sum(count for _, count in verdict.now)
+    run = submitted(slurm, request, site, count + 1, count)
+    assert run == count, f"{count} should start, not {run}"
+    return "now" if verdict.now else "planned" if verdict.planned else "full"
+
+
+def submitted(
+    slurm: Scheduler, request: SessionRequest, site: Cluster, count: int, expected: int
+) -> int:
+    """Submit it ``count`` times: how many of those run when ``expected`` do, and each of the others
+    has its plan.
+    """
+    script = f"for i in $(seq {count}); do {sbatch_line(request, site)}; done"
+    slurm.host.run(script, user="alice")
+    deadline = time.monotonic() + 120
+    while True:
+        planned(slurm)
+        found = slurm.host.run(["squeue", "-ah", "-u", "alice", "-t", "R", "-o", "%i"]).stdout
+        run = len(found.splitlines())
+        if run >= expected or time.monotonic() > deadline:
+            return run
+        time.sleep(0.2)
+
+
+def sbatch_line(request: SessionRequest, site: Cluster, memory: str = "") -> str:
+    """A shell command that submits it."""
+    job = replace(job_of(site, request), output="/dev/null")
+    job = replace(job, memory=memory or job.memory)
+    line = shlex.join(commands.sbatch(job).argv)
+    return f"printf %s {shlex.quote(SLEEP)} | {line}"
+
+
+def planned(slurm: Scheduler) -> None:
+    """Wait until the scheduler has a plan for every job that waits."""
+    deadline = time.monotonic() + 180
+    while "N/A" in (found := slurm.host.run(["squeue", "-ah", "-o", "%S %T %r"]).stdout):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+
+
 def agree(verdict: Fit, starts: float | None) -> None:
     """vizdash's verdict is that of ``sbatch --test-only``."""
     if verdict.refusal:
@@ -259,13 +372,10 @@ def started(slurm: Scheduler, request: SessionRequest, site: Cluster, count: int
     """Submit one more than ``count``: as many start, and the last one waits."""
     if count >= MOST:
         return
-    job = job_of(site, request)
-    if "emory" not in slurm.site.lines[1]:
-        job = replace(job, memory="none")
+    memory = "" if "emory" in slurm.site.lines[1] else "none"
     before = slurm.tried()
-    line = shlex.join(commands.sbatch(replace(job, output="/dev/null")).argv)
-    once = f"printf %s {shlex.quote(SLEEP)} | {line} || true"
-    script = f"for i in $(seq {count + 1}); do {once}; done"
+    line = sbatch_line(request, site, memory)
+    script = f"for i in $(seq {count + 1}); do {line} || true; done"
     slurm.host.run(script, user="alice")
     run = slurm.tried(before + count)
     assert run - before == count, f"{count} should start, not {run - before}"
@@ -273,8 +383,7 @@ def started(slurm: Scheduler, request: SessionRequest, site: Cluster, count: int
 
 def refused(slurm: Scheduler, request: SessionRequest, site: Cluster) -> None:
     """Submit it: Slurm does not take it."""
-    line = shlex.join(commands.sbatch(replace(job_of(site, request), output="/dev/null")).argv)
-    script = f"printf %s {shlex.quote(SLEEP)} | {line}"
+    script = sbatch_line(request, site)
     assert slurm.host.run(script, user="alice", check=False).returncode != 0
 
 

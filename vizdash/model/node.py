@@ -148,14 +148,17 @@ class Partition:
     """A partition's limits (scontrol(1), "show partition"), or those of several (``parts``).
 
     Times in seconds, memory in MiB; None means without limit (or not set). ``max_cores_per_node``
-    is of all jobs of the partition together (slurm.conf(5), "MaxCPUsPerNode").
+    and ``max_cores_per_socket`` are of all jobs of the partition together (slurm.conf(5),
+    "MaxCPUsPerNode", "MaxCPUsPerSocket"). ``tier`` orders partitions: jobs of a higher one come
+    first ("PriorityTier").
 
     ``unit`` is what a job is given whole: ``cpu`` (a core, but memory per CPU only for the CPUs
     that it asked for), ``core``, ``socket`` or ``node`` (slurm.conf(5), "SelectTypeParameters" and
     "OverSubscribe=EXCLUSIVE"). ``shared`` is whether jobs may share cores, ``preempts`` whether a
     job may push others aside, ``one_user`` whether a node is one user's at a time: then only the
-    scheduler knows what has room. ``hidden`` ones (for nobody to see, or for some groups alone)
-    are not proposed, but sbatch may take jobs for them.
+    scheduler knows what has room. ``backfills`` is whether a job may start before others that wait,
+    if it delays none of them ("SchedulerType"). ``hidden`` ones (for nobody to see, or for some
+    groups alone) are not proposed, but sbatch may take jobs for them.
     """
 
     name: str
@@ -166,6 +169,7 @@ class Partition:
     default_time_s: int | None = None
     max_memory_per_node_mib: int | None = None
     max_cores_per_node: int | None = None
+    max_cores_per_socket: int | None = None
     max_memory_per_cpu_mib: int | None = None
     default_memory_per_node_mib: int | None = None
     default_memory_per_cpu_mib: int | None = None
@@ -173,6 +177,8 @@ class Partition:
     shared: bool = False
     preempts: bool = False
     one_user: bool = False
+    backfills: bool = True
+    tier: int = 1
     hidden: bool = False
     parts: tuple[Partition, ...] = ()
 

@@ -43,7 +43,8 @@ class Snapshot:
     ``asked_s`` (seconds that the engine's answers took, without the looks at images and folders)
     are outside equality.
 
-    ``jobs`` are those that run on the nodes, other people's too (as of a while ago), ``past_note``
+    ``jobs`` are those that run on the nodes, other people's too (as of a while ago), ``waiting``
+    those that a new job of the partition may have to let go first, ``past_note``
     says in words why ended sessions are known for a short time only (empty: they are kept).
     """
 
@@ -56,6 +57,7 @@ class Snapshot:
     sessions: tuple[Session, ...] = ()
     images: tuple[Image, ...] = ()
     jobs: tuple[Job, ...] = ()
+    waiting: tuple[Job, ...] = ()
     past_note: str = ""
     places: tuple[Place, ...] = ()
     wanted_images: tuple[tuple[str, str], ...] = ()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from vizdash.model import Job, JobState, Node, Partition, Reservation, Resources
+from vizdash.model import Job, Node, Partition, Reservation, Resources
+from vizdash.sessions.ahead import Planned, kept_for_others, planned_words
 from vizdash.sessions.need import Need, need, over_limits, shorts
+from vizdash.sessions.partition_share import cores_left
 from vizdash.sessions.reserved import Blocked, in_the_way, listed, words
 from vizdash.units import clock_words, duration_words
 
@@ -20,8 +22,9 @@ _FEATURE = re.compile(r"[\w.-]+")
 class Fit:
     """``now``: nodes with room, and for how many sessions of this size at most; ``ever``: nodes
     that are large enough when empty; ``away``: what keeps some of those from taking jobs, in words;
-    ``reserved``: the reservations that keep it off every node with room, in words; ``untold``: what
-    only the scheduler knows, in words, where that decides; ``refusal``: one line when it can never
+    ``reserved``: the reservations that keep it off every node with room, in words; ``planned``: the
+    same of jobs that wait already; ``untold``: what only the scheduler knows, in words, where that
+    decides; ``refusal``: one line when it can never
     run, else empty, and ``mend`` what to do about it (``image`` when a node lacks the image);
     ``unknown``: it names a node or partition that is not there.
     """
@@ -30,6 +33,7 @@ class Fit:
     ever: tuple[str, ...] = ()
     away: str = ""
     reserved: str = ""
+    planned: str = ""
     untold: str = ""
     refusal: str = ""
     mend: str = ""
@@ -41,8 +45,9 @@ class Fit:
         if self.refusal or self.untold:
             return self.refusal or self.untold
         count = sum(n for _, n in self.now)
-        if not count and self.reserved:
-            return "; ".join(part for part in (self.reserved, self.away) if part)
+        if not count and (self.reserved or self.planned):
+            parts = (self.reserved, self.planned, self.away)
+            return "; ".join(part for part in parts if part)
         if not count:
             away = f" ({self.away})" if self.away else ""
             return f"nothing free now: it waits for {listed(self.ever)}{away}"
@@ -55,13 +60,13 @@ class Fit:
         """Whether it only has to wait for others to end, or what it waits for is not told: the
         scheduler may know for how long.
         """
-        return not (self.now or self.refusal or self.away or self.reserved)
+        return not (self.now or self.refusal or self.away or self.reserved or self.planned)
 
     def with_start(self, at: int | None, now: float) -> str:
         """``words`` with when the engine expects it to start (both in epoch seconds)."""
         if at is None or self.refusal or self.now:
             return self.words
-        if self.reserved:
+        if self.reserved or self.planned:
             return f"{self.words}; {starts(at, now)}"
         if self.untold:
             return starts(at, now)
@@ -89,6 +94,7 @@ class _Asked:
     reservation: str
     memory: str
     jobs: Sequence[Job]
+    ahead: Sequence[Job]
     now: float
 
     def parts(self, node: Node, *, up: bool = False) -> list[Partition | None]:
@@ -107,6 +113,12 @@ class _Asked:
         """The node's reservations that it would run into if it started now."""
         return in_the_way(node, self.wanted.time_s, self.now, reservation=self.reservation)
 
+    def kept_for_others(self, node: Node) -> Planned | None:
+        """What waiting jobs keep it from, though the node is free."""
+        backfills = self.partition is None or all(p.backfills for p in self.partition.each)
+        time_s = self.wanted.time_s
+        return kept_for_others(node, self.ahead, time_s, self.now, backfills=backfills)
+
 
 def fit(
     resources: Resources,
@@ -119,17 +131,19 @@ def fit(
     constraint: str = "",
     memory_request: str = "mem",
     jobs: Sequence[Job] = (),
+    ahead: Sequence[Job] = (),
     now: float | None = None,
 ) -> Fit:
     """Hold ``resources`` against the partition's limits and its nodes, ``now`` (epoch seconds).
 
     ``node`` is the one asked for (empty: any); ``without`` are nodes that lack the image; ``jobs``
-    are those that run, as far as they are known; ``memory_request`` as in JobRequest.memory.
+    are those that run, ``ahead`` those that wait and may come first, as far as they are known;
+    ``memory_request`` as in JobRequest.memory.
     Accounts are left to the engine: AllowAccounts (slurm.conf(5)) means accounts below the named
     ones too.
     """
     at = time.time() if now is None else now
-    asked_ = _Asked(resources, partition, reservation, memory_request, jobs, at)
+    asked_ = _Asked(resources, partition, reservation, memory_request, jobs, ahead, at)
     members = [n for n in nodes if partition is None or partition.has(n)]
     tracked = memory_request != "none" and any(n.memory_tracked for n in members)
     if partition is not None and (over := over_limits(resources, partition, memory=tracked)):
@@ -169,32 +183,57 @@ def _now(asked_: _Asked, ever: Sequence[Node]) -> Fit:
         return Fit(ever=names, untold=untold)
     if asked_.reservation:
         return _in_reservation(asked_, ever)
-    rooms, blocked = [], []
+    seen = _Seen()
     for node in ever:
-        blocking = asked_.in_the_way(node)
-        if not (node.usable or (node.usable_reserved and blocking)):
-            continue
-        count = _times(asked_, node)
-        if blocking:
-            whole = any(r.cores_on(node.name) is None for r in blocking)
-            beside = 0 if whole else _beside(asked_, node, blocking)
-            blocked += [Blocked(node.name, blocking, room=count > 0)] * (not beside)
-            count = beside
-        rooms.append((node.name, count))
-    found = tuple((name, count) for name, count in rooms if count)
-    shut = {one.node for one in blocked}
+        if count := _count(asked_, node, seen):
+            seen.rooms.append((node.name, count))
+    shut = {one.node for one in seen.blocked}
     away = "; ".join(_away(n) for n in ever if not n.usable and n.name not in shut)
-    if found:
-        return Fit(now=found, ever=names, away=away)
-    if untold := _untold(asked_, [r for one in blocked for r in one.reservations]):
+    if seen.rooms:
+        return Fit(now=tuple(seen.rooms), ever=names, away=away)
+    if untold := _untold(asked_, seen):
         return Fit(ever=names, untold=untold)
-    others = len(blocked) < len(ever)
-    reserved = words(blocked, asked_.now, others=others)
-    return Fit(ever=names, away=away, reserved=reserved)
+    others = len(seen.blocked) < len(ever)
+    reserved = words(seen.blocked, asked_.now, others=others)
+    planned = planned_words(seen.planned, asked_.now)
+    return Fit(ever=names, away=away, reserved=reserved, planned=planned)
 
 
-def _untold(asked_: _Asked, blocking: Sequence[Reservation]) -> str:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """``rooms``: nodes with room for how many; ``blocked`` by reservations; ``planned`` for jobs
+    that wait; ``unsure``: nodes of which a partition's limit may leave something.
+    """
+
+    rooms: list[tuple[str, int]] = field(default_factory=list)
+    blocked: list[Blocked] = field(default_factory=list)
+    planned: list[Planned] = field(default_factory=list)
+    unsure: list[str] = field(default_factory=list)
+
+
+def _count(asked_: _Asked, node: Node, seen: _Seen) -> int:
+    """How many may start on ``node`` now; where none, into ``seen`` what keeps them off."""
+    blocking = asked_.in_the_way(node)
+    if not (node.usable or (node.usable_reserved and blocking)):
+        return 0
+    count = _times(asked_, node)
+    if blocking:
+        whole = any(r.cores_on(node.name) is None for r in blocking)
+        beside = 0 if whole else _beside(asked_, node, blocking)
+        if not beside:
+            seen.blocked.append(Blocked(node.name, blocking, room=count > 0))
+        count = beside
+    elif not count and _times(asked_, node, most=True):
+        seen.unsure.append(node.name)
+    if count and (planned := asked_.kept_for_others(node)):
+        seen.planned.append(planned)
+        return 0
+    return count
+
+
+def _untold(asked_: _Asked, seen: _Seen) -> str:
     """What may let it start now all the same, where nothing is free by count."""
+    blocking = [r for one in seen.blocked for r in one.reservations]
     each = asked_.partition.each if asked_.partition else ()
     for partition in each:
         if partition.preempts:
@@ -206,6 +245,14 @@ def _untold(asked_: _Asked, blocking: Sequence[Reservation]) -> str:
         return f"only the scheduler knows whether reservation {attracting.name!r} takes it"
     if partly := next((r for r in blocking if r.cores and r.start_at <= asked_.now), None):
         return f"only the scheduler knows which cores reservation {partly.name!r} leaves"
+    if seen.unsure and asked_.partition is not None:
+        limit = f"its limit on {listed(seen.unsure)}"
+        return (
+            f"only the scheduler knows what partition {asked_.partition.name} has left of {limit}"
+        )
+    if any(one.until is None for one in seen.planned):
+        names = listed([one.node for one in seen.planned])
+        return f"only the scheduler knows: other jobs wait for {names} already"
     return ""
 
 
@@ -239,11 +286,10 @@ def _by_name(nodes: Sequence[Node]) -> tuple[str, ...]:
     return tuple(n.name for n in nodes)
 
 
-def _times(asked_: _Asked, node: Node, *, less: int = 0) -> int:
+def _times(asked_: _Asked, node: Node, *, less: int = 0, most: bool = False) -> int:
     """How many sessions of this size the node's free resources, and what a partition gives its
-    jobs there, hold; ``less`` are cores that are not for it. It is an upper bound: jobs that one
-    may not see count nowhere, and one on several nodes counts as a core on each, since squeue(1)
-    tells no more.
+    jobs there, hold; ``less`` are cores that are not for it. ``most`` counts on cores of a
+    partition's limit that other jobs may have.
     """
     counts = []
     for partition in asked_.parts(node, up=True):
@@ -255,7 +301,8 @@ def _times(asked_: _Asked, node: Node, *, less: int = 0) -> int:
             continue
         cores = node.cores_free // node.cpus_per_core * node.cpus_per_core - less
         if partition is not None:
-            cores = min(cores, _cores_left(partition, node, asked_.jobs))
+            left = cores_left(partition, node, asked_.jobs)
+            cores = min(cores, left.most if most else left.least)
         counts.append(_hold(takes, node, cores))
     return max(counts, default=0)
 
@@ -275,17 +322,6 @@ def _beside(asked_: _Asked, node: Node, blocking: Sequence[Reservation]) -> int:
     """
     held = sum(r.cores_on(node.name) or 0 for r in blocking) * node.cpus_per_core
     return _times(asked_, node, less=held)
-
-
-def _cores_left(partition: Partition, node: Node, jobs: Sequence[Job]) -> int:
-    """How many of the node's cores the partition's jobs may have beside those that they have."""
-    if partition.max_cores_per_node is None:
-        return node.cores
-    here = [j for j in jobs if j.partition == partition.name and node.name in j.nodes]
-    # A suspended job has given its cores back.
-    holding = [j for j in here if not j.state.ended and j.state is not JobState.SUSPENDED]
-    held = sum(j.cores if len(j.nodes) == 1 else 1 for j in holding)
-    return max(0, partition.max_cores_per_node - held)
 
 
 def _never(asked_: _Asked, members: Sequence[Node], large: Sequence[Node], node: str) -> Fit:

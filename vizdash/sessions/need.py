@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vizdash.model import Node, Partition, Resources
+from vizdash.sessions.partition_share import socket_limit
 from vizdash.units import duration_words
 
 
@@ -83,6 +84,10 @@ def shorts(wanted: Resources, node: Node, partition: Partition | None, how: str)
         most = partition.max_memory_per_cpu_mib if partition else None
         why = f" at {most} MiB a core at most" if most and how != "none" else ""
         short.append(f"it takes {takes.cores} cores{why}, but {node.name} has {node.cores}")
+    elif (limit := socket_limit(partition, node)) is not None and wanted.cores > limit:
+        each = partition.max_cores_per_socket if partition else None
+        why = f"partition {partition.name if partition else ''} allows {each} a socket at most"
+        short.append(f"{wanted.cores} cores asked, but {why}")
     if wanted.gpus > node.gpus:
         short.append(f"{wanted.gpus} GPUs asked, but {node.name} has {node.gpus}")
     return short

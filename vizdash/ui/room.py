@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from vizdash.model import Partition, Resources, SessionRequest, Snapshot
 from vizdash.service import Service
+from vizdash.sessions.ahead import waiting_ahead
 from vizdash.sessions.fit import fit
 from vizdash.sessions.rawargs import asked, undecided
 from vizdash.ui import words
@@ -61,6 +62,7 @@ def room_for(
         constraint=asked(request, "constraint"),
         memory_request=memory_request,
         jobs=snapshot.jobs,
+        ahead=waiting_ahead(snapshot.waiting, partition, snapshot.partitions),
     )
     if verdict.untold:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.engines.recorded import VERSIONS, Recording
-from vizdash.engines.slurm import parse
+from vizdash.engines.slurm import clusterconfig, parse
 from vizdash.model import Gres, Node, Partition
 
 
@@ -127,6 +127,14 @@ async def test_partitions_limits(partitions: dict[str, Partition]) -> None:
     assert (short.max_time_s, short.default_time_s) == (1800, None)
     assert (short.max_memory_per_node_mib, short.max_cores_per_node) == (2048, 2)
     assert (viz.max_memory_per_node_mib, viz.max_cores_per_node) == (None, None)
+    assert (viz.max_cores_per_socket, viz.tier, viz.backfills) == (None, 1, True)
+
+
+def test_a_partitions_tier_and_its_limit_of_each_socket() -> None:
+    """As Slurm 24.11 shows them (scontrol(1), "show partition")."""
+    line = "PartitionName=viz MaxCPUsPerNode=UNLIMITED MaxCPUsPerSocket=2 PriorityTier=10 State=UP"
+    (viz,) = parse.partitions(line, about=clusterconfig.config("SchedulerType = sched/builtin\n"))
+    assert (viz.max_cores_per_socket, viz.tier, viz.backfills) == (2, 10, False)
 
 
 async def test_partitions_states(partitions: dict[str, Partition]) -> None:
@@ -159,7 +167,7 @@ async def test_info(recording: Recording) -> None:
 
 
 async def test_the_next_job_id_is_beyond_all_jobs(recording: Recording) -> None:
-    told = parse.config(recording.answer("config").stdout)
+    told = clusterconfig.config(recording.answer("config").stdout)
     assert told.slurm_user == "root"
     ids = [int(number.split("+")[0]) for number in recording.jobs.values() if number]
     before = [n for key, n in zip(recording.jobs, ids, strict=False) if key != "dave-3"]

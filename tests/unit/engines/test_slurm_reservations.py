@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.engines.recorded import VERSIONS, Recording
-from vizdash.engines.slurm import parse
+from vizdash.engines.slurm import clusterconfig, parse
 from vizdash.engines.slurm.client import SlurmEngine
 from vizdash.engines.slurm.reservations import reservations
 from vizdash.model import JobRequest, Partition, Resources
@@ -66,12 +66,12 @@ async def test_recorded_ones(version: str) -> None:
     ],
 )
 def test_what_a_job_is_given(lines: str, unit: str, tracked: bool) -> None:
-    found = parse.config(lines)
+    found = clusterconfig.config(lines)
     assert (found.unit, found.memory_tracked) == (unit, tracked)
 
 
 def test_a_partitions_rules() -> None:
-    cluster = parse.config(
+    cluster = clusterconfig.config(
         "SelectTypeParameters = CR_CORE_MEMORY\nMaxMemPerCPU = 1000\nDefMemPerNode = UNLIMITED\n"
         "PreemptType = preempt/qos"
     )

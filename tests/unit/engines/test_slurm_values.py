@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vizdash.engines.slurm import commands, parse, reason_words, values
+from vizdash.engines.slurm import clusterconfig, commands, parse, reason_words, values
 from vizdash.engines.slurm.commands import JOB_FIELDS, field_mark, record_mark
 
 
@@ -163,7 +163,7 @@ def test_no_answer_breaks_the_parsers(answer: str) -> None:
     parse.nodes(answer)
     parse.nodes(f"NodeName=n1 {answer}")
     parse.partitions(f"PartitionName=p {answer}")
-    parse.config(answer)
+    clusterconfig.config(answer)
     values.gres(answer)
     values.seconds(answer)
     values.mebibytes(answer)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vizdash.engines.slurm.reasons import PRIORITY, RESOURCES, reason_words
 from vizdash.model import (
     Gres,
     Job,
@@ -20,6 +22,7 @@ from vizdash.model import (
     Resources,
     SessionRequest,
 )
+from vizdash.sessions.ahead import waiting_ahead
 from vizdash.sessions.fit import Fit, fit, starts
 from vizdash.sessions.rawargs import asked, undecided
 
@@ -203,7 +206,56 @@ def test_a_partitions_cores_of_a_node_are_for_all_its_jobs(jobs: list[Job], coun
     capped = replace(VIZ, max_cores_per_node=4)
     found = fit(Resources(1, G), [LARGE], capped, jobs=jobs)
     assert dict(found.now).get("viz-node002", 0) == count
-    assert fit(Resources(1, G), [replace(LARGE, cores_alloc=6)], capped).now[0][1] == 2
+
+
+@pytest.mark.parametrize(
+    ("held", "jobs", "count"),
+    [
+        (2, [], 2),  # whose they are is not visible: of the partition at worst
+        (6, [], None),
+        (6, [job(6, partition="batch")], 2),  # beside another partition's
+        (8, [job(8, partition="batch")], 0),
+        (6, [job(8, node="viz-node[002-003]")], None),
+    ],
+)
+def test_of_cores_that_invisible_jobs_have_only_the_scheduler_knows(
+    held: int, jobs: list[Job], count: int | None
+) -> None:
+    capped = replace(VIZ, max_cores_per_node=4)
+    found = fit(Resources(1, G), [replace(LARGE, cores_alloc=held)], capped, jobs=jobs)
+    assert dict(found.now).get("viz-node002", 0) == (count or 0)
+    told = "only the scheduler knows what partition viz has left of its limit on"
+    assert found.untold == (f"{told} viz-node002" if count is None else "")
+
+
+@pytest.mark.parametrize(
+    ("limit", "held", "jobs", "count"),
+    [
+        (2, 0, [], 4),
+        (2, 3, [job(3)], 1),
+        (2, 3, [job(3, partition="batch")], None),  # on one socket, or on both
+        (2, 4, [job(4)], 0),
+        (2, 4, [], None),
+    ],
+)
+def test_a_limit_of_each_socket(limit: int, held: int, jobs: list[Job], count: int | None) -> None:
+    """As Slurm 24.11 started jobs on two sockets of four cores."""
+    capped = replace(VIZ, max_cores_per_socket=limit)
+    node = replace(LARGE, cpus_per_socket=4, cores_alloc=held)
+    found = fit(Resources(1, G), [node], capped, jobs=jobs)
+    assert dict(found.now).get("viz-node002", 0) == (count or 0)
+    assert bool(found.untold) == (count is None)
+
+
+def test_a_limit_of_each_socket_is_for_one_job_too() -> None:
+    capped = replace(VIZ, max_cores_per_socket=2)
+    node = replace(LARGE, cpus_per_socket=4)
+    refusal = "5 cores asked, but partition viz allows 2 a socket at most, and no node of the"
+    assert fit(Resources(5, G), [node], capped).refusal.startswith(refusal)
+    assert fit(Resources(3, G), [node], capped).now == (("viz-node002", 1),)
+    # With two threads a core Slurm 24.11 gave jobs more than a limit of 3, and refused others.
+    odd = replace(VIZ, max_cores_per_socket=3)
+    assert fit(Resources(5, G), [replace(node, cpus_per_core=2)], odd).untold
 
 
 def test_several_partitions_are_judged_together() -> None:
@@ -286,6 +338,84 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_when_it_starts_in_words(later_s: int, words: str) -> None:
     now = 1_800_000_000  # Friday 15 January 2027, 08:00 UTC
     assert starts(now + later_s, now) == words
+
+
+EIGHT = 1_800_000_000.0  # Friday 15 January 2027, 08:00 UTC
+PLANNED = replace(LARGE, flags=("PLANNED",), state="MIXED", cores_alloc=4)
+
+
+def waits(reason: str = RESOURCES, in_min: int | None = 60, **values: Any) -> Job:
+    """A job that waits, with a start that is planned ``in_min`` minutes from EIGHT."""
+    at = None if in_min is None else int(EIGHT) + in_min * 60
+    made = Job("8", "bob", "solve", JobState.PENDING, "viz", reason, start_at=at, cores=8)
+    return replace(made, **values)
+
+
+def ahead(*jobs: Job, nodes: Sequence[Node] = (PLANNED,), minutes: int = 30, **rules: Any) -> Fit:
+    partition = replace(VIZ, **rules)
+    batch = Partition("batch", tier=2)
+    low = Partition("low", tier=0)
+    first = waiting_ahead(jobs, partition, (partition, batch, low))
+    wanted = Resources(1, G, 0, minutes * 60)
+    return fit(wanted, nodes, partition, ahead=first, now=EIGHT)
+
+
+@pytest.mark.usefixtures("_utc")
+def test_a_node_that_is_planned_for_a_waiting_job_takes_what_ends_before() -> None:
+    assert ahead(waits()).now == (("viz-node002", 4),)
+    assert ahead(waits(), minutes=58).now == (("viz-node002", 4),)
+    found = ahead(waits(), minutes=61)
+    assert (found.now, found.untold, found.waits) == ((), "", False)
+    assert found.words == "waiting jobs take viz-node002 from 09:00 on; up to 59 min starts now"
+    assert found.with_start(int(EIGHT) + 7200, EIGHT).endswith("; starts about 10:00 (in 2 h)")
+    # One that is due already leaves nothing.
+    assert ahead(waits(in_min=0)).words == "waiting jobs take viz-node002 from 08:00 on"
+
+
+def test_other_nodes_than_the_planned_one_are_free() -> None:
+    other = replace(LARGE, name="viz-node003")
+    assert ahead(waits(), nodes=(PLANNED, other), minutes=90).now == (("viz-node003", 8),)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        waits(PRIORITY, None),
+        waits("", None),
+        waits(in_min=None, partition="batch"),
+        waits(in_min=None, partition="unknown,viz"),
+    ],
+)
+def test_of_what_is_not_planned_yet_only_the_scheduler_knows(job: Job) -> None:
+    node = replace(LARGE, partitions=("viz", "batch", "low"))
+    found = ahead(job, nodes=(node,))
+    assert found.untold == "only the scheduler knows: other jobs wait for viz-node002 already"
+    assert found.waits
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        waits(in_min=None, gres="gpu:1"),  # the node has no GPU
+        waits(in_min=None, partition="low"),  # of a lower tier
+        waits(in_min=None, partition="batch"),  # on other nodes
+        waits(reason_words("JobHeldUser"), None),
+        waits(reason_words("Dependency"), None),
+        waits(reason_words("QOSMaxJobsPerUserLimit"), None),
+        waits(reason_words("ReqNodeNotAvail, UnavailableNodes:viz-node009"), None),
+        waits(in_min=None, state=JobState.RUNNING, node="viz-node002"),
+    ],
+)
+def test_what_waits_for_something_else_keeps_no_node(job: Job) -> None:
+    node = replace(LARGE, partitions=("viz", "low"))
+    assert ahead(job, nodes=(node,)).now == (("viz-node002", 8),)
+
+
+def test_a_plan_of_a_job_that_is_not_visible_and_a_queue_without_backfill() -> None:
+    told = "only the scheduler knows: other jobs wait for viz-node002 already"
+    assert ahead().untold == told
+    assert ahead(waits(), nodes=(LARGE,), backfills=False).untold == told
+    assert ahead(*[waits()] * 101, nodes=(LARGE,)).untold == told
 
 
 def test_a_start_is_told_of_what_waits() -> None:

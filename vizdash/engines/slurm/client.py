@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 from vizdash.engines.base import EngineInfo
-from vizdash.engines.slurm import commands, parse, refusals
+from vizdash.engines.slurm import clusterconfig, commands, parse, refusals
 from vizdash.engines.slurm.reservations import reservations
 from vizdash.errors import CommandFailed, NotFound, Refused, TimedOut, Unreachable
 from vizdash.model import Job, JobRequest, Node, Partition, Reservation
@@ -31,7 +31,7 @@ class SlurmEngine:
         self._runner = runner
         self._user = user
         self._info: EngineInfo | None = None
-        self._config: parse.ClusterConfig | None = None
+        self._config: clusterconfig.ClusterConfig | None = None
         self._asking = asyncio.Lock()
         self._members: dict[str, list[str]] | None = None
 
@@ -60,19 +60,19 @@ class SlurmEngine:
             )
         return self._info
 
-    async def _configured(self) -> parse.ClusterConfig:
+    async def _configured(self) -> clusterconfig.ClusterConfig:
         """How the cluster is set up: asked once."""
         async with self._asking:
             if self._config is None:
                 self._config = await self._ask_config()
         return self._config
 
-    async def _ask_config(self) -> parse.ClusterConfig:
+    async def _ask_config(self) -> clusterconfig.ClusterConfig:
         """Ask slurmctld. Having shown the configuration, scontrol(1) pings the controllers, and
         ends with 1 and no word when that has no answer, as where calls are limited (rl_enable).
         """
         result = await self._run(commands.show_config())
-        told = parse.config(result.stdout)
+        told = clusterconfig.config(result.stdout)
         if not (told.cluster and result.code == 1 and not result.stderr.strip()):
             refusals.check("scontrol", result)
         return told

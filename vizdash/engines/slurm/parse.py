@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from vizdash.engines.slurm import values
+from vizdash.engines.slurm.clusterconfig import MEMORY_LIMITS, UNTOLD, ClusterConfig, unit_of
 from vizdash.engines.slurm.commands import HISTORY_FIELDS, JOB_FIELDS, field_mark, record_mark
 from vizdash.engines.slurm.reasons import reason_words
 from vizdash.errors import Unreachable
@@ -45,11 +45,6 @@ _SUFFIXES = {
 
 _STARTS = re.compile(r"\bto start at ([0-9]+) ")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_/:]*\Z")
-
-_UNIT = re.compile(r"\bCR_(CPU|CORE|SOCKET)(?:_MEMORY)?\b")
-
-#: Limits that a partition may set, and the whole cluster for those that don't.
-_MEMORY_LIMITS = ("DefMemPerCPU", "DefMemPerNode", "MaxMemPerCPU", "MaxMemPerNode")
 
 #: Keys whose values may hold spaces, and keys that may follow one of them.
 _FREE = frozenset({"OS", "Comment", "Extra", "Reason", "ResvComment"})
@@ -193,65 +188,6 @@ def job_gres(value: str) -> str:
     return ",".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterConfig:
-    """What vizdash needs of ``scontrol show config``; ``next_job_id`` is 0 if untold.
-
-    ``accounting`` is whether a slurmdbd keeps what has ended, ``memory_s`` how long slurmctld
-    itself does (MinJobAge, seconds). ``unit`` and ``memory_tracked`` say what jobs are given
-    (SelectType, SelectTypeParameters), ``preempts`` whether a job may push others aside;
-    ``limits`` are the memory limits of partitions that set none.
-    """
-
-    cluster: str = ""
-    version: str = ""
-    slurm_user: str = ""
-    next_job_id: int = 0
-    accounting: bool = False
-    memory_s: int = 0
-    unit: str = "core"
-    memory_tracked: bool = True
-    preempts: bool = False
-    limits: Mapping[str, str] = field(default_factory=dict)
-
-
-#: One of which nothing is known.
-UNTOLD = ClusterConfig()
-
-
-def config(answer: str) -> ClusterConfig:
-    """``scontrol show config``: lines of ``Key = value``."""
-    found: dict[str, str] = {}
-    for line in answer.splitlines():
-        key, equals, value = line.partition("=")
-        if equals:
-            found.setdefault(key.strip(), value.strip())
-    return ClusterConfig(
-        cluster=found.get("ClusterName", ""),
-        version=found.get("SLURM_VERSION", ""),
-        slurm_user=re.sub(r"\([0-9]+\)\Z", "", found.get("SlurmUser", "")),
-        next_job_id=values.number(found.get("NEXT_JOB_ID", "")),
-        accounting=found.get("AccountingStorageType", "") == "accounting_storage/slurmdbd",
-        memory_s=values.number(found.get("MinJobAge", "").partition(" ")[0]),
-        unit=_unit(found.get("SelectTypeParameters", ""), found.get("SelectType", "")) or "core",
-        # A cluster that does not say is taken for one of the most usual kind.
-        memory_tracked="MEMORY" in found.get("SelectTypeParameters", "MEMORY").upper(),
-        preempts=values.text(found.get("PreemptType", "").rpartition("/")[2]) != "",
-        limits={key: found[key] for key in _MEMORY_LIMITS if key in found},
-    )
-
-
-def _unit(parameters: str, select: str = "") -> str:
-    """What a job is given whole; empty when the parameters don't say (slurm.conf(5),
-    "SelectTypeParameters": CR_CPU, CR_Core, CR_Socket, each with and without _Memory; of
-    select/linear, nodes).
-    """
-    if select == "select/linear":
-        return "node"
-    match = _UNIT.search(parameters.upper())
-    return match[1].lower() if match else ""
-
-
 def admin_level(answer: str, user: str) -> str:
     """``Administrator``, ``Operator`` or empty, from ``scontrol show assoc_mgr flags=users``."""
     for record in one_lines(answer, "UserName"):
@@ -365,7 +301,7 @@ def partition(
     """One partition."""
     memory = _memory_limits(f, about)
     sharing, _, jobs = f.get("OverSubscribe", "").partition(":")
-    unit = _unit(f.get("SelectTypeParameters", "")) or about.unit
+    unit = unit_of(f.get("SelectTypeParameters", "")) or about.unit
     return Partition(
         name=f["PartitionName"],
         state=f.get("State", "UP"),
@@ -375,6 +311,7 @@ def partition(
         default_time_s=values.seconds(f.get("DefaultTime", "")),
         max_memory_per_node_mib=memory["MaxMemPerNode"],
         max_cores_per_node=values.limit(f.get("MaxCPUsPerNode", "")),
+        max_cores_per_socket=values.limit(f.get("MaxCPUsPerSocket", "")),
         max_memory_per_cpu_mib=memory["MaxMemPerCPU"],
         default_memory_per_node_mib=memory["DefMemPerNode"],
         default_memory_per_cpu_mib=memory["DefMemPerCPU"],
@@ -382,6 +319,8 @@ def partition(
         shared=sharing == "FORCE" and values.number(jobs or "4") > 1,
         preempts=about.preempts,
         one_user=f.get("ExclusiveUser", "NO") == "YES",
+        backfills=about.backfills,
+        tier=values.number(f.get("PriorityTier", "1")),
         # scontrol(1) shows the one to nobody, and the other to its groups, unless told --all.
         hidden=f.get("Hidden", "NO") == "YES" or f.get("AllowGroups", "ALL") != "ALL",
     )
@@ -393,7 +332,7 @@ def _memory_limits(f: Mapping[str, str], about: ClusterConfig) -> dict[str, int 
     """
     found: dict[str, int | None] = {}
     for kind in ("Def", "Max"):
-        keys = [key for key in _MEMORY_LIMITS if key.startswith(kind)]
+        keys = [key for key in MEMORY_LIMITS if key.startswith(kind)]
         own = {key: values.limit(f.get(key, "UNLIMITED")) for key in keys}
         theirs = {key: values.limit(about.limits.get(key, "UNLIMITED")) for key in keys}
         found |= own if any(value is not None for value in own.values()) else theirs

@@ -13,6 +13,10 @@ from functools import lru_cache
 MAINTENANCE = "the nodes it could use are reserved for maintenance"
 MAYBE_RESERVED = "a node it needs is down, drained or reserved"
 
+#: What a job waits for that has nothing but its turn to wait for.
+RESOURCES = "waiting for free cores, memory or GPUs"
+PRIORITY = "jobs with a higher priority come first"
+
 _WORDS = {
     "AccountNotAllowed": "the account may not use this partition",
     "AccountingPolicy": "a limit of the account or QOS is reached",
@@ -49,7 +53,7 @@ _WORDS = {
     "PartitionTimeLimit": "it asks for more time than the partition allows",
     "PowerNotAvail": "waiting for electric power",
     "PowerReserved": "waiting for electric power that is reserved",
-    "Priority": "jobs with a higher priority come first",
+    "Priority": PRIORITY,
     "Prolog": "its node is being prepared",
     "QOSNotAllowed": "the QOS may not be used in this partition",
     "QOSUsageThreshold": "the account has used up what the QOS gives",
@@ -58,7 +62,7 @@ _WORDS = {
     "Reservation": "waiting for its reservation to begin",
     "ReservationDeleted": "its reservation was deleted",
     "ReservationInvalid": "its reservation is no longer valid",
-    "Resources": "waiting for free cores, memory or GPUs",
+    "Resources": RESOURCES,
     "SchedDefer": "it was to start at once or not at all",
     "SystemFailure": "Slurm or its node failed",
     "TimeLimit": "it reached its time limit",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import TypeVar
 
 from vizdash.config import Config
-from vizdash.errors import NotFound, Refused
+from vizdash.errors import NotFound, Refused, TimedOut
+from vizdash.fileaccess import FileAccess, try_briefly
 from vizdash.history import History, history_file
 from vizdash.model import Ran, Session, SessionRequest
 from vizdash.presets import Presets, presets_file
@@ -17,6 +19,8 @@ from vizdash.sessions.trail import Trail, trail_of
 from vizdash.transport.base import CommandRunner
 from vizdash.transport.record import Recorder
 
+_T = TypeVar("_T")
+
 
 class Own:
     """Read when first asked for: a verb that doesn't use it doesn't pay for it."""
@@ -25,11 +29,17 @@ class Own:
     _runner: CommandRunner
     _store: SessionStore
     _by_hand: ByHand | None
+    _last: SessionRequest | None = None
+    _recalled = False
 
     @cached_property
     def history(self) -> History:
         """How the load of this cluster went, as far as this user saw it."""
         return History(history_file(self.config.cluster.name))
+
+    @cached_property
+    def _home(self) -> FileAccess:
+        return FileAccess("your home")
 
     @cached_property
     def presets(self) -> Presets:
@@ -53,9 +63,35 @@ class Own:
             why = "the job has not begun" if not session.node else e.why
             raise NotFound(f"log of {session.id}", why) from e
 
+    async def recall(self) -> None:
+        """Read what the home keeps for a dashboard, which asks for it in the event loop: the last
+        request, saved sizes and history. A home that hangs keeps none.
+        """
+        try:
+            self._last, self.history = await self._home.run(self._read_kept)
+        except TimedOut:
+            self._last, self.history = None, History(None)
+        self._recalled = True
+
+    def _read_kept(self) -> tuple[SessionRequest | None, History]:
+        name = self.config.cluster.name
+        self.presets.load()
+        return choice.load(name), History(history_file(name))
+
+    async def at_home(self, call: Callable[[], _T]) -> _T:
+        """``call``, which reads or writes in the home, in a thread. Raises what it raises, and
+        TimedOut where the home hangs.
+        """
+        return await self._home.run(call)
+
+    async def keep_choice(self, request: SessionRequest) -> None:
+        """Keep what was asked for last."""
+        self._last = request
+        await try_briefly(partial(choice.save, self.config.cluster.name, request))
+
     def last_request(self) -> SessionRequest | None:
         """What was asked for last, if its app is still in the catalogue."""
-        request = choice.load(self.config.cluster.name)
+        request = self._last if self._recalled else choice.load(self.config.cluster.name)
         return request if request and request.app in self.config.apps else None
 
     async def trail(self, session: Session, *, lines: int) -> Trail:
@@ -71,4 +107,4 @@ class Own:
     async def keep_history(self) -> None:
         """Write what was seen and isn't in the file yet."""
         if "history" in self.__dict__:
-            await asyncio.to_thread(self.history.write)
+            await try_briefly(self.history.write)

@@ -37,6 +37,7 @@ class Poller:
         self._failures = 0
         self._fast_left = _FAST_POLLS
         self._last: Snapshot | None = None
+        self._writing: asyncio.Task[None] | None = None
 
     def refresh(self) -> None:
         """Ask for a snapshot now; several wishes at once are one."""
@@ -69,8 +70,12 @@ class Poller:
             self._fast_left = _FAST_POLLS
         self._last = snapshot
         history = self._service.history
-        if history.take(snapshot) and history.due:
-            await asyncio.to_thread(history.write)
+        if (
+            history.take(snapshot)
+            and history.due
+            and (self._writing is None or self._writing.done())
+        ):
+            self._writing = asyncio.create_task(asyncio.to_thread(history.write))
         self._on_snapshot(snapshot)
 
     def pause_s(self) -> float:

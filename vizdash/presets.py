@@ -31,13 +31,25 @@ class Presets:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._what = f"saved sizes in {path}"
+        self._known: dict[str, Any] = {}
+
+    def load(self) -> None:
+        """Read the file, for ``known``."""
+        try:
+            self._known = self._read()
+        except VizdashError:
+            self._known = {}
+
+    def known(self, app: str) -> dict[str, SessionRequest]:
+        """The saved ones of an app, by name, as they were when the file was last read or written
+        here. It reads nothing.
+        """
+        return _requests(app, self._known.get(app))
 
     def of(self, app: str) -> dict[str, SessionRequest]:
         """The saved ones of an app, by name."""
-        try:
-            return _requests(app, self._read().get(app))
-        except VizdashError:
-            return {}
+        self.load()
+        return self.known(app)
 
     def save(self, name: str, request: SessionRequest) -> None:
         """Keep ``request`` under ``name``; one of that name is replaced.

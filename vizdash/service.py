@@ -32,7 +32,7 @@ from vizdash.model.node import shown, unknown
 from vizdash.operations import Operations
 from vizdash.own import Own
 from vizdash.reach import Reach
-from vizdash.sessions import choice, listing, opening, submit
+from vizdash.sessions import listing, opening, submit
 from vizdash.sessions.ahead import waiting_ahead
 from vizdash.sessions.byhand import LISTED_S, SOUGHT_S, ByHand
 from vizdash.sessions.choice import request_for
@@ -266,7 +266,7 @@ class Service(Own, Reach):
             self.engine, self._store, self.config.cluster, request, prepared, exclude=exclude
         )
         if self.remembers:
-            await asyncio.to_thread(choice.save, self.config.cluster.name, request)
+            await self.keep_choice(request)
         return Session(
             id=prepared.session_id,
             job_id=job_id,

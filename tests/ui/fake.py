@@ -325,6 +325,12 @@ class FakePresets:
         self.kept: dict[str, dict[str, SessionRequest]] = {}
         self.refusal: VizdashError | None = None
 
+    def load(self) -> None:
+        """They are known already."""
+
+    def known(self, app: str) -> dict[str, SessionRequest]:
+        return dict(self.kept.get(app, {}))
+
     def of(self, app: str) -> dict[str, SessionRequest]:
         return dict(self.kept.get(app, {}))
 
@@ -461,6 +467,9 @@ class FakeService:
 
     def apps(self) -> tuple[App, ...]:
         return tuple(self.catalogue.values())
+
+    async def at_home(self, call: Callable[[], None]) -> None:
+        await asyncio.to_thread(call)
 
     def last_request(self) -> SessionRequest | None:
         return self.last

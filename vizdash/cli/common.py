@@ -20,6 +20,7 @@ from vizdash.actions import REGISTRY, key_label
 from vizdash.cli.ending import TerminalSettings, on_signals, require_terminal
 from vizdash.cli.holder import detach, hold
 from vizdash.cli.prompt import Terminal
+from vizdash.cli.threads import use_daemon_threads
 from vizdash.cli.verb import Verb, write_examples
 from vizdash.config import Config, Explained, load
 from vizdash.config.fields import GEOMETRY
@@ -105,6 +106,7 @@ def run(options: Options, work: Callable[[Service], Coroutine[Any, Any, None]]) 
         task = asyncio.current_task()
         assert task is not None
         on_signals(task.cancel)
+        use_daemon_threads()
         service = await connect(config, Terminal())
         _on_close_requests((service,))
         try:
@@ -204,6 +206,7 @@ async def _screens(options: Options, config: Config) -> bool:
     from vizdash.ui.desktops import Desktops
     from vizdash.ui.screens.prompt import Asker
 
+    use_daemon_threads()
     asker, name, terminal = Asker(), config.cluster.name, TerminalSettings()
     watch = ConfigWatch(partial(_config, options), config_files(options.config))
     services: dict[str, Service] = {}
@@ -216,6 +219,7 @@ async def _screens(options: Options, config: Config) -> bool:
                 services[name] = await connect(chosen, asker)
                 services[name].tunnels.holder = "dashboard"
                 desktops[name] = Desktops(services[name])
+                await services[name].recall()
             app = VizdashApp(
                 services[name],
                 desktops=desktops[name],

@@ -7,8 +7,8 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
+from vizdash.cli.threads import use_daemon_threads
 from vizdash.errors import TimedOut, Unreachable, VizdashError
 from vizdash.output import talk
 from vizdash.service import Service
@@ -43,7 +43,7 @@ def detach() -> Callable[[str], None]:
         os.dup2(nothing, descriptor)
     os.close(nothing)
     # Threads do not survive a fork, and the loop's pool does not know it.
-    loop.set_default_executor(ThreadPoolExecutor())
+    use_daemon_threads()
 
     def report(text: str) -> None:
         with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "w") as parent:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vizdash.errors import NotFound, Refused, last_line
+from vizdash.fileaccess import FileAccess
 from vizdash.sessions import folder
 from vizdash.sessions.comment import is_id
 from vizdash.sessions.folder import Connection, Status
@@ -89,6 +90,7 @@ class LocalStore:
         self._state_dir = state_dir
         self._root = folder.sessions_root(state_dir)
         self._final = _Final()
+        self._files = FileAccess(str(self._root))
 
     async def make(self, session_id: str, record: str) -> str:
         """See SessionStore.make."""
@@ -106,7 +108,7 @@ class LocalStore:
         """See SessionStore.connection."""
         if not is_id(session_id):  # a session of which only the job is known
             return folder.connection_of(session_id, None)
-        return await asyncio.to_thread(folder.read_connection, session_id, self._root)
+        return await self._files.run(folder.read_connection, session_id, self._root)
 
     async def statuses(
         self, session_ids: Iterable[str], *, running: Collection[str] = ()
@@ -116,20 +118,20 @@ class LocalStore:
         unknown = self._final.unknown(wanted, running)
         if not unknown:
             return self._final.merge(wanted, {})
-        read = await asyncio.to_thread(
+        read = await self._files.run(
             lambda: {id: folder.read_status(id, self._root) for id in unknown}
         )
         return self._final.merge(wanted, read)
 
     async def by_job(self) -> Mapping[str, str]:
         """See SessionStore.by_job."""
-        return await asyncio.to_thread(folder.by_job, self._root)
+        return await self._files.run(folder.by_job, self._root)
 
     async def tail(self, session_id: str, lines: int) -> str:
         """See SessionStore.tail."""
         try:
             path = folder.folder_of(session_id, self._root) / "job.log"
-            return await asyncio.to_thread(folder.tail, path, lines)
+            return await self._files.run(folder.tail, path, lines)
         except (OSError, ValueError) as e:
             raise NotFound(f"log of {session_id}", str(e)) from e
 

@@ -27,6 +27,7 @@ import platformdirs
 
 from vizdash.engines.local.machine import Place, booted_at, place, start_ticks
 from vizdash.errors import Refused, TimedOut
+from vizdash.fileaccess import FileAccess, try_briefly
 from vizdash.files import check_private, make_private, read_own, write_whole
 from vizdash.model import Session
 from vizdash.sessions.routes import Route
@@ -141,6 +142,7 @@ class HeldTunnels:
         self._folder = folder or tunnels_folder()
         self._held: dict[str, tuple[TunnelRecord, Route]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._files = FileAccess(f"the records of tunnels in {self._folder}")
         #: What holds them; see TunnelRecord.
         self.holder = "open"
 
@@ -151,7 +153,7 @@ class HeldTunnels:
         record = self._record(session, route)
         self._held[record.id] = (record, route)
         route.on_close = partial(self._drop, record.id)
-        await asyncio.to_thread(self._write, record)
+        await try_briefly(partial(self._write, record))
 
     def adopt(self, holder: str) -> None:
         """After a fork: this process holds them now."""
@@ -164,7 +166,7 @@ class HeldTunnels:
 
     async def elsewhere(self) -> tuple[TunnelRecord, ...]:
         """This user's other tunnels on this machine: of other processes, or to other clusters."""
-        found = await asyncio.to_thread(read_tunnels, self._folder)
+        found = await self._files.run(read_tunnels, self._folder)
         return tuple(record for record in found if record.id not in self._held)
 
     async def close_elsewhere(self, id: str) -> None:
@@ -175,11 +177,16 @@ class HeldTunnels:
 
     def close_requested(self) -> None:
         """Close the tunnels that another process wants closed (SIGUSR1)."""
-        for id, (_record, route) in self._held.items():
-            if (self._folder / f"{id}.close").exists():
-                task = asyncio.get_running_loop().create_task(route.close_on_request())
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
+        task = asyncio.get_running_loop().create_task(self._close_requested())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close_requested(self) -> None:
+        held = {id: route for id, (_record, route) in self._held.items()}
+        wanted = await asyncio.to_thread(
+            lambda: [id for id in held if (self._folder / f"{id}.close").exists()]
+        )
+        await asyncio.gather(*(held[id].close_on_request() for id in wanted))
 
     def _record(self, session: Session, route: Route) -> TunnelRecord:
         here = _here()
@@ -207,7 +214,7 @@ class HeldTunnels:
 
     async def _drop(self, id: str) -> None:
         if self._held.pop(id, None) is not None:
-            await asyncio.to_thread(_remove, self._folder, id)
+            await try_briefly(partial(_remove, self._folder, id))
 
 
 def process_start(pid: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from textual.worker import Worker
+
 from vizdash.config import Config
 from vizdash.errors import VizdashError
 from vizdash.ui.keys import keyed
@@ -17,13 +19,15 @@ class Reloading(Stops):
 
     _reload: Callable[[], Config | None]
     _forced_read_only: bool
+    _reading: Worker[None] | None = None
 
     def warn(self, text: str) -> None:
         """One line to act upon."""
         raise NotImplementedError
 
     def _look_at_config(self) -> None:
-        self.run_worker(self._take_config(), group="config")
+        if self._reading is None or self._reading.is_finished:  # a home may hang
+            self._reading = self.run_worker(self._take_config(), group="config")
 
     async def _take_config(self) -> None:
         """Take a changed config over; a wrong one is told, and the old one stays."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from vizdash.engines.base import EngineInfo
 from vizdash.engines.local import machine, records
 from vizdash.errors import NotFound, Refused, TimedOut, UsageError
+from vizdash.fileaccess import FileAccess
 from vizdash.files import account_name, locked, read_own, write_whole
 from vizdash.model import Gres, Job, JobRequest, JobState, Node, Partition, Reservation
 from vizdash.resources import assets
@@ -52,6 +53,7 @@ class LocalEngine:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._files = FileAccess(str(root))
 
     async def info(self) -> EngineInfo:
         """This machine, and the user who runs vizdash."""
@@ -65,7 +67,7 @@ class LocalEngine:
 
     async def nodes(self) -> tuple[Node, ...]:
         """This machine as one node; what our sessions hold counts as allocated."""
-        return (await asyncio.to_thread(self._node),)
+        return (await self._files.run(self._node),)
 
     async def partitions(self) -> tuple[Partition, ...]:
         """One, without limits."""
@@ -77,7 +79,7 @@ class LocalEngine:
 
     async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:
         """Our own jobs, running and lately ended."""
-        return await asyncio.to_thread(lambda: tuple(self._jobs()))
+        return await self._files.run(lambda: tuple(self._jobs()))
 
     async def submit(self, request: JobRequest) -> str:
         """Start the job now. Raises Refused, with the numbers, when it does not fit, or when
@@ -92,7 +94,7 @@ class LocalEngine:
             name = getattr(e, "filename", None) or folder
             raise Refused(f"{request.app} was not started: {name}", why, "check your home") from e
         deadline = time.monotonic() + _HATCH_S
-        while records.supervisor(folder) is None and not _ended(folder):
+        while not await self._files.run(_hatched, folder):
             if time.monotonic() > deadline:
                 raise TimedOut("the session's supervisor", "it did not start", "see `vizdash logs`")
             await asyncio.sleep(0.01)
@@ -105,23 +107,23 @@ class LocalEngine:
     async def cancel(self, job_id: str) -> None:
         """End the job and wait until nothing of it is left."""
         folder = self._root / job_id
-        if read_own(folder / "job.json") is None:
+        if await self._files.run(read_own, folder / "job.json") is None:
             raise NotFound(f"session {job_id}", "no such job on this machine")
-        while (pid := records.supervisor(folder)) is None:
-            if not _live(folder):
+        while (pid := await self._files.run(records.supervisor, folder)) is None:
+            if not await self._files.run(_live, folder):
                 return
             await asyncio.sleep(0.05)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + _CANCEL_S
-        while records.supervisor(folder) is not None:
+        while await self._files.run(records.supervisor, folder) is not None:
             if time.monotonic() > deadline:
                 raise TimedOut(f"session {job_id}", f"it did not end in {_CANCEL_S:g} s")
             await asyncio.sleep(0.05)
 
     async def history(self, *, since_s: int, user: str | None = None) -> tuple[Job, ...]:
         """What ended, as long as its folder is kept."""
-        found = await asyncio.to_thread(lambda: tuple(self._jobs(since_s)))
+        found = await self._files.run(lambda: tuple(self._jobs(since_s)))
         return tuple(job for job in found if job.state.ended)
 
     async def drain(self, node: str, reason: str) -> None:
@@ -143,6 +145,9 @@ class LocalEngine:
 
     async def tell(self, job_id: str, text: str, comment: str) -> None:
         """Show ``text`` through the pipe that the session listens at."""
+        await self._files.run(self._tell, job_id, text)
+
+    def _tell(self, job_id: str, text: str) -> None:
         folder = self._root / job_id
         lines = (read_own(folder / "connection") or "").splitlines()
         runtime = dict(line.split("=", 1) for line in lines if "=" in line).get("RUNTIME_DIR", "")
@@ -284,6 +289,11 @@ def _only_slurm(request: JobRequest) -> None:
     for what, value in asked.items():
         if value:
             raise UsageError(f"{what} {value}", "there is no Slurm here to give it to", "leave it")
+
+
+def _hatched(folder: Path) -> bool:
+    """Whether its supervisor has said who it is, or is over already."""
+    return records.supervisor(folder) is not None or _ended(folder)
 
 
 def _live(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -110,7 +111,7 @@ class StartScreen(ModalScreen[None]):
         return replace(form, texts={**form.texts, "node": node}) if node else form
 
     def _with_saved(self, form: Form) -> Form:
-        return replace(form, saved=self._service.presets.of(form.app.name))
+        return replace(form, saved=self._service.presets.known(form.app.name))
 
     # ------------------------------------------------------------------ what is seen
 
@@ -162,6 +163,7 @@ class StartScreen(ModalScreen[None]):
         if self._form is not None:
             self._show_more(any(self._form.texts.get(name) for name in MORE))
             self._judge_soon()
+            self.run_worker(self._read_saved(), group="presets")
 
     def _show_more(self, shown: bool) -> None:
         self.query_one("#more").set_class(shown, "-shown")
@@ -236,23 +238,29 @@ class StartScreen(ModalScreen[None]):
         if event.name and request is not None and self._form is not None:
             save = partial(self._service.presets.save, event.name, request)
             told = f"saved as {SAVED}{event.name}"
-            work = self._keep(self._form.app.name, save, "good", "✓", told)
+            work = self._keep(save, "good", "✓", told)
             self.run_worker(work, group="presets")
         self.query_one("#size", Chips).focus()
 
-    async def _keep(
-        self, app: str, change: Callable[[], None], tone: Tone, sign: str, told: str
-    ) -> None:
+    async def _keep(self, change: Callable[[], None], tone: Tone, sign: str, told: str) -> None:
         """In a thread: another vizdash may hold the file's lock, and a home may hang."""
         try:
-            await asyncio.to_thread(change)
+            await self._service.at_home(change)
         except VizdashError as e:
             tone, sign, told = "bad", "✗", e.line
-        saved = await asyncio.to_thread(self._service.presets.of, app)
+        else:
+            await self._read_saved()
         self._say(told, tone, sign)
-        if self._form is not None and self._form.app.name == app:
-            self._form = replace(self._form, saved=saved)
-            self._offer_sizes()
+
+    async def _read_saved(self) -> None:
+        """Offer what is saved now, perhaps by another vizdash."""
+        with contextlib.suppress(VizdashError):
+            await self._service.at_home(self._service.presets.load)
+        if self._form is not None:
+            before = self._form
+            self._form = self._with_saved(before)
+            if self._form != before:
+                self._offer_sizes()
 
     def action_forget(self) -> None:
         """Take the chosen saved size away."""
@@ -262,7 +270,7 @@ class StartScreen(ModalScreen[None]):
         app = self._form.app.name
         remove = partial(self._service.presets.remove, app, name)
         told = f"{SAVED}{name} is forgotten"
-        self.run_worker(self._keep(app, remove, "muted", "–", told), group="presets")
+        self.run_worker(self._keep(remove, "muted", "–", told), group="presets")
 
     # ------------------------------------------------------------------ what fits
 

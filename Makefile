@@ -8,8 +8,10 @@ RUNS := 50
 STATES := 40
 CLUSTERS := 60
 CASES := 25
+INPUTS := 20000
+SECONDS := 0
 
-.PHONY: help run test venv system system-tests lint types imports unit steady states ssh-configs lab capacity fresh bench pictures clean
+.PHONY: help run test venv system system-tests lint types imports unit steady states fuzz ssh-configs lab capacity fresh bench pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -45,7 +47,7 @@ imports: venv ## the layers
 	$(BIN)/lint-imports
 
 unit: venv ## the fast tests alone
-	$(BIN)/pytest tests/unit tests/ui
+	$(BIN)/pytest tests/unit tests/ui tests/fuzz
 
 steady: venv ## the UI tests RUNS times in a row (50), up to the first run that fails
 	@for n in $$(seq $(RUNS)); do echo "run $$n of $(RUNS)"; \
@@ -53,6 +55,10 @@ steady: venv ## the UI tests RUNS times in a row (50), up to the first run that 
 
 states: venv system-tests ## sessions live and end in any order of events: STATES runs (40), some minutes
 	VIZDASH_STATES=$(STATES) $(BIN)/pytest tests/integration/test_states.py
+
+fuzz: venv ## bad input to every reader: INPUTS for each (20,000), or with atheris for SECONDS each
+	@if [ $(SECONDS) = 0 ]; then $(BIN)/python -m tests.fuzz --cases $(INPUTS); else \
+	  $(BIN)/python -m pip install -q atheris && $(BIN)/python -m tests.fuzz --guided $(SECONDS); fi
 
 ssh-configs: venv ## the reading of ~/.ssh/config without ssh(1) against ssh -G, 10,000 files
 	VIZDASH_SSH_CONFIGS=10000 $(BIN)/pytest -q -n 2 --timeout 1200 tests/unit/transport/test_ssh_config_file.py

@@ -121,6 +121,6 @@ def _read(path: Path) -> list[Sample]:
         if found.get("schema") != _SCHEMA:
             return []
         samples = [Sample(*map(int, row)) for row in found["samples"]]
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return []
     return sorted(samples, key=lambda s: s.at)

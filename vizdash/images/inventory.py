@@ -68,13 +68,16 @@ class Inventory:
     @classmethod
     def from_json(cls, text: str) -> Inventory:
         """From the file's text. Raises ValueError for any other text."""
-        whole = json.loads(text)
+        try:
+            whole = json.loads(text)
+        except RecursionError as e:
+            raise ValueError("not an inventory: it is nested too deeply") from e
         if not isinstance(whole, dict) or whole.get("schema") != SCHEMA:
             raise ValueError("not an inventory of this version of vizdash")
         try:
             wanted = tuple(sorted((str(k), str(v)) for k, v in whole["wanted"].items()))
             nodes = {str(name): _node(str(name), part) for name, part in whole["nodes"].items()}
-        except (TypeError, KeyError, AttributeError) as e:
+        except (TypeError, KeyError, AttributeError, OverflowError) as e:
             raise ValueError(f"a damaged inventory: {e!r}") from e
         return cls(nodes, wanted)
 

@@ -15,13 +15,15 @@ from vizdash.images.source import Chunks, MissingBytes
 from vizdash.model import Image, Journal, Place, Stray
 
 _DIGEST = re.compile(r"([0-9a-f]{64})  ")
-_STAMP = re.compile(r"^# (size=\d+ mtime=[\d.]+ inode=\d+)$", re.MULTILINE)
+_STAMP = re.compile(r"^# (size=[0-9]{1,18} mtime=[0-9.]+ inode=[0-9]+)$", re.MULTILINE)
 _DAMAGED = re.compile(r"^# damaged: ([0-9a-f]{64})$", re.MULTILINE)
 #: How many fields follow each kind of record.
 _FIELDS = {
     "vizdash-images": 1, "place": 7, "file": 6, "link": 1, "digest": 2, "journal": 2, "head": 2,
     "used": 1,
 }  # fmt: skip
+#: Bytes, and seconds since the epoch as find(1) has them (%T@).
+_SIZE, _TIME = re.compile(r"[0-9]{1,18}"), re.compile(r"-?[0-9]{1,18}(?:\.[0-9]+)?")
 _INVENTORY = ".inventory.json"
 #: The script sends this much of an image's beginning: its metadata, and the superblock behind
 #: them. Nothing of a node is trusted to unpack to more.
@@ -124,8 +126,10 @@ def _records(answer: Sequence[str], node: str) -> Iterator[tuple[str, Sequence[s
 
 def _file(values: Sequence[str], node: str) -> _File:
     name, kind, size, mtime, inode, device = values
-    if not size.isdecimal():
+    if not _SIZE.fullmatch(size):
         raise VizdashError(node or "images", f"a size that is none: {size[:40]!r}")
+    if not _TIME.fullmatch(mtime):
+        raise VizdashError(node or "images", f"a time that is none: {mtime[:40]!r}")
     return _File(name, kind, int(size), mtime, inode, device)
 
 
@@ -203,8 +207,8 @@ def _place(about: Sequence[str], node: str, root: str, files: dict[str, _File]) 
         user=user,
         writable=writable == "1",
         exists=exists == "1",
-        free_bytes=int(free) if free.isdecimal() else 0,
-        total_bytes=int(total) if total.isdecimal() else 0,
+        free_bytes=int(free) if _SIZE.fullmatch(free) else 0,
+        total_bytes=int(total) if _SIZE.fullmatch(total) else 0,
         tools=tuple(tools.split()),
         strays=tuple(
             Stray(f"{root.rstrip('/')}/{f.name}", f.size, int(float(f.mtime)))

@@ -21,7 +21,7 @@ def load(cluster: str) -> SessionRequest | None:
     """The last request on this cluster; None when there's none that can be read."""
     try:
         return request_of(json.loads(read_own(_path(cluster)) or ""))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -119,7 +120,7 @@ class Form:
 
     def _count(self, name: str, *, least: int) -> int:
         text = self._text(name) or "0"
-        if not text.isascii() or not text.isdecimal() or int(text) < least:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
             what = "a whole number" + (f", {least} or more" if least else "")
             raise FormError(name, f"{name}: {text!r} is not {what}")
         return int(text)

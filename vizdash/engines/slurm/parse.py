@@ -43,7 +43,7 @@ _SUFFIXES = {
     "-": "PLANNED",
 }
 
-_STARTS = re.compile(r"\bto start at ([0-9]+) ")
+_STARTS = re.compile(r"\bto start at ([0-9]{1,18}) ")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_/:]*\Z")
 
 #: Keys whose values may hold spaces, and keys that may follow one of them.

@@ -5,6 +5,7 @@ What can't be read becomes None, 0 or nothing: a dashboard shows the rest of the
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -13,13 +14,13 @@ from vizdash.model import Gres
 #: What Slurm prints for "nothing here".
 _EMPTY = frozenset({"", "(null)", "N/A", "None", "NONE", "none", "n/a", "(none)"})
 
-#: What it prints for "no limit".
-_ENDLESS = frozenset({"UNLIMITED", "INFINITE", "NOT_SET", "NO_VAL"})
-
-_MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGTPE]?)B?([cn]?)\Z", re.IGNORECASE)
+#: No honest number has more digits; Python refuses to read one of over 4,300.
+_DIGITS = "[0-9]{1,18}"
+_MEMORY = re.compile(rf"({_DIGITS}(?:\.[0-9]{{1,18}})?)([KMGTPE]?)B?([cn]?)\Z", re.IGNORECASE)
 _IN_MIB = {"k": 1 / 1024, "": 1.0, "m": 1.0, "g": 1024.0, "t": 1024.0**2, "p": 1024.0**3}
-_TIME = re.compile(r"(?:([0-9]+)-)?([0-9]+)(?::([0-9]+))?(?::([0-9]+))?\Z")
-_COUNT = re.compile(r"([0-9]+)([KMGT]?)\Z")
+_TIME = re.compile(rf"(?:({_DIGITS})-)?({_DIGITS})(?::({_DIGITS}))?(?::({_DIGITS}))?\Z")
+_COUNT = re.compile(rf"({_DIGITS})([KMGT]?)\Z")
+_WHOLE = re.compile(_DIGITS)
 _IN_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -30,15 +31,16 @@ def text(value: str) -> str:
 
 def number(value: str) -> int:
     """A whole number, or 0."""
-    return int(value) if value.isascii() and value.isdecimal() else 0
+    return int(value) if _WHOLE.fullmatch(value) else 0
 
 
 def real(value: str) -> float | None:
     """A number, or None (CPULoad is ``N/A`` until a node has reported)."""
     try:
-        return float(value)
+        found = float(value)
     except ValueError:
         return None
+    return found if math.isfinite(found) else None
 
 
 def names(value: str) -> tuple[str, ...]:
@@ -106,7 +108,7 @@ def mebibytes(value: str, cores: int = 1) -> int:
 
 def limit(value: str) -> int | None:
     """A whole-number limit, None when there is none."""
-    return None if value in _ENDLESS or not value.isdecimal() else int(value)
+    return int(value) if _WHOLE.fullmatch(value) else None
 
 
 def gres(value: str) -> tuple[tuple[str, str, int], ...]:

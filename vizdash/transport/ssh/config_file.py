@@ -267,7 +267,10 @@ class _Reading:
         if pattern == "~" or pattern.startswith("~/"):
             pattern = self.home + pattern[1:]
         elif pattern.startswith("~"):
-            pattern = str(Path(pattern).expanduser())
+            try:
+                pattern = str(Path(pattern).expanduser())
+            except RuntimeError:  # ~name of nobody: a pattern that nothing matches, as for ssh
+                return []
         if not pattern.startswith("/"):
             pattern = f"{self.home}/.ssh/{pattern}" if personal else f"/etc/ssh/{pattern}"
         found = glob.glob(pattern)  # noqa: PTH207  a pattern of the person's, as glob(3) has it

@@ -55,7 +55,7 @@ class Target:
             host, _, port = rest.partition(":")
         else:
             host, port = rest, ""
-        return cls(host, user, int(port) if port.isdecimal() else 0)
+        return cls(host, user, int(port) if re.fullmatch(r"[0-9]{1,9}", port) else 0)
 
     @classmethod
     def last_of(cls, jumps: str) -> Target:
@@ -192,7 +192,7 @@ class _Values:
 
     def number(self, keyword: str, default: int) -> int:
         text = self.one(keyword)
-        return int(text) if text.isdecimal() else default
+        return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else default
 
     def unless_none(self, keyword: str) -> str:
         value = self.one(keyword)

@@ -36,7 +36,11 @@ class Tokens:
         if text == "~" or text.startswith("~/"):
             text = self.home + text[1:]
         elif text.startswith("~"):
-            text = str(Path(text).expanduser())
+            try:
+                text = str(Path(text).expanduser())
+            except RuntimeError as e:
+                user = text[1:].partition("/")[0]
+                raise Refused(f"settings of {self.name}", f"there is no user {user}: {text}") from e
 
         def variable(match: re.Match[str]) -> str:
             value = os.environ.get(match[1])
@@ -61,7 +65,7 @@ class Tokens:
 
     def _values(self) -> dict[str, str]:
         here = socket.gethostname()
-        hashed = f"{here}{self.host}{self.port}{self.user}{self.jumps}".encode()
+        hashed = os.fsencode(f"{here}{self.host}{self.port}{self.user}{self.jumps}")
         return {
             "%": "%",
             "C": hashlib.sha1(hashed, usedforsecurity=False).hexdigest(),

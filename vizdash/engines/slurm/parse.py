@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 
 from vizdash.engines.slurm import values
 from vizdash.engines.slurm.clusterconfig import MEMORY_LIMITS, UNTOLD, ClusterConfig, unit_of
@@ -89,29 +90,32 @@ def jobs(answer: str, nonce: str, *, partition: str = "") -> tuple[Job, ...]:
 
 
 def job(fields: list[str]) -> Job:
-    """One job from its field values."""
-    f = dict(zip(JOB_FIELDS, fields, strict=True))
-    cores = values.number(f["C"])
-    state = _STATES.get(f["T"], JobState.UNKNOWN)
+    """One job from its field values, in the order of JOB_FIELDS."""
+    (
+        job_id, user, name, told, partition, reason, node, cpus, memory, gres, limit, left, start,
+        submit, account, qos, end, comment,
+    ) = fields  # fmt: skip
+    cores = values.number(cpus)
+    state = _STATES.get(told, JobState.UNKNOWN)
     return Job(
-        id=f["i"],
-        user=f["u"],
-        name=f["j"],
+        id=job_id,
+        user=user,
+        name=name,
         state=state,
-        partition=f["P"],
-        reason=reason_words(f["r"]),
-        node=values.text(f["N"]),
+        partition=partition,
+        reason=reason_words(reason),
+        node=values.text(node),
         cores=cores,
-        memory_mib=values.mebibytes(f["m"], cores),
-        gres=job_gres(f["b"]),
-        time_limit_s=values.seconds(f["l"]),
-        time_left_s=values.seconds(f["L"]),
-        start_at=values.epoch(f["S"]),
-        submit_at=values.epoch(f["V"]),
-        end_at=values.epoch(f["e"]) if state.ended else None,
-        account=values.text(f["a"]),
-        qos=values.text(f["q"]),
-        comment="" if f["k"] == "(null)" else f["k"],
+        memory_mib=values.mebibytes(memory, cores),
+        gres=job_gres(gres),
+        time_limit_s=values.seconds(limit),
+        time_left_s=values.seconds(left),
+        start_at=values.epoch(start),
+        submit_at=values.epoch(submit),
+        end_at=values.epoch(end) if state.ended else None,
+        account=values.text(account),
+        qos=values.text(qos),
+        comment="" if comment == "(null)" else comment,
     )
 
 
@@ -180,6 +184,7 @@ def would_start(stderr: str) -> int | None:
     return int(match[1]) if match else None
 
 
+@lru_cache(maxsize=4096)
 def job_gres(value: str) -> str:
     """A job's GRES in one form for all Slurm versions: ``gpu:a100:2``, commas between."""
     parts = []

@@ -8,8 +8,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from vizdash.model import Gres
+
+#: Texts whose values are remembered: thousands of jobs ask for the same few things.
+_KEPT = 4096
 
 #: What Slurm prints for "nothing here".
 _EMPTY = frozenset({"", "(null)", "N/A", "None", "NONE", "none", "n/a", "(none)"})
@@ -61,6 +65,7 @@ def _parts(value: str) -> Iterator[str]:
     yield value[start:]
 
 
+@lru_cache(maxsize=_KEPT)
 def seconds(value: str) -> int | None:
     """A span of time, ``D-HH:MM:SS`` and its shorter forms, in seconds; None for no limit.
 
@@ -90,6 +95,7 @@ def epoch(value: str) -> int | None:
     return number(value) or None
 
 
+@lru_cache(maxsize=_KEPT)
 def mebibytes(value: str, cores: int = 1) -> int:
     """Memory in MiB, from ``2G``, ``2048M``, ``512Mc`` (per CPU: times ``cores``), ``4Gn``.
 
@@ -111,6 +117,7 @@ def limit(value: str) -> int | None:
     return int(value) if _WHOLE.fullmatch(value) else None
 
 
+@lru_cache(maxsize=_KEPT)
 def gres(value: str) -> tuple[tuple[str, str, int], ...]:
     """A GRES list as (name, type, count).
 

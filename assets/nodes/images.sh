@@ -256,19 +256,20 @@ state_of() {
 # prepare ROOT APP VERSION DIGEST SIZE: says what is there, takes away what killed runs left, and
 # lays a basis beside the file to come: what rsync takes from there need not travel.
 prepare() {
-  local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 part basis old
+  local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 part basis delta old
   part=.$name.${digest:0:12}.part basis=.$name.${digest:0:12}.basis
+  delta=.$name.${digest:0:12}.delta
   enter "$root" "$app"
   shopt -s nullglob
-  for old in .*.part .*.part.pid .*.basis ".$app.sif.new."* *.sif.sha256.new.* .journal.new.*; do
-    [ "$old" = "$part" ] || [ "$old" = "$basis" ] || rm -rf -- "$old"
+  for old in .*.part .*.pid .*.basis .*.delta ".$app.sif.new."* *.sif.sha256.new.* .journal.new.*; do
+    [ "$old" = "$part" ] || [ "$old" = "$basis" ] || [ "$old" = "$delta" ] || rm -rf -- "$old"
   done
   local state
   state=$(state_of "$name" "$digest")
   case $state in
     have | other*)
-      rm -rf -- "$part" "$basis"
-      answer "$state" '' 0 "$(readlink "$app.sif")" end
+      rm -rf -- "$part" "$basis" "$delta"
+      answer "$state" '' 0 "$(readlink "$app.sif")" '' end
       return
       ;;
   esac
@@ -277,13 +278,24 @@ prepare() {
   for old in "$app"-*.sif; do
     [ -s "$old" ] && { [ -z "$model" ] || [ "$old" -nt "$model" ]; } && model=$old
   done
-  [ -s "$app.sif" ] && model=$app.sif
+  if [ -s "$app.sif" ]; then
+    model=$(current "$app")
+    model=${model:-$app.sif}
+  fi
   [ -s "$name" ] && model=$name
   lay "$model"
   rm -f -- "$part.pid"
   # What feeds other nodes from here waits for it to grow (chain.sh).
   [ -n "$model" ] || [ -e "$part" ] || : >"$part" || die "can't write in $root/$app"
-  answer "$state" "$model" "$(size_of "$part")" "$(readlink "$app.sif")" end
+  answer "$state" "$model" "$(size_of "$part")" "$(readlink "$app.sif")" "$(model_digest "$model")" end
+}
+
+# model_digest MODEL: its digest, where a delta against it would do: it is not known to be damaged,
+# and nothing has come of the new image yet that only rsync could use.
+model_digest() {
+  [ -n "$1" ] && [ "$1" != "$name" ] && [ ! -e "$part" ] &&
+    [ "$(size_of "$basis/$part")" = "$(stat -L -c %s "$1")" ] &&
+    ! grep -qs '^# damaged: ' "$1.sha256" && recorded "$1"
 }
 
 # lay MODEL: what arrived of this very image before it was broken off, and an image like it.
@@ -321,10 +333,58 @@ room() {
 # sizes ROOT APP PART: how much of it is here.
 sizes() { answer "$(size_of "$1/$2/$3")" end; }
 
+# expect ROOT APP FILE: chain.sh waits for it to grow. Says how much of it is here.
+expect() {
+  enter "$1" "$2"
+  own "$3"
+  [ -e "$3" ] || : >"$3" || die "can't write in $1/$2"
+  answer "$(size_of "$3")" end
+}
+
+# apply ROOT APP VERSION DIGEST SIZE OWNER MODE MODEL WANT DELTA BYTES: makes the image from MODEL,
+# whose digest is WANT, and names it as place does. The delta (its digest is DELTA) is here, or comes on
+# the standard input. Digests decide: rsync exits with 0 on a wrong basis, and waits for ever on a
+# delta that is cut off.
+apply() {
+  local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 model=$8 want=$9 bytes=${11}
+  local basis=.$name.${digest:0:12}.basis file=.$name.${digest:0:12}.delta now said
+  enter "$root" "$app"
+  if [ "$(size_of "$file")" != "$bytes" ] || [ "$(sha256 "$file")" != "${10}" ]; then
+    said=$({ head -c "$bytes" >"$file"; } 2>&1) || quit "can't write the delta: ${said##*: }"
+    [ "$(sha256 "$file")" = "${10}" ] || quit "the delta did not arrive whole"
+  fi
+  now=$(sha256 "$model") || quit "$model can't be read"
+  if [ "$now" != "$want" ]; then
+    record "$model" "$want" "$now"
+    quit "$model is damaged: its digest is ${now:0:12}, not ${want:0:12}"
+  fi
+  [ -d "$basis" ] || mkdir -m 700 "$basis"
+  rm -f -- "$basis/new" && like "$model" "$basis/new" || quit "can't copy $model"
+  said=$(timeout $((600 + size / 5000000)) rsync --ignore-times --read-batch="$file" "$basis/new" 2>&1 \
+    </dev/null) || quit "rsync can't apply the delta: $(cause <<<"$said")"
+  now=$(sha256 "$basis/new")
+  [ "$now" = "$digest" ] || quit "the delta made an image with digest ${now:0:12}, not ${digest:0:12}"
+  finish "$basis/new" "$6" "$7"
+}
+
+# quit WHY: what a failed delta left goes; the model beside it is for rsync.
+quit() {
+  rm -f -- "$file" "$basis/new" "$basis"/.new.*
+  die "$@"
+}
+
+# cause: the first line that rsync printed, without its own name.
+cause() {
+  local line=''
+  IFS= read -r line
+  line=${line#rsync: }
+  printf '%s' "${line#\[*\] }"
+}
+
 # place ROOT APP VERSION DIGEST SIZE OWNER MODE: gives what came its real name, if it is what was
 # sent.
 place() {
-  local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 owner=$6 mode=$7 part found
+  local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 part found
   part=.$name.${digest:0:12}.part
   enter "$root" "$app"
   [ -f "$part" ] || die "nothing arrived as $root/$app/$part"
@@ -336,13 +396,18 @@ place() {
     rm -f -- "$part"
     die "what arrived has digest ${found:0:12}, not ${digest:0:12}: it was thrown away (deploy again)"
   fi
+  finish "$part" "$6" "$7"
+}
+
+# finish PART OWNER MODE: its real name, for what has the digest.
+finish() {
   case $(state_of "$name" "$digest") in
     other*) die "there is another $name (versions are never overwritten: build it as a new one)" ;;
   esac
-  [ "$(id -u)" != 0 ] || chown "$owner" "$part" || die "no owner $owner on this node"
-  chmod "$mode" "$part" && sync "$part" && mv -fT "$part" "$name" || die "can't name it $name"
+  [ "$(id -u)" != 0 ] || chown "$2" "$1" || die "no owner $2 on this node"
+  chmod "$3" "$1" && sync "$1" && mv -fT "$1" "$name" || die "can't name it $name"
   record "$name" "$digest"
-  rm -rf -- ".$name.${digest:0:12}.basis"
+  rm -rf -- ".$name.${digest:0:12}".{basis,delta,delta.pid,part,part.pid}
   sync .
   answer placed end
 }
@@ -455,7 +520,7 @@ lease() {
 mark=$1 verb=$2
 shift 2
 case $verb in
-  look | verify | prepare | sizes | place | switch | remove | save | head_of | lease)
+  look | verify | prepare | sizes | expect | apply | place | switch | remove | save | head_of | lease)
     answer "$mark"
     "$verb" "$@"
     ;;

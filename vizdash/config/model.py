@@ -70,9 +70,10 @@ class Build:
 class Deploy:
     """How images get to the nodes, and who may bring them there.
 
-    ``method`` is ``rsync`` (from the image host to each node), ``auto`` (a first copy for four
-    nodes or more goes from node to node, all else by rsync), ``chain`` (the same from two nodes on)
-    or ``shared`` (one copy on a file system that all nodes mount). ``user`` is the name for ssh(1)
+    ``method`` is ``rsync`` (from the image host to each node), ``auto`` (for four nodes or more, a
+    first copy goes from node to node and an update is one delta; all else by rsync), ``chain`` (the
+    same from two nodes on) or ``shared`` (one copy on a file system that all nodes mount). ``user``
+    is the name for ssh(1)
     to the nodes (empty: one's own); ``sudo`` is ``auto`` (where one's own rights do not suffice),
     ``always`` or ``never``. ``admins`` are the users and ``@groups`` that may deploy besides root
     and who can write there anyway. ``signed`` demands a signature that verifies. ``inventory`` is

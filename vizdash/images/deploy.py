@@ -15,7 +15,7 @@ from vizdash.errors import Refused, VizdashError
 from vizdash.images.matrix import ASKED_S, look_at
 from vizdash.images.progress import Phase, Progress
 from vizdash.images.shell import NodeShell
-from vizdash.images.travel import Cargo, Stop, Travel, arrived
+from vizdash.images.travel import Arrival, Cargo, Stop, Travel, arrived
 from vizdash.model import Image, Place
 
 #: Seconds that a node has to read an image whole.
@@ -85,10 +85,9 @@ class Deployment:
         self._smoke = smoke
         self._stops: dict[str, Stop] = {}
         self._legacy: dict[str, str] = {}
-        #: Nodes that the image comes to from another node: done with "" when it has come, else with
-        #: the reason for which it has not (None: that way was not tried).
-        self._arrivals: dict[str, asyncio.Future[str | None]] = {}
-        self._missed: dict[str, str | None] = {}
+        #: Nodes that it is brought to together with others, and how that went.
+        self._arrivals: dict[str, asyncio.Future[Arrival]] = {}
+        self._arrived: dict[str, Arrival] = {}
 
     async def run(self, nodes: Sequence[str], canary: str = "") -> None:
         """Bring it to all; with a ``canary``, to that one first and to the others only when it
@@ -118,18 +117,21 @@ class Deployment:
             await self._all(nodes, self._whole)
 
     async def _together(self, nodes: Sequence[str]) -> None:
-        """Copies go from node to node; each node has its own checked and switched at once."""
+        """What can be brought to several nodes together is; each has its own checked and switched
+        as soon as it is there.
+        """
         await self._all(nodes, self._prepare, self.site.shell.gate.places)
         rows = self.progress.nodes
         coming = [self._stops[n] for n in nodes if n in self._stops and rows[n].copied]
         loop = asyncio.get_running_loop()
-        self._arrivals = {s.node: loop.create_future() for s in coming if not s.like}
+        coming = list(self.site.travel.together(coming))
+        self._arrivals = {stop.node: loop.create_future() for stop in coming}
         gates = asyncio.Semaphore(self.site.shell.gate.places), self._gate()
 
         async def one(node: str) -> None:
             if node in self._arrivals:
-                self._missed[node] = await self._arrivals[node]
-            quick = not rows[node].copied or self._missed.get(node) == ""
+                self._arrived[node] = await self._arrivals[node]
+            quick = not rows[node].copied or self._came(node)
             async with gates[0 if quick else 1]:
                 await self._tried(node, self._bring)
 
@@ -140,18 +142,24 @@ class Deployment:
                     group.create_task(one(node))
 
     async def _prime(self, coming: Sequence[Stop]) -> None:
-        why: str | None = None
+        why = "it was left out"
         try:
-            await self.site.travel.prime(self.cargo, coming, self._primed, self._arrived)
+            if coming:
+                await self.site.travel.prime(self.cargo, coming, self._primed, self._over)
         except VizdashError as e:
             why = e.line
         for arrival in self._arrivals.values():
             if not arrival.done():
-                arrival.set_result(why)
+                arrival.set_result(Arrival(why))
 
-    def _arrived(self, node: str, why: str) -> None:
+    def _over(self, node: str, arrival: Arrival) -> None:
         if not self._arrivals[node].done():
-            self._arrivals[node].set_result(why)
+            self._arrivals[node].set_result(arrival)
+
+    def _came(self, node: str) -> bool:
+        """Whether it is there, brought together with others."""
+        arrival = self._arrived.get(node)
+        return arrival is not None and not arrival.why
 
     def _gate(self) -> asyncio.Semaphore:
         return asyncio.Semaphore(self.site.deploy.at_once)
@@ -193,14 +201,14 @@ class Deployment:
         self.progress.enter(node, Phase.COMPARING)
         words = (cargo.app, cargo.version, cargo.digest, str(cargo.size_bytes))
         answer = await self._ask(node, "prepare", *words, sudo=reached.sudo)
-        state, like, come = answer[:3]
+        state, like, come, _, basis = answer
         if state.startswith("other"):
             raise Refused(
                 node,
                 f"it has a {cargo.name} with another content ({state[6:18]})",
                 "versions are never overwritten: build it as a new one, or remove that file",
             )
-        self._stops[node] = Stop(node, reached.sudo, like, int(come))
+        self._stops[node] = Stop(node, reached.sudo, like, int(come), basis)
         self._legacy[node] = legacy_version(reached.images, cargo.app)
         if state == "have":
             self.progress.enter(node, Phase.WAITING, "it has the image")
@@ -211,7 +219,10 @@ class Deployment:
     def _primed(self, node: str, done: int) -> None:
         row = self.progress.nodes[node]
         if row.phase is Phase.WAITING:
-            self.progress.enter(node, Phase.COPYING, "from node to node")
+            like = self._stops[node].like
+            version = version_in(like, self.cargo.app)
+            note = f"what differs from {version}" if like else "from node to node"
+            self.progress.enter(node, Phase.COPYING, note)
         self.progress.copied(node, done)
 
     async def _bring(self, node: str) -> None:
@@ -221,10 +232,9 @@ class Deployment:
         mended = row.note == "mends"
         if row.copied:
             await self._copy(node, stop)
-            self.progress.enter(node, Phase.CHECKING)
-            deploy = self.site.deploy
-            about = (cargo.app, cargo.version, cargo.digest, str(cargo.size_bytes))
-            await self._ask(node, "place", *about, deploy.owner, deploy.mode, sudo=stop.sudo)
+            arrival = self._arrived.get(node)
+            if arrival is None or not arrival.placed:
+                await self._place(node, stop)
         found = ""
         if self._smoke is not None:
             self.progress.enter(node, Phase.TESTING)
@@ -237,23 +247,29 @@ class Deployment:
         note = "mended" if mended else "deployed" if row.copied else "it had it"
         if row.switched and was:
             note += f", before: {version_in(was, cargo.app)}"
-        if missed := self._missed.get(node):
-            note += f", from the image host: {missed}"
+        if (arrival := self._arrived.get(node)) and arrival.why:
+            note += f", from the image host: {arrival.why}"
         self.progress.enter(node, Phase.DONE, f"{note}; {found}" if found else note)
 
+    async def _place(self, node: str, stop: Stop) -> None:
+        cargo, deploy = self.cargo, self.site.deploy
+        self.progress.enter(node, Phase.CHECKING)
+        about = (cargo.app, cargo.version, cargo.digest, str(cargo.size_bytes))
+        await self._ask(node, "place", *about, deploy.owner, deploy.mode, sudo=stop.sudo)
+
     async def _copy(self, node: str, stop: Stop) -> None:
-        row = self.progress.nodes[node]
-        missed = self._missed.get(node)
-        if missed == "":
-            row.bytes_sent = self.cargo.size_bytes - stop.arrived
-            self.progress.copied(node, self.cargo.size_bytes)
-            return
-        if missed:
-            # rsync is for what the chain left.
+        row, note = self.progress.nodes[node], ""
+        if arrival := self._arrived.get(node):
+            row.bytes_sent = arrival.sent
+            if not arrival.why:
+                self.progress.copied(node, self.cargo.size_bytes)
+                return
+            # rsync is for what is missing still.
+            note = f"from the image host: {arrival.why}"
             come = await arrived(self.site.shell, self.site.root, self.cargo, stop)
-            row.bytes_sent = come - stop.arrived
+            row.bytes_sent += max(0, come - stop.arrived)
             stop = replace(stop, arrived=come)
-        self.progress.enter(node, Phase.COPYING, f"from the image host: {missed}" if missed else "")
+        self.progress.enter(node, Phase.COPYING, note)
 
         def done(count: int) -> None:
             self.progress.copied(node, count)

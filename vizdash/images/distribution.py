@@ -1,6 +1,7 @@
 """An image to many nodes at once: from node to node, in about the time of one copy.
 
-The image host and every node run ``chain.sh`` over one ssh(1) each; ``schedule.py`` says who feeds
+What travels is the image, or for nodes that have the same older one a delta (``delta.py``). The
+image host and every node run ``chain.sh`` over one ssh(1) each; ``schedule.py`` says who feeds
 whom. Nodes reach each other by ssh(1) as the account that deploys, with the keys that it has there;
 no agent is forwarded. What could not be brought that way is left to rsync(1) from the image host.
 """
@@ -13,13 +14,14 @@ import resource
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vizdash.errors import Unreachable, VizdashError
+from vizdash.images import delta
 from vizdash.images.peer import HEAD, REPORT_S, Attach, Move
 from vizdash.images.schedule import Schedule
 from vizdash.images.shell import BASH, NodeShell, new_mark
-from vizdash.images.travel import Cargo, Rsync, Stop, Travel
+from vizdash.images.travel import Arrival, Cargo, Rsync, Stop, Travel
 from vizdash.resources import node_script
 from vizdash.transport.base import Pipe, PipeRunner
 from vizdash.transport.ssh_words import node_failure
@@ -35,6 +37,9 @@ _STALL_S = 120.0
 #: Bytes that each connection carries first, to be timed; and open files for each node.
 _PROBE_BYTES = 1 << 18
 _FILES = 6
+#: Bytes of a delta for all nodes together up to which the image host sends it to each itself: that
+#: takes less than to set up a chain.
+_EACH_BYTES = 32 << 20
 
 
 @dataclass(slots=True)
@@ -46,24 +51,148 @@ class _Agent:
 
 
 @dataclass(frozen=True, slots=True)
+class _File:
+    """What a chain brings: ``path`` of the image host, to be ``part`` in the app's folder."""
+
+    app: str
+    path: str
+    size_bytes: int
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
 class Distribution(Rsync):
-    """A first copy from node to node, where ``least`` nodes or more want it; the next versions by
-    what differs, from the image host.
+    """A first copy from node to node, and an update as one delta, each where ``least`` nodes or
+    more want it.
     """
 
     least: int = 4
+
+    def together(self, stops: Sequence[Stop]) -> tuple[Stop, ...]:
+        """See Travel.together."""
+        groups = self._groups(stops).values()
+        return tuple(stop for group in groups for stop in group)
+
+    def _groups(self, stops: Sequence[Stop]) -> dict[str, list[Stop]]:
+        """Nodes by the digest of the image that they have; "" for those that have none."""
+        found: dict[str, list[Stop]] = {}
+        for stop in stops:
+            if not self.shell.is_here(stop.node) and bool(stop.like) == bool(stop.basis):
+                found.setdefault(stop.basis, []).append(stop)
+        return {basis: group for basis, group in found.items() if len(group) >= max(2, self.least)}
 
     async def prime(
         self,
         cargo: Cargo,
         stops: Sequence[Stop],
         tell: Callable[[str, int], None],
-        over: Callable[[str, str], None],
+        over: Callable[[str, Arrival], None],
     ) -> None:
         """See Travel.prime."""
-        first = [s for s in stops if not s.like and not self.shell.is_here(s.node)]
-        if len(first) >= max(2, self.least):
-            await _Run(self, cargo, first, tell, over).run()
+
+        async def one(basis: str, group: Sequence[Stop]) -> None:
+            before = {stop.node: stop.arrived for stop in group}
+
+            def come(node: str, why: str) -> None:
+                over(node, Arrival(why, 0 if why else cargo.size_bytes - before[node]))
+
+            try:
+                if basis:
+                    await self._update(cargo, group, tell, over)
+                else:
+                    image = _File(cargo.app, cargo.path, cargo.size_bytes, cargo.part)
+                    await _Run(self, image, group, tell, come).run()
+            except VizdashError as e:
+                for stop in group:
+                    over(stop.node, Arrival(e.line))
+
+        async with asyncio.TaskGroup() as tasks:
+            for basis, group in self._groups(stops).items():
+                tasks.create_task(one(basis, group))
+
+    async def _update(
+        self,
+        cargo: Cargo,
+        stops: Sequence[Stop],
+        tell: Callable[[str, int], None],
+        over: Callable[[str, Arrival], None],
+    ) -> None:
+        """Make the delta, and bring it to all of these nodes, which have its basis."""
+        gate = asyncio.Semaphore(self.shell.gate.places)
+        async with delta.made(self.shell, self.root, cargo, stops) as made:
+            send = made.size_bytes * len(stops) <= _EACH_BYTES
+
+            async def one(stop: Stop, sent: int) -> None:
+                async with gate:
+                    tell(stop.node, 0)
+                    try:
+                        await delta.apply(self.shell, self.root, cargo, stop, made, send=send)
+                    except VizdashError as e:
+                        over(stop.node, Arrival(e.why or e.line, sent))
+                    else:
+                        over(stop.node, Arrival(sent=sent, placed=True))
+
+            async with asyncio.TaskGroup() as tasks:
+                if send:
+                    for stop in stops:
+                        tasks.create_task(one(stop, made.size_bytes))
+                    return
+                feeding = _Feeding(self, cargo, made)
+                there = await feeding.expected(stops, over)
+
+                def come(node: str, why: str) -> None:
+                    stop = there[node]
+                    if why:
+                        over(node, Arrival(why))
+                    else:
+                        tasks.create_task(one(stop, made.size_bytes - stop.arrived))
+
+                await feeding.run(list(there.values()), tell, come)
+
+
+@dataclass(frozen=True, slots=True)
+class _Feeding:
+    """A delta on its way from node to node, as a file of its own."""
+
+    site: Distribution
+    cargo: Cargo
+    made: delta.Delta
+
+    async def expected(
+        self, stops: Sequence[Stop], over: Callable[[str, Arrival], None]
+    ) -> dict[str, Stop]:
+        """Have it begun on the nodes: those that do, with what is there of it."""
+        found: dict[str, Stop] = {}
+        words = (self.site.root, self.cargo.app, self.cargo.delta)
+
+        async def one(stop: Stop) -> None:
+            try:
+                answer = await self.site.shell.ask(stop.node, "expect", *words, sudo=stop.sudo)
+            except VizdashError as e:
+                over(stop.node, Arrival(e.why or e.line))
+            else:
+                size = int(answer[0])
+                found[stop.node] = replace(stop, arrived=size)
+
+        async with asyncio.TaskGroup() as tasks:
+            for stop in stops:
+                tasks.create_task(one(stop))
+        return found
+
+    async def run(
+        self,
+        stops: Sequence[Stop],
+        tell: Callable[[str, int], None],
+        over: Callable[[str, str], None],
+    ) -> None:
+        """Feed it to them. ``tell`` gets bytes of the image that they make up."""
+        size = self.made.size_bytes
+        file = _File(self.cargo.app, self.made.path, size, self.cargo.delta)
+
+        def told(node: str, done: int) -> None:
+            tell(node, self.cargo.size_bytes * done // size)
+
+        await _Run(self.site, file, stops, told, over).run()
 
 
 class _Run:
@@ -72,31 +201,30 @@ class _Run:
     def __init__(
         self,
         site: Distribution,
-        cargo: Cargo,
+        file: _File,
         stops: Sequence[Stop],
         tell: Callable[[str, int], None],
         over: Callable[[str, str], None],
     ) -> None:
-        self._site = site
         self._shell = site.shell
-        self._cargo = cargo
+        self._file = file
         self._stops = {stop.node: stop for stop in stops}
         self._tell = tell
         self._over = over
         self._mark = new_mark()
-        self._schedule = Schedule(cargo.size_bytes)
+        self._schedule = Schedule(file.size_bytes)
         self._agents: dict[str, _Agent] = {}
         self._told: set[str] = set()
         self._news = asyncio.Event()
         self._progress_at = time.monotonic()
-        folder = f"{site.root.rstrip('/')}/{cargo.app}"
-        self._lock, self._part = f"{folder}/.lock", f"{folder}/{cargo.part}"
+        folder = f"{site.root.rstrip('/')}/{file.app}"
+        self._lock, self._part = f"{folder}/.lock", f"{folder}/{file.part}"
 
     async def run(self) -> None:
         """Until every node has it all, or is left to rsync."""
         _raise_limit(_FILES * (len(self._stops) + 32))
         try:
-            await self._start(HEAD, self._cargo.path)
+            await self._start(HEAD, self._file.path)
             async with asyncio.TaskGroup() as group:
                 joining = group.create_task(self._join())
                 await self._chain(joining)
@@ -126,7 +254,7 @@ class _Run:
         runner = self._shell.runner
         if not isinstance(runner, PipeRunner):
             raise Unreachable(node or "chain", "commands can't be left running there")
-        words = (*BASH, self._mark, part, str(self._cargo.size_bytes), str(_PROBE_BYTES))
+        words = (*BASH, self._mark, part, str(self._file.size_bytes), str(_PROBE_BYTES))
         pipe = await runner.pipe(self._shell.argv(node, words))
         agent = self._agents[node] = _Agent(pipe)
         await _send(pipe, node_script("chain.sh").read_text(encoding="utf-8"))
@@ -203,7 +331,7 @@ class _Run:
         """Say which nodes have it all; and which are left, once nobody waits for them any more."""
         schedule = self._schedule
         for node, peer in schedule.peers.items():
-            if peer.size >= self._cargo.size_bytes and not peer.gone:
+            if peer.size >= self._file.size_bytes and not peer.gone:
                 self._end(node, "")
         why = ""
         if now - self._progress_at > _STALL_S:

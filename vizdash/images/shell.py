@@ -30,6 +30,8 @@ _SSH = (
 #: Bash reads ~/.bashrc where its input is a socket (bash(1), INVOCATION), which it is for a
 #: process that asyncio feeds.
 BASH = ("bash", "--norc", "-s", "--")
+#: ``_WITH FILE COMMAND...``: COMMAND reads the script, and then FILE.
+_WITH = ("bash", "--norc", "-c", '{ cat && cat -- "$0"; } | "$@"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +80,27 @@ class NodeShell:
         sudo: bool = False,
         timeout_s: float = 30,
         mark: str = "",
+        data: str = "",
     ) -> Command:
-        """The command of one verb; its answer stands between two fields that are ``mark``."""
+        """The command of one verb; its answer stands between two fields that are ``mark``.
+        ``data`` is a file of the machine that commands run on, which the verb reads.
+        """
         script = (*BASH, mark or new_mark(), verb, *words)
         argv = self.argv(node, script, sudo=sudo)
+        if data:
+            argv = (*_WITH, data, *argv)
         return Command(argv, input=script_text(), timeout_s=timeout_s)
 
     async def ask(
-        self, node: str, verb: str, *words: str, sudo: bool = False, timeout_s: float = 30
+        self,
+        node: str,
+        verb: str,
+        *words: str,
+        sudo: bool = False,
+        timeout_s: float = 30,
+        data: str = "",
     ) -> list[str]:
-        """The fields of a verb's answer, the closing ``end`` left out.
+        """The fields of a verb's answer, the closing ``end`` left out; ``data`` as in ``command``.
 
         Raises Unreachable when ssh could not get there, TimedOut, and VizdashError with the
         script's own line when it failed.
@@ -96,7 +109,9 @@ class NodeShell:
         async with self.gate.passed():
             if self.hosts and not self.is_here(node):
                 await self.hosts.find(node)
-            command = self.command(node, verb, *words, sudo=sudo, timeout_s=timeout_s, mark=mark)
+            command = self.command(
+                node, verb, *words, sudo=sudo, timeout_s=timeout_s, mark=mark, data=data
+            )
             result = await self.runner.run(command)
         if result.code != 0:
             raise self.failure(node, result.code, result.stderr)

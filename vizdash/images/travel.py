@@ -55,6 +55,11 @@ class Cargo:
         return f".{self.name}.{self.digest[:12]}.part"
 
     @property
+    def delta(self) -> str:
+        """The name on a node of what makes it from an older image."""
+        return f".{self.name}.{self.digest[:12]}.delta"
+
+    @property
     def basis(self) -> str:
         """The folder on a node that holds an image like it."""
         return f".{self.name}.{self.digest[:12]}.basis"
@@ -63,13 +68,26 @@ class Cargo:
 @dataclass(frozen=True, slots=True)
 class Stop:
     """A node to bring an image to. ``like`` is the image there that it is compared with (empty:
-    none), ``arrived`` the bytes that an earlier try left.
+    none), ``basis`` its digest where a delta against it would do, ``arrived`` the bytes that an
+    earlier try left.
     """
 
     node: str
     sudo: bool = False
     like: str = ""
     arrived: int = 0
+    basis: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How it went to bring an image to a node together with others: ``why`` not (empty: it is
+    there), the bytes ``sent``, and whether it has its real name already (``placed``).
+    """
+
+    why: str = ""
+    sent: int = 0
+    placed: bool = False
 
 
 class Travel(Protocol):
@@ -80,16 +98,20 @@ class Travel(Protocol):
         """From how many nodes on ``prime`` can do anything for them; 0: never."""
         ...
 
+    def together(self, stops: Sequence[Stop]) -> tuple[Stop, ...]:
+        """Those of the nodes that ``prime`` can do something for."""
+        ...
+
     async def prime(
         self,
         cargo: Cargo,
         stops: Sequence[Stop],
         tell: Callable[[str, int], None],
-        over: Callable[[str, str], None],
+        over: Callable[[str, Arrival], None],
     ) -> None:
-        """Bring what can be brought to several nodes together. ``tell`` gets a node and the bytes
-        that are there, ``over`` a node that has them all, or why it is left to ``send``; nodes that
-        are not named are left to it, too. Raises VizdashError.
+        """Bring an image to several nodes together, as ``together`` gave them. ``tell`` gets a node
+        and the bytes that are there, ``over`` how it went there; nodes that are not named, or got a
+        reason, are left to ``send``. Raises VizdashError.
         """
         ...
 
@@ -110,12 +132,16 @@ class Rsync:
 
     least: int = 0
 
+    def together(self, stops: Sequence[Stop]) -> tuple[Stop, ...]:
+        """See Travel.together: none."""
+        return ()
+
     async def prime(
         self,
         cargo: Cargo,
         stops: Sequence[Stop],
         tell: Callable[[str, int], None],
-        over: Callable[[str, str], None],
+        over: Callable[[str, Arrival], None],
     ) -> None:
         """See Travel.prime: nothing."""
 
@@ -141,8 +167,7 @@ class Rsync:
         its name while it is written. --ignore-times: same size and time prove nothing.
         """
         folder = f"{self.root.rstrip('/')}/{cargo.app}"
-        become = ("sudo", "-n") if stop.sudo else ()
-        locked = (*become, "flock", "-n", f"{folder}/.lock", "rsync")
+        locked = ("flock", "-n", f"{folder}/.lock", "rsync")
         words = [
             *("--inplace", "--no-whole-file", "--ignore-times"),
             *("--info=progress2", "--no-human-readable", "--out-format=vizdash-sent %b"),
@@ -152,12 +177,18 @@ class Rsync:
             words.append(f"--copy-dest={folder}/{cargo.basis}")
         target = f"{folder}/{cargo.part}"
         if self.shell.is_here(stop.node):
-            return (*locked, *words, "--", cargo.path, target)
-        ssh = self.shell.ssh(stop.node)
-        clean = shlex.join((*_SHELL, _CLEAN, "clean", new_mark(), str(len(ssh)), *ssh))
-        ways = (f"--rsh={clean}", f"--rsync-path={shlex.join(locked)}")
-        host = self.shell.host(stop.node).rsync
-        return ("rsync", *words, *ways, "--", cargo.path, f"{host}:{target}")
+            become = ("sudo", "-n") if stop.sudo else ()
+            return (*become, *locked, *words, "--", cargo.path, target)
+        options, host = remote(self.shell, stop, locked)
+        return ("rsync", *words, *options, "--", cargo.path, f"{host}:{target}")
+
+
+def remote(shell: NodeShell, stop: Stop, program: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """Options of rsync that reach a node and run ``program`` there, and its name for the node."""
+    ssh = shell.ssh(stop.node)
+    clean = shlex.join((*_SHELL, _CLEAN, "clean", new_mark(), str(len(ssh)), *ssh))
+    far = (*(("sudo", "-n") if stop.sudo else ()), *program)
+    return (f"--rsh={clean}", f"--rsync-path={shlex.join(far)}"), shell.host(stop.node).rsync
 
 
 class Lines:

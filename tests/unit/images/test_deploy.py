@@ -19,7 +19,7 @@ from vizdash.images.deploy import Deployment, Site
 from vizdash.images.matrix import look_at
 from vizdash.images.progress import NodeProgress, Progress
 from vizdash.images.shell import NodeShell
-from vizdash.images.travel import Cargo, Stop
+from vizdash.images.travel import Arrival, Cargo, Stop
 from vizdash.images.verify import verify
 from vizdash.model import Image
 from vizdash.transport.local import LocalRunner
@@ -33,12 +33,15 @@ class Copy:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def together(self, stops: Sequence[Stop]) -> tuple[Stop, ...]:
+        return ()
+
     async def prime(
         self,
         cargo: Cargo,
         stops: Sequence[Stop],
         tell: Callable[[str, int], None],
-        over: Callable[[str, str], None],
+        over: Callable[[str, Arrival], None],
     ) -> None:
         raise AssertionError("nothing goes together here")
 

@@ -1,0 +1,45 @@
+#!/bin/bash
+# One delta of an image for many nodes: what the image host runs (images/delta.py). It comes on the standard
+# input of bash, over SSH where vizdash is elsewhere; when that ends, it stops and the delta is removed.
+# Bash 4.4 and coreutils 8.30 (EL8).
+#   bash -s -- MARK IMAGE RSYNC-OPTION... HOST:MODEL
+# MODEL is the older image on a node, which sends the checksums of its blocks. Prints "MARK made BYTES
+# DIGEST FILE", or the cause on stderr.
+set -u
+export LC_ALL=C
+umask 077
+set -m # each job is a process group
+
+main() {
+  local mark=$1 image=$2 job digest said=''
+  shift 2
+  folder=$(mktemp -d "${TMPDIR:-/var/tmp}/vizdash-delta.XXXXXX") || exit
+  trap clear_up EXIT
+  trap exit HUP TERM INT
+  # Protocol 29 is the newest that 3.1.3 (EL8) and 3.5 both read in a batch. With a fixed seed, the same
+  # two images make the same delta. MODEL is not written to.
+  rsync --protocol=29 --checksum-seed=1 --no-whole-file --ignore-times \
+    --only-write-batch="$folder/delta" "${@:1:$#-1}" -- "$image" "${!#}" \
+    </dev/null >/dev/null 2>"$folder/said" &
+  job=$!
+  while kill -0 "$job" 2>/dev/null; do
+    read -r -t 0.1 || [ $? -gt 128 ] || exit
+  done
+  if ! wait "$job"; then
+    while IFS= read -r said && [[ $said = "rsync error:"* || -z $said ]]; do :; done <"$folder/said"
+    printf '%s\n' "${said:-rsync failed}" >&2
+    exit 1
+  fi
+  job=''
+  digest=$(sha256sum -b <"$folder/delta") || exit
+  printf '%s made %s %s %s\n' "$mark" "$(stat -c %s "$folder/delta")" "${digest%% *}" "$folder/delta"
+  while read -r; do :; done
+}
+
+clear_up() {
+  [ -z "${job:-}" ] || kill -KILL -- "-$job"
+  rm -rf -- "$folder"
+} 2>/dev/null
+
+main "$@"
+exit

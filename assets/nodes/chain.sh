@@ -1,5 +1,5 @@
 #!/bin/bash
-# One file on its way from node to node: what each node of the chain runs (images/distribution.py), and
+# One file on its way from node to node: what each node of the chain runs (images/chain.py), and
 # the image host as its head. It comes on the standard input of bash, over SSH; what follows it there
 # are commands, a line each. Bash 4.4 and coreutils 8.30 (EL8).
 #   bash -s -- MARK PART SIZE PROBE

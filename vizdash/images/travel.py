@@ -132,6 +132,10 @@ class Rsync:
 
     least: int = 0
 
+    def folder(self, cargo: Cargo) -> str:
+        """The app's folder on a node."""
+        return f"{self.root.rstrip('/')}/{cargo.app}"
+
     def together(self, stops: Sequence[Stop]) -> tuple[Stop, ...]:
         """See Travel.together: none."""
         return ()
@@ -166,7 +170,7 @@ class Rsync:
         """The command line. The far rsync holds the folder's lock, so that nobody gives the file
         its name while it is written. --ignore-times: same size and time prove nothing.
         """
-        folder = f"{self.root.rstrip('/')}/{cargo.app}"
+        folder = self.folder(cargo)
         locked = ("flock", "-n", f"{folder}/.lock", "rsync")
         words = [
             *("--inplace", "--no-whole-file", "--ignore-times"),

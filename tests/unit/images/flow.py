@@ -1,6 +1,6 @@
 """A network in which a schedule's moves are carried out: links, delays, nodes that are slow or die.
 
-It stands for what images/distribution.py drives. Time is its own and goes in steps.
+It stands for what images/chain.py drives. Time is its own and goes in steps.
 """
 
 from __future__ import annotations

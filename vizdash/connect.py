@@ -69,7 +69,7 @@ def _remote(config: Config, prompter: Prompter) -> Service:
     hosts = NodeHosts(recorder, engine.nodes)
     ways: dict[str, PortForwarder] = {
         "ssh": LoginSshForwarder(runner, hosts=hosts),
-        "srun": StepForwarder(runner, step),
+        "srun": StepForwarder(runner, step, lambda: link.current),
         "hop": HopForwarder(runner, hosts=hosts),
     }
     return Service(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,6 +24,8 @@ _CHUNK = 1 << 15
 _HELLO_S = 40.0
 #: Failures in a row after which a way is given up.
 _FAILURES = 3
+#: What a command of this machine goes through.
+_HERE = object()
 
 #: The node's Python, wherever it is; EL8 hides one.
 _FIND = (
@@ -179,9 +182,10 @@ class Mux:
         return channel, channel
 
     def send(self, number: int, kind: int, data: bytes = b"") -> None:
-        """Put a frame into the pipe."""
+        """Put a frame into the pipe. Where that is gone, whoever reads learns of it."""
         if self.alive and (number in self._channels or kind == _CLOSED):
-            self._pipe.writer.write(_HEAD.pack(number, kind, len(data)) + data)
+            with contextlib.suppress(OSError):
+                self._pipe.writer.write(_HEAD.pack(number, kind, len(data)) + data)
 
     async def drain(self) -> None:
         """Wait until the pipe has room."""
@@ -253,10 +257,17 @@ class Step(Protocol):
 
 
 class StepForward:
-    """See Forward: one job step for all connections, made again when it is gone."""
+    """See Forward: one job step for all connections, made again when it is gone.
 
-    def __init__(self, start: Callable[[], Awaitable[Pipe]]) -> None:
+    ``connection`` gives what ``start`` goes through, None while that is lost: a failure for which
+    it is to blame does not count against the way.
+    """
+
+    def __init__(
+        self, start: Callable[[], Awaitable[Pipe]], connection: Callable[[], object | None]
+    ) -> None:
         self._start = start
+        self._connection = connection
         self._mux: Mux | None = None
         self._lock = asyncio.Lock()
         self._failures = 0
@@ -274,6 +285,7 @@ class StepForward:
         if self._mux is not None:
             await self._mux.close()
             self._mux = None
+        connection = self._connection()
         try:
             mux = Mux(await self._start())
             try:
@@ -282,6 +294,8 @@ class StepForward:
                 await asyncio.shield(mux.close())
                 raise
         except VizdashError as e:
+            if connection is None or connection is not self._connection():
+                raise
             self._failures += 1
             if self._failures >= _FAILURES and not self._dead.done():
                 self._dead.set_result(e.why or e.what)
@@ -301,15 +315,24 @@ class StepForward:
 
 
 class StepForwarder:
-    """Where nodes take no user's ssh: a step of the session's own job (srun(1), --overlap)."""
+    """Where nodes take no user's ssh: a step of the session's own job (srun(1), --overlap).
 
-    def __init__(self, runner: PipeRunner, step: Step) -> None:
+    ``connection`` is as StepForward has it, for a runner of another host.
+    """
+
+    def __init__(
+        self,
+        runner: PipeRunner,
+        step: Step,
+        connection: Callable[[], object | None] = lambda: _HERE,
+    ) -> None:
         self._runner = runner
         self._step = step
+        self._connection = connection
 
     async def open(self, node: str, socket: str, *, job_id: str = "") -> StepForward:
         """See PortForwarder.open."""
         text = node_script("relay.py").read_text(encoding="utf-8")
         argv = self._step(job_id, node, ("sh", "-c", _FIND, "sh", text, socket))
 
-        return StepForward(lambda: self._runner.pipe(argv))
+        return StepForward(lambda: self._runner.pipe(argv), self._connection)

@@ -22,8 +22,9 @@ from vizdash.transport.base import Command, CommandRunner
 _AGAIN_S = 60.0
 _NAME = re.compile(r"(?!-)[A-Za-z0-9_.:%-]{1,255}")
 #: Prints the first of its arguments that ssh can reach by name, and if that is not the first
-#: argument, the one under which known_hosts has its key (ssh_config(5), HostKeyAlias), if any. A
-#: name for which a proxy is set is resolved elsewhere.
+#: argument, the one under which known_hosts has its key: the HostKeyAlias (ssh_config(5)) that is
+#: set for another of the names, or such a name itself, if any. A name for which a proxy is set is
+#: resolved elsewhere.
 _FIND = r"""
 ssh_settings() { ssh -G "$1" 2>/dev/null </dev/null; }
 value() { printf '%s\n' "$settings" | sed -n "s/^$1 //p" | head -n 1; }
@@ -46,7 +47,9 @@ for name; do
   alias=
   if [ "$name" != "$1" ] && [ -z "$(value hostkeyalias)" ] && ! known "$(listed "$host")"; then
     for other; do
-      if known "$(listed "$other")"; then alias=$(listed "$other"); break; fi
+      as=$(ssh_settings "$other" | sed -n 's/^hostkeyalias //p')
+      as=${as:-$(listed "$other")}
+      if known "$as"; then alias=$as; break; fi
     done
   fi
   printf '%s %s\n' "$name" "$alias"
@@ -100,6 +103,10 @@ class NodeHosts:
     def known(self, node: str) -> NodeHost:
         """What was found for a node; its own name where nothing was."""
         return self._hosts.get(node) or NodeHost(node)
+
+    def names(self, node: str) -> tuple[str, ...]:
+        """The names that the engine has for a node, as far as ``find`` has learned them."""
+        return self._names.get(node, (node,))
 
     async def find(self, node: str) -> NodeHost:
         """The first name of a node that works, found once; its own where none does, or where it

@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 
+from tests.unit.transport.flood import Flood, read_exactly
 from vizdash.errors import Unreachable
 from vizdash.transport.local import LocalRunner
 from vizdash.transport.mux import WINDOW, Channel, Mux, StepForwarder
@@ -48,16 +49,6 @@ class Web:
         finally:
             self.open -= 1
             writer.close()
-
-
-async def read_exactly(reader: object, count: int) -> bytes:
-    parts = b""
-    while len(parts) < count:
-        data = await reader.read(65536)  # type: ignore[attr-defined]
-        if not data:
-            break
-        parts += data
-    return parts
 
 
 async def test_many_streams_and_every_byte(tmp_path: Path) -> None:
@@ -105,40 +96,6 @@ async def test_a_closed_stream_does_not_hold_up_the_others(tmp_path: Path) -> No
         assert await read_exactly(reader, 10) == b"STILL HERE"
         writer.close()
         await forward.close()
-
-
-class Flood:
-    """Sends without end to whoever says ``flood``, reads nothing from whoever says ``deaf``, and
-    answers others with what they say.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-        self.sent = 0
-
-    async def __aenter__(self) -> Flood:
-        self._server = await asyncio.start_unix_server(self._serve, self.path)
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self._server.close()
-        await self._server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        word = await reader.readline()
-        try:
-            while word == b"flood\n":
-                writer.write(bytes(65536))
-                await writer.drain()
-                self.sent += 65536
-            while word == b"deaf\n" and not reader.at_eof():
-                await asyncio.sleep(0.05)
-            writer.write(word)
-            await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
 
 
 async def test_a_viewer_that_does_not_read_holds_up_itself_alone(tmp_path: Path) -> None:

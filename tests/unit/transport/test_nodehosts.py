@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import asyncssh
 import pytest
 
 from vizdash.errors import Unreachable
@@ -80,3 +82,24 @@ async def test_an_engine_that_does_not_answer_leaves_the_name() -> None:
 def test_an_address_of_colons_is_told_from_a_path() -> None:
     assert NodeHost("fe80::1").rsync == "[fe80::1]"
     assert NodeHost("viz-node001").rsync == "viz-node001"
+
+
+@pytest.mark.parametrize(
+    ("setting", "known", "alias"),
+    [
+        ("", "127.0.0.9", ""),
+        ("", NOWHERE, NOWHERE),
+        ("HostKeyAlias the-node", "the-node", "the-node"),
+        ("HostKeyAlias the-node", NOWHERE, ""),
+        ("HostKeyAlias the-node\n Port 2222", "the-node", "the-node"),
+    ],
+)
+async def test_the_name_that_its_host_key_is_known_by(
+    setting: str, known: str, alias: str, home: Path
+) -> None:
+    """What our settings say of the node's own name counts, though ssh is given its address."""
+    (home / ".ssh/config").write_text(f"Host {NOWHERE}\n {setting}\n")
+    key = asyncssh.generate_private_key("ssh-ed25519").export_public_key("openssh").decode()
+    (home / ".ssh/known_hosts").write_text(f"{known} {key}")
+    found, _ = hosts(Node(NOWHERE, "IDLE", address="127.0.0.9", hostname=NOWHERE))
+    assert await found.find(NOWHERE) == NodeHost("127.0.0.9", alias)

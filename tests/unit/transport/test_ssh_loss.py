@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -13,10 +13,11 @@ import asyncssh
 import pytest
 
 from tests.unit.transport.sshd import Behaviour, Person, Wire, sshd
-from vizdash.errors import ConnectionLost, Unreachable
+from vizdash.errors import ConnectionLost, Unreachable, VizdashError
 from vizdash.model.link import Link, LinkState
 from vizdash.transport.base import Command
 from vizdash.transport.listener import Listener
+from vizdash.transport.mux import StepForwarder
 from vizdash.transport.ssh.link import SshLink
 from vizdash.transport.ssh.runner import SshRunner
 from vizdash.transport.ssh.streams import unix_stream
@@ -241,6 +242,68 @@ async def test_a_tunnel_comes_back_at_the_same_port(
         for writer in writers:
             writer.close()
         await listener.close()
+        await forward.close()
+
+
+async def test_sessions_that_a_loss_ends_say_nothing_about_max_sessions(
+    home: Path, key: asyncssh.SSHKey
+) -> None:
+    """What was being opened when the connection broke was refused by nobody."""
+    async with rig(Behaviour(keys=[key]), home) as r:
+        await echo(r.runner, "one")
+        r.wire.cut()
+        waiting = [asyncio.create_task(echo(r.runner, str(n))) for n in range(4)]
+        await until(lambda: r.runner._slots.used == 4)
+        r.wire.reset()
+        await r.until(LinkState.LOST)
+        r.wire.mend()
+        assert await asyncio.gather(*waiting) == ["0", "1", "2", "3"]
+        pipe = await r.runner.pipe(("cat",))
+        pipe.writer.write(b"still allowed")
+        assert await pipe.reader.read(100) == b"still allowed"
+        await pipe.close()
+
+
+async def test_a_step_is_not_given_up_because_the_connection_is_lost(
+    home: Path, key: asyncssh.SSHKey, tmp_path: Path
+) -> None:
+    """A browser keeps asking while nobody has logged in again; then its desktop is there."""
+    socket = str(tmp_path / "web")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.readline()).upper())
+        await writer.drain()
+        writer.close()
+
+    async with (
+        rig(Behaviour(password="right"), home, ("right",), ("right",)) as r,
+        await asyncio.start_unix_server(serve, socket),
+    ):
+
+        def step(job_id: str, node: str, argv: Sequence[str]) -> tuple[str, ...]:
+            return tuple(argv)
+
+        forwarder = StepForwarder(r.runner, step, lambda: r.link.current)
+        forward = await forwarder.open("node", socket, job_id="1")
+
+        async def ask(word: str) -> bytes:
+            reader, writer = await forward.dial()
+            writer.write(f"{word}\n".encode())
+            answer = await reader.read(100)
+            writer.close()
+            return answer
+
+        assert await ask("one") == b"ONE\n"
+        r.wire.reset()
+        await r.until(LinkState.ASKS)
+        for _ in range(5):
+            with pytest.raises(VizdashError):
+                await forward.dial()
+        lost = asyncio.create_task(forward.wait_lost())
+        await r.link.log_in()
+        assert await ask("two") == b"TWO\n"
+        assert not lost.done()
+        lost.cancel()
         await forward.close()
 
 

@@ -7,8 +7,8 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +340,8 @@ class Hops:
     users: tuple[list[str], list[str], list[str]]
     unknown: str = ""
     changed: str = ""
+    #: Names in known_hosts, where they are not the address and port.
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 BLOCKS = "Host a\n HostName 127.0.0.1\n Port A\n User anna\nHost b\n HostName 127.0.0.1\n Port B\n"
@@ -383,6 +385,26 @@ HOPS = {
     "a changed target": Hops(
         "Host inside\n User ines\n ProxyJump a\n", ([], ["anna"], []), changed="inside"
     ),
+    "a jump host by its alias": Hops(
+        "Host inside\n User ines\n ProxyJump b\nHost b\n User bo\n HostKeyAlias the-jump\n",
+        (["ines"], [], ["bo"]),
+        names={"b": "the-jump"},
+    ),
+    "a jump host beside its alias": Hops(
+        "Host inside\n User ines\n ProxyJump b\nHost b\n User bo\n HostKeyAlias the-jump\n",
+        ([], [], []),
+        names={"b": "[127.0.0.1]:B"},
+    ),
+    "a target by its alias": Hops(
+        "Host inside\n User ines\n ProxyJump a\n HostKeyAlias Inner\n",
+        (["ines"], ["anna"], []),
+        names={"inside": "inner"},
+    ),
+    "one key for all by an alias": Hops(
+        "Host inside\n User ines\n ProxyJump a,bo@b\nHost *\n HostKeyAlias all\n",
+        (["ines"], ["anna"], ["bo"]),
+        names={"inside": "all", "a": "all", "b": "all"},
+    ),
 }
 
 
@@ -401,7 +423,9 @@ async def test_user_port_and_the_hops_are_the_same(
             """What ssh itself learns does not count."""
             file.write_text("")
             for alias, server in (("inside", target), ("a", a), ("b", b)):
-                if alias != case.unknown:
+                if alias in case.names:
+                    server.note(home, case.names[alias].replace("B", str(b.port)))
+                elif alias != case.unknown:
                     server.known(home, key=OTHER if alias == case.changed else None)
 
         text = (

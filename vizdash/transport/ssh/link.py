@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal
 
 import asyncssh
@@ -19,6 +19,7 @@ from vizdash.transport.openssh.login import MasterLogin
 from vizdash.transport.openssh.master import Master
 from vizdash.transport.ssh.login import AsksPerson, Login, Secrets
 from vizdash.transport.ssh.needs import NeedsOpenSsh
+from vizdash.transport.ssh.node_settings import read_node_settings
 from vizdash.transport.ssh.proxy import Proxy
 from vizdash.transport.ssh.settings import Target
 from vizdash.transport.ssh.words import lost_words
@@ -68,6 +69,11 @@ class SshLink:
         self.watchers: list[Callable[[Link], None]] = []
         self.link = Link(self._target.host, LinkState.IDLE)
 
+    @property
+    def current(self) -> asyncssh.SSHClientConnection | None:
+        """The connection that is up, if any."""
+        return self._conn
+
     async def connection(self, wait_s: float) -> asyncssh.SSHClientConnection:
         """The connection, made now if there was none yet, or once it is back.
 
@@ -105,10 +111,17 @@ class SshLink:
         self._start(self._first())
         await self.connection(0)
 
-    async def hop(self, host: str) -> asyncssh.SSHClientConnection:
-        """A connection to a host behind this one, by keys alone. Raises VizdashError."""
+    async def hop(
+        self, node: str, address: str = "", names: Sequence[str] = ()
+    ) -> asyncssh.SSHClientConnection:
+        """A connection to a host behind this one, by keys alone; see ``read_node_settings``.
+        Raises VizdashError.
+        """
         login = Login(self._prompter, self._secrets, quiet=True)
-        return await login.open(Target.parse(host), lambda exc: None, await self.connection(10))
+        target = Target.parse(node)
+        settings = await read_node_settings(target, address, names)
+        via = await self.connection(10)
+        return await login.open(target, lambda exc: None, via, settings)
 
     async def close(self) -> None:
         """End it for good."""

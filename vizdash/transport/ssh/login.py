@@ -94,20 +94,22 @@ class Login:
         target: Target,
         lost: Callable[[Exception | None], None],
         via: asyncssh.SSHClientConnection | None = None,
+        settings: HostSettings | None = None,
     ) -> asyncssh.SSHClientConnection:
         """Log in, ``via`` a host where we are already. ``lost`` is called when it is over.
+        ``settings`` are the host's, where they are not just those that ssh has for it.
 
         Raises VizdashError in words; AsksPerson when ``quiet`` and a secret is due.
         """
-        task = asyncio.create_task(self._open(target, via, lost))
+        task = asyncio.create_task(self._open(target, via, lost, settings=settings))
         try:
             while not task.done():
                 await asyncio.wait({task}, timeout=0.25)
                 if not task.done():
                     self._watch(target)
             conn = task.result()
-            for made, settings in self._made:
-                made.set_keepalive(*self._keepalive(settings))
+            for made, its in self._made:
+                made.set_keepalive(*self._keepalive(its))
             return conn
         finally:
             self._patience.stop()
@@ -186,11 +188,12 @@ class Login:
         via: asyncssh.SSHClientConnection | None,
         lost: Callable[[Exception | None], None],
         behind: tuple[Target, ...] = (),
+        settings: HostSettings | None = None,
     ) -> asyncssh.SSHClientConnection:
         """Log in to a host, to the hosts on the way first. ``behind`` lie beyond it."""
         check_circle(target, behind)
         with self.silence:
-            settings = await read_settings(target)
+            settings = settings or await read_settings(target)
         jump: asyncssh.SSHClientConnection | None = None
         if via is None and settings.jumps:
             before = Target.last_of(settings.jumps)

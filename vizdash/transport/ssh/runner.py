@@ -16,6 +16,7 @@ from vizdash.transport.ssh import greeting
 from vizdash.transport.ssh.greeting import Greeting
 from vizdash.transport.ssh.link import SshLink
 from vizdash.transport.ssh.shell import Framed, after, framed, streamed
+from vizdash.transport.ssh.streams import SshReader, SshWriter
 from vizdash.transport.timeouts import Stderr, answer_limit, read_all, read_answer
 
 #: Sessions opened at once on one connection; sshd's default for MaxSessions is 10.
@@ -24,6 +25,8 @@ _SESSIONS = 8
 #: ended at the other end yet.
 _AGAIN = 10
 _GRACE_S = 2.0
+#: Seconds in which a command that is left running has to start.
+_START_S = 30.0
 
 
 class Slots:
@@ -70,12 +73,12 @@ class SshPipe:
     @property
     def reader(self) -> Reader:
         """Its standard output."""
-        return self._process.stdout
+        return SshReader(self._process.stdout)
 
     @property
     def writer(self) -> Writer:
         """Its standard input."""
-        return self._process.stdin
+        return SshWriter(self._process.stdin)
 
     async def _read(self) -> None:
         with contextlib.suppress(OSError, asyncssh.Error):
@@ -85,12 +88,18 @@ class SshPipe:
     async def wait(self) -> str:
         """See Pipe.wait."""
         await self._process.wait_closed()
-        await self._reading
-        said = after(self._mark, self._said)
-        word = last_line((self._said if said is None else said).decode(errors="replace"))
-        if self._process.exit_status is None and not word:
+        await asyncio.wait({self._reading})
+        if self.last_words:
+            return self.last_words
+        if self._process.exit_status is None:
             return "the connection broke"
-        return word or f"it ended with code {self._process.exit_status}"
+        return f"it ended with code {self._process.exit_status}"
+
+    @property
+    def last_words(self) -> str:
+        """The last line that it has printed on stderr."""
+        said = after(self._mark, self._said)
+        return last_line((self._said if said is None else said).decode(errors="replace"))
 
     async def close(self) -> None:
         """See Pipe.close."""
@@ -161,17 +170,20 @@ class SshRunner:
             )
         await self._slots.take()
         try:
-            process = await self._open(frame, 30)
+            process = await self._open(frame, _START_S)
             pipe = SshPipe(process, self._slots, frame.mark)
         except BaseException:
             await self._slots.free()
             raise
         try:
             process.stdin.write(frame.program)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(_START_S):
                 await process.stdout.readuntil(frame.mark + b"\n")
-        except (asyncio.IncompleteReadError, TimeoutError, OSError, asyncssh.Error) as e:
-            await pipe.close()
+        except TimeoutError as e:
+            await asyncio.shield(pipe.close())
+            raise Unreachable(argv[0], pipe.last_words or f"no answer in {_START_S:g} s") from e
+        except (asyncio.IncompleteReadError, OSError, asyncssh.Error) as e:
+            await asyncio.shield(pipe.close())
             raise Unreachable(argv[0], await pipe.wait()) from e
         except BaseException:
             await asyncio.shield(pipe.close())
@@ -257,7 +269,11 @@ class SshRunner:
                 return await conn.create_process(frame.line, encoding=None)
             except asyncssh.ChannelOpenError as e:
                 why = e.reason
-                if self._slots.refused():
+                # A connection that has just broken refuses too, and is closed a moment later.
+                await asyncio.sleep(0)
+                if conn.is_closed():
+                    await asyncio.sleep(0.1)
+                elif self._slots.refused():
                     # sshd allows fewer than we have open: wait for one of ours to end.
                     await self._slots.free()
                     await self._slots.take()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import asyncssh
 
@@ -48,7 +48,9 @@ class LinkForward:
         try:
             stream = await self._dialling(conn)
         except (VizdashError, asyncssh.Error, OSError) as e:
-            if self._runner.link.link.down:
+            # A connection that has just broken is closed a moment later.
+            await asyncio.sleep(0)
+            if conn.is_closed() or self._runner.link.link.down:
                 raise ConnectionResetError(str(e)) from e
             self._failures += 1
             why = e.line if isinstance(e, VizdashError) else str(e)
@@ -199,23 +201,28 @@ class HopForwarder:
         only a name that the login host can't resolve is replaced.
         """
         host = await self._hosts.find(node) if self._hosts else NodeHost(node)
-        hop = _Hop(self._runner, host.name, socket)
+        names = self._hosts.names(node) if self._hosts else ()
+        address = "" if host.name == node else host.name
+        hop = _Hop(self._runner, socket, node, address, names)
         await hop.connect()
         return LinkForward(self._runner, hop.dial, hop.drop)
 
 
 class _Hop:
-    def __init__(self, runner: SshRunner, node: str, socket: str) -> None:
+    def __init__(
+        self, runner: SshRunner, socket: str, node: str, address: str, names: Sequence[str]
+    ) -> None:
         self._runner = runner
-        self._node = node
         self._socket = socket
+        self._node, self._address, self._names = node, address, names
         self._conn: asyncssh.SSHClientConnection | None = None
         self._lock = asyncio.Lock()
 
     async def connect(self) -> asyncssh.SSHClientConnection:
         async with self._lock:
             if self._conn is None or self._conn.is_closed():
-                self._conn = await self._runner.link.hop(self._node)
+                link = self._runner.link
+                self._conn = await link.hop(self._node, self._address, self._names)
             return self._conn
 
     async def dial(self, conn: asyncssh.SSHClientConnection) -> tuple[Reader, Writer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.ui.drive import begin, press, sees, settled, text, toasts, until
 from tests.ui.fake import app_on, busy
 from vizdash.ui.screens.confirm import Confirm
 from vizdash.ui.screens.dashboard import Dashboard
+from vizdash.ui.widgets.thumbnail import Thumbnail
 
 _FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/vizdash-1")
 _LATIN = UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid continuation byte")
@@ -57,6 +59,87 @@ async def test_escape_takes_them_away_and_leaves_the_marks() -> None:
         assert len(app._dashboard.sessions.marked) == 1
         await press(pilot, "escape")
         assert not app._dashboard.sessions.marked
+
+
+async def test_a_handler_that_breaks_leaves_its_screen_and_the_dashboard(
+    monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    """One of the dashboard, a timer and a key of a dialog."""
+    app, service = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down")
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("a fault")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(app, "want_stop", broken)
+            await press(pilot, "x")
+            await until(pilot, lambda: len(logged) == 1)
+            assert isinstance(app.screen, Dashboard)
+        with monkeypatch.context() as patch:
+            patch.setattr(Confirm, "follow", broken)
+            patch.setattr(Confirm, "action_other", broken)
+            await press(pilot, "x", "left", "left")
+            await until(pilot, lambda: len(logged) >= 3)
+            await press(pilot, "y")
+            await until(pilot, lambda: service.stopped)
+        await until(pilot, lambda: any("RuntimeError: a fault" in line for line in toasts(pilot)))
+        assert all("Traceback" in entry for entry in logged)
+        await press(pilot, "1", "2", "question_mark")
+        assert sees(pilot, "esc closes")
+        assert app.is_running
+        logged.clear()
+
+
+async def test_one_that_breaks_by_itself_for_ever_ends_it(logged: list[str]) -> None:
+    app, _service = app_on(busy())
+
+    def broken() -> None:
+        app.call_later(broken)
+        raise RuntimeError("again")
+
+    async def run() -> None:
+        async with app.run_test(size=(80, 24)) as pilot:
+            await begin(pilot)
+            app.call_later(broken)
+            await until(pilot, lambda: not app.is_running)
+
+    with pytest.raises(RuntimeError, match="again"):
+        await run()
+    assert app.return_code == 1
+    logged.clear()
+
+
+@pytest.mark.parametrize("answer", ["rights", "tunnels", "picture"])
+async def test_a_worker_in_the_background_is_not_silent(
+    answer: str, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    app, service = app_on(busy())
+
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    assert service.now is not None
+    if answer == "rights":
+        monkeypatch.setattr(service, "info", broken)
+    else:
+        monkeypatch.setattr(service.tunnels, "elsewhere", broken)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        if answer == "picture":
+            thumbnail = app.screen.query_one(Thumbnail)
+
+            monkeypatch.setattr(thumbnail, "_until_seen", broken)
+            thumbnail.look(partial(service.preview, service.now.sessions[3]))
+        elif answer == "tunnels":
+            await press(pilot, "t")
+        await until(pilot, lambda: any("RuntimeError: a fault" in t for t in toasts(pilot)))
+        await press(pilot, "escape", "1", "2")
+        assert logged
+        assert app.is_running
+        logged.clear()
 
 
 @pytest.mark.parametrize("error", [_FULL, _LATIN, RuntimeError("what\nis this?")], ids=repr)

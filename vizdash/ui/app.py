@@ -131,7 +131,7 @@ class VizdashApp(Reloading):
     def _on_snapshot(self, snapshot: Snapshot) -> None:
         snapshot = snapshot.called(self._service.config.called)
         if self._board.snapshot is None:  # before anyone answers, there is no one to ask
-            self.run_worker(self._ask_rights(), name="rights", group="reads", exit_on_error=False)
+            self.run_worker(self._ask_rights(), name="rights", group="reads")
         for notice in self._board.take(snapshot, self._clock()):
             self._tell(notice)
         self._dashboard.history = self._service.history.since(self._clock() - _HOUR_S)
@@ -158,7 +158,10 @@ class VizdashApp(Reloading):
             self._dashboard.tick(self._board.now(self._clock()))
 
     async def _ask_rights(self) -> None:
-        info = await self._service.info()
+        try:
+            info = await self._service.info()
+        except VizdashError:  # the next snapshot says why
+            return
         self._dashboard.admin, self._dashboard.node_admin = info.admin, info.node_admin
 
     def _tell(self, notice: Notice) -> None:

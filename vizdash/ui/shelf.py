@@ -80,9 +80,7 @@ class Shelf(Away):
             return
         self._rights_of = looked
         asking = self._ask_rights_of(self._images, snapshot.matrix)
-        self.run_worker(
-            asking, name="image-rights", group="rights", exclusive=True, exit_on_error=False
-        )
+        self.run_worker(asking, name="image-rights", group="rights", exclusive=True)
 
     async def _ask_rights_of(self, desk: ImageDesk, matrix: Matrix) -> None:
         self._dashboard.image_rights = await desk.rights(matrix)

@@ -14,13 +14,18 @@ from textual.widgets import Input
 from textual.worker import WorkerFailed
 
 from vizdash.errorlog import report
+from vizdash.ui import dispatch
 from vizdash.ui.format import escape_control
 from vizdash.ui.repaint import Sparing
+
+dispatch.install()
 
 #: Toasts that are shown at once.
 _MOST = 2
 #: Seconds for which an unexpected error is shown.
 _ERROR_S = 12
+#: Errors in handlers without a key in between, after which the next one ends the dashboard.
+_UNASKED = 20
 
 
 class Latest(Notifications):
@@ -50,14 +55,15 @@ class Latest(Notifications):
 
 
 class Toasts(Sparing):
-    """A part of the app. An exception in a worker becomes a toast, too, and an entry in the log
-    of errors: it ends no dashboard.
+    """A part of the app. An exception in a worker or a message handler becomes a toast, too, and
+    an entry in the log of errors: it ends no dashboard.
     """
 
     def __init__(self, driver_class: type[Driver] | None = None) -> None:
         super().__init__(driver_class)
         self._latest = Latest()
         self._notifications = self._latest
+        self._unasked = 0
 
     def _refresh_notifications(self) -> None:
         try:
@@ -73,6 +79,8 @@ class Toasts(Sparing):
 
     async def on_event(self, event: events.Event) -> None:
         """Escape over a list of the dashboard takes the toasts away, and only them."""
+        if isinstance(event, events.Key):
+            self._unasked = 0
         if isinstance(event, events.Key) and event.key == "escape" and not event.is_forwarded:
             listed = len(self.screen_stack) == 1 and not isinstance(self.screen.focused, Input)
             if listed and len(self._latest):
@@ -84,5 +92,16 @@ class Toasts(Sparing):
         if not isinstance(error, WorkerFailed):
             super()._handle_exception(error)
             return
-        text = escape_control(report(error.error, "the dashboard"))
+        self._tell_error(error.error)
+
+    def survive(self, error: Exception) -> bool:
+        """See dispatch.install. Not where errors come by themselves, again and again."""
+        self._unasked += 1
+        if self._unasked > _UNASKED:
+            return False
+        self._tell_error(error)
+        return True
+
+    def _tell_error(self, error: BaseException) -> None:
+        text = escape_control(report(error, "the dashboard"))
         self.notify(text, severity="error", timeout=_ERROR_S, markup=False)

@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from vizdash.errors import VizdashError
 from vizdash.ui.format import escape_control
 from vizdash.ui.widgets.clicked import Dialog
 
@@ -74,10 +75,15 @@ class TunnelsScreen(ModalScreen[str]):
 
     def on_mount(self) -> None:
         """Find the others."""
-        self.run_worker(self._find_others(), group="reads", exit_on_error=False)
+        self.run_worker(self._find_others(), group="reads")
 
     async def _find_others(self) -> None:
-        if others := await self._elsewhere():
+        try:
+            others = await self._elsewhere()
+        except VizdashError as e:
+            self.app.notify(escape_control(e.line), severity="error", markup=False)
+            return
+        if others:
             highlighted = self.query_one(OptionList).highlighted
             self._tunnels += others
             self._fill(highlighted or 0)

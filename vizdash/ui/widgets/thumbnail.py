@@ -63,7 +63,7 @@ class Thumbnail(Widget):
         self._waiting = source is not None
         if source is not None:
             follow = self._follow(source)
-            self._worker = self.run_worker(follow, group="preview", exit_on_error=False)
+            self._worker = self.run_worker(follow, group="preview")
 
     async def _follow(self, source: Source) -> None:
         try:

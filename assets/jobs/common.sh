@@ -234,5 +234,7 @@ on_term() {
   if [ -n "$R" ] && [ -s "$R/unwritable" ]; then fail folder "$(cat "$R/unwritable")"; fi
   printf -v now '%(%s)T' -1
   end=${VIZDASH_END_TIME:-${SLURM_JOB_END_TIME:-}}
+  # The local engine has it here when it was extended (supervise.sh).
+  if [ -f "$F/end" ]; then read -r end <"$F/end"; fi
   if [ -n "$end" ] && [ "$now" -ge "$end" ]; then finish timed-out; else finish cancelled; fi
 }

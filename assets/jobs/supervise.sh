@@ -6,7 +6,8 @@
 # FOLDER/script is the job script, FOLDER/job.log takes its output (this script's stdout), and
 # FOLDER/supervisor says who we are: PID, its start time in ticks since boot (proc(5), field 22 of
 # stat) and the boot's id, so that a reused PID is never taken for this session.
-# USR1 goes to the script WARN_SECONDS before the limit, TERM at the limit, KILL after a grace.
+# USR1 goes to the script WARN_SECONDS before the limit, TERM at the limit, KILL after a grace. Where
+# vizdash has extended the session, FOLDER/end holds its new end, in seconds since the epoch.
 # TERM sent to us is a cancel. Whatever way the script ends, SWEEP (sweep.sh) then ends what it
 # left behind: vizdash starts us as a subreaper (prctl(2)), so also what has daemonised is below us.
 set -u
@@ -24,6 +25,14 @@ printf -v begins '%(%s)T' -1
 VIZDASH_END_TIME=$((begins + limit))
 export VIZDASH_END_TIME
 
+# end_time: when it ends, as far as is known now.
+end_time() {
+  local later=''
+  if [ -f "$folder/end" ]; then read -r later <"$folder/end"; fi
+  [[ $later =~ ^[0-9]{1,12}$ ]] || later=$VIZDASH_END_TIME
+  printf '%s' "$((10#$later))"
+}
+
 # The executable's name in field 2 of stat may hold blanks and brackets: cut to the last bracket.
 stat=$(cat "/proc/$$/stat")
 read -r -a fields <<<"${stat##*) }"
@@ -34,17 +43,27 @@ read -r -a fields <<<"${stat##*) }"
 # round: by that a clone of this machine, which has the same home, sees that the session is not its
 # own (machine.py, Place).
 timers=()
-timer() { # AT SIGNAL PID
+due() { # AT: that moment, or for "end-SECONDS" so long before the session's end, as it is now
+  case $1 in end-*) printf '%s' "$(($(end_time) - ${1#end-}))" ;; *) printf '%s' "$1" ;; esac
+}
+timer() { # AT SIGNAL PID; after a USR1 it waits for another end
   (
     trap 'kill "$!" 2>/dev/null; exit 0' TERM
-    me=$BASHPID
-    while printf -v now '%(%s)T' -1 && [ "$now" -lt "$1" ]; do
+    me=$BASHPID fired=''
+    while :; do
+      at=$(due "$1")
+      printf -v now '%(%s)T' -1
+      if [ "$now" -ge "$at" ] && [ "$at" != "$fired" ]; then
+        read -r _ parent < <(grep '^PPid:' "/proc/$me/status")
+        if [ "$parent" = "$$" ]; then kill -s "$2" "$3" 2>/dev/null; fi
+        if [ "$2" != USR1 ]; then exit 0; fi
+        fired=$at
+      fi
       touch -c -- "$folder/supervisor"
-      sleep "$(($1 - now < 30 ? $1 - now : 30))" &
+      left=$((at > now && at - now < 30 ? at - now : 30))
+      sleep "$left" &
       wait "$!"
     done
-    read -r _ parent < <(grep '^PPid:' "/proc/$me/status")
-    if [ "$parent" = "$$" ]; then kill -s "$2" "$3" 2>/dev/null; fi
   ) >/dev/null 2>&1 &
   timers+=("$!")
 }
@@ -54,7 +73,7 @@ ask_end() {
   local now
   printf -v now '%(%s)T' -1
   if [ -z "$result" ]; then
-    if [ "$now" -ge "$VIZDASH_END_TIME" ]; then result=timed-out; else result=cancelled; fi
+    if [ "$now" -ge "$(end_time)" ]; then result=timed-out; else result=cancelled; fi
   fi
   [ -n "$job" ] || return 0
   kill -TERM "$job" 2>/dev/null
@@ -87,8 +106,8 @@ if [ -z "$result" ]; then
     exec setsid "$BASH" -p "$folder/script"
   ) </dev/null &
   job=$!
-  if [ "$limit" -gt "$warn" ]; then timer $((VIZDASH_END_TIME - warn)) USR1 "$job"; fi
-  timer "$VIZDASH_END_TIME" TERM "$$"
+  if [ "$limit" -gt "$warn" ]; then timer "end-$warn" USR1 "$job"; fi
+  timer end-0 TERM "$$"
   [ -z "$result" ] || ask_end
 fi
 
@@ -114,4 +133,4 @@ if ! grep -qs '^STATE=ended$' "$folder/status"; then
     if [ -n "$ready" ]; then printf '%s\n' "$ready"; fi
   )"
 fi
-rm -f "$folder/connection" "$folder/script" "$folder/.reserve"
+rm -f "$folder/connection" "$folder/script" "$folder/.reserve" "$folder/end"

@@ -223,6 +223,18 @@ def test_the_time_limit_is_kept(machine: Machine) -> None:
     assert machine.leftovers() == []
 
 
+def test_a_session_is_extended(machine: Machine) -> None:
+    session = machine.start("desktop", "--time", "1h")
+    said = machine.vizdash("extend", session["id"], "30m")
+    assert "may run for 1 h 30 min in all" in said.stderr
+    (found,) = machine.sessions()
+    assert 3600 < found["time_left_s"] <= 5400
+    machine.vizdash("stop", session["id"])
+    assert machine.sessions()[0]["result"] == "cancelled"
+    assert machine.vizdash("extend", session["id"], "30m", check=False).returncode == 1
+    assert machine.leftovers() == []
+
+
 def test_the_warning_shows_and_ends_nothing(machine: Machine) -> None:
     session = machine.start("desktop", "--time", "306s")
     with machine.opened(session["id"]) as url, desktop(url, machine) as seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,8 +14,10 @@ import click
 from vizdash import output
 from vizdash.actions import REGISTRY
 from vizdash.cli.common import DURATION, MEMORY, cli, common, geometry_of, options_of, run
+from vizdash.cli.verb import AFTER
 from vizdash.cli.watch import until_lost
-from vizdash.errors import NotFound, VizdashError
+from vizdash.config import App
+from vizdash.errors import NotFound, UsageError, VizdashError
 from vizdash.model import Session, SessionRequest, SessionState
 from vizdash.service import Service, request_for
 from vizdash.sessions.routes import Route
@@ -92,6 +95,7 @@ def start(ctx: click.Context, /, app: str, **values: Any) -> None:
     test_only = values.pop("test_only")
 
     async def work(service: Service) -> None:
+        _only_after_dashes(ctx, service.app(app), values["extra"])
         request = request_for(service.app(app), values, preset)
         if test_only:
             await _tell_start(service, request, as_json=as_json)
@@ -110,6 +114,17 @@ def start(ctx: click.Context, /, app: str, **values: Any) -> None:
             begun.tell()
 
     run(options, work)
+
+
+def _only_after_dashes(ctx: click.Context, app: App, extra: tuple[str, ...]) -> None:
+    """Raises UsageError for a word that would go to sbatch without a ``--`` before it: as its
+    first argument it would be the job script.
+    """
+    words = extra[: len(extra) - ctx.meta[AFTER]]
+    if words:
+        near = difflib.get_close_matches(words[0], tuple(app.presets), n=1)
+        fix = f"did you mean --preset {near[0]}?" if near else "arguments of sbatch go after --"
+        raise UsageError(f"unexpected argument {words[0]!r}", "", fix)
 
 
 class _Begun:

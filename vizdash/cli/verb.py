@@ -14,6 +14,10 @@ from vizdash.cli.examples import EXAMPLES
 SHARED = ("cluster", "host", "config_path", "read_only", "help")
 
 
+#: In a context's ``meta``: how many arguments came after ``--``.
+AFTER = "vizdash.after"
+
+
 class Verb(click.Command):
     """A click command with examples in its help.
 
@@ -34,6 +38,8 @@ class Verb(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse, then refuse options that would do nothing. Raises click.UsageError."""
+        # Arguments after it are another program's, even where a verb takes any number.
+        ctx.meta[AFTER] = len(args) - args.index("--") - 1 if "--" in args else 0
         rest = super().parse_args(ctx, args)
         if ctx.resilient_parsing:
             return rest

@@ -7,6 +7,7 @@ from importlib import import_module
 import pytest
 
 from tests.unit.cli.vd import Vizdash
+from vizdash.engines.local import machine
 
 
 @pytest.mark.parametrize(
@@ -127,6 +128,29 @@ def test_failed(vizdash: Vizdash, words: list[str], line: str) -> None:
     said = vizdash(*words)
     assert (said.code, said.out) == (1, "")
     assert line in said.line
+
+
+def test_a_word_before_the_dashes_is_not_sbatch_s(vizdash: Vizdash) -> None:
+    """sbatch would take it for the job script."""
+    app = "presets: {large: {cores: 1}}, runtime: host, host_command: xterm"
+    vizdash.config.write_text(f"clusters: {{here: {{engine: local}}}}\napps: {{own: {{{app}}}}}\n")
+    for word, fix in (("large", "did you mean --preset large?"), ("x", "arguments of sbatch go")):
+        for more in ([], ["--test-only"], ["--", "--nice"]):
+            said = vizdash("start", "own", word, *more)
+            assert (said.code, said.out) == (2, "")
+            assert f"unexpected argument '{word}'" in said.line
+            assert fix in said.line
+    said = vizdash("start", "own", "--", "--nice", "large")
+    assert "unexpected argument" not in said.line
+    assert "there is no Slurm here" in said.line
+
+
+def test_a_test_says_no_where_a_start_would_be_refused(vizdash: Vizdash) -> None:
+    """All of this machine's memory: some of it is always in use, and nothing waits here."""
+    memory = f"{machine.look().memory_mib}M"
+    said = vizdash("start", "desktop", "--cpus", "1", "--memory", memory, "--test-only")
+    assert (said.code, said.out) == (1, "")
+    assert "no room on this machine" in said.line
 
 
 def test_a_refused_start_leaves_nothing(vizdash: Vizdash) -> None:

@@ -52,8 +52,10 @@ def test_it_shows_that_it_lives_by_the_age_of_its_file(tmp_path: Path) -> None:
     (folder / "script").write_text("exec sleep 1000\n")
     jobs = shutil.copytree(assets() / "jobs", tmp_path / "jobs")
     text = (jobs / "supervise.sh").read_text()
-    assert text.count("$1 - now < 30 ? $1 - now : 30") == 1
-    (jobs / "supervise.sh").write_text(text.replace("$1 - now < 30 ? $1 - now : 30", "1"))
+    assert text.count("at > now && at - now < 30 ? at - now : 30") == 1
+    (jobs / "supervise.sh").write_text(
+        text.replace("at > now && at - now < 30 ? at - now : 30", "1")
+    )
     words = [str(jobs / "supervise.sh"), str(folder), secrets.token_hex(4), "3600", "300"]
     process = subprocess.Popen(["bash", "-p", *words, str(jobs / "sweep.sh")])
     try:
@@ -69,3 +71,53 @@ def test_it_shows_that_it_lives_by_the_age_of_its_file(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+#: A job script that says which signals it got.
+_SCRIPT = """\
+trap 'echo warned >>{said}' USR1
+trap 'echo ended >>{said}; exit' TERM
+while :; do sleep 0.1 & wait "$!"; done
+"""
+
+
+def _supervised(tmp_path: Path, limit: int, end: int) -> tuple[subprocess.Popen[bytes], Path]:
+    """Begun with a limit in seconds, and extended to ``end``, in seconds since the epoch."""
+    folder = tmp_path / "session"
+    folder.mkdir()
+    (folder / "script").write_text(_SCRIPT.format(said=tmp_path / "said"))
+    (folder / "end").write_text(f"{end}\n")
+    jobs = assets() / "jobs"
+    words = [str(jobs / "supervise.sh"), str(folder), secrets.token_hex(4), str(limit), "1"]
+    return subprocess.Popen(["bash", "-p", *words, str(jobs / "sweep.sh")]), folder
+
+
+def test_an_extended_session_outlives_its_first_limit(tmp_path: Path) -> None:
+    process, folder = _supervised(tmp_path, 2, int(time.time()) + 100_000)
+    try:
+        deadline = time.monotonic() + _DEADLINE_S
+        while not (folder / "supervisor").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        over = time.time() + 5  # well after the first limit
+        while time.time() < over:
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(_DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert (tmp_path / "said").read_text() == "ended\n"
+    assert "RESULT=cancelled\n" in (folder / "status").read_text()
+    assert not (folder / "end").exists()
+
+
+def test_the_new_end_is_an_end(tmp_path: Path) -> None:
+    process, folder = _supervised(tmp_path, 100_000, int(time.time()) + 2)
+    try:
+        assert process.wait(_DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert "RESULT=timed-out\n" in (folder / "status").read_text()

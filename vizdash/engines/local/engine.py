@@ -101,7 +101,9 @@ class LocalEngine:
         return request.session_id
 
     async def expected_start(self, request: JobRequest) -> int | None:
-        """None: it starts at once or not at all."""
+        """None: it would start at once. Raises Refused where ``submit`` would: nothing waits."""
+        _only_slurm(request)
+        await self._files.run(self._check, request)
         return None
 
     async def cancel(self, job_id: str) -> None:
@@ -135,9 +137,22 @@ class LocalEngine:
         raise Refused(f"node {node} was not resumed", "this machine has no Slurm")
 
     async def set_time_limit(self, job_id: str, time_s: int) -> None:
-        """Raises Refused: the supervisor's timers are set once."""
-        why = "on this machine it is set at the start"
-        raise Refused(f"the time limit of session {job_id} was not changed", why)
+        """See Engine.set_time_limit. The supervisor reads its new end within 30 s."""
+        what = f"the time limit of session {job_id} was not changed"
+        try:
+            there = await self._files.run(self._set_end, self._root / job_id, time_s)
+        except OSError as e:
+            name = e.filename or self._root / job_id
+            raise Refused(what, f"{name}: {e.strerror or e}", "check your home") from e
+        if not there:
+            raise Refused(what, "it has ended")
+
+    def _set_end(self, folder: Path, time_s: int) -> bool:
+        """Whether it still runs."""
+        with locked(self._root / ".lock"):
+            if not _live(folder) or records.extended(folder, time_s) is None:
+                return False
+            return _live(folder)
 
     async def annotate(self, job_id: str, comment: str) -> None:
         """Raises Refused: only one's own sessions are here."""

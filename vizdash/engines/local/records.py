@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from vizdash.engines.local.machine import Place, boot_id, booted_at, place, start_ticks
@@ -64,6 +64,19 @@ def write(folder: Path, request: JobRequest, gpu_ids: str = "") -> Record:
         **asdict(place()),
         gpu_ids=gpu_ids,
     )
+    write_whole(folder / _RECORD, json.dumps(asdict(record)))
+    return record
+
+
+def extended(folder: Path, time_s: int) -> Record | None:
+    """Change a job's time limit, in seconds from its start: for its supervisor (its ``end``) and in
+    its record, which is returned; None where there is none. Raises OSError.
+    """
+    record = _record(read_own(folder / _RECORD) or "")
+    if record is None:
+        return None
+    record = replace(record, time_s=time_s)
+    write_whole(folder / "end", f"{record.started_at + time_s}\n")
     write_whole(folder / _RECORD, json.dumps(asdict(record)))
     return record
 

@@ -90,6 +90,29 @@ def test_it_is_shown_opens_and_stops(lab: Lab, words: tuple[str, ...]) -> None:
     wait_gone(lab.hosts[NODE])
 
 
+def test_an_arrays_tasks_are_sessions_of_their_own(lab: Lab) -> None:
+    job = submit(lab, "test-001", "--array=1-4%1")
+    ready = wait_state(lab, "test-001", "ready")
+    assert (ready["job_id"], ready["app"]) == (f"{job}_1", "old-gedit")
+    rest = row(lab, f"{job}_[2-4%1]")
+    assert (rest["id"], rest["state"], rest["kind"]) == (f"{job}_[2-4%1]", "pending", "legacy")
+    several = vizdash(lab, "stop", job, check=False)
+    assert (several.returncode, "could be several" in several.stderr) == (2, True), several.stderr
+    with opened(lab, f"{job}_1") as url, desktop(url, lab.login) as seen:
+        seen.wait_share(PURPLE)
+    assert vizdash(lab, "logs", "test-001").stdout
+    vizdash(lab, "stop", rest["id"])
+    assert [s["job_id"] for s in sessions(lab) if s["state"] != "ended"] == [f"{job}_1"]
+    assert row(lab, f"{job}_1")["state"] == "ready"
+    vizdash(lab, "stop", "test-001")
+    deadline = time.monotonic() + 120
+    while (ended := row(lab, f"{job}_1"))["state"] != "ended":
+        assert time.monotonic() < deadline, ended
+        time.sleep(0.3)
+    assert (ended["id"], ended["result"]) == ("test-001", "cancelled")
+    wait_gone(lab.hosts[NODE])
+
+
 def test_the_dashboard_shows_it(lab: Lab) -> None:
     job = submit(lab, "test-001")
     with terminal(lab.login, ["vizdash"], size=(160, 48)) as screen:
@@ -125,11 +148,12 @@ def test_from_a_laptop_it_opens_by_a_tunnel(lab: Lab, outside: Campus) -> None:
     wait_gone(lab.hosts[NODE])
 
 
-def test_where_nodes_take_no_ssh(lab: Lab) -> None:
+@pytest.mark.parametrize("words", [(), ("--array=7",)], ids=["a job", "an array's task"])
+def test_where_nodes_take_no_ssh(lab: Lab, words: tuple[str, ...]) -> None:
     node = lab.hosts[NODE]
     node.run("kill $(cat /run/sshd.pid)")
     try:
-        submit(lab, "test-001")
+        submit(lab, "test-001", *words)
         wait_state(lab, "test-001", "ready")
         assert "/vnc.html" not in vizdash(lab, "sessions").stdout
         vizdash(lab, "stop", "test-001")

@@ -86,6 +86,8 @@ class ByHand:
         self._jobs: dict[str, Job] = {}
         #: The names of the scripts of the user's other jobs, by job.
         self._commands: dict[str, str] = {}
+        #: The ids by which array tasks know themselves, by the ids that Slurm shows.
+        self._own_ids: dict[str, str] = {}
         self._gate = asyncio.Semaphore(_AT_ONCE)
 
     async def sessions(
@@ -124,7 +126,7 @@ class ByHand:
             raise NotFound(f"session {session.id}", why)
         app = self._app(job, job.user)
         return Connection(
-            job_id=job.id,
+            job_id=self._itself(job).id,
             node=job.nodes[0],
             node_ip=look.info.node_ip,
             port=look.info.port,
@@ -147,7 +149,7 @@ class ByHand:
             raise NotFound(what, "Slurm no longer knows where it is", "see the script's --output")
         reader = NodeReader(self._runner, self._hosts, config.cluster.tunnel)
         try:
-            text = await reader.tail(job, path, max(_LOG_BYTES, lines * 640))
+            text = await reader.tail(self._itself(job), path, max(_LOG_BYTES, lines * 640))
         except VizdashError as e:
             raise NotFound(what, f"it is {path} on {job.nodes[0]}: {e.why or e.what}") from e
         return "\n".join(text.splitlines()[-lines:])
@@ -165,7 +167,7 @@ class ByHand:
         reader = NodeReader(self._runner, self._hosts, config.cluster.tunnel)
         with contextlib.suppress(VizdashError, TimeoutError):
             async with asyncio.timeout(_CLEAN_S):
-                await reader.remove(job, look.info)
+                await reader.remove(self._itself(job), look.info)
 
     async def close(self) -> None:
         """End the looks that are under way."""
@@ -184,19 +186,29 @@ class ByHand:
             return app
         return self._apps.scripts.get(self._commands.get(job.id, "")) if job.user == user else None
 
+    def _itself(self, job: Job) -> Job:
+        """The job under the id that it knows of itself, and that a step of it can be asked for."""
+        return replace(job, id=self._own_ids.get(job.id, job.id))
+
     async def _ask_commands(self, jobs: Collection[Job], user: str) -> None:
-        """Find out the scripts of the user's jobs that have other names: asked once for each."""
-        own = {j.id for j in jobs if j.user == user and j.name not in self._apps.jobs}
-        unknown = own - self._commands.keys()
-        if not unknown:
+        """Find out the scripts of the user's jobs that have other names, and the own ids of array
+        tasks: asked once for each.
+        """
+        own = [j for j in jobs if j.user == user]
+        unknown = {j.id for j in own if j.name not in self._apps.jobs} - self._commands.keys()
+        tasks = {j.id for j in own if _is_task(j) and not j.state.ended} - self._own_ids.keys()
+        if not unknown and not tasks:
             return
         if len(self._commands) > _KEPT:
             self._commands.clear()
+            self._own_ids.clear()
         self._commands |= dict.fromkeys(unknown, "")
         nonce = commands.new_nonce()
         with contextlib.suppress(VizdashError):
             result = await self._runner.run(commands.job_commands(nonce, user))
-            for job_id, command in jobdetails.job_commands(result.stdout, nonce):
+            for job_id, own_id, command in jobdetails.job_commands(result.stdout, nonce):
+                if job_id in tasks:
+                    self._own_ids[job_id] = own_id
                 if job_id in unknown:
                     self._commands[job_id] = PurePosixPath(command.split(" ")[0]).name
 
@@ -217,7 +229,7 @@ class ByHand:
     async def _read(self, look: _Look, job: Job, reader: NodeReader) -> None:
         try:
             async with self._gate:
-                look.info = await reader.info(job, both=look.tries >= 2)
+                look.info = await reader.info(self._itself(job), both=look.tries >= 2)
             look.error = ""
             if look.info is not None and self._names is not None:
                 await asyncio.to_thread(self._names.learn, job, look.info.session_id)
@@ -271,6 +283,11 @@ def _apps_of(config: Config) -> _Apps:
         # A job is called as its script unless that says otherwise (sbatch(1), --job-name).
         found.jobs.setdefault(name or app.script, app)
     return found
+
+
+def _is_task(job: Job) -> bool:
+    """Whether it is one task of an array, ``12_3``."""
+    return "_" in job.id and "[" not in job.id
 
 
 def job_name(script: str) -> str:

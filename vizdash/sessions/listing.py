@@ -99,9 +99,10 @@ def in_order(sessions: Iterable[Session]) -> tuple[Session, ...]:
 
 
 def called(word: str, sessions: Iterable[Session]) -> list[Session]:
-    """Those that ``word`` means: their id, their job's, or the start of their id."""
+    """Those that ``word`` means: their id, their job's or its array's, or the start of their id."""
     known = tuple(sessions)
     exact = [s for s in known if word in {s.id, s.job_id}]
+    exact = exact or [s for s in known if s.job_id.startswith(f"{word}_")]
     return exact or [s for s in known if len(word) >= 3 and s.id.startswith(word)]
 
 

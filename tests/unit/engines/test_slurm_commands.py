@@ -210,3 +210,21 @@ def test_separators_are_never_the_same() -> None:
 def test_how_memory_is_asked_for(how: str, memory_mib: int, told: list[str]) -> None:
     words = sbatch(memory=how, resources=Resources(2, memory_mib))
     assert [word for word in words if word.startswith("--mem")] == told
+
+
+@pytest.mark.parametrize(
+    ("job_id", "words"),
+    [
+        ("12_3", ["12_3"]),
+        ("12_[4-9]", ["--state=PENDING", "12_[4-9]"]),
+        # scancel takes no limit of how many may run at once.
+        ("12_[4,6-9:2%2]", ["--state=PENDING", "12_[4,6-9:2]"]),
+        ("12_[1,3,5,...%2]", ["--state=PENDING", "12"]),
+        ("12_[1,3,5,...]", ["--state=PENDING", "12"]),
+    ],
+)
+def test_of_an_arrays_waiting_tasks_those_that_still_wait_are_ended(
+    job_id: str, words: list[str]
+) -> None:
+    argv = commands.scancel(job_id).argv
+    assert list(argv[argv.index("scancel") + 1 :]) == words

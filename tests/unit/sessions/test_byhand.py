@@ -42,22 +42,34 @@ def config(tmp_path: Path, tunnel: str = "auto") -> Config:
 class Nodes:
     """A CommandRunner: squeue's commands, and a node's info files. ``hangs``: it never answers."""
 
-    def __init__(self, *, hangs: bool = False, scripts: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        hangs: bool = False,
+        scripts: dict[str, str] | None = None,
+        own_ids: dict[str, str] | None = None,
+    ) -> None:
         self.asked: list[str] = []
         self.listens = "1"
         self._hangs = hangs
         self._scripts = scripts or {}
+        self._own_ids = own_ids or {}
 
     async def run(self, command: Command) -> Result:
         if "squeue" in command.argv:
             self.asked.append("squeue")
             nonce = command.argv[-1].partition("<")[2].partition(">")[0]
-            rows = (f"{j}{field_mark(nonce)}{s}" for j, s in self._scripts.items())
+            mark = field_mark(nonce)
+            rows = (
+                f"{j}{mark}{self._own_ids.get(j, j)}{mark}{s}" for j, s in self._scripts.items()
+            )
             return Result(0, "".join(f"{r}{record_mark(nonce)}\n" for r in rows), "")
         self.asked.append(command.argv[0])
         if self._hangs:
             await asyncio.Event().wait()
         job, mark = shlex.split(command.argv[-1])[3:5]
+        if job not in self._own_ids.values() and self._own_ids:
+            return Result(0, f"{mark} begin\n{mark} end\n", "")
         values = {**INFO, "JOB_ID": job}
         text = "".join(f"{k}={v}\n" for k, v in values.items())
         path = f"/tmp/app_session_{values['SESSION_ID']}.info"
@@ -99,6 +111,19 @@ async def test_it_has_its_jobs_id_while_it_waits_and_its_own_once_it_runs(tmp_pa
     assert "password" not in repr(connection)
     ended = await only(found, made, replace(JOB, state=JobState.CANCELLED))
     assert (ended.id, ended.state, ended.result) == ("test-001", "ended", "cancelled")
+
+
+async def test_an_arrays_task_is_known_by_its_own_id_on_its_node(tmp_path: Path) -> None:
+    """squeue shows 12_3, the task itself is job 15 (SLURM_JOB_ID)."""
+    nodes = Nodes(scripts={"12_3": "/home/alice/x.sh"}, own_ids={"12_3": "15"})
+    made, found, task = config(tmp_path), by_hand(nodes), replace(JOB, id="12_3")
+    waiting = replace(JOB, id="12_[4-9%2]", state=JobState.PENDING, node="")
+    session, rest = await found.sessions(made, [task, waiting], "alice", wait_s=60)
+    assert (session.id, session.job_id, session.state) == ("test-001", "12_3", "ready")
+    assert (rest.id, rest.state, rest.app) == ("12_[4-9%2]", "pending", "old")
+    assert found.connection(session).job_id == "15"
+    await found.sessions(made, [task, waiting], "alice", wait_s=60)
+    assert nodes.asked.count("squeue") == 1
 
 
 async def test_once_seen_it_keeps_its_id_when_it_has_ended(tmp_path: Path) -> None:

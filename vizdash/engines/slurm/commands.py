@@ -73,7 +73,10 @@ WRITE_TIMEOUT_S = 60.0
 WARN_S = 300
 
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
-_JOB_ID = re.compile(r"[0-9]+(?:[_+][0-9\[\],%:-]+)?\Z")
+_JOB_ID = re.compile(r"[0-9]+(?:[_+][0-9\[\],%:.-]+)?\Z")
+#: The tasks of an array that wait: ``12_[4-9%2]``, with how many may run at once; squeue cuts a
+#: long list of them short (squeue(1), SLURM_BITSTR_LEN).
+_WAITING_TASKS = re.compile(r"([0-9]+)_\[([^%.\]]*)(.*)")
 
 
 def new_nonce() -> str:
@@ -108,8 +111,11 @@ def squeue(nonce: str, *, user: str | None = None, job_id: str = "") -> Command:
 
 
 def job_commands(nonce: str, user: str) -> Command:
-    """Ask for the commands (a script's path and arguments) of a user's jobs in every state."""
-    form = f"%i{field_mark(nonce)}%o{record_mark(nonce)}"
+    """Ask for the commands (a script's path and arguments) of a user's jobs in every state, and for
+    the ids by which the jobs know themselves (SLURM_JOB_ID): an array's task does not know itself
+    as ``12_3``.
+    """
+    form = f"%i{field_mark(nonce)}%A{field_mark(nonce)}%o{record_mark(nonce)}"
     argv = (*env(SQUEUE), "squeue", "--noheader", "--all", "--local", "--states=all")
     return Command((*argv, f"--user={user}", f"--format={form}"), timeout_s=QUERY_TIMEOUT_S)
 
@@ -281,9 +287,14 @@ def step(job_id: str, node: str, argv: Sequence[str]) -> tuple[str, ...]:
 
 
 def scancel(job_id: str) -> Command:
-    """End one job: SIGCONT and SIGTERM now, SIGKILL after the cluster's KillWait."""
-    argv = (*env(SCANCEL), "scancel", checked_id(job_id))
-    return Command(argv, timeout_s=WRITE_TIMEOUT_S)
+    """End one job: SIGCONT and SIGTERM now, SIGKILL after the cluster's KillWait. Of an array's
+    waiting tasks, those that still wait.
+    """
+    words: tuple[str, ...] = (checked_id(job_id),)
+    if tasks := _WAITING_TASKS.match(job_id):
+        array, numbers, rest = tasks.groups()
+        words = ("--state=PENDING", array if "..." in rest else f"{array}_[{numbers}]")
+    return Command((*env(SCANCEL), "scancel", *words), timeout_s=WRITE_TIMEOUT_S)
 
 
 def checked_node(name: str) -> str:

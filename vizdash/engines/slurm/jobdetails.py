@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from vizdash.engines.slurm.commands import field_mark, record_mark
 
 
-def job_commands(answer: str, nonce: str) -> Iterator[tuple[str, str]]:
-    """The answer to ``commands.job_commands``: job ids and what they run."""
+def job_commands(answer: str, nonce: str) -> Iterator[tuple[str, str, str]]:
+    """The answer to ``commands.job_commands``: jobs' ids, their own ids and what they run."""
     for record in answer.split(record_mark(nonce) + "\n"):
-        job_id, mark, command = record.partition(field_mark(nonce))
+        job_id, _, rest = record.partition(field_mark(nonce))
+        own_id, mark, command = rest.partition(field_mark(nonce))
         if mark:
-            yield job_id, command
+            yield job_id, own_id, command
 
 
 def job_log(answer: str) -> str:

@@ -47,7 +47,7 @@ inner() {
 # steps inside this job, with its --export=NONE, and would be given to every job submitted here.
 # sbatch and srun also hand on the environment (--export=ALL is the default): a job that outlives the
 # desktop gets none of its folders and displays, nor its mark. A shell at login may set PATH, so
-# bash gets them as functions too.
+# bash gets them as functions too; /usr/bin/srun takes those to other nodes.
 inner_slurm() {
   local name real
   for name in ${!SLURM_@}; do
@@ -62,7 +62,13 @@ inner_slurm() {
       printf 'inner_submit %q %q "$@"\n' "$name" "$R/bin"
     } >"$R/bin/$name"
     chmod 700 "$R/bin/$name"
-    eval "$name() { \"\$VIZDASH_RUNTIME_DIR/bin/$name\" \"\$@\"; }"
+    eval "$name() {
+      if [ -x \"\${VIZDASH_RUNTIME_DIR:-}/bin/$name\" ]; then
+        \"\$VIZDASH_RUNTIME_DIR/bin/$name\" \"\$@\"
+      else
+        command $name \"\$@\"
+      fi
+    }"
     export -f "${name?}"
   done
   if [ -d "$R/bin" ]; then PATH=$R/bin:$PATH; fi

@@ -81,6 +81,21 @@ write_connection() { # PORT
   write_whole connection "$text"
 }
 
+# What the script and its image put into a temporary folder goes when the session goes. A folder that
+# the site or the user has chosen stays; and so does /tmp, for the script, where jobs can be submitted
+# from it: sbatch hands TMPDIR on to jobs that outlive the session. The prefixed names reach into an
+# image past --cleanenv, and an image may have a /tmp of its own, so that the folder is bound.
+temporary_folder() {
+  [ "${TMPDIR:-/tmp}" = /tmp ] || return 0
+  if ! type -P sbatch >/dev/null && ! type -P srun >/dev/null; then export TMPDIR=$R/tmp; fi
+  export APPTAINERENV_TMPDIR=${APPTAINERENV_TMPDIR:-$R/tmp}
+  export SINGULARITYENV_TMPDIR=${SINGULARITYENV_TMPDIR:-$R/tmp}
+  local old=${SINGULARITY_BIND:-${SINGULARITY_BINDPATH:-}} new=${APPTAINER_BIND:-${APPTAINER_BINDPATH:-}}
+  export SINGULARITY_BIND=$R/tmp${old:+,$old}
+  new=${new:-$old} # Apptainer reads the older names where there are no others
+  export APPTAINER_BIND=$R/tmp${new:+,$new}
+}
+
 # The session's processes that are an X or VNC server, by their names.
 servers() {
   local pid name
@@ -150,7 +165,7 @@ main() {
   remove_orphans
   R=$(mktemp -d "/tmp/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) ||
     { local why=$R && R='' && fail runtime "no folder for the session on $node: $why"; }
-  claim_folder "$R" "$job_id" || fail runtime "can't write to $R on $node"
+  { claim_folder "$R" "$job_id" && mkdir "$R/tmp"; } || fail runtime "can't write to $R on $node"
   step=websockify
   free_port || fail websockify "ports $VIZDASH_PORT_MIN-$VIZDASH_PORT_MAX are all taken on $node"
   step=app
@@ -160,9 +175,7 @@ main() {
   (
     eval "$user_environment" 2>/dev/null
     export SESSION_ID VNC_PORT VIZDASH_SESSION_ID=$SESSION_ID
-    # What the script and its image put into a temporary folder goes when the session goes; the
-    # prefixed names reach into an image past --cleanenv.
-    export TMPDIR=$R APPTAINERENV_TMPDIR=$R SINGULARITYENV_TMPDIR=$R
+    temporary_folder
     exec setsid "$BASH" "$R/script.sh"
   ) </dev/null 8>&- &
   leader=$!

@@ -36,6 +36,35 @@ def test_it_starts_shows_and_opens(lab: Lab) -> None:
     assert leftovers(node, "alice") == ""
 
 
+def test_temporary_files_of_a_contained_image_and_of_a_sites_folder(lab: Lab) -> None:
+    """An image may have a /tmp of its own, and jobs a TMPDIR of their site."""
+    script = lab.login.root / "etc/vizdash/jobs/gedit_vnc_job.sh"
+    text = script.read_text().replace("run --cleanenv", "run --contain --cleanenv")
+    line = (
+        'env | grep TMPDIR= >"$HOME/tmpdir"; apptainer exec --cleanenv "$IMAGE" env >"$HOME/inside"'
+    )
+    script.write_text(text.replace("\ncat >", f"\n{line}\ncat >"))
+    try:
+        session = start(lab, "old-gedit")
+        with opened(lab, session["id"]) as url, desktop(url, lab.login) as seen:
+            seen.wait_share(PURPLE)
+        # The script may submit jobs, which outlive the session.
+        told = lab.login.run("cat tmpdir", user="alice").stdout
+        assert "\nTMPDIR=/tmp/vizdash-" not in f"\n{told}"
+        assert f"APPTAINERENV_TMPDIR=/tmp/vizdash-{session['id']}." in told
+        vizdash(lab, "stop", session["id"])
+        wait_state(lab, session["id"], "ended")
+        assert leftovers(lab.hosts[session["node"]], "alice") == ""
+
+        lab.login.run("echo 'export TMPDIR=/var/tmp' >.profile", user="alice")
+        session = start(lab, "old-gedit")
+        told = lab.login.run("cat tmpdir", user="alice").stdout
+        assert told == "TMPDIR=/var/tmp\n"
+        assert "TMPDIR=/tmp/vizdash" not in lab.login.run("cat inside", user="alice").stdout
+    finally:
+        lab.login.run("rm -f .profile tmpdir inside", user="alice")
+
+
 def test_two_users_get_ports_of_their_own(lab: Lab) -> None:
     size = ("--node", "viz-node002", "--cpus", "1", "--memory", "1G", "--json")
     ids = {}

@@ -37,7 +37,7 @@ def apps(lab: Lab) -> Iterator[Lab]:
     lab.login.run("mkdir -p ~/.config/vizdash", user="alice")
     lab.login.run("cat >~/.config/vizdash/config.yaml", user="alice", input=CONFIG)
     yield lab
-    clean = "rm -rf .config/vizdash work.sh work.out close *.env keep disk"
+    clean = "rm -rf .config/vizdash work.sh work.out close far.out *.env keep disk"
     lab.login.run(clean, user="alice")
 
 
@@ -100,6 +100,8 @@ command sbatch --mem 100 -o /dev/null -w {NODE} --wrap 'env >~/job.env; sleep 50
 /usr/bin/sbatch --mem 100 -o /dev/null -w {NODE} --wrap 'sleep 500'
 bash -lc "sbatch --mem 100 -o /dev/null -w {NODE} --wrap 'env >~/login.env; sleep 500'"
 srun --mem 100 -n 2 env >~/srun.env
+/usr/bin/sbatch --mem 100 -o /dev/null -w {NODE} --wrap 'env >~/short.env'
+/usr/bin/srun --mem 100 -w viz-node003 bash -c 'sbatch --version' >~/far.out 2>&1
 echo done
 """
 
@@ -113,7 +115,8 @@ def test_jobs_from_the_desktop_are_not_its_own(apps: Lab) -> None:
         assert time.monotonic() < deadline, said
         time.sleep(0.3)
     jobs = [line.split()[-1] for line in said.splitlines() if "Submitted batch job" in line]
-    assert len(jobs) == 3, said
+    assert len(jobs) == 4, said
+    short = jobs.pop()
 
     def running() -> list[str]:
         return lab.login.run("squeue -h -t R -o %i", user="alice").stdout.split()
@@ -135,6 +138,17 @@ def test_jobs_from_the_desktop_are_not_its_own(apps: Lab) -> None:
     ids = [line for line in srun.splitlines() if line.startswith("SLURM_JOB_ID=")]
     assert len(ids) == 2 and f"SLURM_JOB_ID={session['job_id']}" not in ids, srun
     assert "HOME=/home/alice" in srun
+
+    # Called by its path, Slurm hands on the session's mark. It means nothing in another job.
+    while short in lab.login.run("squeue -h -o %i", user="alice").stdout.split():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    mark = f"VIZDASH_SESSION_ID={session['id']}"
+    assert mark in lab.login.run(["cat", "short.env"], user="alice").stdout
+    far = lab.login.run(["cat", "far.out"], user="alice").stdout
+    assert "\nslurm" in f"\n{far}", far
+    shown = [(s["id"], s["state"]) for s in sessions(lab) if s["state"] != "ended"]
+    assert shown == [(session["id"], "ready")], "a job from the desktop is no part of it"
 
     vizdash(lab, "stop", session["id"])
     wait_state(lab, session["id"], "ended")

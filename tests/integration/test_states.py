@@ -64,6 +64,10 @@ PARTS = {
 }
 
 
+#: What every status file holds, whatever has become of its session and whoever wrote it last.
+STATUS = {"STATE", "STEP", "RESULT", "ERROR", "UPDATED", "NODE", "JOB_ID", "READY"}
+
+
 @dataclass
 class Expected:
     """What must be shown of a session."""
@@ -289,6 +293,16 @@ class Sessions(RuleBasedStateMachine):
             for id in self.expected.keys() - living
             if self.machine.outside(f"~/.local/state/vizdash/sessions/{id}/connection").exists()
         ]
+        return found + self.lost()
+
+    def lost(self) -> list[str]:
+        """Status files that were replaced by less: each of these sessions was ready once."""
+        found = []
+        for id in self.expected:
+            text = self.machine.outside(f"~/.local/state/vizdash/sessions/{id}/status").read_text()
+            keys = {line.partition("=")[0] for line in text.splitlines()}
+            if not text.endswith("\n") or STATUS - keys:
+                found.append(f"the status of {id} is {text!r}")
         return found
 
     @invariant()

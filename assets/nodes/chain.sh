@@ -48,10 +48,51 @@ feed() {
   job=$!
 }
 
+# The words of SSH, in `words`: its host's key may be known here by another name than on the image host. What
+# ssh(1) itself says here counts first (ssh_config(5), HostKeyAlias), then whichever name is in known_hosts.
+name_key() { # NAME SSH...
+  local name=$1 alias='' host=${*: -1} word settings port
+  shift
+  words=()
+  for word; do
+    if [[ $word == HostKeyAlias=* ]]; then
+      alias=${word#*=}
+      unset 'words[-1]'
+    else
+      words+=("$word")
+    fi
+  done
+  [ "$name$alias" != "$host" ] || return
+  settings=$("${words[0]}" -G "${words[@]:1}" 2>/dev/null </dev/null)
+  [ -z "$(value hostkeyalias)" ] || return
+  port=$(value port)
+  ! known "$(listed "$host")" || return
+  for word in "$alias" "$(listed "$name")"; do
+    if known "$word"; then
+      words=("${words[0]}" -o "HostKeyAlias=$word" "${words[@]:1}")
+      return
+    fi
+  done
+}
+
+value() { sed -n "s/^$1 //p" <<<"$settings" | head -n 1; }
+
+listed() { [ "$port" = 22 ] && echo "$1" || echo "[$1]:$port"; }
+
+known() {
+  local file
+  for file in $(value userknownhostsfile) $(value globalknownhostsfile); do
+    [[ $file != \~/* ]] || file=$HOME/${file#\~/}
+    [ -z "$(ssh-keygen -F "$1" -f "$file" 2>/dev/null)" ] || return 0
+  done
+  return 1
+}
+
 send() {
-  local name=$1 command=$2 kind=ended line='' why='' offset
+  local name=$1 command=$2 kind=ended line='' why='' offset words
   shift 2
-  coproc "$@" "$command" 2>&1
+  name_key "$name" "$@"
+  coproc "${words[@]}" "$command" 2>&1
   exec 6>&"${COPROC[1]}" 7<&"${COPROC[0]}"
   eval "exec ${COPROC[1]}>&- ${COPROC[0]}<&-"
   printf '%s\n' "$receiver" >&6

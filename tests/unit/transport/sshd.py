@@ -7,12 +7,15 @@ import contextlib
 import os
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncssh
+import pytest
 
 
 @dataclass
@@ -32,7 +35,8 @@ class Behaviour:
     shell: Sequence[str] = ("/bin/sh", "-c")
     noise: str = ""
     max_sessions: int = 10
-    grace_s: float = 0
+    #: Whether it hangs up without a word at a wrong answer.
+    hangs_up: bool = False
     #: Whether it offers gssapi-with-mic, which nobody can use.
     kerberos: bool = False
     sockets: bool = True
@@ -60,12 +64,6 @@ class Server(asyncssh.SSHServer):
         self.conn = conn
         self.how.conns.append(conn)
         conn._gss_mic_auth = self.how.kerberos
-        if self.how.grace_s:
-            asyncio.get_running_loop().call_later(self.how.grace_s, self._hang_up)
-
-    def _hang_up(self) -> None:
-        if not self.conn.get_extra_info("username") or not getattr(self, "inside", False):
-            self.conn.abort()
 
     def begin_auth(self, username: str) -> bool:
         self.user = username
@@ -75,7 +73,6 @@ class Server(asyncssh.SSHServer):
         return True
 
     def auth_completed(self) -> None:
-        self.inside = True
         self.how.logins += 1
 
     def public_key_auth_supported(self) -> bool:
@@ -115,6 +112,8 @@ class Server(asyncssh.SSHServer):
     def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> Any:
         self.how.tried.extend(responses)
         if tuple(responses) != self.how.rounds[self.round][2]:
+            if self.how.hangs_up:
+                self.conn.abort()
             return False
         self.round += 1
         if self.how.push_s:
@@ -359,3 +358,42 @@ class Person:
         self.waits += 1
         if not self.gives_up:
             await asyncio.Event().wait()
+
+
+@dataclass
+class Slow(Person):
+    """Takes ten minutes for each answer, on the clock by which a login loses patience."""
+
+    ahead_s: float = 0
+
+    def patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + self.ahead_s)
+        monkeypatch.setattr("vizdash.transport.ssh.client.time", clock)
+
+    async def ask(self, prompt: Any) -> tuple[str, ...] | None:
+        self.ahead_s += 600
+        await asyncio.sleep(0.6)  # whoever loses patience looks a few times meanwhile
+        return await super().ask(prompt)
+
+
+@dataclass
+class Late:
+    """Types until the server has given up the login (sshd_config(5), LoginGraceTime)."""
+
+    how: Behaviour
+    answers: list[tuple[str, ...]]
+    asked: list[Any] = field(default_factory=list)
+
+    async def ask(self, prompt: Any) -> tuple[str, ...] | None:
+        self.asked.append(prompt)
+        if len(self.asked) == 1:
+            self.how.conns[-1].abort()
+            await self.how.conns[-1].wait_closed()
+            await asyncio.sleep(1)
+        return self.answers.pop(0)
+
+    def show(self, title: str, lines: tuple[str, ...]) -> None:
+        """Nobody looks."""
+
+    async def wait(self, title: str, lines: tuple[str, ...]) -> None:
+        await asyncio.Event().wait()

@@ -17,7 +17,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from tests.unit.transport.sshd import Behaviour, Person, Sshd, sshd
+from tests.unit.transport.sshd import Behaviour, Late, Person, Slow, Sshd, sshd
 from vizdash.errors import Refused, TimedOut, Unreachable, VizdashError
 from vizdash.model.link import LinkState
 from vizdash.transport.base import Command
@@ -96,6 +96,43 @@ async def test_a_code_with_the_hosts_words(home: Path) -> None:
     (asked,) = person.asked
     assert asked.lines == ("Maintenance on Sunday.", "Second factor", "127.0.0.1 asks:")
     assert asked.fields[0].label == "Verification code"
+
+
+async def test_a_code_for_which_a_person_takes_ten_minutes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of our own limits runs while it is typed."""
+    how = Behaviour(rounds=[OTP])
+    person = Slow([("424242",)])
+    person.patch(monkeypatch)
+    async with sshd(how) as server:
+        server.known(home)
+        assert await echo(at(server), person) == "in\n"
+    assert (how.tried, len(person.asked)) == (["424242"], 1)
+
+
+async def test_what_is_typed_while_the_server_hangs_up_is_not_asked_twice(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sshd waits for 120 s (LoginGraceTime). ssh learns of it only once it has the answer."""
+    monkeypatch.setattr("vizdash.transport.openssh.login._SLOW_S", 0.5)
+    how = Behaviour(rounds=[OTP])
+    person = Late(how, [("424242",)])
+    async with sshd(how) as server:
+        server.known(home)
+        assert await echo(at(server), person) == "in\n"
+    assert how.tried == ["424242"]
+    assert len(person.asked) == 1
+
+
+async def test_a_code_that_is_refused_is_never_sent_again(home: Path) -> None:
+    """Not even where the server hangs up at it."""
+    how = Behaviour(rounds=[OTP], hangs_up=True)
+    async with sshd(how) as server:
+        server.known(home)
+        error = await refusal(at(server), ("111111",), ("222222",))
+    assert how.tried == ["111111"]
+    assert isinstance(error, Unreachable)
 
 
 async def test_a_host_cannot_pose_as_this_computers_ssh(home: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from tests.unit.transport.sshd import Behaviour, Person, Sshd, sshd
+from tests.unit.transport.sshd import Behaviour, Late, Person, Slow, Sshd, sshd
 from vizdash.errors import Refused, TimedOut, Unreachable, VizdashError
 from vizdash.transport.base import Command
 from vizdash.transport.ssh.link import SshLink
@@ -104,15 +104,16 @@ async def test_giving_up_sends_nothing(home: Path) -> None:
 
 
 async def test_a_slow_typist_is_waited_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vizdash.transport.ssh.patience.PATIENCE_S", 0.7)
+    person = Slow([("right",)])
+    person.patch(monkeypatch)
     async with sshd(Behaviour(password="right")) as server:
         server.known(home)
-        assert await echo(at(server), Person([("right",)], delay_s=2)) == "in\n"
+        assert await echo(at(server), person) == "in\n"
 
 
 async def test_what_is_typed_while_the_server_hangs_up_is_not_asked_twice(home: Path) -> None:
-    how = Behaviour(rounds=[OTP], grace_s=0.5)
-    person = Person([("424242",)], delay_s=1.5)
+    how = Behaviour(rounds=[OTP])
+    person = Late(how, [("424242",)])
     async with sshd(how) as server:
         server.known(home)
         assert await echo(at(server), person) == "in\n"

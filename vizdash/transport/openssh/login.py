@@ -7,10 +7,13 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 
 import asyncssh
 
 from vizdash.errors import Refused, TimedOut, Unreachable, VizdashError
+from vizdash.model.link import Field, Prompt
 from vizdash.transport.base import Prompter
 from vizdash.transport.openssh import control
 from vizdash.transport.openssh.askpass import Askpass, Question
@@ -29,8 +32,24 @@ _REQUIRE = (8, 4)
 _LOOK_S = 0.05
 #: Lines of ssh's that are kept for the reason of its end, and Bytes of one that are.
 _KEPT, _LONGEST = 200, 1000
+#: How ssh's -v begins when a host has decided on an answer.
+_DECIDED = ("debug1: Authentications that can continue: ", "Authenticated ")
+#: Seconds between an answer and the end of ssh in which the host can't have weighed it.
+_LATE_S = 10.0
+#: Seconds of typing in which no server gives up a login.
+_SLOW_S = 20.0
 #: Probes without an answer after which a connection of the person's own counts as lost.
 _PROBES_THEIRS = 29
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An answer to a host: when it was given (time.monotonic), and how long it took to type."""
+
+    fields: tuple[Field, ...]
+    answer: tuple[str, ...] = dataclass_field(repr=False)
+    at: float
+    took_s: float
 
 
 class MasterLogin:
@@ -65,6 +84,8 @@ class MasterLogin:
         self._patience = Patience(prompter, quiet=quiet)
         self._error: VizdashError | None = None
         self._asked: dict[str, int] = {}
+        #: What a person typed last, until the host has decided on it.
+        self._given: _Given | None = None
         self._probing: asyncio.Task[None] | None = None
 
     @property
@@ -91,6 +112,23 @@ class MasterLogin:
         if ssh is None:
             raise Refused("ssh", "there is none on this machine", "install OpenSSH's client")
         self._version = await read_version(ssh)
+        while True:
+            try:
+                return await self._start(ssh, target, settings, lost)
+            except Unreachable:
+                if not self._answered_late():
+                    raise
+                self._authenticating = False
+                self._lines, self._unshown, self._asked = [], [], {}
+
+    async def _start(
+        self,
+        ssh: str,
+        target: Target,
+        settings: HostSettings,
+        lost: Callable[[Exception | None], None],
+    ) -> MasterConnection:
+        """One ssh. Raises VizdashError."""
         self.master = master = Master(self._heard)
         modern = self._version >= _REQUIRE
         askpass = Askpass(master.folder, self._answer, modern=modern)
@@ -149,6 +187,8 @@ class MasterLogin:
         self._patience.silence.broken()
         self._authenticating = authenticates(line, self._authenticating)
         self._lines = [*self._lines[-_KEPT:], line]
+        if line.startswith(_DECIDED):
+            self._given = None
         if line.strip() and not is_verbose(line):
             self._unshown.append(line)
             if "REVOKED HOST KEY" in line and self.master is not None:
@@ -175,32 +215,56 @@ class MasterLogin:
             await self._blocked(read, name)
             return None
         prompt = as_prompt(read, name, tuple(self._take_text()), again=count > 0)
+        unsent, self._secrets.unsent = self._secrets.unsent, None
+        if read.asks is Asks.HOST and unsent and unsent[0] == prompt.fields:
+            return unsent[1][0]
+        began = time.monotonic()
         try:
-            with self._patience.silence:
-                self._patience.stop()
-                if read.asks is Asks.NOTHING:
-                    await self._prompter.wait(prompt.title, prompt.lines)
-                    answer = None
-                else:
-                    answer = await self._prompter.ask(prompt)
+            answer = await self._ask(read, prompt)
         except VizdashError as e:
             await self._give_up(e)
             return None
         if answer is None:
-            if read.asks is Asks.HOST_KEY:
-                await self._give_up(Refused(f"host key of {name}", "it was not trusted"))
-                return None
-            if read.asks is Asks.YES_OR_NO:
-                return "no"
-            await self._give_up(Refused(f"login to {name}", "it was cancelled"))
-            return None
+            return await self._declined(read, name)
         if read.asks in {Asks.HOST_KEY, Asks.YES_OR_NO}:
             return "yes"
         if read.asks is Asks.PASSPHRASE:
             self._secrets.passphrases[read.about] = answer[0]
-        else:
-            self.typed = True
+            return answer[0]
+        self.typed = True
+        if read.asks is Asks.HOST:
+            now = time.monotonic()
+            self._given = _Given(prompt.fields, answer, now, now - began)
         return answer[0]
+
+    async def _ask(self, read: Read, prompt: Prompt) -> tuple[str, ...] | None:
+        with self._patience.silence:
+            self._patience.stop()
+            if read.asks is not Asks.NOTHING:
+                return await self._prompter.ask(prompt)
+            await self._prompter.wait(prompt.title, prompt.lines)
+            return None
+
+    async def _declined(self, read: Read, name: str) -> str | None:
+        """Answer ssh where the person says no, or nothing."""
+        if read.asks is Asks.HOST_KEY:
+            await self._give_up(Refused(f"host key of {name}", "it was not trusted"))
+            return None
+        if read.asks is Asks.YES_OR_NO:
+            return "no"
+        await self._give_up(Refused(f"login to {name}", "it was cancelled"))
+        return None
+
+    def _answered_late(self) -> bool:
+        """Whether ssh ended at an answer because the host had hung up while it was typed
+        (LoginGraceTime): ssh learns that only then. What was typed is kept for the next question
+        of the same words, which comes at once.
+        """
+        given, self._given = self._given, None
+        if given is None or given.took_s < _SLOW_S or time.monotonic() - given.at > _LATE_S:
+            return False
+        self._secrets.unsent = (given.fields, given.answer)
+        return True
 
     async def _blocked(self, read: Read, name: str) -> None:
         if read.asks is Asks.HOST_KEY:

@@ -18,6 +18,7 @@ from tests.lab.terminal import terminal
 from tests.lab.test_laptop_dashboard import (
     dashboard,
     holders,
+    kill_logins,
     open_by_keys,
     start_by_keys,
     steps,
@@ -181,7 +182,7 @@ def by_openssh(outside: Campus) -> None:
 
 
 @pytest.mark.usefixtures("by_openssh")
-def test_a_tunnel_outlives_a_black_hole_and_the_dashboard(lab: Lab, outside: Campus) -> None:
+def test_a_tunnel_outlives_a_black_hole_a_kill_and_the_dashboard(lab: Lab, outside: Campus) -> None:
     """The process that is left behind is no parent of ssh's."""
     with dashboard(outside) as screen:
         session = start_by_keys(lab, screen)
@@ -189,6 +190,10 @@ def test_a_tunnel_outlives_a_black_hole_and_the_dashboard(lab: Lab, outside: Cam
         wait_page(outside.laptop, url, seconds=180)
         with lab.cut(outside.laptop):
             screen.wait("no connection", seconds=180)
+        screen.wait("is back after", seconds=180)
+        wait_page(outside.laptop, url, seconds=180)
+        screen.wait("is back after", gone=True, seconds=180)
+        kill_logins(lab, "^sshd-session: alice")
         screen.wait("is back after", seconds=180)
         wait_page(outside.laptop, url, seconds=180)
         screen.keys("q")

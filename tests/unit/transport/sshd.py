@@ -377,23 +377,16 @@ class Slow(Person):
 
 
 @dataclass
-class Late:
-    """Types until the server has given up the login (sshd_config(5), LoginGraceTime)."""
+class Late(Person):
+    """Types until the server, which is ``how``, has given up the login (sshd_config(5),
+    LoginGraceTime).
+    """
 
-    how: Behaviour
-    answers: list[tuple[str, ...]]
-    asked: list[Any] = field(default_factory=list)
+    how: Behaviour = field(default_factory=Behaviour)
 
     async def ask(self, prompt: Any) -> tuple[str, ...] | None:
-        self.asked.append(prompt)
-        if len(self.asked) == 1:
+        if not self.asked:
             self.how.conns[-1].abort()
             await self.how.conns[-1].wait_closed()
             await asyncio.sleep(1)
-        return self.answers.pop(0)
-
-    def show(self, title: str, lines: tuple[str, ...]) -> None:
-        """Nobody looks."""
-
-    async def wait(self, title: str, lines: tuple[str, ...]) -> None:
-        await asyncio.Event().wait()
+        return await super().ask(prompt)

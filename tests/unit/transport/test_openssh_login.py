@@ -117,7 +117,7 @@ async def test_what_is_typed_while_the_server_hangs_up_is_not_asked_twice(
     """sshd waits for 120 s (LoginGraceTime). ssh learns of it only once it has the answer."""
     monkeypatch.setattr("vizdash.transport.openssh.login._SLOW_S", 0.5)
     how = Behaviour(rounds=[OTP])
-    person = Late(how, [("424242",)])
+    person = Late([("424242",)], how=how)
     async with sshd(how) as server:
         server.known(home)
         assert await echo(at(server), person) == "in\n"

@@ -113,7 +113,7 @@ async def test_a_slow_typist_is_waited_for(home: Path, monkeypatch: pytest.Monke
 
 async def test_what_is_typed_while_the_server_hangs_up_is_not_asked_twice(home: Path) -> None:
     how = Behaviour(rounds=[OTP])
-    person = Late(how, [("424242",)])
+    person = Late([("424242",)], how=how)
     async with sshd(how) as server:
         server.known(home)
         assert await echo(at(server), person) == "in\n"

@@ -127,6 +127,27 @@ def test_one_that_tells_no_size_is_not_painted_for_ever(tmp_path: Path) -> None:
             assert seen.count(b"New session") < 20
 
 
+def test_ctrl_z_suspends_it_and_fg_brings_it_back(shown: Pty) -> None:
+    def state() -> str:
+        stat = Path(f"/proc/{shown.process.pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0]
+
+    os.write(shown.end, b"\x1a")
+    shown.read_until(b"\x1b[?1049l")  # xterm's control sequences: the main screen
+    until = time.monotonic() + _DEADLINE_S
+    while state() != "T":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    shown.process.send_signal(signal.SIGCONT)
+    shown.read_until(b"\x1b[?1049h")
+    shown.read_until(b"Sessions")
+    os.write(shown.end, b"q")
+    while shown.process.poll() is None:
+        with contextlib.suppress(OSError):
+            os.read(shown.end, 65536)
+    assert shown.code() == 0
+
+
 @pytest.mark.parametrize("term", ["dumb", "unknown"])
 def test_a_terminal_that_cannot_move_its_cursor_gets_one_line(tmp_path: Path, term: str) -> None:
     """At 100x30 they had it spin for ever, deaf to every signal."""

@@ -323,3 +323,28 @@ async def test_leaving_names_the_deploy_that_it_would_break_off() -> None:
         app._images._run.over = True
         await press(pilot, "at", "down", "enter")
     assert app.return_value == "cluster:far"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asks"), [("", "all 4 nodes"), ("viz-node001,viz-node002", "2 nodes")]
+)
+async def test_a_second_enter_does_not_deploy_to_many_nodes_unasked(nodes: str, asks: str) -> None:
+    begun: list[Wish | None] = []
+    app, _ = app_on(looked_at())
+
+    async def plan(app: str, version: str, chosen: str) -> Plan:
+        where = tuple(chosen.split(",")) if chosen else tuple(n.name for n in looked_at().nodes)
+        cargo = Cargo("gedit", "7.1", "ab" * 32, 5, "/srv/gedit-7.1.sif")
+        return Plan(cargo, where, all_nodes=not chosen)
+
+    async with app.run_test(size=(120, 30)) as pilot:
+        await begin(pilot)
+        await app.push_screen(DeployScreen(plan, ["gedit"]), begun.append)
+        await press(pilot, "tab", "tab", *nodes, "enter", "enter")
+        assert sees(pilot, f"Deploy to {asks}?", "gedit 7.1")
+        await press(pilot, "enter")  # the usual answer is no
+        assert on_top(app) == "DeployScreen" and not begun
+        await press(pilot, "enter", "y")
+        await until(pilot, lambda: begun)
+        assert on_top(app) == "Dashboard"
+    assert [wish and wish.plan.cargo.version for wish in begun] == ["7.1"]

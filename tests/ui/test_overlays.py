@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.ui.drive import AnyPilot, begin, press, sees, settled, text, until
+from tests.ui.drive import AnyPilot, begin, press, sees, settled, text, toasts, until
 from tests.ui.fake import FakeService, app_on, busy, snapshot
 from vizdash.actions import REGISTRY
 from vizdash.errors import NotFound
@@ -278,3 +278,21 @@ async def test_escape_ends_a_search_before_it_leaves_the_log() -> None:
         assert not sees(pilot, "Next, previous")
         await press(pilot, "escape")
         assert isinstance(app.screen, Dashboard)
+
+
+async def test_a_session_that_has_ended_meanwhile_is_not_extended() -> None:
+    app, service = app_on(busy(), admin=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down", "w")
+        assert sees(pilot, "Time limit", "Extend it by")
+        assert service.now is not None
+        chosen = service.now.sessions[3]
+        ended = replace(chosen, state=SessionState.ENDED, result="timed out", time_left_s=None)
+        others = tuple(s for s in service.now.sessions if s is not chosen)
+        service.now = replace(service.now, sessions=(*others, ended))
+        app._poller.refresh()
+        await until(pilot, lambda: app._board.find(chosen.job_id) == ended)
+        await press(pilot, "e")
+        assert "desktop was not extended: it has ended" in toasts(pilot)[-1]
+        assert service.operations.done == []

@@ -473,3 +473,16 @@ async def test_a_lock_that_another_holds_stops_nothing_but_the_saving() -> None:
             gate.set()
         await until(pilot, saved.is_set)
         assert "mine" in service.presets.of("desktop")
+
+
+async def test_the_form_says_that_a_node_was_chosen_and_one_key_frees_it() -> None:
+    app, service = app_on(busy())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "1", "down", "n")
+        assert sees(pilot, "only on viz-node002", "^l clears")
+        await press(pilot, "ctrl+l")
+        assert not sees(pilot, "only on")
+        assert app.screen.query_one("#node", Input).value == ""
+        await press(pilot, "enter")
+    assert [request.node for request in service.started] == [""]

@@ -67,6 +67,7 @@ class VizdashApp(Reloading):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
         Binding("ctrl+c", "quit", "Quit", show=False),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False, priority=True),
     ]
     ENABLE_COMMAND_PALETTE = True
     #: Of the screens over the dashboard: where there are few rows, dialogs do without empty ones.
@@ -310,7 +311,7 @@ class VizdashApp(Reloading):
             if choice == "again":
                 self._want_again(session)
             elif choice == "extend":
-                self.run_worker(self._operators.extend(session, more_s(session)), group="writes")
+                self.extend(session)
             elif choice == "request":
                 self.copy_to_clipboard(extension_request(session, more_s(session)))
                 self.news("the request to your operators is copied, if your terminal allows it")

@@ -88,10 +88,11 @@ class Form:
 
     @property
     def also(self) -> str:
-        """What has no field and is started all the same: ``image 5.11 · sbatch: --exclusive``."""
+        """What is easily overlooked: ``only on viz-node002 · image 5.11 · sbatch: --exclusive``."""
         image = f"image {self.image}" if self.image else ""
         extra = f"sbatch: {shlex.join(self.extra)}" if self.extra else ""
-        return " · ".join(part for part in (image, extra) if part)
+        node = f"only on {self._text('node')}" if self._text("node") else ""
+        return " · ".join(part for part in (node, image, extra) if part)
 
     def request(self) -> SessionRequest:
         """Raises FormError, naming the field, when a text can't be understood."""

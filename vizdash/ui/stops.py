@@ -9,9 +9,11 @@ from vizdash.errors import VizdashError
 from vizdash.model import Session, SessionRequest, SessionState
 from vizdash.poller import Poller
 from vizdash.service import Service
+from vizdash.ui.operators import Operators
 from vizdash.ui.room import usual
 from vizdash.ui.screens.ask import AskScreen
 from vizdash.ui.screens.confirm import Confirm, Question, stopping, stopping_many
+from vizdash.ui.screens.deadline import more_s
 from vizdash.ui.shelf import Shelf
 from vizdash.ui.theme import Span, line
 
@@ -21,12 +23,17 @@ class Stops(Shelf):
 
     _service: Service
     _poller: Poller
+    _operators: Operators
 
     def _show(self) -> None:
         raise NotImplementedError
 
     def news(self, text: str) -> None:
         """One line that goes away by itself."""
+        raise NotImplementedError
+
+    def warn(self, text: str) -> None:
+        """One line to act upon."""
         raise NotImplementedError
 
     def remember(self, request: SessionRequest | None = None) -> None:
@@ -56,6 +63,15 @@ class Stops(Shelf):
                 self._stop_all(live, "")
 
         self.push_screen(screen, answered)
+
+    def extend(self, session: Session) -> None:
+        """Give it more time, unless it has ended while that was thought over."""
+        now = self._board.find(session.job_id)
+        if now is None or not now.live:
+            self.warn(f"{session.app} was not extended: it has ended")
+            return
+        work: Callable[[], Awaitable[None]] = partial(self._operators.extend, now, more_s(now))
+        self.run_worker(work, group="writes")
 
     def _ask_note(self, sessions: tuple[Session, ...]) -> None:
         owners = ", ".join(sorted({s.user for s in sessions if not s.mine}))

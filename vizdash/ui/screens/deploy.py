@@ -18,6 +18,7 @@ from textual.worker import Worker
 from vizdash.errors import VizdashError
 from vizdash.imaging import Plan
 from vizdash.ui.format import escape_control, names, plural, size
+from vizdash.ui.screens.confirm import Confirm, Question
 from vizdash.ui.theme import Span, Tone, content, line, lines
 from vizdash.ui.widgets.chips import Chips
 from vizdash.ui.widgets.clicked import Dialog
@@ -37,6 +38,18 @@ class Wish:
     plan: Plan
     canary: str = ""
     smoke: bool = False
+
+
+def _question(wish: Wish, *, every: bool) -> Question:
+    """Name the image and how many nodes get it."""
+    nodes, cargo = wish.plan.nodes, wish.plan.cargo
+    on = "the shared image root" if not any(nodes) else plural(len(nodes), "node")
+    if every and len(nodes) > 1:
+        on = f"all {on}"
+    what = line(Span(f"{cargo.app} {cargo.version}", "strong", bold=True), f" to {on}")
+    where = [line(Span(names(nodes), "text"))] if any(nodes) else []
+    keep = line(Span("New sessions run from it; running ones keep theirs.", "muted"))
+    return Question(f"Deploy to {on}?", (what, *where, (), keep), "Deploy", "Don't")
 
 
 class DeployScreen(ModalScreen[Wish | None]):
@@ -97,10 +110,25 @@ class DeployScreen(ModalScreen[Wish | None]):
         """Look, or begin what was shown."""
         if self._plan is not None:
             smoke = self.query_one("#deploy-smoke", Chips).value == "yes"
-            self.dismiss(Wish(self._plan, self._text("canary"), smoke))
+            self._begin(Wish(self._plan, self._text("canary"), smoke))
         elif self._looking is None:
             self._say("looking at the nodes, and reading the image whole …", "busy")
             self._looking = self.run_worker(self._look(), name="plan", group="reads")
+
+    def _begin(self, wish: Wish) -> None:
+        """At once on one node that was named; else asked first: Enter twice is soon pressed."""
+        if len(wish.plan.nodes) == 1 and self._text("nodes"):
+            self.dismiss(wish)
+            return
+
+        def give() -> None:
+            self.dismiss(wish)
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.call_later(give)  # the question still lies over this
+
+        self.app.push_screen(Confirm(_question(wish, every=not self._text("nodes"))), answered)
 
     async def _look(self) -> None:
         app, canary = self.query_one("#deploy-app", Chips).value, self._text("canary")

@@ -219,9 +219,11 @@ class StartScreen(ModalScreen[None]):
             self._judge_soon()
 
     def action_clear(self) -> None:
-        """Start the current image, without arguments for sbatch."""
+        """On any node, of the current image, without arguments for sbatch."""
         if self._form is not None and self._form.also:
-            self._form = replace(self._form, image="", extra=())
+            texts = {**self._form.texts, "node": ""}
+            self._form = replace(self._form, image="", extra=(), texts=texts)
+            self._fill(("node",))
             self._offer_sizes()
             self._judge_soon()
 

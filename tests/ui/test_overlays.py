@@ -296,3 +296,24 @@ async def test_a_session_that_has_ended_meanwhile_is_not_extended() -> None:
         await press(pilot, "e")
         assert "desktop was not extended: it has ended" in toasts(pilot)[-1]
         assert service.operations.done == []
+
+
+async def test_long_lines_of_a_log_are_wrapped_and_found_by_their_last_word() -> None:
+    long = "a" * 140 + " needle"
+    app, _service = app_on(busy(), log="\n".join(["first", *[long] * 40, "last"]))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down", "l")
+        assert sees(pilot, "needle", "last")
+        assert not sees(pilot, "first")
+        await press(pilot, "g")
+        assert sees(pilot, "first", "needle")
+        await press(pilot, "slash", *"needle", "enter")
+        assert sees(pilot, "40 of 40")
+        await press(pilot, "n")
+        assert sees(pilot, "1 of 40", "first")
+        await pilot.resize_terminal(200, 24)
+        await settled(pilot)
+        assert any(line.strip().startswith(long) for line in text(pilot).splitlines())
+        await press(pilot, "G")
+        assert sees(pilot, "last")

@@ -1,10 +1,12 @@
-"""The lines of a log, drawn by the line API, with what is searched for in another colour."""
+"""The lines of a log, wrapped, drawn by the line API, with what is searched for highlighted."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import ClassVar
 
+from rich.cells import chop_cells
 from rich.segment import Segment
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
@@ -34,7 +36,9 @@ class LogView(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._lines: list[str] = []
-        self._widest = 0
+        #: What each row shows: a line's index, and where in it the row begins and ends.
+        self._rows: list[tuple[int, int, int]] = []
+        self._cells = 0
         self._word = ""
         self._hits: list[int] = []
         self._hit = -1
@@ -47,7 +51,7 @@ class LogView(ScrollView, can_focus=True):
     def clear(self) -> None:
         """No lines."""
         self._lines.clear()
-        self._widest = 0
+        self._rows.clear()
         self.search(self._word)
         self._resized()
 
@@ -57,8 +61,11 @@ class LogView(ScrollView, can_focus=True):
         if not new:
             return
         self._lines += new
-        del self._lines[: max(0, len(self._lines) - _MOST)]
-        self._widest = max(self._widest, *map(width, new))
+        if len(self._lines) > _MOST:
+            del self._lines[:-_MOST]
+            self._wrap(0)
+        else:
+            self._wrap(len(self._lines) - len(new))
         if self._word:
             self._hits = self._found()
         self._resized()
@@ -70,15 +77,43 @@ class LogView(ScrollView, can_focus=True):
             self.following = False
 
     def _resized(self) -> None:
-        self.virtual_size = Size(self._widest, len(self._lines))
+        self.virtual_size = Size(0, len(self._rows))
         self.refresh()
         if self.following:
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     def on_resize(self) -> None:
-        """Lines may have come before there was room for them."""
-        if self.following:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+        """Rows of another length; whoever reads stays at the line that was on top."""
+        if self._cells == self._across:
+            self._resized()
+            return
+        top = self.scroll_offset.y
+        line = self._rows[top][0] if top < len(self._rows) else 0
+        self._wrap(0)
+        self._resized()
+        if not self.following:
+            self.scroll_to(y=self._row_of(line), animate=False, immediate=True)
+
+    @property
+    def _across(self) -> int:
+        """Cells of a row, beside the scrollbar."""
+        return self.scrollable_content_region.width
+
+    def _wrap(self, first: int) -> None:
+        """Cut the lines from ``first`` on into rows."""
+        if first == 0:
+            self._rows.clear()
+            self._cells = self._across
+        for index in range(first, len(self._lines)):
+            text, at = self._lines[index], 0
+            fits = not self._cells or width(text) <= self._cells
+            for piece in [text] if fits else chop_cells(text, self._cells):
+                self._rows.append((index, at, at + len(piece)))
+                at += len(piece)
+
+    def _row_of(self, index: int) -> int:
+        """The first row of a line."""
+        return bisect_left(self._rows, (index, 0, 0))
 
     def _found(self) -> list[int]:
         return [i for i, one in enumerate(self._lines) if self._word in one.casefold()]
@@ -99,7 +134,7 @@ class LogView(ScrollView, can_focus=True):
     def _go(self) -> None:
         if 0 <= self._hit < len(self._hits):
             self.following = False
-            middle = self._hits[self._hit] - self.size.height // 2
+            middle = self._row_of(self._hits[self._hit]) - self.size.height // 2
             self.scroll_to(y=max(0, middle), animate=False, immediate=True)
         self.refresh()
 
@@ -113,13 +148,15 @@ class LogView(ScrollView, can_focus=True):
         self.scroll_home(animate=False, immediate=True)
 
     def render_line(self, y: int) -> Strip:
-        """One line, from where it is scrolled to."""
-        left, top = self.scroll_offset
-        cells, index = self.size.width, y + top
-        if index >= len(self._lines):
+        """One row, from where it is scrolled to."""
+        cells, at = self.size.width, y + self.scroll_offset.y
+        if at >= len(self._rows):
             return Strip.blank(cells, self.rich_style)
+        index, begin, end = self._rows[at]
+        before = width(self._lines[index][:begin])
         strip = Strip(self._segments(index))
-        return strip.crop_extend(left, left + cells, self.rich_style)
+        shown = strip.crop(before, before + width(self._lines[index][begin:end]))
+        return shown.adjust_cell_length(cells, self.rich_style)
 
     def _segments(self, index: int) -> list[Segment]:
         text, base = self._lines[index], self.rich_style

@@ -16,6 +16,7 @@ from vizdash.model import Session, SessionState
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.confirm import Confirm
 from vizdash.ui.screens.dashboard import Dashboard
+from vizdash.ui.screens.help import HelpScreen
 from vizdash.ui.screens.log import LogScreen
 from vizdash.ui.words import LEGEND
 
@@ -317,3 +318,23 @@ async def test_long_lines_of_a_log_are_wrapped_and_found_by_their_last_word() ->
         assert any(line.strip().startswith(long) for line in text(pilot).splitlines())
         await press(pilot, "G")
         assert sees(pilot, "last")
+
+
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [(("l",), "Follow"), (("h",), "6 hours"), (("C",), "Back")],
+)
+async def test_help_is_there_on_every_screen_and_it_is_the_screen_s(
+    keys: tuple[str, ...], what: str
+) -> None:
+    app, _service = app_on(busy(), log="a line")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down", *keys)
+        below = app.screen
+        await press(pilot, "question_mark")
+        assert isinstance(app.screen, HelpScreen)
+        assert sees(pilot, "Keys of this screen", what)
+        assert not sees(pilot, "Signs")
+        await press(pilot, "question_mark")
+        assert app.screen is below

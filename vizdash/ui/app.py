@@ -32,7 +32,7 @@ from vizdash.ui.imaging import ImageDesk
 from vizdash.ui.keys import keyed
 from vizdash.ui.linkwatch import LinkWatch
 from vizdash.ui.operators import Operators
-from vizdash.ui.reloading import Reloading
+from vizdash.ui.screenhelp import ScreenHelp
 from vizdash.ui.screens.address import AddressScreen
 from vizdash.ui.screens.commands import CommandsScreen
 from vizdash.ui.screens.copy import CopyScreen
@@ -53,7 +53,7 @@ _NEWS_S, _ERROR_S = 6, 12
 _HOUR_S, _CONFIG_S = 3600.0, 2.0
 
 
-class VizdashApp(Reloading):
+class VizdashApp(ScreenHelp):
     """The dashboard of one cluster. ``clock`` gives seconds since the epoch; ``reload`` gives the
     config when it was changed, and is called now and then. ``stay`` are the keys of the config in
     force that could not be taken over, see Service.use.

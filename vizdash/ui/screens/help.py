@@ -42,7 +42,7 @@ def help_lines(registry: ActionRegistry, context: Context) -> list[Line]:
     if here:
         found += [line(Span(_PANES[context.pane], "accent", bold=True)), *_rows(here, context), ()]
     found += [line(Span("Everywhere", "accent", bold=True)), *_rows(everywhere, context)]
-    found += [_row(keys, Span(what, "muted")) for keys, what in _MOVING]
+    found += [row(keys, Span(what, "muted")) for keys, what in _MOVING]
     for pane, name in _PANES.items():
         others = [a for a in registry if a.on == pane and a.on != context.pane]
         if others:
@@ -54,7 +54,7 @@ def help_lines(registry: ActionRegistry, context: Context) -> list[Line]:
 def own_help(name: str, registry: ActionRegistry, context: Context) -> list[Line]:
     """That of a screen which has its own actions."""
     title = line(Span(name, "accent", bold=True))
-    mouse = _row("mouse", Span("click a key in the line at the bottom", "muted"))
+    mouse = row("mouse", Span("click a key in the line at the bottom", "muted"))
     return [title, *_rows(registry, context), mouse, (), *_signs()]
 
 
@@ -65,7 +65,8 @@ def _signs() -> Iterable[Line]:
         yield line(Span(f"{glyph} {word}".ljust(13), tone), Span(what, "muted"))
 
 
-def _row(keys: str, *spans: Span, sign: str = " ") -> Line:
+def row(keys: str, *spans: Span, sign: str = " ") -> Line:
+    """Keys, and what they do."""
     first = Span(sign, "warn", bold=True)
     return line(first, Span(keys.ljust(_KEYS) + " ", "accent", bold=True), *spans)
 
@@ -73,9 +74,9 @@ def _row(keys: str, *spans: Span, sign: str = " ") -> Line:
 def _rows(actions: Iterable[Action], context: Context) -> Iterable[Line]:
     for action in actions:
         keys = " ".join(key_label(key) for key in action.keys) or "–"
-        yield _row(keys, Span(action.help), sign="!" if action.dangerous else " ")
+        yield row(keys, Span(action.help), sign="!" if action.dangerous else " ")
         if action.on in {context.pane, "any"} and (reason := action.reason(context)):
-            yield _row("", Span(f"not now: {reason}", "warn"))
+            yield row("", Span(f"not now: {reason}", "warn"))
 
 
 def hung(rows: Iterable[Line], cells: int) -> Iterable[Line]:

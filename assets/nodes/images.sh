@@ -273,6 +273,7 @@ prepare() {
       return
       ;;
   esac
+  [ "$(size_of "$part")" -le "$size" ] || rm -f -- "$part"
   own "$part"
   local model=''
   for old in "$app"-*.sif; do
@@ -388,8 +389,8 @@ place() {
   part=.$name.${digest:0:12}.part
   enter "$root" "$app"
   [ -f "$part" ] || die "nothing arrived as $root/$app/$part"
-  [ "$(size_of "$part")" = "$size" ] ||
-    die "$(size_of "$part") of $size bytes arrived (deploy again: it goes on from there)"
+  found=$(size_of "$part")
+  [ "$found" = "$size" ] || die "$found of $size bytes arrived (deploy again: it goes on from there)"
   rm -f -- "$part.pid"
   found=$(sha256 "$part") || die "what arrived can't be read"
   if [ "$found" != "$digest" ]; then

@@ -37,7 +37,8 @@ Move = Attach | Detach
 
 @dataclass(slots=True, eq=False)
 class Peer:
-    """A node. ``level`` is 0 for a good one; ``since`` is when its feeder was given to it, ``base``
+    """A node. ``level`` is 0 for a good one; ``suspect`` says that a good probe may clear it, as
+    ``pardons`` of them have; ``since`` is when its feeder was given to it, ``base``
     the size that it had then, ``probe`` the rate of the first bytes from it; ``hold`` is when it
     was last said to have it all; ``gone`` says why it takes part no more.
     """
@@ -46,6 +47,8 @@ class Peer:
     order: int
     size: int = 0
     level: int = 0
+    suspect: bool = False
+    pardons: int = 0
     feeder: Peer | None = None
     child: Peer | None = None
     since: float = 0.0
@@ -75,3 +78,15 @@ class Peer:
         if before is None or not self.past or self.past[-1][0] - before[0] < REPORT_S / 2:
             return 0.0
         return (self.size - before[1]) / max(now - before[0], REPORT_S)
+
+    def had(self, when: float, total: int) -> int:
+        """What it had to give then; one that has all ``total`` bytes had them for long."""
+        return self.size if self.size >= total else self.at(when)
+
+    def judgeable(self, now: float) -> bool:
+        """Whether it has been fed for long enough."""
+        return bool(self.feeder and self.first_byte) and now - self.first_byte >= WINDOW_S
+
+    def lag(self, now: float, total: int) -> int:
+        """Bytes that its feeder had one window ago, and it has not got."""
+        return self.feeder.had(now - WINDOW_S, total) - self.size if self.feeder else 0

@@ -14,12 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vizdash.images.peer import HEAD, REPORT_S, WINDOW_S, Attach, Detach, Move, Peer
+from vizdash.images.peer import HEAD, REPORT_S, Attach, Detach, Move, Peer
 
-#: Seconds without a word, while others are heard, until a node is left out.
+#: Seconds without a word, while others are heard, until a node is left out; and the same where what
+#: it feeds to another has stopped for so long, too.
 SILENT_S = 1.6
+_STARVED_S = 2 * REPORT_S
+#: The same until nobody that it feeds is judged by what comes from it.
+_OVERDUE_S = 1.25 * REPORT_S
 #: Seconds that a new edge has for its first byte.
 _FIRST_BYTE_S = 3.0
+#: Bytes that may be on the way for any time: dd(1) writes blocks of 128 KiB.
+_HELD = 1 << 18
 #: Seconds for which a pair that failed is not tried again.
 _AVOID_S = 3.0
 #: Bytes behind its feeder that say nothing yet, and seconds at the wanted rate that do not.
@@ -29,6 +35,8 @@ _SLACK_S = 0.3
 _BAD = 0.6
 #: What a probe, and a rate that was once seen, count of themselves; how a seen rate fades a second.
 _PROBE, _SEEN, _FADES = 0.6, 0.8, 0.95
+#: How often a node that was taken for a slow one, and then has a good probe, is a good one again.
+_PARDONS = 2
 #: Feeders that must have failed on a node until it is given up, or tries, and pairs until all are.
 _REFUSALS, _TRIES, _PAIRS = 3, 5, 4
 
@@ -97,6 +105,9 @@ class Schedule:
         self.probes.append(rate)
         if peer.feeder is self._peer(feeder):
             peer.probe = rate
+            if peer.suspect and rate >= _BAD * self._probed and peer.pardons < _PARDONS:
+                peer.level, peer.suspect = 0, False
+                peer.pardons += 1
 
     def ended(self, feeder: str, name: str, why: str, now: float) -> None:
         """``feeder`` has stopped sending to a node: it is done, or why."""
@@ -150,9 +161,7 @@ class Schedule:
     def wanted(self, now: float) -> float:
         """Bytes per second that an edge should carry, as far as that can be told."""
         probe = _PROBE * self._probed
-        rates = [
-            p.rate(now) for p in self.open if self._judgeable(p, now) and self._lag(p, now) > 0
-        ]
+        rates = [p.rate(now) for p in self.open if p.judgeable(now) and p.lag(now, self.total) > 0]
         self._best = max([self._best, *rates])
         return min(max(probe, _SEEN * self._best), self._ceiling)
 
@@ -176,12 +185,24 @@ class Schedule:
     def _silence(self) -> None:
         """Who was not heard of while others were takes part no more until it is."""
         for peer in self.peers.values():
-            quiet = self._told_at - peer.heard > SILENT_S
+            quiet = self._told_at - peer.heard > (_STARVED_S if self._starves(peer) else SILENT_S)
             if quiet and not peer.silent and not peer.gone and peer.heard > float("-inf"):
                 peer.silent = True
                 if peer.size < self.total:
-                    peer.level += 1
+                    self._suspect(peer)
                 self._leave(peer)
+
+    def _starves(self, peer: Peer) -> bool:
+        """Whether the node that it feeds has got nothing of late, and says so."""
+        child = peer.child
+        if child is None or not child.first_byte or child.heard <= peer.heard + REPORT_S:
+            return False
+        return child.at(child.heard - _STARVED_S) >= child.size
+
+    def _suspect(self, peer: Peer) -> None:
+        """Take it for a slow node, unless a good probe shows better."""
+        peer.level += 1
+        peer.suspect = peer.level == 1
 
     def _give_up(self) -> None:
         for peer in self.open:
@@ -192,7 +213,8 @@ class Schedule:
 
     def _sort_out(self) -> None:
         """Whoever is slow at both of its ends from the first bytes on goes behind the others, from
-        the image host on: what is slow beside such a node may be so for its sake.
+        the image host on: what is slow beside such a node may be so for its sake, so that its
+        feeder has to be known for a good one.
         """
         if len(self.probes) < _PAIRS:
             return
@@ -201,8 +223,10 @@ class Schedule:
             child = peer.child
             if not peer.probe or peer.probe >= least or peer.level:
                 continue
+            if peer.feeder is not self.head and (peer.feeder is None or peer.feeder.probe < least):
+                continue
             if child is not None and 0 < child.probe < least:
-                peer.level += 1
+                self._suspect(peer)
                 self._leave(peer)
 
     @property
@@ -226,18 +250,21 @@ class Schedule:
         worst: Peer | None = None
         for peer in self.open:
             source = peer.feeder
-            if source is None or peer.silent:
+            if source is None or peer.silent or self._quiet(source):
                 continue
-            lag = self._lag(peer, now)
+            lag = peer.lag(now, self.total)
             late = (
-                not peer.first_byte and now - peer.since > _FIRST_BYTE_S and source.size > peer.size
+                not peer.first_byte
+                and now - peer.since > _FIRST_BYTE_S
+                and source.had(now - _FIRST_BYTE_S, self.total)
+                > peer.size + (_HELD if source.size < self.total else 0)
             )
             # Slow nodes are among themselves: of those, only much slower ones go further back.
             least = _BAD * wanted / 2**peer.level
-            if self._judgeable(peer, now) and (lag < slack or peer.rate(now) >= least):
+            if peer.judgeable(now) and (lag < slack or peer.rate(now) >= least):
                 source.failed.clear()
                 continue
-            slow = self._judgeable(peer, now) and lag >= slack
+            slow = peer.judgeable(now) and lag >= slack
             waited_for = not peer.level or peer.child is not None
             nearer = worst is None or source.size > (worst.feeder or source).size
             if (late or (slow and waited_for)) and nearer:
@@ -249,6 +276,7 @@ class Schedule:
             worst.avoid[source.name] = now + _AVOID_S
             rate = worst.rate(now)
             worst.level += 1
+            worst.suspect = False
             self._leave(worst)
             self._blame(source, now, rate)
 
@@ -339,17 +367,9 @@ class Schedule:
     def _peer(self, name: str) -> Peer:
         return self.head if name == HEAD else self.peers[name]
 
-    def _judgeable(self, peer: Peer, now: float) -> bool:
-        """Whether it has been fed for long enough."""
-        return bool(peer.feeder and peer.first_byte) and now - peer.first_byte >= WINDOW_S
-
-    def _lag(self, peer: Peer, now: float) -> int:
-        """Bytes that its feeder had one window ago, and it has not got."""
-        source = peer.feeder
-        if source is None:
-            return 0
-        had = source.size if source.size >= self.total else source.at(now - WINDOW_S)
-        return had - peer.size
+    def _quiet(self, source: Peer) -> bool:
+        """Whether its next word is overdue: it may be dead, and what it feeds is not to blame."""
+        return source is not self.head and self._told_at - source.heard > _OVERDUE_S
 
     def _give(self, source: Peer, peer: Peer, now: float) -> None:
         source.child, peer.feeder = peer, source

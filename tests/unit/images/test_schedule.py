@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.images.flow import STEP_S, Host, Network
 from vizdash.images.peer import HEAD, WINDOW_S, Attach, Detach
-from vizdash.images.schedule import Schedule
+from vizdash.images.schedule import SILENT_S, Schedule
 
 RATE = 4e6
 #: Seconds that one copy takes on one link.
@@ -60,7 +61,7 @@ class Faults:
 def network(count: int, faults: Faults, *, seed: int = 0, late_s: float = 0.0) -> Network:
     hosts = {f"n{at}": Host(f"n{at}", RATE) for at in range(count)}
     # What is usual is taken for good: where most nodes are slow, none is.
-    slow = {f"n{at % count}" for at in sorted(faults.slow)[: count // 3]}
+    slow = {f"n{at % count}" for at in sorted(faults.slow)[: count // 2]}
     for name in slow:
         hosts[name].rate = RATE / 10
     for at in faults.dying:
@@ -95,7 +96,7 @@ def test_one_fault_delays_nobody_else_for_long(kind: str, at: int) -> None:
 nodes = st.integers(0, 200)
 faulty = st.builds(
     Faults,
-    st.sets(nodes, max_size=3),
+    st.sets(nodes, max_size=6),
     st.sets(nodes, max_size=2),
     st.sets(nodes, max_size=2),
 )
@@ -179,3 +180,116 @@ def test_a_node_that_nobody_reaches_is_given_up_and_the_others_go_on() -> None:
     assert "can't reach it: No route to host" in schedule.peers["c"].gone
     assert {name for name, p in schedule.peers.items() if p.size == 100} == {"a", "b", "d"}
     assert schedule.peers["d"].level == 0 and schedule.peers["a"].level == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_among_many_no_good_node_is_taken_for_a_slow_one(seed: int) -> None:
+    """Of 150 nodes, a tenth have half the rate, and a twentieth die on the way."""
+    copy_s, count = 40.0, 150
+    chance = random.Random(seed)
+    hosts = {f"n{at}": Host(f"n{at}", RATE) for at in range(count)}
+    names = list(hosts)
+    chance.shuffle(names)
+    for name in names[:15]:
+        hosts[name].rate = RATE / 2
+    for name in names[15:23]:
+        hosts[name].dies = chance.random() * copy_s
+    demoted: set[str] = set()
+
+    def watch(net: Network) -> None:
+        peers = net.schedule.peers
+        demoted.update(h.name for h in good(net) if h.name in peers and peers[h.name].level)
+
+    total = int(copy_s * RATE)
+    net = Network(total, RATE, hosts, late_s=0.1, seed=seed, least=RATE, watch=watch)
+    net.run(copy_s * 6)
+    assert demoted == set()
+    assert max(h.done_at for h in good(net)) < 1.3 * copy_s
+
+
+def chained(*names: str, size: int = 0) -> Schedule:
+    """A chain in this order, on which each has ``size`` bytes, at time 0."""
+    schedule = Schedule(100 << 20)
+    for name in names:
+        schedule.joined(name, size, 0.0)
+    pairs = zip((HEAD, *names), names, strict=False)
+    assert schedule.moves(0.0) == tuple(Attach(feeder, name, size) for feeder, name in pairs)
+    return schedule
+
+
+def test_between_two_slow_nodes_a_good_one_is_not_slow() -> None:
+    names = ("a", "b", "slow1", "good", "slow2", "c")
+    schedule = chained(*names)
+    rates = {"a": 4e6, "b": 4e6, "slow1": 0, "good": 2e6, "slow2": 2e6, "c": 2e6}
+    for feeder, name in zip((HEAD, *names), names, strict=False):
+        if rates[name]:  # slow1 has another feeder than before, and is not probed yet
+            schedule.probed(feeder, name, rates[name])
+    for _ in range(4):
+        schedule.probes.append(4e6)
+    schedule.moves(1.0)
+    assert schedule.peers["good"].level == 0
+    schedule.probed("b", "slow1", 2e6)
+    schedule.moves(2.0)
+    assert [name for name in names if schedule.peers[name].level] == ["slow1"]
+
+
+def test_a_good_probe_clears_a_node_that_was_silent() -> None:
+    schedule = chained("a", "b")
+    for name in ("a", "b"):
+        schedule.told(name, 1 << 20, 0.4)
+    schedule.told("a", 2 << 20, 2.4)
+    schedule.moves(2.4)
+    assert schedule.peers["b"].silent and schedule.peers["b"].level == 1
+    schedule.told("b", 1 << 20, 2.8)
+    assert Attach("a", "b", 1 << 20) in schedule.moves(2.8)
+    schedule.probed("a", "b", 4e6)
+    assert schedule.peers["b"].level == 0
+
+
+def test_a_node_that_reports_nothing_and_feeds_nothing_is_left_out_sooner() -> None:
+    schedule = chained("a", "b", "c")
+    now = 0.0
+    for step in range(1, 5):  # all grow, until b dies
+        now = step * 0.4
+        for name, less in (("a", 0), ("b", 1 << 16), ("c", 1 << 17)):
+            schedule.told(name, (step << 20) - less, now)
+        schedule.moves(now)
+    size = schedule.peers["c"].size
+    while not schedule.peers["b"].silent:
+        now += 0.2
+        schedule.told("a", schedule.peers["a"].size + (1 << 19), now)
+        schedule.told("c", size, now)
+        moves = schedule.moves(now)
+        assert now < 4 * 0.4 + SILENT_S - 0.3
+    assert Attach("a", "c", size) in moves
+    assert schedule.peers["c"].level == 0
+
+
+def test_what_a_dead_feeder_does_not_send_is_not_its_child_s_fault() -> None:
+    schedule = chained("a", "b", "c")
+    schedule.probes += [4e6] * 4
+    for step in range(1, 9):
+        now = step * 0.4
+        for name, less in (("a", 0), ("b", 1 << 16), ("c", 3 << 20)):
+            schedule.told(name, max(0, (step << 20) - less), now)
+        schedule.moves(now)
+    size = schedule.peers["c"].size
+    for _ in range(20):  # b is dead, and what c has does not grow
+        now += 0.1
+        schedule.told("a", schedule.peers["a"].size + (1 << 18), now)
+        schedule.told("c", size, now)
+        schedule.moves(now)
+        assert schedule.peers["c"].level == 0
+    assert schedule.peers["b"].silent
+
+
+def test_a_feeder_that_has_had_next_to_nothing_is_waited_for() -> None:
+    schedule = chained("a", "b", "c")
+    for step in range(1, 25):  # b had one packet when it lost its feeder
+        now = step * 0.2
+        if step == 13:
+            schedule.lost("a", "no answer")
+        for name, size in (("a", 2000), ("b", 2000), ("c", 0)):
+            schedule.told(name, size, now)
+        schedule.moves(now)
+        assert schedule.peers["c"].level == 0, now

@@ -262,5 +262,14 @@ def test_only_signed_images_where_a_site_wants_that(workshop: Lab) -> None:
     try:
         vizdash(workshop, "deploy", "gedit")
         assert on_nodes(workshop, "1.1") == set(recipe.NODES)
+        # Another content under that signature, as a new version.
+        copy = "work/store/gedit/gedit-1.2.sif"
+        login.run(["cp", image, copy], user="alice")
+        middle = int(login.run(["stat", "-c", "%s", copy], user="alice").stdout) // 2
+        words = f"f=open('{copy}','r+b'); f.seek({middle}); b=f.read(1)[0]^1; f.seek({middle}); "
+        login.run(["python3", "-c", f"{words}f.write(bytes([b]))"], user="alice")
+        done = vizdash(workshop, "deploy", "gedit", "--version", "1.2", "--force", check=False)
+        assert done.returncode == 1 and "it is not what was signed" in done.stderr, done.stderr
+        assert on_nodes(workshop, "1.1") == set(recipe.NODES)
     finally:
         login.run("rm -rf ~/.apptainer/keys ~/.apptainer/sypgp", user="alice")

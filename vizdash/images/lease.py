@@ -13,7 +13,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -76,14 +76,27 @@ def holder(verb: str, app: str, *, version: str = "", run: str = "", nodes: str 
 
 @asynccontextmanager
 async def lease(
-    shell: NodeShell, folder: str, name: str, mine: Holder, *, wait_s: int = 0
+    shell: NodeShell,
+    folder: str,
+    name: str,
+    mine: Holder,
+    *,
+    wait_s: int = 0,
+    talk: Callable[[str], None] = lambda text: None,
 ) -> AsyncIterator[Holder | None]:
     """Hold the lease ``name``; gives what a killed holder was at, if it was killed.
 
     Where the caller can't write in ``folder``, by sudo(8); where that is not to be had, in a folder
-    of the caller's own, which only keeps them from themselves. Raises Refused, naming the holder.
+    of the caller's own, which only keeps them from themselves: ``talk`` is told so. Raises Refused,
+    naming the holder.
     """
-    pipe, left = await _held(shell, folder, name, mine, wait_s)
+    pipe, left, shared = await _held(shell, folder, name, mine, wait_s)
+    if not shared:
+        talk(
+            f"{folder} can't be written by {mine.user}, so nothing keeps other accounts from "
+            f"changing {name} at the same time (deploy.inventory: a file in a folder that all who "
+            "deploy can write)"
+        )
     try:
         yield left
     finally:
@@ -92,7 +105,8 @@ async def lease(
 
 async def _held(
     shell: NodeShell, folder: str, name: str, mine: Holder, wait_s: int
-) -> tuple[Pipe, Holder | None]:
+) -> tuple[Pipe, Holder | None, bool]:
+    """Also says whether it is where others see it."""
     own = Path(platformdirs.user_state_dir("vizdash")) / "leases"
     places = [(PurePosixPath(folder) / f".lease-{name}", False)]
     if shell.deploy.sudo != "never" and os.geteuid() != 0:
@@ -100,11 +114,13 @@ async def _held(
     places.append((PurePosixPath(own) / name, False))
     for place, sudo in places:
         try:
-            return await _open(shell, str(place), mine, wait_s, sudo=sudo)
+            pipe, left = await _open(shell, str(place), mine, wait_s, sudo=sudo)
         except Refused:
             raise
         except VizdashError as e:
             failure = e
+        else:
+            return pipe, left, place != places[-1][0]
     raise failure
 
 

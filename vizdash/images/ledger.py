@@ -52,7 +52,7 @@ class Ledger:
         about = replace(about, run=run)
         mine = holder(about.action, about.app, version=about.version, run=run, nodes=names)
         folder = inventory.folder_of(self.cluster)
-        async with lease(self.shell, folder, about.app, mine) as left:
+        async with lease(self.shell, folder, about.app, mine, talk=self.talk) as left:
             if left is not None:
                 await self._settle(left)
             await self.note([replace(about, node=names, outcome="began")])

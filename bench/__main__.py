@@ -10,7 +10,7 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import chain, deploy, poll, ready, repaint, startup
+from bench import chain, deploy, poll, ready, repaint, scale, startup
 
 BENCHES: dict[str, tuple[str, Callable[[], object]]] = {
     "startup": ("A verb's start, against Python's own, in CPU time", startup.run),
@@ -18,6 +18,7 @@ BENCHES: dict[str, tuple[str, Callable[[], object]]] = {
     "ready": ("From the key to a ready desktop, on the lab's cluster, by the clock", ready.run),
     "repaint": ("What the dashboard writes to a terminal of 80x24, in bytes", repaint.run),
     "chain": ("A copy from node to node, simulated, in multiples of size/rate", chain.run),
+    "scale": ("Big clusters, beside other dashboards, by the clock (half an hour)", scale.run),
     "deploy": (
         "Bringing an image to eight and to 24 nodes, on the lab's hosts, by the clock",
         deploy.run,

@@ -31,16 +31,17 @@ def test_twenty_at_once(lab: Lab) -> None:
     """1 core and 1 GiB each on 4+8+8 cores and 3.5+16+16 GiB: 3 + 8 + 8 = 19 fit."""
     fits = 3 + 8 + 8
     script = "for i in $(seq 20); do vizdash start desktop --cpus 1 --memory 1G --json & done; wait"
-    said = lab.login.run(script, user="alice", timeout=120).stdout
+    said = lab.login.run(script, user="alice", timeout=600).stdout
     ids = {json.loads(line)["session"]["id"] for line in said.splitlines()}
     assert len(ids) == 20
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while True:
         now = [s for s in sessions(lab) if s["id"] in ids]
         ready = [s for s in now if s["state"] == "ready"]
         if len(ready) == fits:
             break
-        assert not [s for s in now if s["state"] == "ended"], now
+        ended = [s for s in now if s["state"] == "ended"]
+        assert not ended, json.dumps(ended, indent=1)
         assert time.monotonic() < deadline, [s["state"] for s in now]
         time.sleep(0.5)
     pending = [s for s in now if s["state"] == "pending"]
@@ -56,4 +57,4 @@ def test_twenty_at_once(lab: Lab) -> None:
             assert "noVNC" in lab.login.run(["curl", "-s", page], user="alice").stdout
     vizdash(lab, "stop", ready[0]["id"])
     wait_state(lab, pending[0]["id"], "ready")
-    vizdash(lab, "stop", *(ids - {ready[0]["id"]}), timeout=120)
+    vizdash(lab, "stop", *(ids - {ready[0]["id"]}), timeout=600)

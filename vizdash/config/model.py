@@ -135,7 +135,7 @@ class Cluster:
     deploy: Deploy = Deploy()
     job_scripts: str = "/etc/vizdash/jobs"
     state_dir: str = ""
-    ready_timeout_s: int = 60
+    ready_timeout_s: int = 180
     refresh_s: int = 10
     binds: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)

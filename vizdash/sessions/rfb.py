@@ -61,6 +61,8 @@ class Screen:
         """Draw a rectangle. Raises BadServer when it lies outside."""
         if x + width > self.width or y + height > self.height:
             raise BadServer("a rectangle outside the desktop")
+        if not width:
+            return
         step, row = self.width * 2, width * 2
         at = (y * self.width + x) * 2
         for begin in range(0, height * row, row):

@@ -61,8 +61,7 @@ def yard(running_yard: Lab) -> Iterator[Lab]:
             lab.restart(node)
     deadline = time.monotonic() + 120
     for node in (lab.login, *lab.nodes):
-        while (left := leftovers(node)) != before[node.name]:
-            more = set(left) ^ set(before[node.name])
+        while more := set(leftovers(node)) - set(before[node.name]):
             assert time.monotonic() < deadline, (node.name, more)
             time.sleep(0.2)
 

@@ -323,6 +323,12 @@ class Sessions(RuleBasedStateMachine):
             self.machine.stop()
 
     def stop_all(self) -> None:
+        # One of them with a full home, which may take the last words that a session has.
+        if self.living():
+            if not self.full:
+                self.fill_or_free_the_home()
+            self.stop()
+            self.shown_is_true()
         if self.full:
             self.fill_or_free_the_home()
         for session in self.living():

@@ -12,10 +12,10 @@ import pytest
 from tests.lab import Host, Lab
 from tests.lab.browser import desktop
 from tests.lab.campus import Campus
-from tests.lab.desks import HOST, opened_from
+from tests.lab.desks import HOST, opened_from, wait_page
 from tests.lab.terminal import terminal
 from tests.lab.test_legacy import PURPLE
-from tests.lab.vd import leftovers, opened, sessions, vizdash, wait_state
+from tests.lab.vd import leftovers, opened, sessions, start, vizdash, wait_state
 
 pytestmark = pytest.mark.usefixtures("site")
 NODE = "viz-node002"
@@ -160,6 +160,49 @@ def test_where_nodes_take_no_ssh(lab: Lab, words: tuple[str, ...]) -> None:
         wait_gone(node)
     finally:
         node.run("/usr/sbin/sshd")
+
+
+@pytest.mark.parametrize(
+    ("shell", "file", "noise"),
+    [
+        ("/bin/tcsh", ".cshrc", "echo Csh-noise\necho -n no newline\n"),
+        ("/usr/bin/fish", ".config/fish/config.fish", "echo Fish-noise\n"),
+    ],
+    ids=["tcsh", "fish"],
+)
+def test_with_another_login_shell(lab: Lab, shell: str, file: str, noise: str) -> None:
+    """Handed in by vizdash, and by hand."""
+    node = lab.hosts[NODE]
+    with login_shell(lab, shell):
+        lab.login.run(["mkdir", "-p", ".config/fish"], user="alice")
+        lab.login.run(["tee", file], user="alice", input=noise)
+        try:
+            session = start(lab, "old-gedit", "--node", NODE)
+            with opened(lab, session["id"]) as url:
+                wait_page(lab.login, url)
+            vizdash(lab, "stop", session["id"])
+            assert wait_state(lab, session["id"], "ended")["result"] == "cancelled"
+            assert leftovers(node, "alice") == ""
+            submit(lab, "test-001")
+            wait_state(lab, "test-001", "ready")
+            vizdash(lab, "stop", "test-001")
+            wait_gone(node)
+        finally:
+            lab.login.run(["rm", "-rf", ".cshrc", ".config/fish"], user="alice")
+
+
+@contextlib.contextmanager
+def login_shell(lab: Lab, shell: str) -> Iterator[None]:
+    """alice's login shell on every host."""
+    hosts = lab.hosts.values()
+    before = {host.name: host.run("getent passwd alice").stdout.strip() for host in hosts}
+    for host in hosts:
+        host.run(["usermod", "-s", shell, "alice"])
+    try:
+        yield
+    finally:
+        for host in hosts:
+            host.run(["usermod", "-s", before[host.name].rpartition(":")[2], "alice"])
 
 
 def test_files_of_others_are_not_believed(lab: Lab) -> None:

@@ -52,7 +52,7 @@ async def connect(
     hosts = NodeHosts(commands, engine.nodes)
     ways: dict[str, PortForwarder] = {"ssh": SshForwarder(hosts=hosts)}
     if isinstance(plain, PipeRunner):
-        ways["srun"] = StepForwarder(plain, step)
+        ways["srun"] = StepForwarder(commands, step)
     return Service(config, engine, commands, _ways(config.cluster, ways), hosts=hosts)
 
 
@@ -77,7 +77,7 @@ def _remote(config: Config, prompter: Prompter) -> Service:
         engine,
         recorder,
         _ways(config.cluster, ways),
-        store=RemoteStore(runner, config.cluster.state_dir),
+        store=RemoteStore(Recorder(runner), config.cluster.state_dir),
         remote=SshRemote(runner),
         hosts=hosts,
     )

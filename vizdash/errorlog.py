@@ -19,22 +19,28 @@ from vizdash.files import make_private
 _MOST = 256 * 1024
 _SECRET = re.compile(r"(?i)(password|passwd|token|secret)(['\"]?\s*[=:]\s*)\S+")
 
+#: The user's part of an address: https://NAME:PASSWORD@HOST.
+_USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
+
 
 def log_file() -> Path:
     """Where unexpected errors are logged: errors.log in platformdirs' log folder."""
     return Path(platformdirs.user_log_dir("vizdash")) / "errors.log"
 
 
-def report(error: BaseException, doing: str) -> str:
+def report(error: BaseException, doing: str, *, soon: bool = True) -> str:
     """One line for the person about what went wrong while ``doing``. All but what vizdash itself
-    reports (VizdashError) is logged with its traceback, from a thread of its own: the home may
-    hang.
+    reports (VizdashError) is logged with its traceback; ``soon``, from a thread of its own: the
+    home may hang.
     """
     if isinstance(error, VizdashError):
         return error.line
     entry = _entry(error, doing)
-    write_soon(entry)
-    words = _safe(" ".join(str(error).split()))
+    if soon:
+        write_soon(entry)
+    else:
+        write(entry)
+    words = safe(" ".join(str(error).split()))
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{doing}: {where}{error.strerror} (logged in {log_file()})"
@@ -47,14 +53,18 @@ def write_soon(entry: str) -> None:
 
 
 def write(entry: str) -> None:
-    """Append one entry. The log is 0600 and never larger than twice ``_MOST``; one that can't be
-    written is not.
+    """Append one entry to the log of errors."""
+    append(log_file(), entry, _MOST)
+
+
+def append(path: Path, entry: str, most: int) -> None:
+    """Append one entry to a log. It is 0600 and never larger than ``most`` bytes: then it is begun
+    again, and the one before is kept with ``.1`` at its end. One that can't be written is not.
     """
     with contextlib.suppress(OSError):
-        path = log_file()
         make_private(path.parent)
         with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_size + len(entry) > _MOST:
+            if path.stat().st_size + len(entry) > most:
                 os.replace(path, path.with_name(f"{path.name}.1"))
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         with os.fdopen(os.open(path, flags, 0o600), "ab") as file:
@@ -65,9 +75,9 @@ def write(entry: str) -> None:
 def _entry(error: BaseException, doing: str) -> str:
     at = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     whole = "".join(traceback.format_exception(error))
-    return f"{at} pid {os.getpid()} {doing}\n{_safe(whole)[-_MOST // 4 :]}\n"
+    return f"{at} pid {os.getpid()} {doing}\n{safe(whole)[-_MOST // 4 :]}\n"
 
 
-def _safe(text: str) -> str:
-    """Without what may be a secret."""
-    return _SECRET.sub(r"\1\2…", text)
+def safe(text: str) -> str:
+    """``text`` without what may be a secret."""
+    return _USERINFO.sub("…@", _SECRET.sub(r"\1\2…", text))

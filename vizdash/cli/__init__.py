@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 
 import click
 
-from vizdash import output
+from vizdash import commandlog, errorlog, output
 from vizdash.cli.common import cli
 from vizdash.errors import VizdashError, shortened
 
@@ -18,36 +19,55 @@ __all__ = ["cli", "main"]
 def main() -> None:
     """The console script: errors are one line on stderr; exit codes are 0, 1 and 2.
 
-    VIZDASH_DEBUG lets a fault of vizdash's own through, with where it happened.
+    Each call and each command that it runs is logged (commandlog.py). VIZDASH_DEBUG shows the log
+    live on stderr, and lets an internal error through, with where it happened.
     """
     output.prepare()
+    debug = bool(os.environ.get("VIZDASH_DEBUG"))
+    commandlog.start()
+    began, code = time.monotonic(), 0
+    try:
+        code = _run(debug=debug)
+    except BaseException:
+        code = 1
+        raise
+    finally:
+        commandlog.record(["vizdash", *sys.argv[1:]], f"exit {code}", time.monotonic() - began)
+        commandlog.stop()
+    sys.exit(code)
+
+
+def _run(*, debug: bool) -> int:
     try:
         # Not cli.main(), which takes a broken pipe for a failure.
         with cli.make_context("vizdash", sys.argv[1:]) as context:
             cli.invoke(context)
     except VizdashError as e:
         output.talk(e.line)
-        sys.exit(e.exit_code)
+        return e.exit_code
     except click.exceptions.Exit as e:
-        sys.exit(e.exit_code)
+        return e.exit_code
+    except SystemExit as e:
+        return e.code if isinstance(e.code, int) else int(bool(e.code))
     except click.ClickException as e:
         output.talk(_click_words(e))
-        sys.exit(2)
+        return 2
     except BrokenPipeError:
         output.quiet_stdout()
-        sys.exit(141)  # 128 + SIGPIPE, as a shell says it of cat(1)
+        return 141  # 128 + SIGPIPE, as a shell says it of cat(1)
     except (KeyboardInterrupt, EOFError, asyncio.CancelledError, click.Abort):
-        sys.exit(130)
+        return 130
     except OSError as e:
         output.talk(f"{e.filename or 'output'}: {e.strerror or e}")
         output.quiet_stdout()
-        sys.exit(1)
+        return 1
     except Exception as e:
-        if os.environ.get("VIZDASH_DEBUG"):
+        words = errorlog.report(e, "vizdash", soon=False)
+        if debug:
             raise
-        words = " ".join(f"{type(e).__name__}: {e}".split())
-        output.talk(f"a fault of vizdash's own: {words} (VIZDASH_DEBUG=1 shows where)")
-        sys.exit(1)
+        output.talk(words)
+        return 1
+    return 0
 
 
 def _click_words(e: click.ClickException) -> str:

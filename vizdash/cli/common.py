@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from vizdash import __version__
+from vizdash import __version__, commandlog
 from vizdash.actions import REGISTRY, key_label
 from vizdash.cli.ending import TerminalSettings, on_signals, require_terminal
 from vizdash.cli.holder import detach, hold
@@ -101,6 +101,8 @@ def options_of(ctx: click.Context, values: dict[str, Any]) -> Options:
 def run(options: Options, work: Callable[[Service], Coroutine[Any, Any, None]]) -> None:
     """Connect, do the work, take away what it left."""
     config, _ = options.load()
+    if os.environ.get("VIZDASH_DEBUG"):
+        commandlog.show(sys.stderr)
 
     async def whole() -> None:
         task = asyncio.current_task()

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from vizdash import commandlog
 from vizdash.errors import Unreachable, last_line
 from vizdash.files import private_folder
 from vizdash.transport.base import Reader, Writer
@@ -153,6 +154,7 @@ class SshForwarder:
         options = [word for option in SSH_OPTIONS for word in ("-o", option)]
         near = ("-L", f"{folder}/s:{socket}")
         argv = [*self._ssh, "-T", *options, *host.options, *near, host.name, "exec cat"]
+        commandlog.record(argv, "started")
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,

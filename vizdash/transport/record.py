@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
+from vizdash import commandlog
 from vizdash.errors import Unreachable, VizdashError, last_line
 from vizdash.model import Ran
 from vizdash.transport import base
@@ -43,6 +44,7 @@ class Recorder:
         """See PipeRunner.pipe. Raises Unreachable where the other runner leaves nothing running."""
         if not isinstance(self._runner, PipeRunner):
             raise Unreachable(argv[0], "it can't be left running there")
+        commandlog.record(argv, "started")
         return await self._runner.pipe(argv)
 
     def has(self, program: str) -> bool:
@@ -64,4 +66,7 @@ class Recorder:
         finally:
             self._count += 1
             took = time.monotonic() - began
-            self._ran.append(Ran(self._count, at, command.argv, took, code, said[:_SAID]))
+            ran = Ran(self._count, at, command.argv, took, code, said[:_SAID])
+            self._ran.append(ran)
+            outcome = said if code is None else f"exit {code}"
+            commandlog.record(ran.brief, f"{outcome} ({said})" if code else outcome, took)

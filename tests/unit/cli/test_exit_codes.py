@@ -187,7 +187,7 @@ def test_a_fault_of_our_own_is_one_line_unless_asked_for(
     monkeypatch.setattr(import_module("vizdash.cli.common"), "connect", broken)
     said = vizdash("nodes")
     assert said.code == 1
-    assert "a fault of vizdash's own: KeyError" in said.line
+    assert "vizdash: internal error: KeyError" in said.line
     monkeypatch.setenv("VIZDASH_DEBUG", "1")
     with pytest.raises(KeyError):
         vizdash("nodes")

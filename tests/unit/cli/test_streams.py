@@ -10,6 +10,8 @@ from typing import IO
 
 import pytest
 
+from tests.unit.cli.vd import Vizdash
+
 PROGRAM = str(Path(sys.executable).with_name("vizdash"))
 
 
@@ -59,3 +61,16 @@ def test_any_encoding_will_do(environ: dict[str, str], encoding: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     row = next(line for line in done.stdout.decode(encoding).splitlines() if line[:3] == "pv ")
     assert ("파라뷰" if encoding == "utf-8" else "\\ud30c") in row
+
+
+def test_every_call_is_logged_and_shown_live_when_asked_for(
+    vizdash: Vizdash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = vizdash.config.parents[2] / ".local/state/vizdash/log/commands.log"
+    assert vizdash("nodes").err == ""
+    assert vizdash("stop", "nosuch").code == 2
+    lines = log.read_text().splitlines()
+    assert lines[0].endswith("exit 0: vizdash nodes")
+    assert lines[-1].endswith("exit 2: vizdash stop nosuch")
+    monkeypatch.setenv("VIZDASH_DEBUG", "1")
+    assert "exit 0: vizdash nodes" in vizdash("nodes").err

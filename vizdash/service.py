@@ -115,6 +115,11 @@ class Service(Own, Reach):
         """Whether the machine that the engine's commands run on has ``program``."""
         return self._runner.has(program)
 
+    @property
+    def store(self) -> SessionStore:
+        """Where the folders of one's own sessions are."""
+        return self._store
+
     async def snapshot(self, *, all_users: bool = True, images: bool = True) -> Snapshot:
         """Ask for everything once. The user's own jobs are asked for every time, those of
         others and the nodes' images only now and then.
@@ -305,14 +310,28 @@ class Service(Own, Reach):
                 return None
             raise
 
+    async def partition(self, request: SessionRequest) -> Partition | None:
+        """The partition that ``request`` goes to; None where it names none that is there, or the
+        engine has no default. Raises ConfigError for a misspelt one of the configuration.
+        """
+        partitions = await self._kept.partitions()
+        return self._kept.partition(partitions, self.config.cluster, request.partition)
+
+    def image_of(self, request: SessionRequest) -> tuple[str, str]:
+        """How ``request`` would run: its runtime (``apptainer`` or ``host``), and its image's path,
+        empty where it has none.
+        """
+        app = self.app(request.app)
+        runtime = self._runtime(app, request)
+        image = submit.image_path(app, self.config.cluster, request.image)
+        return runtime, image if runtime == "apptainer" else ""
+
     async def _prepared(
         self, request: SessionRequest
     ) -> tuple[submit.Prepared, tuple[str, ...], Fit]:
         """What ``request`` comes to, the nodes to keep off, and what fits. Raises Refused."""
         app = self.app(request.app)
-        runtime = self._runtime(app, request)
-        image = submit.image_path(app, self.config.cluster, request.image)
-        image = image if runtime == "apptainer" else ""
+        runtime, image = self.image_of(request)
         verdict = await self.fit(request)
         without = tuple(sorted(self.images.now.without(image))) if image else ()
         if verdict.refusal:

@@ -56,6 +56,24 @@ own_folder() {
   status starting "$step" || fail folder "$write_error"
 }
 
+# roomy_folder PARENT: into R a new folder below it (0700) that holds files; else `why_not` says why
+# there is none. Socket paths have to stay short (sun_path, unix(7)).
+roomy_folder() {
+  if [ ${#1} -ge 60 ]; then
+    why_not="$1: its path is too long for sockets"
+    return 1
+  fi
+  R=$(mktemp -d "$1/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) || { why_not=$R && return 1; }
+  # A full file system makes a folder, but no file that holds anything.
+  if why_not=$( (head -c 262144 /dev/zero >"$R/.room") 2>&1); then
+    rm -f "$R/.room"
+    return 0
+  fi
+  why_not="$1: ${why_not##*: }"
+  rm -rf -- "$R"
+  return 1
+}
+
 # A home that is not there on the node: a folder beside the sessions takes its place, and stays.
 own_home() {
   if [ -d "${HOME:-}" ]; then return 0; fi

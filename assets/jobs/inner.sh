@@ -205,10 +205,7 @@ start_xvnc() {
 
 inner_websockify() {
   local page found # `as` is inner's: the check for readiness runs the same way
-  for page in "${NOVNC:-/usr/share/novnc}" /usr/share/noVNC /usr/local/share/novnc; do
-    if [ -r "$page/vnc.html" ]; then break; fi
-  done
-  [ -r "$page/vnc.html" ] || inner_fail websockify "noVNC is not installed: no /usr/share/novnc"
+  inner_find_novnc || inner_fail websockify "noVNC is not installed: no /usr/share/novnc"
   inner_find websockify || inner_fail websockify "websockify is not installed"
   # Its own interpreter, since the module may be in that one alone.
   read -r python _ < <(sed -n '1s/^#! *//p' "$found" 2>/dev/null)
@@ -217,6 +214,14 @@ inner_websockify() {
   "$as" "$python" "$R/launcher.py" "$R" "$page" "$VIZDASH_ROUTE" "$VIZDASH_PORT_MIN" \
     "$VIZDASH_PORT_MAX" "$found" 9>&- </dev/null >"$R/websockify.log" 2>&1 &
   websockify=$!
+}
+
+# inner_find_novnc: its folder into `page`.
+inner_find_novnc() {
+  for page in "${NOVNC:-/usr/share/novnc}" /usr/share/noVNC /usr/local/share/novnc; do
+    if [ -r "$page/vnc.html" ]; then return 0; fi
+  done
+  return 1
 }
 
 # Hands websockify a socket that is bound already, so that no port is picked in a race. Versions

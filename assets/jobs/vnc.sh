@@ -23,6 +23,7 @@ step=image reporter='' leader_log=''
 source environment.sh # vizdash puts the file's text here
 set_aside_environment
 source common.sh
+source image.sh
 source gpu.sh
 source input.sh
 source inner.sh
@@ -93,20 +94,16 @@ know_image() {
 
 # Under /tmp where there's room; socket paths have to stay short (sun_path, unix(7)).
 make_runtime() {
-  local parent parents why=''
+  local parent parents why='' why_not
   mapfile -t parents < <(runtime_parents)
   for parent in "${parents[@]}"; do
-    [ ${#parent} -lt 60 ] || continue
-    R=$(mktemp -d "$parent/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) || { why=${why:-$R} R=''; continue; }
-    # A full file system makes a folder, but no file that holds anything.
-    if why_now=$( (head -c 262144 /dev/zero >"$R/.room") 2>&1); then
-      rm -f "$R/.room"
+    if roomy_folder "$parent"; then
       mkdir "$R/run" "$R/work" "$R/work/tmp" "$R/work/var_tmp" && mkfifo "$R/events" "$R/warn" &&
         claim_folder "$R" "$job_id" && return 0
+      rm -rf -- "$R"
+      why=${why:-$parent: it takes no folder or pipe}
     fi
-    why=${why:-$parent: ${why_now##*: }}
-    rm -rf -- "$R"
-    R=''
+    R='' why=${why:-$why_not}
   done
   fail runtime "no folder for the session on $node: $why"
 }
@@ -154,15 +151,11 @@ load_each() {
   export_statements >"$R/environment"
 }
 
-# Apptainer, or SingularityCE, which takes the same words: the system's own, else that of a module or
-# of the user's PATH.
 find_apptainer() {
   apptainer_of_user=''
   [ "$VIZDASH_RUNTIME" = apptainer ] || return 0
-  apptainer=$(PATH=$system_path && { type -P apptainer || type -P singularity; }) && return
-  apptainer=$(eval "$user_environment" 2>/dev/null; type -P apptainer || type -P singularity) ||
-    fail image "neither apptainer nor singularity is installed on $node"
-  apptainer_of_user=1
+  seek_apptainer || fail image "neither apptainer nor singularity is installed on $node"
+  [ -n "$apptainer_of_user" ] || return 0
   say "Apptainer: not in $system_path on $node; $apptainer is used, from PATH"
 }
 
@@ -206,19 +199,9 @@ start_inner() {
     leader=$!
     return
   fi
-  local bind args=(-q exec --cleanenv --contain --pid --workdir "$R/work" --pwd "$HOME")
-  # Wherever R is outside, inside it lies in the image's own /tmp, where a mount point can be made.
-  mkdir "$R/work/tmp/vizdash"
+  local args missing_bind
+  image_arguments || fail image "bind $missing_bind is not there on $node"
   write_inner /tmp/vizdash
-  args+=(-B "$HOME" -B "$R:/tmp/vizdash")
-  if [ -n "${CUDA_VISIBLE_DEVICES:-}${SLURM_JOB_GPUS:-}" ] && [ -e /dev/nvidiactl ]; then
-    args+=(--nv)
-  fi
-  if [ -d /dev/dri ]; then args+=(-B /dev/dri); fi
-  for bind in "${VIZDASH_BINDS[@]}"; do
-    [ -e "${bind%%:*}" ] || fail image "bind ${bind%%:*} is not there on $node"
-    args+=(-B "$bind")
-  done
   mkfifo "$R/apptainer.pipe"
   { tee "$R/apptainer.log" | grep -v gocryptfs >&2; } <"$R/apptainer.pipe" &
   leader_log=$!

@@ -309,10 +309,10 @@ def test_programs_that_are_missing_are_named(machine: Machine) -> None:
     machine.hide("Xvnc")
     done = machine.vizdash("doctor", check=False)
     assert done.returncode == 1
-    (line,) = [line for line in done.stdout.splitlines() if "Xvnc" in line]
-    assert "MISSING" in line
+    line = next(line for line in done.stdout.splitlines() if " Xvnc " in line)
+    assert line.startswith("BROKEN")
     assert "apt-get install tigervnc-standalone-server" in line
-    assert done.stderr.splitlines()[-1].startswith("vizdash: doctor: missing: Xvnc")
+    assert done.stderr.splitlines()[-1].startswith("vizdash: doctor: Xvnc: Xvnc is not on PATH")
     size = ("--cpus", "1", "--memory", "64M")
     done = machine.vizdash("start", "desktop", *size, "--wait", check=False)
     assert done.returncode == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,8 +12,17 @@ from vizdash import output
 from vizdash.actions import REGISTRY
 from vizdash.cli.common import cli, common, options_of, run
 from vizdash.config import BUILT_IN, Config, Explained
-from vizdash.doctor import examine
-from vizdash.errors import VizdashError
+from vizdash.doctor import (
+    BROKEN,
+    NOT_TRIED,
+    OK,
+    Finding,
+    bad_config,
+    examine,
+    first_broken,
+)
+from vizdash.doctor import bundle as report
+from vizdash.errors import ConfigError, VizdashError
 from vizdash.service import Service
 
 
@@ -70,24 +80,61 @@ def apps(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
 @cli.command()
 @common
 @click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.option("--app", default="", help="The app to start (default: the last one).")
+@click.option("--node", default="", help="The node to examine (default: one where it fits).")
+@click.option("--deep", is_flag=True, help="Start a real session, reach it, and stop it.")
+@click.option("--bundle", default="", help="Write a report for a support ticket (.tar.gz).")
 @click.pass_context
-def doctor(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
-    """What works here, what is missing, and how to mend it."""
+def doctor(
+    ctx: click.Context,
+    /,
+    *,
+    as_json: bool,
+    app: str,
+    node: str,
+    deep: bool,
+    bundle: str,
+    **values: Any,
+) -> None:
+    """Check every link from here to a desktop; show the first broken one and its fix."""
+    options = options_of(ctx, values)
 
     async def work(service: Service) -> None:
-        findings = await examine(service)
+        findings = await examine(service, app=app, node=node, deep=deep, config_path=options.config)
+        if bundle:
+            _write_report(bundle, findings, options.load()[1]())
         if as_json:
-            rows = [asdict(finding) for finding in findings]
-            output.write_json("findings", rows, service.config.cluster.name)
+            _write_findings(findings, service.config.cluster.name)
         else:
-            marks = {True: "ok", False: "MISSING"}
-            rows_ = [(marks[f.ok], f.what, f.found, "" if f.ok else f.mend) for f in findings]
-            output.write(output.table(("", "WHAT", "FOUND", "MEND"), rows_))
-        if not all(finding.ok for finding in findings):
-            missing = ", ".join(f.what for f in findings if not f.ok)
-            raise VizdashError("doctor", f"missing: {missing}", "see the column MEND")
+            rows = [(_MARKS[f.status], f.what, f.found, f.mend) for f in findings]
+            output.write(output.table(("", "WHAT", "FOUND", "FIX"), rows))
+        if broken := first_broken(findings):
+            raise VizdashError("doctor", f"{broken.what}: {broken.found}", broken.mend)
 
-    run(options_of(ctx, values), work)
+    try:
+        run(options, work)
+    except ConfigError as e:
+        if bundle:
+            _write_report(bundle, bad_config(e), ())
+        if as_json:
+            _write_findings(bad_config(e), "")
+        raise
+
+
+def _write_report(
+    file: str, findings: tuple[Finding, ...], explained: tuple[Explained, ...]
+) -> None:
+    report.write(Path(file), findings, explained)
+    output.talk(f"{file} has what was found, versions, configuration and log: read it first")
+
+
+_MARKS = {OK: "ok", BROKEN: "BROKEN", NOT_TRIED: "-"}
+
+
+def _write_findings(findings: tuple[Finding, ...], cluster: str) -> None:
+    broken = first_broken(findings)
+    rows = [asdict(finding) for finding in findings]
+    output.write_json("findings", rows, cluster, broken=broken.what if broken else None)
 
 
 @cli.command("config")

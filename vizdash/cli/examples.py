@@ -33,6 +33,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "doctor": (
         ("vizdash doctor", "what works from here, and how to fix what does not"),
         ("vizdash doctor --host login.example.org", "the same over SSH"),
+        ("vizdash doctor --app gedit --node viz-node002", "why gedit does not start there"),
+        ("vizdash doctor --deep --bundle report.tar.gz", "with a real session, for a ticket"),
     ),
     "drain": (('vizdash drain viz-node003 --reason "new GPU"', "running sessions stay"),),
     "extend": (("vizdash extend 3f9a01bc 2h", "two more hours; Slurm lets operators do this"),),

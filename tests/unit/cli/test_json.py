@@ -59,4 +59,4 @@ def test_doctor_tells_what_is_missing_and_fails(
     assert rows["Xvnc"]["ok"] is False
     assert "tigervnc" in rows["Xvnc"]["mend"]
     assert said.code == 1
-    assert said.line.startswith("doctor: missing: Xvnc")
+    assert said.line.startswith("doctor: Xvnc: Xvnc is not on PATH")

@@ -142,6 +142,15 @@ class SlurmEngine:
             raise refusals.refusal(f"{request.app or request.name} can't be started", result)
         return parse.would_start(result.stderr)
 
+    async def run_job(
+        self, request: JobRequest, argv: tuple[str, ...], *, wait_s: int, timeout_s: float
+    ) -> Result:
+        """Run ``argv`` as a short job and wait for it: see ``commands.srun``. What srun prints is
+        in the result, whatever its exit code. Raises Unreachable and TimedOut.
+        """
+        request = await self._askable(request)
+        return await self._run(commands.srun(request, argv, wait_s=wait_s, timeout_s=timeout_s))
+
     async def _askable(self, request: JobRequest) -> JobRequest:
         """Where memory is not tracked, none is asked for: nodes there have 1 MiB."""
         tracked = (await self._configured()).memory_tracked
@@ -235,5 +244,5 @@ class SlurmEngine:
 
 def _program(command: Command) -> str:
     """The program that env(1) is to run."""
-    known = {"squeue", "scontrol", "sbatch", "scancel", "sacct"}
+    known = {"squeue", "scontrol", "sbatch", "scancel", "sacct", "srun"}
     return next((word for word in command.argv if word in known), command.argv[0])

@@ -216,22 +216,33 @@ def sbatch(request: JobRequest) -> Command:
 
     Slurm counts time limits in minutes, so seconds are rounded up to whole ones.
     """
-    needs = request.resources
     argv = [*env(SBATCH), "sbatch", "--parsable", "--export=NONE", "--no-requeue", "--ignore-pbs"]
     argv += [f"--signal=B:USR1@{WARN_S}", f"--job-name={request.name}"]
     argv += [f"--comment={request.comment}", f"--output={request.output.replace('%', '%%')}"]
-    # The caller's own folder, or home, need not be there on the node.
-    argv += [
-        "--chdir=/",
-        "--open-mode=append",
-        "--nodes=1",
-        "--ntasks=1",
-        f"--cpus-per-task={needs.cores}",
-    ]
+    argv += ["--open-mode=append", *_placement(request), *request.extra]
+    return Command(tuple(argv), input=request.script, timeout_s=WRITE_TIMEOUT_S)
+
+
+def srun(request: JobRequest, argv: Sequence[str], *, wait_s: int, timeout_s: float) -> Command:
+    """Run ``argv`` as a job of its own and wait for its end; the script of ``request`` is its
+    standard input. It gives up where it can't start within ``wait_s`` seconds (srun(1),
+    "--immediate").
+    """
+    words = (*env(SRUN), "srun", f"--immediate={wait_s}", f"--job-name={request.name}")
+    words += (*_placement(request), "--mpi=none", "--unbuffered", "--quiet", *argv)
+    return Command(words, input=request.script, timeout_s=timeout_s)
+
+
+def _placement(request: JobRequest) -> list[str]:
+    """What a job needs, where it may run, and who pays. The caller's own folder, or home, need
+    not be there on the node.
+    """
+    needs = request.resources
+    argv = ["--chdir=/", "--nodes=1", "--ntasks=1", f"--cpus-per-task={needs.cores}"]
     argv += [*memory_option(request.memory, needs), f"--time={-(-needs.time_s // 60)}"]
     if needs.gpus:
         argv.append(f"--gres=gpu:{needs.gpus}")
-    wishes = {
+    wanted = {
         "partition": request.partition,
         "nodelist": request.node,
         "exclude": ",".join(request.exclude) if not request.node else "",
@@ -240,9 +251,7 @@ def sbatch(request: JobRequest) -> Command:
         "reservation": request.reservation,
         "constraint": request.constraint,
     }
-    argv += [f"--{option}={value}" for option, value in wishes.items() if value]
-    argv += request.extra
-    return Command(tuple(argv), input=request.script, timeout_s=WRITE_TIMEOUT_S)
+    return argv + [f"--{option}={value}" for option, value in wanted.items() if value]
 
 
 def memory_option(how: str, needs: Resources) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ CASES := 25
 INPUTS := 20000
 SECONDS := 0
 
-.PHONY: help run test venv system system-tests lint types imports unit steady states fuzz ssh-configs lab capacity fresh bench pictures clean
+.PHONY: help man run test venv system system-tests lint types imports unit steady states fuzz ssh-configs lab capacity fresh bench pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ system: ## what sessions on this machine need (Xvnc, websockify, noVNC, a window
 
 system-tests:
 	@scripts/install-system --tests
+
+man: venv ## the man pages, into build/man/man1
+	$(BIN)/python -m vizdash.cli.manual build/man/man1
 
 lint: venv ## style
 	$(BIN)/ruff check .

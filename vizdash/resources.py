@@ -41,3 +41,11 @@ def job_script(name: str, site_folder: str = "") -> Path:
             return place / name
     looked = ", ".join(str(place) for place in places)
     raise NotFound(f"job script {name!r}", f"not in {looked}", "see job_scripts in the config")
+
+
+def example_config() -> Path:
+    """The example configuration, which documents every key. Raises NotFound as ``assets`` does."""
+    for folder in (_PACKAGE, _PACKAGE.parent):
+        if (path := folder / "config.example.yaml").is_file():
+            return path
+    raise NotFound("vizdash's own files", f"no config.example.yaml beside {_PACKAGE}", "install it")

@@ -57,6 +57,28 @@ def run(installed: Path, tmp_path: Path, *words: str) -> str:
     return done.stdout
 
 
+def test_the_example_configuration_is_in_the_wheel(
+    wheel: Path, installed: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = archive.read("vizdash/config.example.yaml")
+    assert packed == (ROOT / "config.example.yaml").read_bytes()
+    # An error names it where it lies.
+    config = tmp_path / "config.yaml"
+    config.write_text("clusters: {h: {engine: local}}\napps: {x: {runtime: host, command: x}}\n")
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        [str(installed / "bin/vizdash"), "--config", str(config), "start", "x"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert f"(see {installed}/vizdash/config.example.yaml)" in done.stderr
+
+
 def test_every_asset_is_in_the_wheel_as_it_is_here(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())

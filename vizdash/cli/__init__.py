@@ -11,6 +11,7 @@ import click
 
 from vizdash import commandlog, errorlog, output
 from vizdash.cli.common import cli
+from vizdash.cli.complete import answer
 from vizdash.errors import VizdashError, shortened
 
 __all__ = ["cli", "main"]
@@ -23,6 +24,8 @@ def main() -> None:
     live on stderr, and lets an internal error through, with where it happened.
     """
     output.prepare()
+    if (code := answer(cli)) is not None:
+        sys.exit(code)
     debug = bool(os.environ.get("VIZDASH_DEBUG"))
     commandlog.start()
     began, code = time.monotonic(), 0

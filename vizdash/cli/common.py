@@ -133,6 +133,7 @@ def _on_close_requests(services: Collection[Service]) -> None:
 #: scripts call many.
 HOMES = {
     "build": ("build",),
+    "completion": ("completion",),
     "cluster": ("apps", "config", "doctor", "nodes"),
     "images": ("deploy", "images", "prune", "rollback"),
     "operators": ("drain", "extend", "message", "resume"),

@@ -18,6 +18,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("vizdash build gedit --arg packages=fonts-nanum", "with a value of the definition's"),
         ("vizdash build gedit --where job --quiet", "as a Slurm job, without the log"),
     ),
+    "completion": (
+        ("vizdash completion bash", 'in ~/.bashrc: eval "$(vizdash completion bash)"'),
+        ("vizdash completion fish", "for ~/.config/fish/completions/vizdash.fish"),
+    ),
     "config": (
         ("vizdash config", "every key and its value"),
         ("vizdash config --explain", "and the file and line that it comes from"),

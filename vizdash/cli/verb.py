@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from vizdash.cli.complete import NAMES, Name
 from vizdash.cli.examples import EXAMPLES
 
 #: Options that every verb takes; they stand last in its help.
@@ -33,6 +34,9 @@ class Verb(click.Command):
         **attributes: Any,
     ) -> None:
         super().__init__(*args, **attributes)
+        for param in self.params:
+            if param.name in NAMES and param.type is click.STRING:
+                param.type = Name(param.name)
         self._needs = needs or {}
         self._excludes = excludes or {}
 

@@ -10,7 +10,7 @@ from vizdash.config import App, Cluster
 from vizdash.config.fields import GEOMETRY
 from vizdash.errors import Refused, UsageError
 from vizdash.model import JobRequest, SessionRequest
-from vizdash.resources import job_script
+from vizdash.resources import example_config, job_script
 from vizdash.sessions import comment
 from vizdash.sessions.arguments import check_arguments, check_script
 from vizdash.sessions.listing import NAME
@@ -122,7 +122,7 @@ def _values(
     app = prepared.app
     command = app.host_command if prepared.runtime == "host" else app.command
     if prepared.runtime == "host" and app.kind != "legacy" and not command:
-        raise UsageError(f"app {app.name}", "it has no host_command", "see config.example.yaml")
+        raise UsageError(f"app {app.name}", "it has no host_command", f"see {example_config()}")
     environment = {**cluster.environment, **app.environment}
     return {
         "SESSION_ID": prepared.session_id,

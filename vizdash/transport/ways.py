@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from vizdash.errors import Unreachable, VizdashError
+from vizdash.resources import example_config
 from vizdash.transport.base import Forward, PortForwarder
 
 #: Seconds that a desktop's web server has to answer through a new way.
@@ -58,7 +59,7 @@ class AutoForwarder:
         if len(failures) == 1:
             raise failures[0][1]
         why = "; ".join(f"{name}: {e.why or e.what}" for name, e in failures)
-        raise Unreachable(f"no way to {node}", why, "see `tunnel` in config.example.yaml")
+        raise Unreachable(f"no way to {node}", why, f"see `tunnel` in {example_config()}")
 
     def _keep(self, name: str) -> None:
         self._first, self._since = name, time.time()

@@ -77,9 +77,13 @@ roomy_folder() {
 # A home that is not there on the node: a folder beside the sessions takes its place, and stays.
 own_home() {
   if [ -d "${HOME:-}" ]; then return 0; fi
-  export HOME=${F%/sessions/*}/home
-  mkdir -p -- "$HOME" || fail folder "there is no home on $node, and $HOME can't be made"
+  stand_in_home || fail folder "there is no home on $node, and $HOME can't be made"
   say "there is no home on $node: $HOME takes its place"
+}
+
+stand_in_home() {
+  export HOME=${F%/sessions/*}/home
+  mkdir -p -- "$HOME"
 }
 
 # status STATE STEP [RESULT] [ERROR]: into the folder, whole or not at all. READY, the moment at which

@@ -31,6 +31,8 @@ folders() {
     answer folder_problem "$F, made on the login host, is not there on $node, or not yours"
   elif ! write_whole doctor "$node" >/dev/null; then
     answer folder_problem "$write_error"
+  elif [ ! -d "${HOME:-}" ]; then
+    stand_in_home 2>/dev/null # as the job has it
   fi
   local parent why=''
   while IFS= read -r parent; do

@@ -66,10 +66,26 @@ async def test_without_accounting_nobody_is_asked() -> None:
 
 
 class NoAccounting(Replay):
+    def __init__(self, recording: Recording, more: str = "") -> None:
+        super().__init__(recording)
+        self.more = more
+
     async def run(self, command):  # type: ignore[no-untyped-def]
         self.commands.append(command)
         text = "ClusterName = plain\nAccountingStorageType = (null)\nMinJobAge = 300 sec\n"
+        text += self.more
         return type(self.recording.answer("config"))(0, text, "")
+
+
+@pytest.mark.parametrize(
+    ("user", "admin"), [("slurm", True), ("root", True), ("slurmx", False), ("olga", False)]
+)
+async def test_slurm_user_is_an_administrator_where_nothing_is_accounted(
+    user: str, admin: bool
+) -> None:
+    replay = NoAccounting(Recording(VERSIONS[-1]), "SlurmUser = slurm(64030)\n")
+    info = await SlurmEngine(replay, user=user).info()
+    assert (info.admin, info.node_admin) == (admin, admin)
 
 
 Change = Callable[[SlurmEngine], Awaitable[None]]

@@ -47,6 +47,11 @@ class Own:
         return Presets(presets_file(self.config.cluster.name))
 
     @property
+    def store(self) -> SessionStore:
+        """Where the folders of one's own sessions are."""
+        return self._store
+
+    @property
     def ran(self) -> tuple[Ran, ...]:
         """The last commands that were run, newest first."""
         return self._runner.ran if isinstance(self._runner, Recorder) else ()

@@ -7,8 +7,8 @@ import contextlib
 import time
 from collections.abc import Collection
 from dataclasses import replace
-from pathlib import Path
 
+from vizdash.catalogue import Catalogue
 from vizdash.config import App, Config
 from vizdash.config.fields import nearest
 from vizdash.engines import Engine, EngineInfo
@@ -17,7 +17,6 @@ from vizdash.errors import NotFound, Refused, Unknown, UsageError, VizdashError
 from vizdash.images.watch import ImageWatch
 from vizdash.kept import Kept
 from vizdash.model import (
-    RUNTIMES,
     Job,
     Node,
     Partition,
@@ -57,7 +56,7 @@ _PATIENCE_S = 1.5
 _FIRM = ("engine", "host", "ssh", "forward_agent", "tunnel")
 
 
-class Service(Own, Reach):
+class Service(Own, Reach, Catalogue):
     """Everything a face of vizdash may do with one cluster. Methods raise VizdashError."""
 
     def __init__(
@@ -114,11 +113,6 @@ class Service(Own, Reach):
     def has(self, program: str) -> bool:
         """Whether the machine that the engine's commands run on has ``program``."""
         return self._runner.has(program)
-
-    @property
-    def store(self) -> SessionStore:
-        """Where the folders of one's own sessions are."""
-        return self._store
 
     async def snapshot(self, *, all_users: bool = True, images: bool = True) -> Snapshot:
         """Ask for everything once. The user's own jobs are asked for every time, those of
@@ -209,17 +203,6 @@ class Service(Own, Reach):
         if len(hits) > 1:
             raise UsageError(f"session {word}", "could be several", "name the whole id")
         return hits[0]
-
-    def apps(self) -> tuple[App, ...]:
-        """The catalogue."""
-        return tuple(self.config.apps.values())
-
-    def app(self, name: str) -> App:
-        """One entry. Raises Unknown naming the nearest."""
-        if name not in self.config.apps:
-            hint = nearest(name, tuple(self.config.apps))
-            raise Unknown(f"app {name!r}", "not in the catalogue", hint)
-        return self.config.apps[name]
 
     def with_app(self, app: App) -> Service:
         """The same cluster with one entry of the catalogue changed; it remembers no choice."""
@@ -317,15 +300,6 @@ class Service(Own, Reach):
         partitions = await self._kept.partitions()
         return self._kept.partition(partitions, self.config.cluster, request.partition)
 
-    def image_of(self, request: SessionRequest) -> tuple[str, str]:
-        """How ``request`` would run: its runtime (``apptainer`` or ``host``), and its image's path,
-        empty where it has none.
-        """
-        app = self.app(request.app)
-        runtime = self._runtime(app, request)
-        image = submit.image_path(app, self.config.cluster, request.image)
-        return runtime, image if runtime == "apptainer" else ""
-
     async def _prepared(
         self, request: SessionRequest
     ) -> tuple[submit.Prepared, tuple[str, ...], Fit]:
@@ -372,17 +346,6 @@ class Service(Own, Reach):
     def _writable(self) -> None:
         if self.config.read_only:
             raise Refused("read-only", "this vizdash changes nothing", "start it without it")
-
-    def _runtime(self, app: App, request: SessionRequest) -> str:
-        if app.kind == "legacy":
-            return "host"  # its script starts what it starts
-        if app.runtime != "auto":
-            return app.runtime
-        if self.engine.name != "local":
-            return "apptainer"
-        image = Path(submit.image_path(app, self.config.cluster, request.image))
-        here = any(map(self._runner.has, RUNTIMES)) and image.exists()
-        return "apptainer" if here or request.image else "host"
 
     async def _listed(
         self, jobs: Collection[Job], user: str, *, wait_s: float = 0

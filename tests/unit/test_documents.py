@@ -117,7 +117,7 @@ def test_readers_have_json_and_every_verb_the_common_options() -> None:
     for name, command in VERBS.items():
         options = {o for p in command.params for o in p.opts}
         assert {"--cluster", "--config", "--read-only"} <= options, name
-        if name not in {"open", "logs", "drain", "resume", "extend", "message"}:
+        if name not in {"open", "logs", "drain", "resume", "extend", "message", "completion"}:
             assert "--json" in options, name
 
 

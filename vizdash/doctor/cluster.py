@@ -11,10 +11,15 @@ from vizdash.transport.base import Command
 
 
 async def login(case: Case) -> str:
-    """The connection to the login host."""
+    """The connection to the login host, by which ssh, and why by that one."""
     remote = case.service.remote
     assert remote is not None
-    await remote.log_in()
+    try:
+        result = await case.service.images.shell.runner.run(Command(("true",), timeout_s=60))
+    except VizdashError as e:
+        why = " ".join(filter(None, (e.why, remote.link.via and f"({remote.link.via})")))
+        raise VizdashError(e.what, why, e.mend) from e
+    result.check(remote.link.host)
     return f"{remote.link.host} {remote.link.via}".strip()
 
 

@@ -40,7 +40,7 @@ _SLURM = (
 async def config(case: Case) -> str:
     """Which files were read; one that can't be used never gets here."""
     files = [str(path) for path in config_files(case.config_path) if path.is_file()]
-    read = ", ".join(files) if files else "built-in defaults"
+    read = ", ".join(files) if files else "no file, so all by default"
     host = f", login host {case.service.config.cluster.host}" if case.remote else ""
     return f"cluster {case.service.config.cluster.name}{host}, from {read}"
 

@@ -219,7 +219,8 @@ def sbatch(request: JobRequest) -> Command:
     argv = [*env(SBATCH), "sbatch", "--parsable", "--export=NONE", "--no-requeue", "--ignore-pbs"]
     argv += [f"--signal=B:USR1@{WARN_S}", f"--job-name={request.name}"]
     argv += [f"--comment={request.comment}", f"--output={request.output.replace('%', '%%')}"]
-    argv += ["--open-mode=append", *_placement(request), *request.extra]
+    # The caller's own folder, or home, need not be there on the node.
+    argv += ["--chdir=/", "--open-mode=append", *_placement(request), *request.extra]
     return Command(tuple(argv), input=request.script, timeout_s=WRITE_TIMEOUT_S)
 
 
@@ -229,16 +230,14 @@ def srun(request: JobRequest, argv: Sequence[str], *, wait_s: int, timeout_s: fl
     "--immediate").
     """
     words = (*env(SRUN), "srun", f"--immediate={wait_s}", f"--job-name={request.name}")
-    words += (*_placement(request), "--mpi=none", "--unbuffered", "--quiet", *argv)
+    words += ("--chdir=/", *_placement(request), "--mpi=none", "--unbuffered", "--quiet", *argv)
     return Command(words, input=request.script, timeout_s=timeout_s)
 
 
 def _placement(request: JobRequest) -> list[str]:
-    """What a job needs, where it may run, and who pays. The caller's own folder, or home, need
-    not be there on the node.
-    """
+    """What a job needs, where it may run, and who pays."""
     needs = request.resources
-    argv = ["--chdir=/", "--nodes=1", "--ntasks=1", f"--cpus-per-task={needs.cores}"]
+    argv = ["--nodes=1", "--ntasks=1", f"--cpus-per-task={needs.cores}"]
     argv += [*memory_option(request.memory, needs), f"--time={-(-needs.time_s // 60)}"]
     if needs.gpus:
         argv.append(f"--gres=gpu:{needs.gpus}")

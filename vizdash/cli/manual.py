@@ -42,7 +42,8 @@ _VARIABLES = (
 
 def pages() -> dict[str, str]:
     """Every page's text, by its file name."""
-    context = click.Context(cli, info_name="vizdash")
+    # A command keeps the help option of the first context that asks for it: -h must be in it.
+    context = click.Context(cli, info_name="vizdash", **cli.context_settings)
     verbs = [name for name in cli.list_commands(context) if cli.get_command(context, name)]
     found = {"vizdash.1": "\n".join(_program(context, verbs)) + "\n"}
     for verb in verbs:

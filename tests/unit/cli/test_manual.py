@@ -38,6 +38,7 @@ def test_every_option_and_its_help_is_there(verb: str) -> None:
             assert all(name in page for name in param.opts)
             assert " ".join((param.help or "").split()) in page
     assert " ".join((command.help or "").split()) in page
+    assert "-h, --help" in page
 
 
 def test_the_programs_page_names_verbs_and_keys() -> None:

@@ -651,7 +651,12 @@ async def test_without_a_ticket_it_says_how_to_get_one(home: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["PKCS11Provider /usr/lib/p11.so", "KnownHostsCommand /bin/cat x", "VerifyHostKeyDNS yes"],
+    [
+        "PKCS11Provider /usr/lib/p11.so",
+        "KnownHostsCommand /bin/cat x",
+        "VerifyHostKeyDNS yes",
+        "RevokedHostKeys /etc/ssh/revoked",
+    ],
 )
 @pytest.mark.parametrize("host", ["viz", "jump"])
 async def test_settings_that_only_ssh_has(home: Path, line: str, host: str) -> None:

@@ -24,7 +24,7 @@ from vizdash.transport.ssh.client import Client
 from vizdash.transport.ssh.host_keys import Introduction
 from vizdash.transport.ssh.identities import Identities
 from vizdash.transport.ssh.known_hosts import find_host
-from vizdash.transport.ssh.needs import NeedsOpenSsh, has_ticket
+from vizdash.transport.ssh.needs import NeedsOpenSsh, check_revoking, has_ticket
 from vizdash.transport.ssh.patience import Patience
 from vizdash.transport.ssh.proxy import Proxy
 from vizdash.transport.ssh.route import check_circle
@@ -218,6 +218,7 @@ class Login:
         forward_agent: bool,
     ) -> asyncssh.SSHClientConnection:
         self.settings = settings
+        check_revoking(settings)
         ticket = self._yields and settings.gssapi and await has_ticket()
         introduction = Introduction(settings, self._secrets.trusted, self)
         for _ in range(_TRIES):

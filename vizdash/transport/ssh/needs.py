@@ -37,6 +37,15 @@ async def find_need(settings: HostSettings) -> str:
     return ""
 
 
+def check_revoking(settings: HostSettings) -> None:
+    """Raise NeedsOpenSsh where a file of revoked host keys is named. Whatever else vizdash's own
+    SSH can't do makes it ask more, or fail; to do without this would let in too many.
+    """
+    for setting in settings.only_ssh:
+        if setting.startswith("RevokedHostKeys "):
+            raise NeedsOpenSsh(settings.name, f"{setting} in the settings of {settings.name}")
+
+
 async def has_ticket() -> bool:
     """Whether there is a Kerberos ticket that has not expired (klist(1), -s)."""
     klist = shutil.which("klist")

@@ -24,6 +24,8 @@ _SSH_G_S = 60.0
 _ONLY_SSH = {
     "PKCS11Provider": {"", "none"},
     "KnownHostsCommand": {"", "none"},
+    "RevokedHostKeys": {"", "none"},
+    "ProxyUseFdpass": {"", "no", "false"},
     "BindInterface": {"", "none"},
     "VerifyHostKeyDNS": {"", "no", "false"},
     "HostbasedAuthentication": {"", "no", "false"},

@@ -498,7 +498,7 @@ async def test_the_master_is_private_and_goes_with_us(
         assert stat.S_IMODE((folder / "m").stat().st_mode) == 0o600
         await link.close()
         assert list(place.iterdir()) == []
-        assert not [text for text in _texts().values() if str(folder) in text]
+        await until(lambda: not [text for text in _texts().values() if str(folder) in text])
 
 
 _KILLED = """

@@ -242,3 +242,12 @@ async def test_the_address_of_an_opened_desktop_is_copied() -> None:
         await press(pilot, "c", "enter")
         assert app.clipboard == service.routes[0].url
         assert not [note for note in toasts(pilot) if "password" in note]
+
+
+async def test_the_session_s_id_is_a_column_where_there_is_room_and_can_be_copied() -> None:
+    app, _service = app_on(busy())
+    async with app.run_test(size=(300, 40)) as pilot:
+        await begin(pilot)
+        assert sees(pilot, "SESSION", "4f2a91c1")
+        await press(pilot, "down", "down", "down", "c")
+        assert sees(pilot, "SESSION", "4f2a91c1")

@@ -80,6 +80,10 @@ def _job(session: Session, now: Now, cells: int) -> Line:
     return (Span(session.job_id, "faint"),)
 
 
+def _id(session: Session, now: Now, cells: int) -> Line:
+    return (Span(session.id, "faint"),)
+
+
 def _noted(session: Session, now: Now, cells: int) -> Span:
     full = words.note(session, now)
     return full if width(full.text) <= cells else words.note_short(session, now)
@@ -169,6 +173,7 @@ SESSIONS: tuple[Column[Session], ...] = (
         measure=lambda s: _shown(s.job_id),
         sort=lambda s: natural(s.job_id),
     ),
+    Column("SESSION", _id, 8, 8, rank=8, measure=lambda s: len(s.id)),
     Column(
         "NOTE",
         _note,

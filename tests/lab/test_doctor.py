@@ -129,7 +129,7 @@ def munge_down(lab: Lab) -> Iterator[None]:
 
 read_only_home = scripted(
     "mount --bind /home/alice /home/alice && mount -o remount,bind,ro /home/alice",
-    "umount /home/alice",
+    "umount --lazy /home/alice",
 )
 truncated = scripted(
     f"cd {IMAGES} && ls -l && mv desktop-1.0.sif whole && head -c 9000000 whole >desktop-1.0.sif",
@@ -144,7 +144,8 @@ drained = scripted(
 no_slurmd = scripted(
     "pkill -x slurmd; while pgrep -x slurmd; do sleep 0.1; done; "
     f"scontrol update NodeName={NODE} State=DOWN Reason='no slurmd'",
-    f"slurmd && scontrol update NodeName={NODE} State=RESUME",
+    # Its registration alone may have resumed it by then: what counts is that it is idle after all.
+    f"slurmd && {{ scontrol update NodeName={NODE} State=RESUME || true; }}",
 )
 no_controller = scripted(
     "pkill -x slurmctld; while pgrep -x slurmctld; do sleep 0.1; done", "slurmctld", "login"
@@ -161,7 +162,7 @@ clock_ahead = scripted(
 )
 no_key = scripted(
     "mount --bind /dev/null /home/alice/.ssh/authorized_keys",
-    "umount /home/alice/.ssh/authorized_keys",
+    "umount --lazy /home/alice/.ssh/authorized_keys",
 )
 own_folder_on_login = scripted("install -d -o alice /srv/alice", "rm -r /srv/alice", "login")
 no_association = scripted(

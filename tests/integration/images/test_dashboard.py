@@ -16,6 +16,7 @@ from vizdash.config import load
 from vizdash.connect import connect
 from vizdash.imaging import Imaging
 from vizdash.ui.app import VizdashApp
+from vizdash.ui.screens.confirm import Confirm
 from vizdash.ui.screens.deploy import DeployScreen
 from vizdash.ui.screens.matrix import MatrixScreen
 from vizdash.ui.screens.progress import ProgressScreen
@@ -83,6 +84,8 @@ async def begin(app: VizdashApp, pilot: object, version: str) -> None:
     await press("enter")
     await until(pilot, lambda: f"gedit {version}" in verdict(app))
     await press("enter")
+    await until(pilot, lambda: isinstance(app.screen, Confirm))  # no node was named
+    await press("y")
     await until(pilot, lambda: isinstance(app.screen, ProgressScreen))
 
 
@@ -108,7 +111,7 @@ async def test_deploy_and_roll_back(folder: Path) -> None:
         await until(pilot, lambda: len(app._dashboard.images.rows) == 2)
         await may_change(app, pilot)
         await pilot.press("3", "r")
-        await until(pilot, lambda: type(app.screen).__name__ == "Confirm")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
         await pilot.press("y")
         await until(pilot, lambda: os.readlink(link) == "gedit-1.0.sif")
         await until(pilot, lambda: isinstance(app.screen, ProgressScreen))

@@ -86,14 +86,20 @@ def test_who_leaves_ends_well(config: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_dashboard_that_crashed_is_a_failure(
-    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    logged: list[str],
 ) -> None:
     async def crash(pilot: AnyPilot) -> None:
         await begin(pilot)
-        pilot.app.call_later(lambda: 1 // 0)
+        for _ in range(50):  # one alone it survives
+            pilot.app.call_later(lambda: 1 // 0)
 
     assert dashboards(monkeypatch, crash) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
+    assert all("ZeroDivisionError" in entry for entry in logged)
+    logged.clear()
 
 
 def test_a_cluster_that_was_added_meanwhile_can_be_gone_to(

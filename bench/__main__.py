@@ -10,13 +10,17 @@ import platform
 import sys
 from collections.abc import Callable
 
-from bench import chain, deploy, poll, ready, repaint, scale, startup
+from bench import chain, deploy, picture, poll, ready, repaint, scale, startup
 
 BENCHES: dict[str, tuple[str, Callable[[], object]]] = {
     "startup": ("A verb's start, against Python's own, in CPU time", startup.run),
     "poll": ("Reading a poll of a big cluster, in CPU time", poll.run),
     "ready": ("From the key to a ready desktop, on the lab's cluster, by the clock", ready.run),
     "repaint": ("What the dashboard writes to a terminal of 80x24, in bytes", repaint.run),
+    "picture": (
+        "The picture's quality on a slow link and an open one, in Chromium, by the clock",
+        picture.run,
+    ),
     "chain": ("A copy from node to node, simulated, in multiples of size/rate", chain.run),
     "scale": ("Big clusters, beside other dashboards, by the clock (half an hour)", scale.run),
     "deploy": (

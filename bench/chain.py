@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 
-from tests.unit.images.flow import Host, Network
+from tests.unit.images.simulated_network import SimulatedHost, SimulatedNetwork
 
 RATE = 4e6
 #: Seconds that one copy takes on one link.
@@ -20,18 +20,18 @@ HALF, DYING = 0.1, 0.05
 
 def run() -> dict[str, float]:
     """Print a table: all nodes alike, then with slow and dying ones among them."""
-    found: dict[str, float] = {}
+    ratios: dict[str, float] = {}
     print(f"{'size/rate':>10}{'nodes':>7}{'alike':>8}{'faults':>8}{'moves':>7}{'scheduling':>12}")
     for copy_s in COPIES_S:
         for count in COUNTS:
             alike, _, _ = simulated(count, copy_s)
             faults, moves, took_s = simulated(count, copy_s, half=HALF, dying=DYING)
-            found |= {f"{count} {copy_s:g} alike": alike, f"{count} {copy_s:g} faults": faults}
+            ratios |= {f"{count} {copy_s:g} alike": alike, f"{count} {copy_s:g} faults": faults}
             print(
                 f"{copy_s:>8.1f} s{count:>7}{alike:>8.2f}{faults:>8.2f}{moves:>7}{took_s:>10.1f} s",
                 flush=True,
             )
-    return found
+    return ratios
 
 
 def simulated(
@@ -39,7 +39,7 @@ def simulated(
 ) -> tuple[float, int, float]:
     """Multiple of ``copy_s``, how often a feeder was given, and seconds of our own CPU time."""
     chance = random.Random(seed)
-    hosts = {f"n{at}": Host(f"n{at}", RATE) for at in range(count)}
+    hosts = {f"n{at}": SimulatedHost(f"n{at}", RATE) for at in range(count)}
     names = list(hosts)
     chance.shuffle(names)
     slow, ends = round(half * count), round(dying * count)
@@ -47,7 +47,7 @@ def simulated(
         hosts[name].rate = RATE / 2
     for name in names[slow : slow + ends]:
         hosts[name].dies = chance.random() * copy_s
-    network = Network(int(copy_s * RATE), RATE, hosts, late_s=0.1, seed=seed, least=RATE)
+    network = SimulatedNetwork(int(copy_s * RATE), RATE, hosts, late_s=0.1, seed=seed, least=RATE)
     began = time.process_time()
     network.run(copy_s * 12)
     took_s = time.process_time() - began

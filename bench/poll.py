@@ -10,19 +10,19 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from pathlib import Path
 
 from bench.sides import in_turn, row, worked
+from tests.unit.engines.slurm_replay import Recording
 from vizdash.engines.slurm import parse
 from vizdash.engines.slurm.commands import JOB_FIELDS, field_mark, record_mark
 
-_RECORDED = Path(__file__).resolve().parent.parent / "tests" / "recorded" / "24.11"
+_RECORDED = Recording("24.11")
 NODES, JOBS = 1_000, 10_000
 
 
 def nodes_text(count: int) -> str:
     """The answer of ``scontrol show node`` for ``count`` nodes."""
-    lines = [line for line in (_RECORDED / "nodes.out").read_text().splitlines() if line]
+    lines = [line for line in _RECORDED.answer("nodes").stdout.splitlines() if line]
     names = (f"viz-node{number:05}" for number in itertools.count())
     return "\n".join(
         re.sub(r"^NodeName=\S+", f"NodeName={next(names)}", line)
@@ -32,9 +32,8 @@ def nodes_text(count: int) -> str:
 
 def jobs_text(count: int) -> tuple[str, str]:
     """The answer of squeue for ``count`` jobs, and its nonce."""
-    nonce = json.loads((_RECORDED / "commands.json").read_text())["nonce"]
-    text = (_RECORDED / "squeue.out").read_bytes().decode(errors="surrogateescape")
-    records = list(parse.job_records(text, nonce))
+    nonce = _RECORDED.nonce
+    records = list(parse.job_records(_RECORDED.answer("squeue").stdout, nonce))
     mark, end = field_mark(nonce), record_mark(nonce) + "\n"
     chosen = itertools.islice(itertools.cycle(records), count)
     return "".join(mark.join([str(i), *r[1:]]) + end for i, r in enumerate(chosen, 1)), nonce

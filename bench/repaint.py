@@ -16,6 +16,7 @@ import select
 import signal
 import struct
 import sys
+import tempfile
 import termios
 import time
 from dataclasses import replace
@@ -27,13 +28,15 @@ BUDGET = 300
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-class Screen:
-    """The program in a pseudo-terminal."""
+class PtyProgram:
+    """The program in a pseudo-terminal, with an empty home."""
 
     def __init__(self, *words: str) -> None:
+        self._home = tempfile.TemporaryDirectory(prefix="vizdash-bench-")
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
-            env = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+            env = {key: value for key, value in os.environ.items() if not key.startswith("XDG_")}
+            env |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "HOME": self._home.name}
             os.chdir(_ROOT)
             os.execve(sys.executable, [sys.executable, "-m", "bench.repaint", *words], env)
         size = struct.pack("HHHH", LINES, COLUMNS, 0, 0)
@@ -41,26 +44,27 @@ class Screen:
 
     def written(self, seconds: float) -> bytes:
         """What it writes in the next ``seconds``."""
-        end, found = time.monotonic() + seconds, b""
+        end, output = time.monotonic() + seconds, b""
         while (left := end - time.monotonic()) > 0:
             if select.select([self._fd], [], [], left)[0]:
-                found += os.read(self._fd, 65536)
-        return found
+                output += os.read(self._fd, 65536)
+        return output
 
     def close(self) -> None:
         """End it."""
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         os.close(self._fd)
+        self._home.cleanup()
 
 
 def run(seconds: int = 30) -> None:
     """Idle, one that starts, a whole screen, and a refresh in which one row changed."""
-    screen = Screen()
+    screen = PtyProgram()
     try:
         screen.written(6)
         idle = len(screen.written(seconds)) / seconds
-        os.kill(screen.pid, signal.SIGUSR2)  # every line drawn anew
+        os.kill(screen.pid, signal.SIGUSR2)  # every line drawn again
         whole = len(screen.written(2)) - 2 * idle
         rows = []
         for _ in range(5):
@@ -68,7 +72,7 @@ def run(seconds: int = 30) -> None:
             rows.append(len(screen.written(2)) - 2 * idle)
     finally:
         screen.close()
-    screen = Screen("starting")
+    screen = PtyProgram("starting")
     try:
         screen.written(6)
         starting = len(screen.written(seconds)) / seconds
@@ -109,14 +113,16 @@ def _program(*, starting: bool) -> None:
 
         return replace(still, sessions=tuple(aged(s) for s in still.sessions), taken_at=now)
 
-    async def snapshot() -> Snapshot:
+    async def snapshot(
+        *, all_users: bool = True, images: bool = True, nodes_max_age_s: float = 0.0
+    ) -> Snapshot:
         return later()
 
     def change(*_: object) -> None:
         nonlocal turn
         turn += 1
         service.now = later()
-        app.look_again()
+        app.refresh_snapshot()
 
     def paint() -> None:
         # What Textual does when the whole screen is laid out anew.

@@ -60,8 +60,8 @@ def in_turn(ours: Callable[[], float], theirs: Callable[[], float], rounds: int)
     second: list[float] = []
     for at in range(rounds):
         pair = ((ours, first), (theirs, second))
-        for measure, found in pair if at % 2 == 0 else reversed(pair):
-            found.append(measure())
+        for measure, results in pair if at % 2 == 0 else reversed(pair):
+            results.append(measure())
     return Sides(tuple(first), tuple(second))
 
 

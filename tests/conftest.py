@@ -1,9 +1,10 @@
-"""The order of the test files, and what all of them share."""
+"""The order of test files, and hooks and fixtures for all of them."""
 
 from __future__ import annotations
 
 import gc
 import subprocess
+import time
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import processes
 
-# How long an example takes says nothing on a busy machine, and a run finds what the last one found.
+# Times mean little on a busy machine, and each run should find the same.
 settings.register_profile(
     "tests",
     deadline=None,
@@ -22,7 +23,7 @@ settings.register_profile(
 )
 settings.load_profile("tests")
 
-#: The files that take longest, by far: they begin first, so that none is waited for at the end.
+#: The slowest files: they start first, so that none runs alone at the end.
 _FIRST = (
     "test_deploy.py",
     "test_laptop_dashboard.py",
@@ -30,14 +31,20 @@ _FIRST = (
     "test_handoff.py",
     "test_laptop.py",
     "test_build.py",
-    "test_ends.py",
-    "test_crowd.py",
+    "test_session_ends.py",
+    "test_many_sessions.py",
     "test_session.py",
     "test_actions.py",
     "test_pictures.py",
     "test_variants.py",
+    "test_terminals.py",
+    "test_idle.py",
+    "test_picture_quality.py",
+    "test_pvserver.py",
+    "test_services.py",
+    "test_native_viewer.py",
 )
-#: Files whose tests need nothing of each other's, and much time: any worker may take any of them.
+#: Slow files with independent tests: each test goes to any worker.
 _APART = ("tests/lab/test_variants.py",)
 
 
@@ -45,7 +52,7 @@ _APART = ("tests/lab/test_variants.py",)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         name = item.path.name
-        small = item.path.parent.name in {"unit", "images"}
+        small = {"unit", "images"} & set(item.path.parts)
         return _FIRST.index(name) if name in _FIRST and not small else len(_FIRST)
 
     items.sort(key=place)
@@ -53,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``--dist loadfile``: a file's tests go to one worker, but for those of _APART."""
+    """With ``--dist loadfile``, one worker runs all tests of a file, except files in _APART."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
@@ -66,9 +73,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_finish() -> None:
-    """The modules and the tests themselves stay: a fifth of the CPU went into looking, again and
-    again, for garbage among them.
-    """
+    """Exempt modules and tests from garbage collection, which took a fifth of the CPU time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 50)
@@ -95,9 +100,19 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True)
 def waited_for(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What a test starts has ended when the test has: nobody else is blamed for it."""
+    """Fail a test that leaves a program running that it started."""
     processes.forget()
     yield
     left = processes.end()
     if left and not request.node.stash.get(_FAILED, False):
         pytest.fail(f"started, and not waited for: {left}")
+
+
+@pytest.fixture
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """UTC as the local time zone."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()

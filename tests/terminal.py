@@ -1,18 +1,20 @@
-"""A program in a real terminal of a given size (tmux(1)): what a person sees and presses."""
+"""A program in a real terminal of a given size, by tmux(1)."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
+import subprocess
 import time
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 
 from tests.tmux import Tmux
 
 
-class Terminal:
-    """Runs from construction to its end, or to leaving the ``with``."""
+class Terminal(AbstractContextManager["Terminal"]):
+    """A program in a terminal, until the ``with`` is left."""
 
     def __init__(self, argv: Sequence[str], width: int = 80, height: int = 24) -> None:
         self._tmux = Tmux()
@@ -27,16 +29,26 @@ class Terminal:
             raise
 
     def screen(self) -> str:
-        """What is on it now, as lines of text."""
+        """The screen as lines of text."""
         return self._tmux("capture-pane", "-p")
 
     def press(self, *keys: str) -> None:
-        """Keys by their tmux names (``Enter``, ``Escape``) or letters."""
+        """Press keys, by their tmux names (``Enter``, ``Escape``) or letters."""
         self.pressed += keys
         self._tmux("send-keys", *keys)
 
+    def resize(self, width: int, height: int) -> None:
+        """Give the terminal another size."""
+        self._tmux("resize-window", "-x", str(width), "-y", str(height))
+
+    @contextlib.contextmanager
+    def attach(self, width: int, height: int) -> Iterator[subprocess.Popen[bytes]]:
+        """Attach a client of this size, which sets the terminal's, and detach it afterwards."""
+        with self._tmux.attach(width, height) as client:
+            yield client
+
     def wait(self, pattern: str, seconds: float = 30) -> str:
-        """Wait until a regular expression is found on the screen; the screen."""
+        """Wait until a regular expression matches the screen; returns the screen."""
         deadline = time.monotonic() + seconds
         while not re.search(pattern, screen := self.screen()):
             assert self.code() is None, f"it ended before {pattern!r} was seen:\n{screen}"
@@ -45,7 +57,7 @@ class Terminal:
         return screen
 
     def wait_gone(self, pattern: str, seconds: float = 30) -> None:
-        """Wait until it is on the screen no more. (A key right after Escape would be Alt's.)"""
+        """Wait until a regular expression no longer matches, as before a key after Escape."""
         deadline = time.monotonic() + seconds
         while re.search(pattern, screen := self.screen()):
             assert time.monotonic() < deadline, f"{pattern!r} is still on the screen:\n{screen}"
@@ -64,13 +76,5 @@ class Terminal:
             time.sleep(0.1)
         return code
 
-    def __enter__(self) -> Terminal:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._tmux.close()

@@ -1,18 +1,20 @@
-"""tmux(1) with a server of a test's own: no settings, sockets or sessions of anybody else's."""
+"""tmux(1) with a private server, without the tester's settings, sockets and sessions."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-#: Of the tester's environment, what would reach the server or the programs in it.
+#: Variables of the tester's environment that would affect the server and its programs.
 _NOT_OURS = ("TMUX", "TMUX_PANE", "TMUX_TMPDIR", "LC_ALL", "LANG")
 
 
 class Tmux:
-    """A server, started by the first command that needs it. ``folder`` is for the test's files."""
+    """A tmux server, started by its first command. ``folder`` is for the test's files."""
 
     def __init__(self) -> None:
         self._place = tempfile.TemporaryDirectory(prefix="vizdash-tmux-")
@@ -22,7 +24,7 @@ class Tmux:
         self._env["LC_ALL"] = "C.UTF-8"
 
     def __call__(self, *words: str) -> str:
-        """Run a command of tmux's; its stdout. Raises AssertionError with all that tmux said."""
+        """Run a tmux command; its stdout. Raises AssertionError with all of tmux's output."""
         done = self._run(*words)
         if done.returncode != 0:
             there = "answers" if self._run("list-sessions").returncode == 0 else "is gone"
@@ -43,7 +45,28 @@ class Tmux:
             timeout=60,
         )
 
+    @contextlib.contextmanager
+    def attach(self, width: int, height: int) -> Iterator[subprocess.Popen[bytes]]:
+        """Attach a client of this size, in control mode (it needs no terminal), and detach it."""
+        with subprocess.Popen(
+            [*self._argv, "-C", "attach-session", "-f", "no-output"],
+            env=self._env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as client:
+            assert client.stdin is not None
+            assert client.stdout is not None
+            # A command that comes before the client has its session is lost.
+            while line := client.stdout.readline():
+                if line.startswith(b"%session-changed"):
+                    break
+            client.stdin.write(f"refresh-client -C {width}x{height}\n".encode())
+            client.stdin.flush()
+            yield client
+            client.stdin.close()  # detaches it
+            client.wait(timeout=60)
+
     def close(self) -> None:
-        """End the server, if it still runs, and all in it."""
+        """End the server and every program in it."""
         self._run("kill-server")
         self._place.cleanup()

@@ -1,38 +1,37 @@
-"""The exception tree.
+"""Exceptions: every error shown to a user is a VizdashError.
 
-Every error a person can meet is a VizdashError with *what* failed, *why*, and the *mend*; it is
-shown as one line: ``vizdash: what: why (mend)``.
+It has *what* failed, *why*, and the *fix*, and is shown as one line: ``vizdash: what: why (fix)``.
 """
 
 from __future__ import annotations
 
 
 class VizdashError(Exception):
-    """Base of all. ``exit_code`` is the command line's (1 failed, 2 wrong use)."""
+    """The base of all errors. ``exit_code`` is that of a verb: 1 failed, 2 wrong use."""
 
     exit_code = 1
 
-    def __init__(self, what: str, why: str = "", mend: str = "") -> None:
+    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
         self.what = what
         self.why = why
-        self.mend = mend
+        self.fix = fix
         super().__init__(self.line)
 
     @property
     def line(self) -> str:
         """The error in one line, without the program's name."""
         text = f"{self.what}: {self.why}" if self.why else self.what
-        text = f"{text} ({self.mend})" if self.mend else text
+        text = f"{text} ({self.fix})" if self.fix else text
         return " ".join(text.split())
 
 
 class WrongInput(VizdashError):
-    """What a person wrote can't be used. However much that was, the line stays short."""
+    """Wrong input of the user; long input is shortened."""
 
     exit_code = 2
 
-    def __init__(self, what: str, why: str = "", mend: str = "") -> None:
-        super().__init__(shortened(what), shortened(why), shortened(mend))
+    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(shorten(what), shorten(why), shorten(fix))
 
 
 class UsageError(WrongInput):
@@ -40,34 +39,34 @@ class UsageError(WrongInput):
 
 
 class ConfigError(WrongInput):
-    """A config file that can't be used; names file, line and key."""
+    """A wrong configuration file; names file, line and key."""
 
 
 class Refused(VizdashError):
-    """What was asked can't be had: does not fit, not allowed, not there."""
+    """A request that cannot be met: it does not fit, or is not allowed."""
 
 
 class NotFound(VizdashError):
-    """Something that should be there is not: a log, a file, a job that has ended."""
+    """Something expected is missing: a log, a file, a running job."""
 
 
-class Unknown(NotFound):
-    """There is no session, app, node, partition or version of the name that was given."""
+class UnknownName(NotFound):
+    """No session, app, node, partition or version has the given name."""
 
     exit_code = 2
 
 
 class CommandFailed(VizdashError):
-    """A command ended with a code that says it failed.
+    """A command ended with an exit code other than 0.
 
-    ``argv0`` is the program's name alone, ``code`` its exit code and ``stderr`` what it said.
+    ``argv0`` is the program's name, ``code`` its exit code and ``stderr`` its output there.
     """
 
-    def __init__(self, argv0: str, code: int, stderr: str, mend: str = "") -> None:
+    def __init__(self, argv0: str, code: int, stderr: str, fix: str = "") -> None:
         self.argv0 = argv0
         self.code = code
         self.stderr = stderr
-        super().__init__(argv0, last_line(stderr) or f"exit code {code}", mend)
+        super().__init__(argv0, last_line(stderr) or f"exit code {code}", fix)
 
 
 class Unreachable(VizdashError):
@@ -75,33 +74,33 @@ class Unreachable(VizdashError):
 
 
 class LoginRefused(Unreachable):
-    """A host answered, and let the person not in."""
+    """A host refused the login."""
 
 
 class HostKeyRefused(Unreachable):
-    """A host's key is unknown, changed or revoked: only a person can decide on it."""
+    """A host's key is unknown, changed or revoked: the user has to decide."""
 
 
 class ConnectionLost(Unreachable):
-    """The connection broke while a command ran: it may have done its work, or not."""
+    """The connection broke while a command ran; it may or may not have finished."""
 
 
 class TimedOut(VizdashError):
-    """Something took longer than it was given; ``stderr`` is what it had printed by then."""
+    """Something took too long; ``stderr`` is its output there so far."""
 
-    def __init__(self, what: str, why: str = "", mend: str = "", *, stderr: str = "") -> None:
+    def __init__(self, what: str, why: str = "", fix: str = "", *, stderr: str = "") -> None:
         self.stderr = stderr
-        super().__init__(what, why, mend)
+        super().__init__(what, why, fix)
 
 
-def shortened(text: str, most: int = 400) -> str:
-    """``text``, or its beginning and end where it has more than ``most`` characters."""
+def shorten(text: str, most: int = 400) -> str:
+    """Shorten a text of more than ``most`` characters to its beginning and end."""
     if len(text) <= most:
         return text
     return f"{text[: most * 2 // 3]} … {text[-most // 4 :]}"
 
 
 def last_line(text: str) -> str:
-    """The last line of ``text`` that says something."""
+    """The last line of ``text`` that is not blank."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""

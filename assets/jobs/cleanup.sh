@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# What belongs to a session on a node, and how it goes: its processes, its display, its runtime
-# folder. For the job scripts, for sweep.sh, and for what a dead session left.
+# Find and remove what a session has on a node: its processes, its display, its runtime folder. Used
+# by the job scripts, by sweep.sh, and for sessions whose job was killed.
 
-# When a process began, in ticks since boot (proc(5), stat, field 22); nothing for one that is
-# not there or only a zombie.
+# start_ticks PID: the start time of a process, in ticks since boot (proc(5), stat, field 22); empty
+# for a missing process or a zombie.
 start_ticks() { # PID
   local stat=''
   { IFS= read -r -d '' stat <"/proc/${1:-none}/stat"; } 2>/dev/null
@@ -14,12 +14,12 @@ start_ticks() { # PID
 }
 
 # session_processes ID [JOB] [LEADER] [TOP]: the PIDs of a session's processes, of this user, without
-# this script's own. They are those of the job's cgroup where slurmd tracks jobs by cgroup (v1 and
-# v2: .../job_N/step_S). Elsewhere they carry the session's mark, and no other job's SLURM_JOB_ID,
-# since sbatch gives a job the environment that it was submitted from; or they are in the process
-# session of LEADER. What is below one of them, or below TOP, belongs to it too, but not another
-# session that was started from its desktop (supervise.sh), nor what is below that.
-# Without JOB, the session's supervisor and its timers are meant too.
+# those of this script. Where slurmd tracks jobs by cgroup (v1 and v2: .../job_N/step_S), they are the
+# processes of the job's cgroup. Elsewhere they are those with the session's mark and without another
+# job's SLURM_JOB_ID (sbatch passes the environment of the desktop on to jobs), or in the process
+# session of LEADER. Their descendants and those of TOP are included, except another session that was
+# started from the desktop (supervise.sh) and its descendants. Without JOB, the session's supervisor
+# and its timers are included.
 session_processes() {
   local id=$1 job=${2:-} me=$BASHPID files=() seeds=() others=()
   local marks='VIZDASH_(SESSION_ID|SUPERVISOR_OF)'
@@ -56,14 +56,14 @@ session_processes() {
     END {for (pid in parent) if (owner[pid] == uid && pid != top && ours(pid)) print pid}'
 }
 
-# end_session ID [JOB] [LEADER]: TERM, then HUP, which a shell at a prompt heeds (bash(1), SIGNALS),
-# then KILL. It is over when two looks in a row found nothing: a process that is just becoming
-# another program (execve(2)) shows no environment.
+# end_session ID [JOB] [LEADER]: send TERM, then HUP, which ends an interactive shell (bash(1),
+# SIGNALS), then KILL. Done when two checks in a row found nothing: during execve(2) a process shows
+# no environment.
 end_session() {
   local pids tries none=0
   for tries in {1..60}; do
     mapfile -t pids < <(session_processes "$@")
-    # What is left may be a process of our own that looked: only what lives on counts.
+    # What is left may be a process of this check: only one that stays counts.
     if [ ${#pids[@]} -eq 0 ] || ! kill -0 "${pids[@]}" 2>/dev/null; then
       none=$((none + 1))
       [ "$none" -lt 2 ] || return 0
@@ -79,8 +79,8 @@ end_session() {
   done
 }
 
-# X's own names for a display, where Xvnc was killed before it could remove them. Another session may
-# have the display by now: its server's PID is in the lock, and it listens (proc(5), /proc/net/unix).
+# Remove the lock and the socket of a display whose Xvnc was killed, unless another session has the
+# display by now: its server's PID is in the lock, and it listens (proc(5), /proc/net/unix).
 remove_display() { # FOLDER
   local display pid='' name
   display=$(cat "$1/display" 2>/dev/null)
@@ -96,7 +96,7 @@ remove_display() { # FOLDER
   done
 }
 
-# Mount points below a folder, the deepest first (proc(5), mountinfo: field 5, blanks as \040).
+# mounts_below FOLDER: the mount points below it, deepest first (proc(5), mountinfo: field 5, blanks as \040).
 mounts_below() { # FOLDER
   local point
   while read -r _ _ _ _ point _; do
@@ -105,8 +105,8 @@ mounts_below() { # FOLDER
   done </proc/self/mountinfo | sort -r
 }
 
-# remove_folder FOLDER: without what is mounted there (gvfs and document portals mount into
-# XDG_RUNTIME_DIR): that is unmounted; what can't be is left, with the folder that it is in.
+# remove_folder FOLDER: unmount what is mounted in it (gvfs and document portals use XDG_RUNTIME_DIR),
+# and remove it. What cannot be unmounted stays, with its folder.
 remove_folder() {
   local folder point entry
   folder=$(readlink -f -- "$1") && [ -d "$folder" ] || return 0
@@ -119,22 +119,22 @@ remove_folder() {
   fi
   for entry in "$folder"/* "$folder"/.[!.]*; do
     if mounts_below "$folder" | grep -qF -e "$entry"; then
-      echo "left in place: something is mounted in $entry" >&2
+      echo "not removed: $entry is a mount point" >&2
     else
       rm -rf --one-file-system -- "$entry"
     fi
   done
 }
 
-# claim_folder FOLDER JOB: this script as the one that the folder lives and goes with.
+# claim_folder FOLDER JOB: note in the folder that it belongs to this process.
 claim_folder() {
   printf '%s %s %s %s %s %s\n' "$$" "$(start_ticks $$)" "$(cat /proc/sys/kernel/random/boot_id)" \
     "$(readlink /proc/self/ns/pid)" "$(uname -n)" "$2" >"$1/.owner" && mv -f "$1/.owner" "$1/owner"
 }
 
-# orphaned FOLDER ID: whether the job that made it is surely gone; into `job`, its id. Nobody is
-# asked but the kernel: Slurm may not answer. A folder without a claim is one that is just being
-# made, or an older vizdash's.
+# orphaned FOLDER ID: whether the process of its claim has certainly ended; sets `job` to its job id.
+# Only the kernel is asked, since Slurm may not answer. A folder without a claim is just being made,
+# or belongs to an older vizdash.
 orphaned() {
   local pid ticks boot space node now
   job=''
@@ -145,17 +145,17 @@ orphaned() {
   fi
   [ "$node" = "$(uname -n)" ] || return 1
   [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] || return 0
-  # A PID means something in its own namespace alone (pid_namespaces(7)).
+  # A PID is valid only in its own namespace (pid_namespaces(7)).
   [ "$space" = "$(readlink /proc/self/ns/pid)" ] || return 1
   [ "$(start_ticks "$pid")" != "$ticks" ]
 }
 
-# Folders where a session may have its own.
+# Parent folders of runtime folders.
 runtime_parents() {
   printf '%s\n' /tmp "${TMPDIR:-/tmp}" /dev/shm "/run/user/$UID" /var/tmp | awk '!seen[$0]++'
 }
 
-# folders_of ID: the runtime folders of a session of this user; * for all sessions.
+# folders_of ID: the runtime folders of a session of this user (*: of all sessions).
 folders_of() {
   local parent folder
   while IFS= read -r parent; do
@@ -165,7 +165,7 @@ folders_of() {
   done < <(runtime_parents)
 }
 
-# What sessions left whose job was killed, or whose node fell: passwords and sockets among it.
+# Remove what sessions left whose job was killed or whose node crashed, including passwords.
 remove_orphans() {
   local folder id job
   while IFS= read -r folder; do
@@ -173,7 +173,7 @@ remove_orphans() {
     id=${id%%.*}
     case $id in '' | *[!0-9a-f]*) continue ;; esac
     if [ "$id" = "$SESSION_ID" ] || ! orphaned "$folder" "$id"; then continue; fi
-    say "removing $folder, whose job is gone"
+    say "removing $folder of a job that was killed"
     end_session "$id" "$job"
     remove_display "$folder"
     remove_folder "$folder"

@@ -1,18 +1,20 @@
 # shellcheck shell=bash disable=SC2034
-# Keeps the user's software away from what a session runs for itself. A conda environment's python3
-# or dbus-daemon, a module's LD_LIBRARY_PATH, a package in ~/.local may be anything: the app gets all
-# of it, our own programs get none.
+# Keep the user's software away from the session's own programs. The python3 or dbus-daemon of a conda
+# environment, a module's LD_LIBRARY_PATH or a package in ~/.local may break them; the app gets all of
+# these.
 #
-# Scripts that use this start as `bash -p`, which imports no functions and reads no BASH_ENV, but
-# hands both on to its children (bash(1), "-p").
+# Scripts that include this run as `bash -p`, which imports no functions and reads no BASH_ENV, but
+# passes both on to its children (bash(1), "-p").
 
 system_path=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
 user_environment=''
 
-# Keeps the environment in `user_environment` (text for `eval`, in a subshell that runs what is the
-# user's), then leaves only what our own programs need, with the system's programs first.
+# Save the environment in `user_environment` (text for `eval`, in a subshell that runs the user's
+# programs), then keep only what the session's programs need, with the system's programs first.
 set_aside_environment() {
   local name names
+  # A core dump of these programs leaves out their memory, which may hold passwords (core(5)).
+  { echo 0 >/proc/self/coredump_filter; } 2>/dev/null
   user_environment=$(export_statements)
   mapfile -t names < <(compgen -e)
   for name in "${names[@]}"; do
@@ -25,14 +27,14 @@ set_aside_environment() {
     esac
   done
   PATH=$system_path${PATH:+:$PATH}
-  # bash complains about a locale that is not installed.
+  # bash prints warnings about a locale that is not installed.
   { LC_ALL=C.UTF-8; } 2>/dev/null
   export PATH LC_ALL
 }
 
-# Statements that make this shell's exported variables and functions again. posix mode prints
-# `export NAME=...`; the usual `declare -x` would make a local variable inside a function. Each function
-# has an eval of its own: one that needs extglob to be parsed must not take the others along.
+# Print statements that restore this shell's exported variables and functions. posix mode prints
+# `export NAME=...`; `declare -x` would make local variables inside a function. Each function has a
+# separate eval, so that one that cannot be parsed without extglob does not affect the others.
 export_statements() {
   local name
   (set -o posix && export -p)
@@ -43,20 +45,22 @@ export_statements() {
 
 # ---------------------------------------------------------------- in `inner`, on the host or in the image
 
-# Makes `user_environment` the app's: the configuration's settings over the user's (or the image's), and a
-# locale that works.
+# Turn `user_environment` into the app's: the configuration's settings over the user's (or the image's),
+# and an installed locale.
 inner_settle_environment() {
   if [ "$VIZDASH_RUNTIME" != host ]; then set_aside_environment; fi
   user_environment=$(
     unset -v LC_ALL
     eval "$user_environment" 2>/dev/null
     export PATH="${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin"
+    inner_scale
     for pair in "${VIZDASH_ENV[@]}"; do export "${pair?}"; done
     inner_settle_locale
     export VIZDASH_RUNTIME_DIR=$R
+    inner_egl_vendor
     inner_slurm
-    # Temporary files go with the session; an image has a /tmp of its own that does. Where jobs can be
-    # submitted from the desktop they stay in /tmp: sbatch hands TMPDIR on to jobs that outlive the
+    # Temporary files are removed with the session (an image has a private /tmp). Where jobs can be
+    # submitted from the desktop, they stay in /tmp: sbatch passes TMPDIR on to jobs that outlive the
     # session or run elsewhere. (SBATCH_EXPORT=ALL,TMPDIR=... would override the export of a job
     # script's #SBATCH lines and, as SLURM_EXPORT_ENV, that of each srun in the job.)
     if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ] && [ ! -d "$R/bin" ]; then
@@ -68,8 +72,26 @@ inner_settle_environment() {
   export XDG_RUNTIME_DIR=$R/run XAUTHORITY=$R/xauth
 }
 
-# For a subshell that runs what is the user's: their environment and nothing else (the job's own SLURM_*
-# would make srun a step of it), with the session's own places.
+# In the app's environment: let programs draw everything larger. Those that use the X server's resolution
+# (Xft, Motif) get it from Xvnc (-dpi), which GTK does not ask, and Qt takes into account.
+inner_scale() {
+  [ -n "${VIZDASH_SCALE:-}" ] || return 0
+  export GDK_SCALE=$VIZDASH_SCALE QT_SCALE_FACTOR=$VIZDASH_SCALE XCURSOR_SIZE=$((24 * VIZDASH_SCALE))
+}
+
+# In the app's environment: let EGL find the driver's entry (copy_egl_vendor) in an image without one.
+inner_egl_vendor() {
+  local root=${VIZDASH_GPU_ROOT:-} places=/etc/glvnd/egl_vendor.d:/usr/share/glvnd/egl_vendor.d place
+  [ -e "$R/egl/10_nvidia.json" ] || return 0
+  for place in ${places/:/ }; do
+    if [ -e "$root$place/10_nvidia.json" ]; then return 0; fi
+  done
+  if [ -n "${__EGL_VENDOR_LIBRARY_DIRS:-}${__EGL_VENDOR_LIBRARY_FILENAMES:-}" ]; then return 0; fi
+  export __EGL_VENDOR_LIBRARY_DIRS=$R/egl:$places
+}
+
+# For a subshell that runs the user's programs: set their environment and nothing else (SLURM_* of the
+# job would make srun a step of it), with the session's folders.
 inner_user_environment() {
   local name names=(XDG_RUNTIME_DIR XAUTHORITY DISPLAY DBUS_SESSION_BUS_ADDRESS VIZDASH_SESSION_ID)
   local values=() all
@@ -82,8 +104,11 @@ inner_user_environment() {
   for name in "${values[@]}"; do export "${name?}"; done
 }
 
-# inner_isolated COMMAND...: becomes it, in a subshell, without exported functions and the user's Python
-# packages. Everybody can see this argv for a moment: it holds names of places only.
+# inner_as_user COMMAND...: exec it, in a subshell, in the user's environment.
+inner_as_user() { inner_user_environment && exec "$@"; }
+
+# inner_isolated COMMAND...: exec it, in a subshell, without exported functions and the user's Python
+# packages. Everyone can see this argv for a moment: it contains only paths.
 inner_isolated() {
   local name keep=()
   for name in HOME USER LOGNAME SHELL PATH LC_ALL TZ TMPDIR XDG_RUNTIME_DIR XAUTHORITY DISPLAY \
@@ -93,28 +118,27 @@ inner_isolated() {
   exec env -i PYTHONNOUSERSITE=1 "${keep[@]}" "$@"
 }
 
-# inner_as_user COMMAND...: the same in the user's environment, for what was found there alone: it
-# may need all of it.
+# inner_as_user COMMAND...: the same in the user's environment, for a program found only there.
 inner_as_user() {
   inner_user_environment
   case $1 in "$HOME"/*) ;; *) export PYTHONNOUSERSITE=1 ;; esac
   exec "$@"
 }
 
-# inner_find PROGRAM: its path into `found`, and the function that runs it into `as`. The system's or
-# the image's own comes first; where there is none, the user's PATH counts.
+# inner_find PROGRAM: set `found` to its path, and `as` to the function that runs it. The program of the
+# system or image comes first, then one on the user's PATH.
 inner_find() {
   as=inner_isolated
   found=$(PATH=$system_path && hash -r && type -P "$1") && return
   found=$(inner_user_environment && hash -r && type -P "$1") || return
   as=inner_as_user
-  echo "$1: not in $system_path of this ${VIZDASH_RUNTIME/apptainer/image}; $found is used, from PATH"
+  echo "$1: not in $system_path of this ${VIZDASH_RUNTIME/apptainer/image}; using $found from PATH"
 }
 
 # ---------------------------------------------------------------- the app's locale
 
-# locale_charmap NAME: its character set; fails when no such locale is installed. locale(1) warns
-# then; where there is no locale(1), the name decides.
+# locale_charmap NAME: print its character set; fail if the locale is not installed. locale(1) warns
+# then; without locale(1), the name decides.
 locale_charmap() {
   local charmap
   case $1 in '') return 1 ;; esac
@@ -127,13 +151,13 @@ locale_charmap() {
   printf '%s\n' "$charmap"
 }
 
-# File names and the clipboard are UTF-8. One category whose locale is not installed puts a program
-# into "C" altogether. A character set that the configuration names is left as it is.
+# File names and the clipboard are UTF-8. One category with a missing locale puts a program into "C"
+# altogether. A character set set by the configuration is kept.
 inner_settle_locale() {
   local name now charmap
   for name in LANG "${!LC_@}"; do
     if [ -n "${!name:-}" ] && ! locale_charmap "${!name}" >/dev/null; then
-      now=${!name%%[.@]*}.UTF-8 # e.g. ko_KR.eucKR is not here, but ko_KR.UTF-8 is
+      now=${!name%%[.@]*}.UTF-8 # e.g. ko_KR.eucKR is not installed, but ko_KR.UTF-8 is
       if locale_charmap "$now" >/dev/null; then export "$name=$now"; else unset -v "$name"; fi
     fi
   done

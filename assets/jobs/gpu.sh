@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2154
-# Which graphics device is the GPU that the job was given: VirtualGL's `-d egl` takes the machine's
-# first. Runs on the node. VIZDASH_GPU_ROOT (for tests) stands before /proc, /sys and /dev.
+# Find the graphics device of the GPU that was allocated to the job: VirtualGL's `-d egl` uses the
+# machine's first. Runs on the node. VIZDASH_GPU_ROOT (for tests) is a prefix of /proc, /sys and /dev.
 
-# graphics_device: into `gl_device` what `vglrun -d` takes (a DRI device or eglN; VirtualGL User's
-# Guide, "vglrun"); empty, with the reason in `gl_why`, when none is known to be the job's.
+# graphics_device: set `gl_device` to the argument of `vglrun -d` (a DRI device or eglN; VirtualGL User's
+# Guide, "vglrun"); empty, with the reason in `gl_why`, if the job's device is not known.
 graphics_device() {
   local root=${VIZDASH_GPU_ROOT:-} pci='' row='' card
   gl_device='' gl_why=''
@@ -20,18 +20,19 @@ graphics_device() {
   [ -n "$gl_device" ] || gl_why="the GPU at $pci has no device in /dev/dri on $node"
 }
 
-# Into `pci` its address, into `row` its place among the GPUs that the job sees. Where devices are
-# constrained (cgroup.conf(5), ConstrainDevices) nvidia-smi shows only the job's, and both it and
+# Set `pci` to its address, `row` to its index among the GPUs that the job sees. Where devices are
+# constrained (cgroup.conf(5), ConstrainDevices), nvidia-smi shows only the job's, and both it and
 # CUDA_VISIBLE_DEVICES count them from 0; else both count all.
 nvidia_gpu() {
   local id=${CUDA_VISIBLE_DEVICES:-} index uuid bus list count=0
   id=${id%%,*}
-  case $id in MIG-*) gl_why="$id is a MIG slice, which has no graphics" && return 1 ;; esac
-  list=$(timeout 20 nvidia-smi --query-gpu=index,uuid,pci.bus_id --format=csv,noheader 2>/dev/null) ||
+  case $id in MIG-*) id=$(mig_parent "$id") || { gl_why=$id && return 1; } ;; esac
+  run_for 20 nvidia-smi --query-gpu=index,uuid,pci.bus_id --format=csv,noheader >"$R/gpus" 2>/dev/null ||
     { nvidia_driver_gpu; return; }
+  list=$(<"$R/gpus")
   while IFS=', ' read -r index uuid bus; do
     case $id in
-      GPU-*) [[ $uuid == "$id"* ]] ;; # CUDA takes the beginning of one
+      GPU-*) [[ $uuid == "$id"* ]] ;; # CUDA accepts a prefix
       *) [ "$index" = "${id:-0}" ] ;;
     esac && pci=$(sysfs_address "$bus") && row=$count
     count=$((count + 1))
@@ -42,6 +43,27 @@ nvidia_gpu() {
   [ -n "$pci" ]
 }
 
+# mig_parent ID: print the UUID of the GPU that a MIG slice is part of; fail, with the reason on stdout, if
+# the slice computes only. Slices whose profile has "+gfx" have graphics (NVIDIA MIG User Guide, "Supported
+# MIG Profiles"). nvidia-smi -L lists each GPU before its slices.
+mig_parent() {
+  local line gpu='' profile
+  run_for 20 nvidia-smi -L >"$R/slices" 2>/dev/null
+  while IFS= read -r line; do
+    case $line in
+      GPU\ *) gpu=${line##*UUID: } gpu=${gpu%%)*} ;;
+      *"UUID: $1"*)
+        read -r _ profile _ <<<"$line"
+        case $profile in *+gfx*) printf '%s\n' "$gpu" && return 0 ;; esac
+        printf '%s is a MIG slice of profile %s, which computes only (no +gfx)\n' "$1" "$profile"
+        return 1
+        ;;
+    esac
+  done <"$R/slices"
+  printf '%s is a MIG slice, which has no graphics\n' "$1"
+  return 1
+}
+
 # nvidia-smi writes 00000000:3B:00.0, sysfs 0000:3b:00.0.
 sysfs_address() {
   local address=${1,,}
@@ -49,7 +71,7 @@ sysfs_address() {
   printf '%s\n' "$address"
 }
 
-# The same from the driver's list, which no cgroup narrows: SLURM_JOB_GPUS counts all of them too.
+# The same from the driver's list, which cgroups do not restrict: SLURM_JOB_GPUS counts all GPUs too.
 nvidia_driver_gpu() {
   local id=${CUDA_VISIBLE_DEVICES:-} file minor uuid
   case $id in GPU-*) ;; *) id=${SLURM_JOB_GPUS:-$id} ;; esac
@@ -67,8 +89,8 @@ nvidia_driver_gpu() {
   return 1
 }
 
-# Other makers': the render nodes that the job may open, in the order of their PCI addresses; AMD's
-# alone where there are any. ROCR_VISIBLE_DEVICES counts the ones that may be opened.
+# Other vendors: the render nodes that the job may open, by PCI address; only AMD's if there are any.
+# ROCR_VISIBLE_DEVICES counts those that may be opened.
 drm_gpu() {
   local id=${ROCR_VISIBLE_DEVICES:-${CUDA_VISIBLE_DEVICES:-}} path name all=() amd=()
   [ -z "$gl_why" ] || return 1
@@ -89,8 +111,8 @@ drm_gpu() {
 
 # ---------------------------------------------------------------- in `inner`, on the host or in the image
 
-# Into `gl`, the words before the app's command: vglrun on the job's GPU, if it can draw there. What
-# glxinfo says under it decides, where there is a glxinfo (VirtualGL brings one).
+# Set `gl` to the prefix of the app's command: vglrun on the job's GPU, if it can render there. glxinfo
+# under it decides, if there is one (VirtualGL includes it).
 inner_opengl() {
   local vglrun probe said
   gl=()
@@ -101,26 +123,78 @@ inner_opengl() {
     return
   fi
   probe=$(inner_user_environment && PATH=$PATH:$(dirname "$(readlink -f "$vglrun")") && type -P glxinfo)
-  said=$(inner_user_environment && exec timeout 60 "$vglrun" -d "$GL_DEVICE" "${probe:-true}" \
-    2>&1 </dev/null 9>&-) || {
-    inner_software "vglrun -d $GL_DEVICE: $(printf '%s\n' "$said" | last_line)"
-    return
-  }
+  run_for 60 inner_as_user "$vglrun" -d "$GL_DEVICE" "${probe:-true}" >"$R/glxinfo" 2>&1 </dev/null 9>&-
+  case $? in
+    0) ;;
+    124)
+      inner_software "vglrun -d $GL_DEVICE does not end"
+      return
+      ;;
+    *)
+      inner_software "vglrun -d $GL_DEVICE: $(last_line "$R/glxinfo")"
+      return
+      ;;
+  esac
   gl=("$vglrun" -d "$GL_DEVICE")
-  said=$(printf '%s\n' "$said" | sed -n 's/^OpenGL renderer string: */, /p' | head -n 1)
+  said=$(sed -n 's/^OpenGL renderer string: */, /p' "$R/glxinfo" | head -n 1)
   echo "OpenGL: vglrun -d $GL_DEVICE$said"
 }
 
 inner_software() { # WHY
   gl=()
+  : >"$R/software"
   inner_without "OpenGL in software, without VirtualGL: $1"
 }
 
-# Whether the app that has just failed, soon after its start, did so because of VirtualGL, whose own
-# messages begin so: it is then started without.
+# Report once what draws OpenGL for the app (opengl.py): a GPU's name, Mesa's software renderer, or "none"
+# with the reason. Programs of the desktop come first.
+inner_renderer() {
+  local kind text
+  : >"$R/asked"
+  ask() {
+    inner_user_environment
+    # No cache in the user's home.
+    export MESA_SHADER_CACHE_DISABLE=true MESA_GLSL_CACHE_DISABLE=true __GL_SHADER_DISK_CACHE=0
+    if [ -n "$GL_DEVICE" ]; then export VGL_DISPLAY=$GL_DEVICE; fi
+    exec nice -n 19 "${gl[@]}" "$python" -I -c "$(opengl_query)"
+  }
+  run_for 60 ask 2>/dev/null >"$R/opengl" </dev/null 9>&-
+  read -r kind text < <(grep -a -m 1 -E '^(renderer|none) ' "$R/opengl")
+  case $kind in
+    renderer) text=${text:-unnamed} ;;
+    none) text="none: $text" ;;
+    *) return 0 ;;
+  esac
+  text=$(one_line "$text")
+  echo "OpenGL is drawn by: $text"
+  echo "renderer $text" >&9
+  inner_explain_software "$text"
+}
+
+# inner_explain_software RENDERER: a session with a GPU whose OpenGL is drawn in software gets a warning
+# with the reason, unless it already has one.
+inner_explain_software() {
+  [ -n "$GPU" ] && [ ! -e "$R/software" ] || return 0
+  case ${1,,} in none:* | *llvmpipe* | *softpipe* | *swrast* | *'software rasterizer'*) ;; *) return 0 ;; esac
+  if [ ${#gl[@]} -gt 0 ]; then
+    inner_without "OpenGL in software: ${gl[*]} renders with $1"
+    return
+  fi
+  inner_software "${GL_WHY:-VirtualGL (vglrun) is not installed in this ${VIZDASH_RUNTIME/apptainer/image}}"
+}
+
+opengl_query() {
+  cat <<'PY'
+source opengl.py
+PY
+}
+
+# Whether the app failed soon after its start because of VirtualGL, by the prefix of its messages: it is
+# then started without.
 inner_opengl_failed() {
   local line
   if [ "$app_code" = 0 ] || [ ${#gl[@]} = 0 ] || [ $((SECONDS - app_began)) -gt 60 ]; then return 1; fi
   line=$(grep -a -m 1 '^\[VGL\] ERROR' "$R/app.log") || return 1
   inner_software "${gl[*]}: $line"
+  if [ -e "$R/asked" ]; then inner_renderer & fi
 }

@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# How an image is run on a node: by which program, with which arguments.
+# Find the program that runs an image on a node, and its arguments.
 
-# seek_apptainer: into `apptainer` the path of Apptainer, or of SingularityCE, which takes the same words:
-# the system's own, else (`apptainer_of_user` is 1 then) that of a module or of the user's PATH.
+# seek_apptainer: set `apptainer` to the path of Apptainer, or of SingularityCE, which takes the same
+# arguments: of the system, else (with `apptainer_of_user` set to 1) of a module or the user's PATH.
 seek_apptainer() {
   apptainer_of_user=''
   apptainer=$(PATH=$system_path && { type -P apptainer || type -P singularity; }) && return
@@ -10,9 +10,9 @@ seek_apptainer() {
   apptainer_of_user=1
 }
 
-# image_arguments: into `args` what stands before the image's path. Fails, with the path in
-# `missing_bind`, where something that is to be bound is not there. Wherever R is outside, inside it lies
-# in the image's own /tmp, where a mount point can be made.
+# image_arguments: set `args` to the arguments before the image's path. Fails, with the path in
+# `missing_bind`, if the source of a bind mount does not exist. Inside, R is always in the image's /tmp,
+# where a mount point can be made.
 image_arguments() {
   local bind
   args=(-q exec --cleanenv --contain --pid --workdir "$R/work" --pwd "$HOME")
@@ -20,11 +20,24 @@ image_arguments() {
   args+=(-B "$HOME" -B "$R:/tmp/vizdash")
   if [ -n "${CUDA_VISIBLE_DEVICES:-}${SLURM_JOB_GPUS:-}" ] && [ -e /dev/nvidiactl ]; then
     args+=(--nv)
+    copy_egl_vendor
   fi
   if [ -d /dev/dri ]; then args+=(-B /dev/dri); fi
   for bind in "${VIZDASH_BINDS[@]}"; do
     missing_bind=${bind%%:*}
     [ -e "$missing_bind" ] || return 1
     args+=(-B "$bind")
+  done
+}
+
+# copy_egl_vendor: put the driver's entry for EGL (libglvnd, "EGL ICD enumeration") into R: Apptainer's
+# --nv brings the libraries, and not this file, without which EGL does not find them.
+copy_egl_vendor() {
+  local root=${VIZDASH_GPU_ROOT:-} place
+  for place in /etc/glvnd/egl_vendor.d /usr/share/glvnd/egl_vendor.d; do
+    if [ -r "$root$place/10_nvidia.json" ]; then
+      mkdir -p "$R/egl" && cp "$root$place/10_nvidia.json" "$R/egl/"
+      return
+    fi
   done
 }

@@ -1,20 +1,21 @@
 # shellcheck shell=bash
-# The desktop and the app, inside the image or on the host itself: `inner` runs there alone, from
-# a file that `write_inner` makes of these functions.
+# The desktop and the app, inside the image or on the host: `inner` runs there from a file that
+# `write_inner` makes from these functions.
 
-# Lines to the script outside: "step NAME", "without WHAT AND WHY", "ready DISPLAY PORT", "viewers N".
+# Lines written to the job script: "step NAME", "without WHAT AND WHY", "ready DISPLAY PORT", "viewers N",
+# "renderer TEXT".
 inner_fail() {
   printf '%s\n%s\n' "$1" "$2" >"$R/failed"
   exit 1
 }
 
-# inner_without TEXT: what the desktop has to do without, into the log and the session's status.
+# inner_without TEXT: report a missing feature in the log and in the session's status.
 inner_without() {
   printf '%s\n' "$1"
   printf 'without %s\n' "$(one_line "$1")" >&9
 }
 
-# wait_for SECONDS TEST...: until TEST holds.
+# wait_for SECONDS TEST...: wait until TEST succeeds.
 wait_for() {
   local deadline=$((SECONDS + $1))
   shift
@@ -40,14 +41,16 @@ inner() {
   echo "ready $DISPLAY $(cat "$R/port" 2>/dev/null)" >&9
   inner_warner 9>&- &
   inner_viewers &
+  inner_activity
+  inner_renderer &
   inner_watch
 }
 
-# On the desktop Slurm's commands work as on a login host. The job's own SLURM_* would make srun run
-# steps inside this job, with its --export=NONE, and would be given to every job submitted here.
-# sbatch and srun also hand on the environment (--export=ALL is the default): a job that outlives the
-# desktop gets none of its folders and displays, nor its mark. A shell at login may set PATH, so
-# bash gets them as functions too; /usr/bin/srun takes those to other nodes.
+# Make Slurm's commands work on the desktop as on a login host. With the job's SLURM_*, srun would run
+# steps of this job, with its --export=NONE, and pass them to every job submitted here. sbatch and srun
+# also pass the environment on (--export=ALL is the default), so jobs get none of the desktop's folders
+# and displays, nor its mark. A login shell may set PATH, so bash gets these as functions too;
+# /usr/bin/srun takes those to other nodes.
 inner_slurm() {
   local name real
   for name in ${!SLURM_@}; do
@@ -57,7 +60,7 @@ inner_slurm() {
     real=$(command -v "$name") || continue
     mkdir -p "$R/bin"
     {
-      printf '#!/bin/bash\n# %s, for a job that takes nothing of this desktop along.\n' "$real"
+      printf '#!/bin/bash\n# %s, without the environment of this desktop.\n' "$real"
       declare -f inner_submit
       printf 'inner_submit %q %q "$@"\n' "$name" "$R/bin"
     } >"$R/bin/$name"
@@ -80,14 +83,14 @@ inner_submit() { # NAME FOLDER ARGUMENT...
   PATH=:$PATH: PATH=${PATH//":$own:"/:} PATH=${PATH#:} PATH=${PATH%:}
   unset -f sbatch srun
   unset VIZDASH_RUNTIME_DIR XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS IBUS_ADDRESS_FILE
-  # srun lives and dies with the terminal that it was started from, and may forward X (--x11).
+  # srun ends with its terminal, and may forward X (--x11).
   if [ "$name" = sbatch ]; then unset VIZDASH_SESSION_ID DISPLAY XAUTHORITY; fi
   exec "$name" "$@"
 }
 
-# Until the app is over, or a part has died that no desktop can do without. It polls: bash 4.4 can't
-# wait for one of several processes, and a plain `wait -n` returns for any helper as well. Reading a
-# pipe that nobody writes to is a pause that starts no process.
+# Wait until the app has ended or a required program has died. It polls: bash 4.4 cannot wait for one of
+# several processes, and `wait -n` returns for helpers as well. A read with timeout from an empty pipe
+# sleeps without starting a process.
 inner_watch() {
   local pause
   if [ "$VIZDASH_ENDS_WITH" = windows ]; then inner_windows; fi
@@ -96,7 +99,7 @@ inner_watch() {
     inner_parts_live
     read -r -t 0.5 -u "$pause"
   done
-  # When X dies its clients die with it, and may be the first to be seen.
+  # When Xvnc dies, its clients die too, and may be noticed first.
   for _ in {1..10}; do
     inner_parts_live
     read -r -t 0.1 -u "$pause"
@@ -114,12 +117,19 @@ inner_died() { # PID STEP NAME
   inner_fail "$2" "$3 ended with $(code_words $?)$(after_colon "$(last_line "$R/$2.log")")"
 }
 
-# child_lives PID: whether it is a child of ours that runs. `kill -0` is fooled when the PID has been
-# given to another process. See proc(5), /proc/PID/stat: the name, in brackets, may hold any bytes.
+# child_lives PID: whether it is a running child of this shell; `kill -0` also succeeds for a reused PID.
+# In /proc/PID/stat (proc(5)), the name in brackets may contain any bytes. While a thread of it calls
+# execve(2), as Apptainer's do, it looks for a moment like a zombie, or like nobody's child: so the state does
+# not count (bash collects a child that has ended at once), and a second look is taken.
 child_lives() {
-  local stat=''
-  { IFS= read -r -d '' stat <"/proc/$1/stat"; } 2>/dev/null
-  [[ ${stat##*) } == [!ZX]" $$ "* ]]
+  local stat
+  for _ in 1 2 3; do
+    stat=''
+    { IFS= read -r -d '' stat <"/proc/$1/stat"; } 2>/dev/null
+    [[ ${stat##*) } != ?" $$ "* ]] || return 0
+    [ -e "/proc/$1" ] || return 1
+  done
+  return 1
 }
 
 code_words() { # CODE, as `wait` gives it
@@ -130,7 +140,7 @@ code_words() { # CODE, as `wait` gives it
 
 after_colon() { printf '%s' "${1:+: $1}"; }
 
-# Whether the app is over; once its first process has ended, `app_code` is its exit code.
+# Whether the app has ended; sets `app_code` to the exit code of its first process.
 inner_app_over() {
   if [ -z "$app_code" ] && ! child_lives "$app"; then
     wait "$app"
@@ -141,7 +151,7 @@ inner_app_over() {
     [ -n "$app_code" ]
     return
   fi
-  # A launcher that failed shows no window any more.
+  # A failed launcher will show no window.
   if [ "${app_code:-0}" != 0 ] && [ ! -e "$R/window" ]; then return 0; fi
   if child_lives "$windows"; then return 1; fi
   wait "$windows"
@@ -149,17 +159,17 @@ inner_app_over() {
     0) return 0 ;;
     3) inner_fail app "no window appeared in 5 minutes$(after_colon "$(inner_app_said 0)")" ;;
   esac
-  # The X server may just have died.
+  # Xvnc may just have died.
   read -r -t 0.5 -u "$pause"
   inner_parts_live
-  echo "the app's windows can't be watched: $(last_line "$R/windows.log")" >&2
+  echo "cannot watch the app's windows: $(last_line "$R/windows.log")" >&2
   echo "so the session ends with the app's first process, as with ends_with: process" >&2
   VIZDASH_ENDS_WITH=process
   [ -n "$app_code" ]
 }
 
-# A cookie before the start, or any user of the node is let in. Its family is 0xffff
-# (FamilyWild), its display empty: it holds for whichever display Xvnc finds free (Xau(3)).
+# The cookie must exist before the start, or any user of the node could connect. Family 0xffff
+# (FamilyWild) and an empty display make it valid for any display that Xvnc finds (Xau(3)).
 inner_xvnc() {
   local name password view found as run_vncpasswd
   for name in vncpasswd Xvnc; do
@@ -171,17 +181,17 @@ inner_xvnc() {
     printf '\377\377\0\0\0\0\0\022MIT-MAGIC-COOKIE-1\0\020'
     head -c 16 /dev/urandom
   } >"$R/xauth"
-  # 48 bits each: VNC's DES takes eight characters and no more.
+  # 48 bits each: VNC's DES uses only eight characters.
   password=$(head -c 6 /dev/urandom | base64 | tr '+/' '-_')
   view=$(head -c 6 /dev/urandom | base64 | tr '+/' '-_')
   printf '%s\n%s\n' "$password" "$view" >"$R/passwords"
   ("${run_vncpasswd[@]}" -f) <"$R/passwords" >"$R/vncpasswd" || inner_fail xvnc "vncpasswd failed"
   start_xvnc
-  # Someone else's /tmp/.X11-unix: an abstract socket (unix(7)) needs no folder, and X's clients
-  # look there first.
+  # If /tmp/.X11-unix is someone else's: an abstract socket (unix(7)) needs no folder, and X clients try
+  # it first.
   child_lives "$xvnc" || start_xvnc -nolisten unix
   if ! child_lives "$xvnc"; then
-    # X compiles its keyboard in /tmp, whatever TMPDIR says, and does not say why it could not.
+    # X compiles its keyboard map in /tmp, whatever TMPDIR is, and prints no reason when it cannot.
     local room why=''
     room=$(df -kP /tmp 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d' ' -f4)
     if [ "${room:-64}" -lt 64 ]; then why='/tmp is full; '; fi
@@ -191,11 +201,11 @@ inner_xvnc() {
   export DISPLAY
 }
 
-# start_xvnc OPTION...: until it says its display or ends. Runs `found` through `as`.
+# start_xvnc OPTION...: wait until it prints its display or ends. Runs `found` through `as`.
 start_xvnc() {
   "$as" "$found" -displayfd 3 -auth "$R/xauth" -rfbport -1 -rfbunixpath "$R/rfb" -rfbunixmode 0600 \
     -SecurityTypes VncAuth -PasswordFile "$R/vncpasswd" -UseBlacklist=0 -AlwaysShared \
-    -geometry "$VIZDASH_GEOMETRY" -depth 24 -dpi 96 -nolisten tcp "$@" \
+    -geometry "$VIZDASH_GEOMETRY" -depth 24 -dpi $((96 * ${VIZDASH_SCALE:-1})) -nolisten tcp "$@" \
     -desktop "$VIZDASH_APP $SESSION_ID" 3>"$R/display" 9>&- >"$R/xvnc.log" 2>&1 </dev/null &
   xvnc=$!
   xvnc_up() { [ -s "$R/display" ] || ! child_lives "$xvnc"; }
@@ -204,10 +214,10 @@ start_xvnc() {
 }
 
 inner_websockify() {
-  local page found # `as` is inner's: the check for readiness runs the same way
+  local page found # not `as`: the readiness check uses it too
   inner_find_novnc || inner_fail websockify "noVNC is not installed: no /usr/share/novnc"
   inner_find websockify || inner_fail websockify "websockify is not installed"
-  # Its own interpreter, since the module may be in that one alone.
+  # Its own interpreter: others may lack the module.
   read -r python _ < <(sed -n '1s/^#! *//p' "$found" 2>/dev/null)
   case $python in */python*) ;; *) python=python3 ;; esac
   websockify_launcher >"$R/launcher.py"
@@ -216,7 +226,7 @@ inner_websockify() {
   websockify=$!
 }
 
-# inner_find_novnc: its folder into `page`.
+# inner_find_novnc: set `page` to its folder.
 inner_find_novnc() {
   for page in "${NOVNC:-/usr/share/novnc}" /usr/share/noVNC /usr/local/share/novnc; do
     if [ -r "$page/vnc.html" ]; then return 0; fi
@@ -224,8 +234,8 @@ inner_find_novnc() {
   return 1
 }
 
-# Hands websockify a socket that is bound already, so that no port is picked in a race. Versions
-# before 0.11 know no Unix listener: they get one here, as loopback TCP is open to other users.
+# Start websockify with a bound socket, so that there is no race for a port. Versions before 0.11 cannot
+# listen on a Unix socket: it is added here, since other users can connect to loopback TCP.
 websockify_launcher() {
   cat <<'PY'
 import os, socket, subprocess, sys
@@ -258,7 +268,7 @@ from websockify import websocketproxy, websockifyserver
 
 class Connection(socket.socket):
     def setsockopt(self, level, *rest):
-        if level != socket.IPPROTO_TCP:  # a Unix socket has no TCP_NODELAY
+        if level != socket.IPPROTO_TCP:  # Unix sockets have no TCP_NODELAY
             super().setsockopt(level, *rest)
 
 class Listener(socket.socket):
@@ -269,7 +279,7 @@ class Listener(socket.socket):
 plain = websockifyserver.WebSockifyServer.socket
 
 def unix_listener(host, port=None, connect=False, *args, **options):
-    if connect:  # the way on to Xvnc is made here too
+    if connect:  # the connection to Xvnc is made here too
         return plain(host, port, connect, *args, **options)
     os.umask(0o177)
     listener = Listener(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -299,10 +309,11 @@ inner_start_app() {
   tee -a "$R/app.log" <"$R/app.pipe" 9>&- &
   app_log=$!
   (
-    cd "$HOME" || exit 1 # bash says why
+    cd "$HOME" || exit 1 # bash prints the reason
     inner_user_environment
     if [ -n "$GL_DEVICE" ]; then export VGL_DISPLAY=$GL_DEVICE; fi # for a vglrun in the command
     unset NOVNC GPU GL_DEVICE GL_WHY
+    { echo 0x33 >/proc/self/coredump_filter; } 2>/dev/null # the kernel's default: see environment.sh
     exec "${gl[@]}" bash -c "$command"
   ) 9>&- </dev/null >"$R/app.pipe" 2>&1 &
   app=$! app_code=''
@@ -310,9 +321,10 @@ inner_start_app() {
   app_began=$SECONDS
 }
 
-# The app's last error line, once all is in its log; what it left running may hold the pipe open.
-# Warnings and messages (of GLib, say) may be another program's: they count when there is nothing else.
-# Codes 126 and 127 are a shell's, or the dynamic linker's, for a command that could not be run.
+# Print the app's last error line, once its log is complete; programs that it left running may keep the
+# pipe open. Warnings and messages (of GLib, for example) may be another program's, and count only if
+# there is nothing else. A shell or the dynamic linker gives code 126 or 127 for a command that could
+# not be run.
 inner_app_said() { # CODE
   local line='' cannot_run=': ((command )?not found|Permission denied|Is a directory|cannot execute.*)$'
   for _ in {1..40}; do
@@ -320,7 +332,7 @@ inner_app_said() { # CODE
     sleep 0.05
   done
   if [ "$1" = 127 ] || [ "$1" = 126 ]; then
-    # In other languages a shell's message is known by the shell's name.
+    # A translated message of a shell is recognised by the shell's name.
     line=$(grep -aE "$cannot_run|error while loading shared libraries: " "$R/app.log" ||
       grep -aE '^[^ :]*(sh|runscript): ' "$R/app.log")
   else
@@ -334,8 +346,8 @@ inner_app_failed() { # WHAT
   inner_fail app "$1 with $(code_words "$app_code")$(after_colon "$(inner_app_said "$app_code")")"
 }
 
-# A bus of the session's own, its socket in R: dbus-run-session(1) would put it into /tmp, where
-# it stays when the bus is killed. A desktop without a bus is still one.
+# Start a private bus with its socket in R: dbus-run-session(1) would put it in /tmp, where it stays if
+# the bus is killed. A desktop works without a bus.
 inner_bus() {
   local found as
   inner_find dbus-daemon || return 0
@@ -347,8 +359,8 @@ inner_bus() {
   if [ -S "$R/run/bus" ]; then export DBUS_SESSION_BUS_ADDRESS=unix:path=$R/run/bus; fi
 }
 
-# Ready when a browser would get a desktop: noVNC's page, and through a WebSocket (RFC 6455) the
-# greeting of Xvnc (RFC 6143, 7.1.1).
+# Ready when a browser would get a desktop: noVNC's page, and the greeting of Xvnc (RFC 6143, 7.1.1)
+# through a WebSocket (RFC 6455).
 inner_ready() {
   local check='
 import socket, sys, time
@@ -396,7 +408,7 @@ while True:
   inner_app_ended_early
 }
 
-# Before the desktop answers only a launcher may end, and only with success.
+# Before the desktop answers, only a launcher may end, with exit code 0.
 inner_app_ended_early() {
   if [ -n "$app_code" ] || child_lives "$app"; then return 0; fi
   wait "$app"
@@ -406,7 +418,7 @@ inner_app_ended_early() {
     return
   fi
   if [ "$app_code" = 0 ] && [ "$VIZDASH_ENDS_WITH" = windows ]; then return 0; fi
-  # When X dies its clients die with it, and may be the first to be seen.
+  # When Xvnc dies, its clients die too, and may be noticed first.
   sleep 0.5
   inner_parts_live
   [ "$app_code" = 0 ] || inner_app_failed "the app ended at once"
@@ -414,15 +426,14 @@ inner_app_ended_early() {
 needs ends_with: windows"
 }
 
-# Tells how many browsers look at the desktop: when that has changed and stayed so for a while,
-# and the more seldom the oftener it has, since each word costs slurmctld a call.
+# Report the number of viewers when it has changed and been stable for a while, and less often the more
+# it changes: each report costs slurmctld a call.
 #
-# websockify has a child for each connection (proc(5), /proc/PID/task/TID/children), a page that is
-# being read included; one that leads on to Xvnc holds three sockets: the listening one, the
-# browser's and Xvnc's. A look at the desktop that does not come through websockify, as that of a
-# thumbnail, does not count.
+# websockify has a child for each connection (proc(5), /proc/PID/task/TID/children), including page
+# requests; one connected to Xvnc has three sockets: the listening one, the browser's and Xvnc's. A
+# preview, which does not use websockify, does not count.
 inner_viewers() {
-  local children child sockets now before=0 told=0 words=0 next=$SECONDS
+  local children child sockets now before=0 reported=0 reports=0 next=$SECONDS
   while sleep 2 9>&-; do
     children=() now=0
     read -r -a children 2>/dev/null <"/proc/$websockify/task/$websockify/children"
@@ -430,16 +441,16 @@ inner_viewers() {
       count_sockets "$child"
       if [ "$sockets" -ge 3 ]; then now=$((now + 1)); fi
     done
-    if [ "$now" = "$before" ] && [ "$now" != "$told" ] && [ "$SECONDS" -ge "$next" ]; then
+    if [ "$now" = "$before" ] && [ "$now" != "$reported" ] && [ "$SECONDS" -ge "$next" ]; then
       echo "viewers $now" >&9
-      told=$now words=$((words + 1))
-      next=$((SECONDS + (words < 30 ? words * 10 : 300)))
+      reported=$now reports=$((reports + 1))
+      next=$((SECONDS + (reports < 30 ? reports * 10 : 300)))
     fi
     before=$now
   done
 }
 
-count_sockets() { # PID: into `sockets`, without a process of its own
+count_sockets() { # PID: set `sockets`, without starting a process
   local file
   sockets=0
   for file in "/proc/$1/fd"/*; do
@@ -447,64 +458,24 @@ count_sockets() { # PID: into `sockets`, without a process of its own
   done
 }
 
-# Ends with 0 when the last window has gone and none has followed in 4 s, with 3 when none came at all.
+# Exits with 0 when the last window has closed and none has opened within 4 s, with 3 if none opened.
 inner_windows() {
   window_watcher >"$R/windows.py"
   "$python" -I "$R/windows.py" "$R" "${DISPLAY#:}" 300 4 9>&- </dev/null >"$R/windows.log" 2>&1 &
   windows=$!
 }
 
-# Asks X for the app's windows by its own protocol (X11 protocol, chapters 8 and 9), since a node or an image
-# may have none of xwininfo, xprop and wmctrl, but has Python for websockify. A window manager lists
-# its windows in _NET_CLIENT_LIST (EWMH), minimised ones too; without one, the windows that are
-# mapped count. Panels, the desktop's own window and our warnings are no windows of the app.
+# Query the app's windows by the X11 protocol (chapters 8 and 9): a node or an image may lack xwininfo,
+# xprop and wmctrl, but has Python for websockify. A window manager lists windows, minimised ones
+# included, in _NET_CLIENT_LIST (EWMH); without one, mapped windows count. Panels, the desktop window
+# and our warnings are not windows of the app.
 window_watcher() {
   cat <<'PY'
-import socket, struct, sys, time
+source x11.py
 
-runtime, display = sys.argv[1:3]
+import time
+
 first_s, gap_s = float(sys.argv[3]), float(sys.argv[4])
-
-
-def connect():
-    path = "/tmp/.X11-unix/X" + display
-    for address in (path, "\0" + path):
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(60)
-        try:
-            connection.connect(address)
-            return connection
-        except OSError as e:
-            connection.close()
-            error = e
-    sys.exit("display :%s: %s" % (display, error))
-
-
-def receive(size):
-    data = b""
-    while len(data) < size:
-        part = x.recv(size - len(data))
-        if not part:
-            sys.exit("the X server closed the connection")
-        data += part
-    return data
-
-
-def padded(data):
-    return data + b"\0" * (-len(data) % 4)
-
-
-def ask(code, data, payload):
-    """The reply to a request; None for an error (a window that has gone)."""
-    x.sendall(struct.pack("<BBH", code, data, 1 + len(payload) // 4) + payload)
-    while True:
-        head = receive(32)
-        if head[0] == 0:
-            return None
-        more = struct.unpack_from("<I", head, 4)[0] * 4 if head[0] in (1, 35) else 0
-        body = receive(more)
-        if head[0] == 1:  # the others are events
-            return head + body
 
 
 def atom(name):
@@ -555,17 +526,6 @@ def app_windows():
     ]
 
 
-x = connect()
-with open(runtime + "/xauth", "rb") as file:
-    cookie = file.read()[28:44]
-name = b"MIT-MAGIC-COOKIE-1"
-x.sendall(struct.pack("<cxHHHHxx", b"l", 11, 0, len(name), len(cookie)) + padded(name) + cookie)
-head = receive(8)
-setup = receive(struct.unpack_from("<H", head, 6)[0] * 4)
-if head[0] != 1:
-    sys.exit("the X server refused the connection: %r" % setup)
-vendor = struct.unpack_from("<H", setup, 16)[0]
-root = struct.unpack_from("<I", setup, 32 + vendor + -vendor % 4 + 8 * setup[21])[0]
 MANAGER, CLIENTS = atom(b"_NET_SUPPORTING_WM_CHECK"), atom(b"_NET_CLIENT_LIST")
 TYPE = atom(b"_NET_WM_WINDOW_TYPE")
 NO_APP = {atom(b"_NET_WM_WINDOW_TYPE_DESKTOP"), atom(b"_NET_WM_WINDOW_TYPE_DOCK")}
@@ -586,7 +546,7 @@ while True:
 PY
 }
 
-# Shows what comes through the pipe on the desktop, for as long as anybody may want to read it.
+# Show each text from the pipe on the desktop, for five minutes or until it is closed.
 inner_warner() {
   local text found as
   while read -r text <"$R/warn"; do

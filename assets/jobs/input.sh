@@ -1,10 +1,10 @@
 # shellcheck shell=bash disable=SC2154
-# An input method, for scripts with more characters than a keyboard has keys: fcitx5 or IBus, where
-# one is installed with an engine (fcitx5-hangul, ibus-hangul, ...). Runs in `inner`, on the host or
-# in the image. A desktop without one is still a desktop: nothing here ends the session.
+# Start an input method for Chinese, Japanese, Korean and the like: fcitx5 or IBus, if it is installed
+# with an engine (fcitx5-hangul, ibus-hangul, ...). Runs in `inner`, on the host or in the image. A
+# failure here does not end the session.
 
-# Starts it, and names it in the app's environment. What the user's environment or the configuration
-# names there comes first: XMODIFIERS=@im=ibus selects IBus, @im=none neither.
+# Start it, and set it in the app's environment. Settings of the user or the configuration come first:
+# XMODIFIERS=@im=ibus selects IBus, @im=none neither.
 inner_input_method() {
   local name program found as why='' engines=()
   name=$(inner_user_environment && printf '%s' "${XMODIFIERS:-${GTK_IM_MODULE:-${QT_IM_MODULE:-}}}")
@@ -36,8 +36,8 @@ inner_input_method() {
   )
 }
 
-# inner_engines fcitx|ibus: the engines of it that are installed, into `engines`; fails when there is
-# none. Many hosts have IBus without any, as a part of GNOME. An empty name never fails.
+# inner_engines fcitx|ibus: set `engines` to its installed engines; fail if there is none. Many hosts
+# have IBus without any, as a part of GNOME. An empty name never fails.
 inner_engines() {
   local file
   engines=()
@@ -51,11 +51,11 @@ inner_engines() {
 
 inner_engine() { # FILE PATTERN
   local name=${1##*/}
-  # "simple" has the keyboard's layouts; dconf, gtkpanel and the like are no engines.
+  # "simple" is for keyboard layouts; dconf, gtkpanel and the like are not engines.
   if [ "$name" != simple.xml ] && grep -qsE "$2" "$1"; then engines+=("${name%.*}"); fi
 }
 
-# inner_input_up TEST...: waits for the daemon, whose PID is in `daemon`. Apps look for it when they start.
+# inner_input_up TEST...: wait for the daemon with PID `daemon`. Apps look for it when they start.
 inner_input_up() {
   input_up() { "$@" || ! child_lives "$daemon"; }
   if wait_for 30 input_up "$@" && child_lives "$daemon"; then return; fi
@@ -64,8 +64,8 @@ inner_input_up() {
   return 1
 }
 
-# fcitx5 has no engine active until it is switched on, with Ctrl+Space or the Hangul key. Its add-ons that
-# stand in for older programs write to the home, under names that sessions on other nodes have too.
+# fcitx5 activates an engine only when switched on, with Ctrl+Space or the Hangul key. Its add-ons that
+# emulate older programs write to the home, under names that sessions on other nodes use too.
 inner_start_fcitx() { # runs `found` through `as`
   local daemon settings=()
   (inner_find fcitx5-remote) >/dev/null || { why='no fcitx5-remote' && return 1; }
@@ -79,8 +79,8 @@ inner_start_fcitx() { # runs `found` through `as`
   inner_input_up fcitx_up
 }
 
-# Into `settings`: a profile with the installed engines where the user has none, or one with none of
-# these, as from another image. fcitx5 saves its profile in the home when it ends.
+# Set `settings` to a folder with a profile of the installed engines, if the user has no profile, or one
+# without these engines (from another image). fcitx5 saves its profile in the home when it ends.
 inner_fcitx_settings() {
   local name mine=$HOME/.config/fcitx5 profile=$R/run/config/fcitx5 number=0
   [ ${#engines[@]} -gt 0 ] || return 0
@@ -103,9 +103,9 @@ inner_fcitx_settings() {
   } >"$profile/profile"
 }
 
-# IBus has its engine active from the beginning; Korean and Japanese ones begin with Latin letters, and
-# have keys of their own (Shift+Space or the Hangul key). The file with its address is in the home otherwise,
-# under a name that sessions on other nodes have too.
+# IBus starts with its engine active; Korean and Japanese ones start with Latin letters, and have their
+# own keys (Shift+Space or the Hangul key). By default, the file with its address is in the home, under
+# a name that sessions on other nodes use too.
 inner_start_ibus() { # runs `found` through `as`
   local daemon address=$R/run/ibus.address
   inner_engines ibus
@@ -117,7 +117,7 @@ inner_start_ibus() { # runs `found` through `as`
   inner_ibus_engine 9>&- </dev/null >"$R/engine.log" 2>&1 &
 }
 
-# It answers some seconds later. Without a setting of the user's it has the keyboard's layout alone.
+# It answers some seconds later. Without a setting of the user, it has only the keyboard layout.
 inner_ibus_engine() {
   local now name
   ibus_says() { ("$as" env IBUS_ADDRESS_FILE="$address" "$found" "$@") }

@@ -1,10 +1,9 @@
 #!/bin/bash -p
-# Runs a site's job script of the legacy kind, whole and unchanged, as a vizdash session.
+# Run a site's legacy job script, unchanged, as a vizdash session.
 #
-# Such a script knows SESSION_ID and VNC_PORT, leaves /tmp/app_session_SESSION_ID.info on the node
-# and starts an image that brings up a desktop by itself. It picks nothing and publishes nothing,
-# so this does: a port that is free on the node that will use it, the states, an end that leaves
-# nothing behind. The site's script stands in VIZDASH_SCRIPT.
+# Such a script reads SESSION_ID and VNC_PORT, writes /tmp/app_session_SESSION_ID.info on the node, and
+# starts an image that brings up a desktop. This script adds the rest: a free port on the node, the
+# states, and an end that removes everything. VIZDASH_SCRIPT is the site's script.
 
 set -u -o pipefail
 umask 077
@@ -19,22 +18,21 @@ before_end() {
   if [ -n "$watcher" ]; then kill "$watcher" 2>/dev/null; fi
 }
 
-# The script's own removal does not survive scancel.
+# After scancel, the script does not remove it.
 after_end() {
   if [ -O "$info" ] && [ ! -L "$info" ]; then rm -f "$info"; fi
 }
 
-# listening PORT [UID]: whether a socket listens there, of that user if one is given (proc(5),
-# /proc/net/tcp: local address, state 0A, uid).
+# listening PORT [UID]: whether a socket (of that user) listens there (proc(5), /proc/net/tcp: local
+# address, state 0A, uid).
 listening() {
   cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
     awk -v port="$(printf ':%04X$' "$1")" -v uid="${2:-}" \
       '$2 ~ port && $4 == "0A" && (uid == "" || $8 == uid) {found = 1} END {exit !found}'
 }
 
-# Begins at a port that differs from user to user, so that two who start at once rarely meet. A
-# lock in the user's own folder, where nobody else can squat it, keeps their own sessions apart
-# until the image listens.
+# Start at a port that depends on the user, so that two users rarely collide. A lock in the user's own
+# folder separates their sessions until the image listens.
 free_port() {
   local count=$((VIZDASH_PORT_MAX - VIZDASH_PORT_MIN + 1)) i port
   mkdir -p -- "${F%/*}/../ports"
@@ -51,7 +49,7 @@ free_port() {
   return 1
 }
 
-# The info file counts only when it is ours: /tmp is everybody's.
+# The info file counts only if this user owns it, since anyone can write to /tmp.
 info_port() {
   local port=''
   if [ -f "$info" ] && [ ! -L "$info" ] && [ -O "$info" ]; then
@@ -60,7 +58,7 @@ info_port() {
   printf '%s\n' "${port:-$VNC_PORT}"
 }
 
-answers() { # PORT: whether a websockify of ours answers there
+answers() { # PORT: whether this user's websockify answers there
   local line
   listening "$1" "$UID" || return 1
   exec 3<>"/dev/tcp/127.0.0.1/$1" || return 1
@@ -81,10 +79,10 @@ write_connection() { # PORT
   write_whole connection "$text"
 }
 
-# What the script and its image put into a temporary folder goes when the session goes. A folder that
-# the site or the user has chosen stays; and so does /tmp, for the script, where jobs can be submitted
-# from it: sbatch hands TMPDIR on to jobs that outlive the session. The prefixed names reach into an
-# image past --cleanenv, and an image may have a /tmp of its own, so that the folder is bound.
+# Temporary files of the script and its image are removed with the session. A folder set by the site or
+# the user is kept; so is /tmp for the script where it can submit jobs, since sbatch passes TMPDIR on to
+# jobs that outlive the session. The prefixed names reach an image in spite of --cleanenv; the folder is
+# bound, since an image may have a private /tmp.
 temporary_folder() {
   [ "${TMPDIR:-/tmp}" = /tmp ] || return 0
   if ! type -P sbatch >/dev/null && ! type -P srun >/dev/null; then export TMPDIR=$R/tmp; fi
@@ -92,11 +90,11 @@ temporary_folder() {
   export SINGULARITYENV_TMPDIR=${SINGULARITYENV_TMPDIR:-$R/tmp}
   local old=${SINGULARITY_BIND:-${SINGULARITY_BINDPATH:-}} new=${APPTAINER_BIND:-${APPTAINER_BINDPATH:-}}
   export SINGULARITY_BIND=$R/tmp${old:+,$old}
-  new=${new:-$old} # Apptainer reads the older names where there are no others
+  new=${new:-$old} # Apptainer reads the older names if the new ones are not set
   export APPTAINER_BIND=$R/tmp${new:+,$new}
 }
 
-# The session's processes that are an X or VNC server, by their names.
+# Print the session's X and VNC servers, by name.
 servers() {
   local pid name
   for pid in $(session_processes "$SESSION_ID" "$job_id" "$leader"); do
@@ -105,7 +103,7 @@ servers() {
   done
 }
 
-give_up() { # STEP WHY: for main to find
+give_up() { # STEP WHY: report a failure to main
   printf '%s\n%s\n' "$1" "$2" >"$R/failed.new" && mv -f "$R/failed.new" "$R/failed"
 }
 
@@ -128,9 +126,9 @@ wait_ready() { # sets port
   return 1
 }
 
-# A script that waits for something else outlives its desktop. It is not tried by connecting, which
-# Xvnc counts as a failed login; what is gone at three checks in a row is gone: a script may start
-# its server again, and a busy node takes its time for that.
+# End the session when the desktop has gone, though the script waits for something else. Connecting would
+# count as a failed login in Xvnc, so sockets are checked; a desktop missing in three checks in a row has
+# gone, since a script may restart its server, which takes time on a busy node.
 watch_desktop() {
   local port pids had step why missing=0
   wait_ready || return
@@ -139,7 +137,7 @@ watch_desktop() {
   while [ "$missing" -lt 3 ]; do
     sleep 2
     if [ "$had" -gt 0 ] && ! kill -0 "${pids[@]}" 2>/dev/null; then
-      mapfile -t pids < <(servers) # it may have been started again
+      mapfile -t pids < <(servers) # it may have been restarted
     fi
     if ! listening "$port" "$UID"; then
       step=websockify why="nothing listens at port $port of $node any more"
@@ -171,18 +169,19 @@ main() {
   step=app
   status starting app || fail folder "$write_error"
   printf '%s\n' "$VIZDASH_SCRIPT" >"$R/script.sh" ||
-    fail runtime "the job script could not be written to $R"
+    fail runtime "cannot write the job script to $R"
   (
     eval "$user_environment" 2>/dev/null
     export SESSION_ID VNC_PORT VIZDASH_SESSION_ID=$SESSION_ID
     temporary_folder
+    { echo 0x33 >/proc/self/coredump_filter; } 2>/dev/null # the kernel's default: see environment.sh
     exec setsid "$BASH" "$R/script.sh"
   ) </dev/null 8>&- &
   leader=$!
   watch_desktop 8>&- &
   watcher=$!
   local code why
-  # A script may ignore TERM, so that nothing here waits for its end: finish sees to that.
+  # A script may ignore TERM, so nothing here waits for its end: finish ends it.
   while kill -0 "$leader" 2>/dev/null && [ ! -s "$R/failed" ]; do
     sleep 0.5 8>&- &
     wait "$!"

@@ -1,22 +1,24 @@
 #!/bin/bash
-# Stands in for slurmd on the local engine: runs one session's job script, detached from vizdash.
+# The local engine's slurmd: run the job script of one session, detached from vizdash.
 #
 #   supervise.sh FOLDER SESSION_ID LIMIT_SECONDS WARN_SECONDS SWEEP
 #
-# FOLDER/script is the job script, FOLDER/job.log takes its output (this script's stdout), and
-# FOLDER/supervisor says who we are: PID, its start time in ticks since boot (proc(5), field 22 of
-# stat) and the boot's id, so that a reused PID is never taken for this session.
-# USR1 goes to the script WARN_SECONDS before the limit, TERM at the limit, KILL after a grace. Where
-# vizdash has extended the session, FOLDER/end holds its new end, in seconds since the epoch.
-# TERM sent to us is a cancel. Whatever way the script ends, SWEEP (sweep.sh) then ends what it
-# left behind: vizdash starts us as a subreaper (prctl(2)), so also what has daemonised is below us.
+# FOLDER/script is the job script, and FOLDER/job.log gets its output (this script's stdout).
+# FOLDER/supervisor identifies this process: PID, start time in ticks since boot (proc(5), field 22 of
+# stat) and boot id, so that a reused PID is never taken for this session.
+# The script gets USR1 WARN_SECONDS before the limit, TERM at the limit, and KILL after a grace period.
+# If vizdash has extended the session, FOLDER/end contains its new end, in seconds since the epoch.
+# TERM to this process cancels the session. However the script ends, SWEEP (sweep.sh) then ends what it
+# left running: vizdash starts this process as a subreaper (prctl(2)), so daemons are its children too.
 set -u
 umask 077
 # shellcheck source=environment.sh
 source "${BASH_SOURCE[0]%/*}/environment.sh"
+# shellcheck source=reserve.sh
+source "${BASH_SOURCE[0]%/*}/reserve.sh"
 set_aside_environment
 
-# The mark by which we and our timers are found, should we be killed; nobody else is to carry it.
+# The mark by which this process and its timers are found if it is killed; no other process has it.
 unset VIZDASH_SUPERVISOR_OF
 folder=$1 id=$2 limit=$3 warn=$4 sweep=$5
 grace=20
@@ -25,7 +27,7 @@ printf -v begins '%(%s)T' -1
 VIZDASH_END_TIME=$((begins + limit))
 export VIZDASH_END_TIME
 
-# end_time: when it ends, as far as is known now.
+# end_time: print the current end of the session.
 end_time() {
   local later=''
   if [ -f "$folder/end" ]; then read -r later <"$folder/end"; fi
@@ -33,20 +35,20 @@ end_time() {
   printf '%s' "$((10#$later))"
 }
 
-# The executable's name in field 2 of stat may hold blanks and brackets: cut to the last bracket.
+# The name in field 2 of stat may contain blanks and brackets: cut at the last bracket.
 stat=$(cat "/proc/$$/stat")
 read -r -a fields <<<"${stat##*) }"
 
-# A timer that can be ended at once: its sleep is a child that it remembers. It looks at the clock
-# again and again, since a machine that was suspended has not slept on; and should we be killed,
-# it signals nobody, for the PID may be another's by then. FOLDER/supervisor is as old as its last
-# round: by that a clone of this machine, which has the same home, sees that the session is not its
-# own (machine.py, Place).
+# A timer that can be stopped at once: its sleep is a known child. It reads the clock repeatedly, since a
+# suspended machine does not count its sleep. If this process is killed, the timer signals nobody, since
+# the PID may have been reused. It touches FOLDER/supervisor in each round, so that a clone of this
+# machine with the same home sees that the session is not its own (engines/local/machine.py,
+# HostIdentity).
 timers=()
-due() { # AT: that moment, or for "end-SECONDS" so long before the session's end, as it is now
+due() { # AT: print that time, or for "end-SECONDS" the time that long before the session's end
   case $1 in end-*) printf '%s' "$(($(end_time) - ${1#end-}))" ;; *) printf '%s' "$1" ;; esac
 }
-timer() { # AT SIGNAL PID; after a USR1 it waits for another end
+timer() { # AT SIGNAL PID; after USR1, wait for a later end
   (
     trap 'kill "$!" 2>/dev/null; exit 0' TERM
     me=$BASHPID fired=''
@@ -80,24 +82,26 @@ ask_end() {
   timer "$((now + grace))" KILL "$job"
 }
 
-# write_whole FILE TEXT: FILE holds TEXT, or stays as it was; cat(1) checks its writes and its close.
+# write_whole FILE TEXT: write FILE, or keep the old one; cat(1) checks its writes and its close.
 write_whole() {
   printf '%s\n' "$2" | cat >"$folder/.$1.$$" && mv -f "$folder/.$1.$$" "$folder/$1" && return
-  rm -f "$folder/.$1.$$" "$folder/.reserve"
+  rm -f "$folder/.$1.$$"
+  if write_reserved "$folder" "$1" "$2"; then return; fi
+  rm -f "$folder/.$1.reserve"
   printf '%s\n' "$2" | cat >"$folder/.$1.$$" && mv -f "$folder/.$1.$$" "$folder/$1" && return
   rm -f "$folder/.$1.$$"
   return 1
 }
 
-# A cancel may come as soon as the file says who we are, and before there is a job.
+# A cancel may come as soon as the file is written, before the job starts.
 trap ask_end TERM
-# Caught, not ignored: what the session starts would ignore them too.
+# Caught, not ignored: children of the session would ignore them too.
 trap : HUP INT
 
-# Nobody could find or end what nobody knows the supervisor of.
+# Without this file, the session could not be found or ended.
 write_whole supervisor "$$ ${fields[19]} $(cat /proc/sys/kernel/random/boot_id)" || exit 1
 
-# Cancelled already, it is not started.
+# If it is already cancelled, do not start it.
 if [ -z "$result" ]; then
   (
     eval "$user_environment" 2>/dev/null
@@ -119,7 +123,7 @@ if [ "${#timers[@]}" -gt 0 ]; then kill "${timers[@]}" 2>/dev/null; fi
 
 bash -p "$sweep" "$id" "$$"
 
-# A script that was killed could not write its own end.
+# A killed script could not write its final status.
 if ! grep -qs '^STATE=ended$' "$folder/status"; then
   step=$(sed -n 's/^STEP=//p' "$folder/status" 2>/dev/null)
   ready=$(sed -n '/^READY=/p' "$folder/status" 2>/dev/null)
@@ -133,4 +137,4 @@ if ! grep -qs '^STATE=ended$' "$folder/status"; then
     if [ -n "$ready" ]; then printf '%s\n' "$ready"; fi
   )"
 fi
-rm -f "$folder/connection" "$folder/script" "$folder/.reserve" "$folder/end"
+rm -f "$folder/connection" "$folder/script" "$folder"/.*.reserve "$folder/end" "$folder/lease"

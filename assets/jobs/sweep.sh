@@ -1,9 +1,9 @@
 #!/bin/bash
-# Ends every process of ours that belongs to a session of the local engine, and removes the session's
-# runtime folders: for what its job script left behind, or a supervisor that was killed.
+# End every process of this user that belongs to a session of the local engine, and remove its runtime
+# folders: after its job script, or if its supervisor was killed.
 #   sweep.sh SESSION_ID [SUPERVISOR]
-# A process belongs to it by its mark (the environment it was started with), or by being below
-# SUPERVISOR (a PID), which calls us: that one and we ourselves live on.
+# A process belongs to it by its mark (in its initial environment), or as a descendant of SUPERVISOR (a
+# PID), the caller, which is not ended.
 set -u
 case $1 in *[!0-9a-f]* | '') exit 2 ;; esac
 # shellcheck source=environment.sh

@@ -1,19 +1,20 @@
 #!/bin/bash -p
-# One vizdash session: a VNC desktop as a job, under Slurm or on one machine.
+# One vizdash session: a VNC desktop or a service (service.sh) as a job, under Slurm or on the local
+# machine.
 #
-# Runs on the node with the node's own tools (bash 4.4, coreutils, procps). vizdash puts the
-# session's values below this comment, where they need neither argv nor environment.
+# Runs on the node with the node's own tools (bash 4.4, coreutils, procps). vizdash inserts the
+# session's values below this comment, so that they are in no argv and no environment.
 #
 #   steps    image -> runtime -> modules -> xvnc -> websockify -> app -> ready
-#   F        the session's folder, made by who submits (VIZDASH_FOLDER: in state_dir, or
+#   F        the session folder, made by the submitting vizdash (VIZDASH_FOLDER: in state_dir, or
 #            ~/.local/state/vizdash/sessions/ID): job.log, status, connection (0700)
-#   R        a folder of the node, by mktemp (0700): cookie, passwords, sockets
-#   USR1     a warning on the desktop, some minutes before the time limit
-#   TERM     ends everything, also what has daemonised, and removes R
+#   R        the runtime folder on the node, by mktemp (0700): cookie, passwords, sockets
+#   USR1     show a warning on the desktop, some minutes before the time limit
+#   TERM     end all processes, daemons included, and remove R
 #
-# With runtime "apptainer" Xvnc, websockify and the app all run inside the image, so a node needs
-# Apptainer and nothing else; with "host" they are the node's own. Both run the same function,
-# `inner`. No secret is ever in an argv or in the environment.
+# With runtime "apptainer", Xvnc, websockify and the app run inside the image, so a node needs only
+# Apptainer; with "host" they are the node's. Both run the same function, `inner`. No secret is ever in
+# an argv or in the environment.
 
 set -u -o pipefail
 umask 077
@@ -27,6 +28,8 @@ source image.sh
 source gpu.sh
 source input.sh
 source inner.sh
+source service.sh
+source session_sshd.sh
 
 before_end() {
   if [ -n "$reporter" ]; then kill "$reporter" 2>/dev/null; fi
@@ -35,19 +38,19 @@ before_end() {
 
 after_end() {
   [ -n "$R" ] || return 0
-  # An image has a /tmp of its own.
+  # An image has a private /tmp.
   if [ "$VIZDASH_RUNTIME" = host ]; then remove_display "$R"; fi
   if [ "$1" = failed ]; then tail -n 30 "$R"/*.log 2>/dev/null; fi
 }
 
-# The reporter knows the state: it is asked to warn, through its own pipe.
+# The reporter knows the state: ask it to warn, through its pipe.
 on_warn() {
   if [ -n "$R" ] && [ -p "$R/events" ]; then
     (timeout 5 bash -c 'echo warn >"$1"' - "$R/events" &) >/dev/null 2>&1
   fi
 }
 
-# What the desktop is to show: an operator's note if there is one, else that its time is nearly up.
+# The text to show on the desktop: an operator's message, else that the time limit is near.
 show_warning() {
   local text="This session ends in $((${VIZDASH_WARN_SECONDS:-300} / 60)) minutes: save your work."
   read_note
@@ -56,10 +59,18 @@ show_warning() {
     note=''
     if [ -e "$F/connection" ]; then comment ready ready; fi
   fi
-  say "shown on the desktop: $text"
+  show_text "$text"
+}
+
+show_text() { # TEXT
+  if is_service; then
+    say "message: $1"
+    return
+  fi
+  say "shown on the desktop: $1"
   if [ -p "$R/warn" ]; then
-    # Nobody may be listening there yet.
-    (timeout 5 bash -c 'printf "%s\n" "$1" >"$2"' - "$text" "$R/warn" &) >/dev/null 2>&1
+    # There may be no reader yet.
+    (timeout 5 bash -c 'printf "%s\n" "$1" >"$2"' - "$1" "$R/warn" &) >/dev/null 2>&1
   fi
 }
 
@@ -73,9 +84,8 @@ check_image() {
   know_image
 }
 
-# <app>.sif is a link that may have been switched since the job was submitted, and may be again: the
-# file itself is taken, and told. Its digest is the one that was recorded when it was last read
-# whole (assets/nodes/images.sh), as long as it is that very file.
+# <app>.sif is a link that may be switched at any time: use and report the file it leads to. Its digest
+# is the one recorded when it was last verified (assets/nodes/images.sh), if it is still that file.
 know_image() {
   local stem line stamp
   VIZDASH_IMAGE=$(readlink -f -- "$VIZDASH_IMAGE") || return 0
@@ -92,7 +102,7 @@ know_image() {
   if [[ $line =~ ^([0-9a-f]{64})\ \  ]]; then image_digest=${BASH_REMATCH[1]}; fi
 }
 
-# Under /tmp where there's room; socket paths have to stay short (sun_path, unix(7)).
+# Under /tmp if there is space; paths of sockets must be short (sun_path, unix(7)).
 make_runtime() {
   local parent parents why='' why_not
   mapfile -t parents < <(runtime_parents)
@@ -108,7 +118,7 @@ make_runtime() {
   fail runtime "no folder for the session on $node: $why"
 }
 
-# Loads modules in the user's own environment, where `module` is theirs; what comes of it is the app's.
+# Load modules in the user's environment, which defines `module`; the result is the app's environment.
 load_modules() {
   local name line
   [ ${#VIZDASH_MODULES[@]} -gt 0 ] || return 0
@@ -116,25 +126,29 @@ load_modules() {
     declare -f export_statements load_each
     printf 'R=%q module_errors=%q\nload_each "$@"\n' "$R" "$module_errors"
   } >"$R/modules.sh"
-  if (
+  load() {
     eval "$user_environment" 2>/dev/null
     exec "$BASH" "$R/modules.sh" "${VIZDASH_MODULES[@]}"
-  ) </dev/null >>"$R/modules.log" 2>&1; then
+  }
+  run_for "$VIZDASH_READY_TIMEOUT" load </dev/null >>"$R/modules.log" 2>&1
+  local code=$?
+  if [ "$code" = 0 ]; then
     user_environment=$(<"$R/environment")
     return
   fi
   name=$(cat "$R/modules.name" 2>/dev/null)
+  [ "$code" != 124 ] || fail modules "module load${name:+ $name}: not done in $VIZDASH_READY_TIMEOUT s"
   [ -n "$name" ] || fail modules "no module command on $node"
   line=$(sed -nE "s/$module_errors *//p" "$R/modules.log" | head -n 1)
   fail modules "module load $name: ${line:-$(last_line "$R/modules.log")}"
 }
 
-# An exit code of 0 is not enough: Modules 3.2 gives it whatever happened, with lines such as
-# "ModuleCmd_Load.c(213):ERROR:105: Unable to locate a modulefile for 'gcc/99'", and a site's function
-# around Lmod may lose it.
+# Exit code 0 is not enough: Modules 3.2 always returns it, with lines such as
+# "ModuleCmd_Load.c(213):ERROR:105: Unable to locate a modulefile for 'gcc/99'", and a site's wrapper
+# of Lmod may lose the code.
 module_errors='^([A-Za-z_]+\.c\([0-9]+\):ERROR:[0-9]+:|Lmod has detected the following error:)'
 
-# Runs in a bash of its own, which leaves the name of the module it is at.
+# Runs in a separate bash, which writes the name of the current module.
 load_each() {
   local file name
   for file in /etc/profile.d/{modules,lmod,z00_lmod}.sh; do
@@ -144,7 +158,7 @@ load_each() {
   command -v module >/dev/null || exit
   for name; do
     printf '%s\n' "$name" >"$R/modules.name"
-    : >"$R/modules.log" # only what the last one prints
+    : >"$R/modules.log" # only the output of the last one
     module load "$name" || exit
     if grep -qE "$module_errors" "$R/modules.log"; then exit 1; fi
   done
@@ -156,10 +170,10 @@ find_apptainer() {
   [ "$VIZDASH_RUNTIME" = apptainer ] || return 0
   seek_apptainer || fail image "neither apptainer nor singularity is installed on $node"
   [ -n "$apptainer_of_user" ] || return 0
-  say "Apptainer: not in $system_path on $node; $apptainer is used, from PATH"
+  say "Apptainer: not in $system_path on $node; using $apptainer from PATH"
 }
 
-# What `inner` needs, in a file that is ours alone. INSIDE is the name that R has for it.
+# Write what `inner` needs to a private file. INSIDE is the path of R inside.
 write_inner() { # INSIDE
   local name functions gpu='' gl_device='' gl_why=''
   mapfile -t functions < <(compgen -A function inner_)
@@ -184,29 +198,36 @@ write_inner() { # INSIDE
       if [ -n "${!name:-}" ]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
     done
     declare -p system_path
-    # All of what runs inside, and what it uses of common.sh.
+    if [ -n "${VIZDASH_SCALE:-}" ]; then declare -p VIZDASH_SCALE; fi
+    if is_service; then service_values; fi
+    activity_values
+    # All functions that run inside, and those of common.sh that they use.
     declare -f inner "${functions[@]}" start_xvnc child_lives code_words after_colon count_sockets \
-      wait_for websockify_launcher window_watcher last_line one_line set_aside_environment \
-      export_statements locale_charmap
-    printf 'set -u -o pipefail\numask 077\ninner\n'
+      wait_for run_for websockify_launcher window_watcher opengl_query last_line one_line \
+      set_aside_environment export_statements locale_charmap
+    printf 'set -u -o pipefail\numask 077\n'
+    if is_service; then echo inner_service; else echo inner; fi
   } >"$R/inner.sh"
 }
 
 start_inner() {
   if [ "$VIZDASH_RUNTIME" = host ]; then
+    local namespace=()
     write_inner "$R"
-    setsid bash -p "$R/inner.sh" </dev/null &
+    if is_service; then find_network_namespace; fi
+    setsid "${namespace[@]}" bash -p "$R/inner.sh" </dev/null &
     leader=$!
     return
   fi
   local args missing_bind
-  image_arguments || fail image "bind $missing_bind is not there on $node"
+  image_arguments || fail image "bind $missing_bind does not exist on $node"
+  if is_service; then add_network_namespace; fi
   write_inner /tmp/vizdash
   mkfifo "$R/apptainer.pipe"
   { tee "$R/apptainer.log" | grep -v gocryptfs >&2; } <"$R/apptainer.pipe" &
   leader_log=$!
   (
-    # A module may have set APPTAINER_BIND and the like.
+    # A module may have set APPTAINER_BIND and others.
     eval "$user_environment" 2>/dev/null
     export VIZDASH_SESSION_ID=$SESSION_ID
     if [ -z "$apptainer_of_user" ]; then set_aside_environment; fi
@@ -215,7 +236,7 @@ start_inner() {
   leader=$!
 }
 
-# Apptainer's last words, once they are all in its log.
+# The last line of Apptainer's log, once it is complete.
 leader_said() {
   for _ in {1..40}; do
     if [ -z "$leader_log" ] || ! kill -0 "$leader_log" 2>/dev/null; then break; fi
@@ -224,9 +245,13 @@ leader_said() {
   last_line "$R/apptainer.log"
 }
 
-# ---------------------------------------------------------------- once the desktop answers
+# ---------------------------------------------------------------- when the desktop answers
 
 write_connection() { # DISPLAY [PORT]
+  if is_service; then
+    write_service_connection
+    return
+  fi
   local password view web=$R/web text
   {
     read -r password
@@ -241,27 +266,54 @@ write_connection() { # DISPLAY [PORT]
     printf 'IMAGE=%s\nIMAGE_VERSION=%s\n' "$VIZDASH_IMAGE" "$VIZDASH_IMAGE_VERSION"
     printf 'IMAGE_DIGEST=%s\n' "$image_digest"
     printf 'DISPLAY=%s\nGEOMETRY=%s\n' "$1" "$VIZDASH_GEOMETRY"
+    if [ -n "${VIZDASH_SCALE:-}" ]; then printf 'SCALE=%s\n' "$VIZDASH_SCALE"; fi
     printf 'PASSWORD=%s\nVIEW_PASSWORD=%s\n' "$password" "$view"
   )
   write_whole connection "$text"
 }
 
-# Folders of sessions that ended a season ago go, so that a home does not fill up with them. One that
-# says nothing of its end may belong to a job that still waits or runs: it stays.
+# Remove the folders of sessions that ended 90 days ago. One without a final status may belong to a
+# pending or running job, and is kept.
 forget_old() {
   find "${F%/*}" -mindepth 2 -maxdepth 2 -name status -mtime +90 \
     -exec grep -qx STATE=ended {} \; -printf '%h\0' 2>/dev/null | xargs -0 -r rm -rf --
+  # A vizdash that was killed left these: no job was submitted for them.
+  find "${F%/*}" -mindepth 1 -maxdepth 1 -type d -mtime +90 ! -exec test -e {}/status \; \
+    ! -exec test -e {}/job.log \; ! -exec grep -qs '^JOB_ID=.' {}/job \; -print0 2>/dev/null |
+    xargs -0 -r rm -rf --
 }
 
-# A session whose folder takes nothing can't be reached: main ends it.
-unwritable() {
-  printf '%s\n' "$write_error" >"$R/unwritable"
+# give_up STEP WHY, in the reporter: main ends the session as failed.
+give_up() {
+  printf '%s\n' "$1" "$(one_line "$2")" >"$R/gave_up"
   kill -TERM "$$"
 }
 
+# A session that cannot write its folder cannot be opened.
+unwritable() { give_up folder "$write_error"; }
+
+# Each step has limits of its own. Where they fail, as with a program that nobody can kill, a session that
+# reports nothing for longer is given up: after a last short wait, since a job that was suspended has not
+# had this time.
 report() {
-  local word first second
-  while read -r word first second; do
+  local word first second usual=$((VIZDASH_READY_TIMEOUT * 4 / 3)) last=5 now
+  local patience=$usual
+  while :; do
+    read -r ${patience:+-t "$patience"} word first second
+    case $? in
+      0) patience=${patience:+$usual} ;;
+      1) return ;;
+      *)
+        if [ "$patience" != "$last" ]; then
+          patience=$last
+          continue
+        fi
+        now=$(cat "$R/step" 2>/dev/null || echo image)
+        give_up "$now" "no progress for $((usual + last)) s$(after_colon "$(last_line "$R"/*.log)")"
+        patience=''
+        continue
+        ;;
+    esac
     case $word in
       step)
         say "step $first"
@@ -269,23 +321,33 @@ report() {
         printf '%s\n' "$first" >"$R/step"
         ;;
       ready)
+        patience=''
         printf 'ready\n' >"$R/step"
         if ! { write_connection "$first" "$second" && status ready ready; }; then
           unwritable
           continue
         fi
-        say "ready on $node, display $first"
+        say "ready on $node${first:+, display $first}"
         comment ready ready
         forget_old
         ;;
       warn) show_warning ;;
+      ssh) start_session_sshd ;;
       without)
         warning=${warning:+$warning; }$first${second:+ $second}
         if [ -e "$F/connection" ]; then status ready ready; fi
         ;;
+      renderer)
+        renderer=$first${second:+ $second}
+        if [ -e "$F/connection" ]; then status ready ready; fi
+        ;;
+      idle)
+        idle_end=$first
+        if [ -e "$F/connection" ]; then status ready ready; fi
+        ;;
       viewers)
         count_viewers "$first"
-        # Before the desktop is ready there is nobody to tell of.
+        # Before the desktop is ready, there are no viewers.
         if [ -e "$F/connection" ]; then
           status ready ready
           comment ready ready
@@ -300,23 +362,25 @@ report() {
 main() {
   trap on_term TERM
   trap on_warn USR1
-  trap : HUP INT # caught, not ignored: what we start would ignore them too
+  trap : HUP INT # caught, not ignored: children would ignore them too
   cd / || exit 1
   say "session $SESSION_ID of app $VIZDASH_APP: job $job_id on $node"
   own_folder
+  begin_lease
   own_home
   check_image
   step=runtime
   status starting runtime || fail folder "$write_error"
   remove_orphans
   make_runtime
-  # What an earlier run of a requeued job left there is not true any more.
+  # Remove what an earlier run of a requeued job left there.
   if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then comment starting runtime; fi
   step=modules
   load_modules
   find_apptainer
   report &
   reporter=$!
+  start_keeper
   start_inner
   local code
   while :; do
@@ -324,7 +388,7 @@ main() {
     code=$?
     kill -0 "$leader" 2>/dev/null || break
   done
-  # A trap may have taken wait's place: then the code is the trap's, and `ending` is set.
+  # A trap may have interrupted wait: then the code is the trap's, and `ending` is set.
   step=$(cat "$R/step" 2>/dev/null || echo image)
   if [ -s "$R/failed" ]; then
     { read -r step && read -r why; } <"$R/failed"

@@ -1,10 +1,10 @@
 #!/bin/bash
-# One delta of an image for many nodes: what the image host runs (images/delta.py). It comes on the standard
-# input of bash, over SSH where vizdash is elsewhere; when that ends, it stops and the delta is removed.
-# Bash 4.4 and coreutils 8.30 (EL8).
+# Make one delta of an image for many nodes, on the image host (images/delta.py). It arrives on the standard
+# input of bash, over SSH if vizdash runs elsewhere; when that ends, the delta is removed. Needs bash 4.4 and
+# coreutils 8.30 (EL8).
 #   bash -s -- MARK IMAGE RSYNC-OPTION... HOST:MODEL
-# MODEL is the older image on a node, which sends the checksums of its blocks. Prints "MARK made BYTES
-# DIGEST FILE", or the cause on stderr.
+# MODEL is the older image on a node, which sends its block checksums. Prints "MARK made BYTES DIGEST
+# FILE", or the cause on stderr.
 set -u
 export LC_ALL=C
 umask 077
@@ -16,8 +16,8 @@ main() {
   folder=$(mktemp -d "${TMPDIR:-/var/tmp}/vizdash-delta.XXXXXX") || exit
   trap clear_up EXIT
   trap exit HUP TERM INT
-  # Protocol 29 is the newest that 3.1.3 (EL8) and 3.5 both read in a batch. With a fixed seed, the same
-  # two images make the same delta. MODEL is not written to.
+  # Protocol 29 is the newest that rsync 3.1.3 (EL8) and 3.5 both read in a batch. With a fixed seed, the
+  # same two images give the same delta. MODEL is not changed.
   rsync --protocol=29 --checksum-seed=1 --no-whole-file --ignore-times \
     --only-write-batch="$folder/delta" "${@:1:$#-1}" -- "$image" "${!#}" \
     </dev/null >/dev/null 2>"$folder/said" &

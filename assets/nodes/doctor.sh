@@ -1,10 +1,10 @@
 #!/bin/bash -p
-# What a session would meet on this node, for `vizdash doctor`. vizdash puts the values below this
-# comment and sends the whole on the standard input of bash, in a job's step or over SSH. It changes
-# nothing but for a folder of its own, which goes again, and a file in VIZDASH_FOLDER.
+# Check on this node what a session needs, for `vizdash doctor`. vizdash inserts values below this comment
+# and sends it on the standard input of bash, in a job step or over SSH. It makes only a temporary folder,
+# which it removes, and a file in VIZDASH_FOLDER.
 #
-# Answers are fields that end with NUL: NAME and VALUE in turn, then `end`, between two fields that are
-# VIZDASH_MARK. It asks with the functions that a session's own job uses (assets/jobs).
+# The answer consists of fields that end with NUL: NAME and VALUE alternately, then `end`, between two fields
+# VIZDASH_MARK. It uses the functions of the session jobs (assets/jobs).
 set -u
 umask 077
 : "${VIZDASH_MARK:?}" "${SESSION_ID:?}"
@@ -17,22 +17,22 @@ source inner.sh
 
 answer() { printf '%s\0' "$@"; }
 
-# free_kib PATH: KiB that are free there.
+# free_kib PATH: print the free space in KiB.
 free_kib() { df -kP -- "$1" 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d' ' -f4; }
 
 folders() {
   if [ ! -d "${HOME:-}" ]; then
-    answer home_problem 'is not there'
+    answer home_problem 'does not exist'
   elif [ ! -w "$HOME" ]; then
-    answer home_problem 'takes no files'
+    answer home_problem 'is not writable'
   fi
   answer home "${HOME:-}" home_free_kib "$(free_kib "${HOME:-/}")"
   if [ ! -d "$F" ] || [ -L "$F" ] || [ ! -O "$F" ]; then
-    answer folder_problem "$F, made on the login host, is not there on $node, or not yours"
+    answer folder_problem "$F, made on the login host, does not exist on $node, or is not yours"
   elif ! write_whole doctor "$node" >/dev/null; then
     answer folder_problem "$write_error"
   elif [ ! -d "${HOME:-}" ]; then
-    stand_in_home 2>/dev/null # as the job has it
+    stand_in_home 2>/dev/null # as in the job
   fi
   local parent why=''
   while IFS= read -r parent; do
@@ -59,7 +59,7 @@ namespaces() {
   answer namespaces "$words"
 }
 
-# survey: runs where the desktop's programs are to be, inside the image or on the host.
+# survey: runs where the desktop's programs run, inside the image or on the host.
 inner_survey() {
   local name found as page version
   for name in Xvnc vncpasswd websockify; do
@@ -85,7 +85,7 @@ survey_host() {
 }
 
 survey_image() {
-  local args missing_bind functions said
+  local args missing_bind functions
   seek_apptainer || { answer apptainer '' && return; }
   answer apptainer "$apptainer" apptainer_version "$("$apptainer" --version 2>/dev/null </dev/null)"
   namespaces
@@ -98,7 +98,7 @@ survey_image() {
   fi
   answer image "$(readlink -f -- "$VIZDASH_IMAGE")"
   [ -n "$R" ] || return
-  image_arguments || { answer image_problem "bind $missing_bind is not there on $node" && return; }
+  image_arguments || { answer image_problem "bind $missing_bind does not exist on $node" && return; }
   mapfile -t functions < <(compgen -A function inner_)
   {
     declare -p VIZDASH_RUNTIME system_path
@@ -106,27 +106,37 @@ survey_image() {
     declare -f "${functions[@]}" answer last_line
     printf 'inner_survey >/tmp/vizdash/survey\n'
   } >"$R/survey.sh"
-  said=$(
+  survey() {
     if [ -n "$apptainer_of_user" ]; then eval "$user_environment"; fi 2>/dev/null
-    timeout 180 "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/survey.sh 2>&1 </dev/null
-  )
-  printf '%s\n' "$said" | grep -v gocryptfs >"$R/apptainer.log"
+    exec "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/survey.sh
+  }
+  run_for 180 survey >"$R/said" 2>&1 </dev/null
+  [ $? != 124 ] || echo 'it did not end in 180 s' >>"$R/said"
+  grep -v gocryptfs "$R/said" >"$R/apptainer.log"
   if [ -s "$R/survey" ]; then cat "$R/survey"; else answer image_problem "$(last_line "$R/apptainer.log")"; fi
 }
 
 graphics() {
-  local gl_device gl_why names
-  names=$(timeout 20 nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null </dev/null | sort | uniq -c |
-    sed -E 's/^ *([0-9]+) /\1 × /' | paste -sd, -)
+  local gl_device gl_why cards='' problem=''
+  if type -P nvidia-smi >/dev/null; then
+    run_for 20 nvidia-smi --query-gpu=name --format=csv,noheader >"$R/cards" 2>&1 </dev/null
+    case $? in
+      0) cards=$(sort "$R/cards" | uniq -c | sed -E 's/^ *([0-9]+) /\1 × /' | paste -sd, -) ;;
+      124) problem='nvidia-smi does not answer in 20 s' ;;
+      *) problem="nvidia-smi: $(last_line "$R/cards")" ;;
+    esac
+  fi
   CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-0} graphics_device
-  answer gpu "$names" gl_device "$gl_device" gl_why "$gl_why"
+  # On a node with another vendor's GPUs, nvidia-smi may be installed too.
+  if [ -n "$gl_device" ] && [ ! -d /proc/driver/nvidia ]; then problem=''; fi
+  answer gpu_problem "$problem" gpu "$cards" gl_device "$gl_device" gl_why "$gl_why"
 }
 
 main() {
   answer "$VIZDASH_MARK" node "$node" user "$(id -un)" time "$(date +%s)" bash "$BASH_VERSION"
   folders
   case $VIZDASH_RUNTIME in host) survey_host ;; apptainer) survey_image ;; esac
-  if [ "${VIZDASH_GPUS:-0}" != 0 ]; then graphics; fi
+  if [ "${VIZDASH_GPUS:-0}" != 0 ] && [ -n "$R" ]; then graphics; fi
   if [ -n "$R" ]; then rm -rf -- "$R"; fi
   answer end "$VIZDASH_MARK"
 }

@@ -1,17 +1,17 @@
 #!/bin/bash
-# What vizdash does in the image root of a node. It comes on the standard input of bash, over SSH:
+# Everything that vizdash does in the image root of a node. It arrives on the standard input of bash, over SSH:
 #   bash -s -- MARK VERB ROOT ARGUMENTS...
-# Answers are fields that end with NUL, since a file's name may hold anything else, between two
-# fields that are MARK: a shell may print what it likes when it starts and ends. Errors are one
-# line on stderr. Needs GNU coreutils 8.30 and findutils 4.6 (EL8), util-linux's flock.
+# Answers are fields that end with NUL, since a file name may contain anything else, between two fields
+# MARK, since a shell may print text when it starts and ends. Errors are one line on stderr. Needs GNU
+# coreutils 8.30, findutils 4.6 (EL8) and flock (util-linux).
 #
-#   ROOT/APP/APP-VERSION.sif          an image, never changed once it has this name
+#   ROOT/APP/APP-VERSION.sif          an image; its content never changes
 #   ROOT/APP/APP.sif                  a link to the current one
-#   ROOT/APP/APP-VERSION.sif.sha256   its digest, and the size, time and inode that it was read at
-#   ROOT/APP/.journal                 what was current since when: EPOCH VERB NAME DIGEST, a line each
-#   ROOT/APP/.lock                    held by whoever writes in this folder
-#   ROOT/APP/.APP-VERSION.sif.D.part  one on its way, D being the first digits of its digest (.pid:
-#                                     the process that writes it)
+#   ROOT/APP/APP-VERSION.sif.sha256   its digest, with the size, time and inode when it was read
+#   ROOT/APP/.journal                 what was current since when: lines of EPOCH VERB NAME DIGEST
+#   ROOT/APP/.lock                    locked during a change of this folder
+#   ROOT/APP/.APP-VERSION.sif.D.part  an incomplete copy; D is the beginning of its digest (.pid: the
+#                                     process that writes it)
 set -u
 export LC_ALL=C
 umask 022
@@ -23,93 +23,149 @@ die() {
 
 answer() { printf '%s\0' "$@"; }
 
+# A process costs a node more than what most of these functions do: those that give a text set REPLY, which
+# needs none.
+
+# text_of FILE BYTES: its beginning, without NULs.
+text_of() {
+  REPLY=''
+  IFS= read -r -N "$2" REPLY 2>/dev/null <"$1"
+  return 0
+}
+
+# end_of FILE BYTES: its last bytes, without NULs.
+end_of() {
+  text_of "$1" $(($2 + 1))
+  [ ${#REPLY} -le "$2" ] || REPLY=$(tail -c "$2" "$1" 2>/dev/null | tr -d '\0')
+}
+
+# size_of FILE: its size in bytes; 0 for none.
+size_of() {
+  REPLY=0
+  [ ! -s "$1" ] || [ ! -f "$1" ] || REPLY=$(stat -c %s "$1")
+}
+
+# link_of FILE: where a symbolic link leads to.
+link_of() {
+  REPLY=''
+  [ ! -L "$1" ] || REPLY=$(readlink "$1")
+}
+
 # ---------------------------------------------------------------- digests
 
-# stamp FILE: what tells that a file is not the one it was.
-stamp() { find -L "$1" -maxdepth 0 -printf 'size=%s mtime=%T@ inode=%i'; }
+# stamp FILE: size, time and inode, by which a changed file is noticed.
+stamp() { REPLY=$(find -L "$1" -maxdepth 0 -printf 'size=%s mtime=%T@ inode=%i'); }
 
+# sha256 FILE: its digest. openssl(1) uses the CPU's own instructions, which sha256sum(1) does only where it
+# was built with them: a third of the time.
 sha256() {
-  local said
-  said=$(sha256sum -b <"$1") || return 1
-  printf '%s' "${said%% *}"
+  REPLY=''
+  [ -r "$1" ] || return 1
+  REPLY=$(openssl dgst -sha256 -r <"$1" 2>/dev/null)
+  [[ $REPLY =~ ^[0-9a-f]{64}\  ]] || REPLY=$(sha256sum -b <"$1") || return 1
+  REPLY=${REPLY%% *}
 }
 
-# recorded FILE: the digest that was recorded for it, whatever became of it since.
+# recorded FILE: the recorded digest, even if the file has changed since.
 recorded() {
-  local line=''
-  [ -f "$1.sha256" ] && IFS= read -r line <"$1.sha256"
-  [[ $line =~ ^([0-9a-f]{64})\ \  ]] && printf '%s' "${BASH_REMATCH[1]}"
+  REPLY=''
+  [ ! -f "$1.sha256" ] || text_of "$1.sha256" 600
+  if [[ $REPLY =~ ^([0-9a-f]{64})\ \  ]]; then REPLY=${BASH_REMATCH[1]}; else REPLY=''; fi
 }
 
-# record FILE DIGEST [FOUND [STAMP]]: FOUND is what was read when it was not DIGEST, STAMP that of
-# the file that was read. `sha256sum -c` reads this file too.
+# is_damaged FILE: whether another digest than the recorded one was found.
+is_damaged() {
+  [ -f "$1.sha256" ] && text_of "$1.sha256" 600 && [[ $REPLY == *$'\n# damaged: '* ]]
+}
+
+# record FILE DIGEST [FOUND [STAMP]]: record the digest; FOUND is the digest that was read, if another,
+# STAMP the stamp of the file that was read. `sha256sum -c` also reads this file.
 record() {
-  local new=$1.sha256.new.$$
-  {
-    printf '%s  %s\n# %s\n' "$2" "${1##*/}" "${4:-$(stamp "$1")}"
-    [ -z "${3:-}" ] || printf '# damaged: %s\n' "$3"
-  } >"$new" && chmod 644 "$new" && mv -fT "$new" "$1.sha256"
+  REPLY=${4:-}
+  [ -n "$REPLY" ] || stamp "$1"
+  keep "$1.sha256" "$2  ${1##*/}" "# $REPLY" ${3:+"# damaged: $3"}
+}
+
+# keep FILE LINES...: write a file atomically.
+keep() {
+  local file=$1 new=$1.new.$$
+  shift
+  printf '%s\n' "$@" >"$new" && mv -fT "$new" "$file" || { rm -f -- "$new"; return 1; }
 }
 
 # ---------------------------------------------------------------- the journal
 
-# keep FILE: standard input becomes FILE, whole or not at all.
-keep() {
-  local new=$1.new.$$
-  cat >"$new" && chmod 644 "$new" && mv -fT "$new" "$1"
-}
-
-# journal AT VERB NAME: NAME is the current one since AT. The last 200 lines are kept.
+# journal AT VERB NAME: note that NAME is current since AT. The last 200 lines are kept. Fails rather than
+# replace a journal that cannot be read.
 journal() {
-  local digest
+  local lines=() more
   [[ $3 =~ ^[A-Za-z0-9._+-]+$ ]] || return 0
-  digest=$(recorded "$3")
-  { [ ! -f .journal ] || tail -n 199 .journal; printf '%s %s %s %s\n' "$1" "$2" "$3" "${digest:--}"; } |
-    keep .journal
-}
-
-# journaled: the name that the journal has last.
-journaled() {
-  local name=''
-  [ -f .journal ] && read -r _ _ name _ < <(tail -n 1 .journal)
-  printf '%s' "$name"
-}
-
-# digest_of NAME: what it was when it last became the current one, else when it came.
-digest_of() {
-  local name digest found=''
-  if [ -f .journal ]; then
-    while read -r _ _ name digest; do
-      [ "$name" = "$1" ] && [[ $digest =~ ^[0-9a-f]{64}$ ]] && found=$digest
-    done <.journal
+  if [ -e .journal ]; then
+    [ -f .journal ] && [ -r .journal ] || return 1
+    read_journal
   fi
-  printf '%s' "${found:-$(recorded "$1")}"
+  more=$((${#lines[@]} - 199))
+  recorded "$3"
+  keep .journal "${lines[@]:$((more > 0 ? more : 0))}" "$1 $2 $3 ${REPLY:--}"
 }
 
-# current APP: the name, with a version, of the image that APP.sif leads to.
+# read_journal: set `lines` to its lines, at most those of the last 60000 bytes.
+read_journal() {
+  text_of .journal 60001
+  if [ ${#REPLY} -le 60000 ]; then mapfile -t lines <.journal; else mapfile -t lines < <(tail -c 60000 .journal); fi
+}
+
+# journaled: the last name of the journal, unless its line is incomplete.
+journaled() {
+  local lines=() complete='^[^ ]+ [^ ]+ ([^ ]+) ([0-9a-f]{64}|-)$'
+  [ ! -f .journal ] || read_journal
+  REPLY=''
+  [ ${#lines[@]} = 0 ] || [[ ! ${lines[-1]} =~ $complete ]] || REPLY=${BASH_REMATCH[1]}
+}
+
+# digest_of NAME: the digest when it last became current, else when it was deployed.
+digest_of() {
+  local name digest
+  recorded "$1"
+  [ ! -f .journal ] || while read -r _ _ name digest; do
+    [ "$name" = "$1" ] && [[ $digest =~ ^[0-9a-f]{64}$ ]] && REPLY=$digest
+  done <.journal
+}
+
+# current APP: the name, with version, of the image that APP.sif leads to.
 current() {
   local name
-  name=$(readlink "$1.sif")
-  if [ ! -f "$name" ] || [ -L "$name" ] || [[ $name = */* ]]; then
-    name=$([ -f "$1.sif" ] &&
-      find . -maxdepth 1 -type f -samefile "$(readlink -f "$1.sif")" -name "$1-*.sif" -printf '%f\n' |
-      head -n 1)
-  fi
-  printf '%s' "$name"
+  link_of "$1.sif"
+  [ ! -f "$REPLY" ] || [ -L "$REPLY" ] || [[ $REPLY = */* ]] || return 0
+  REPLY=''
+  [ ! -f "$1.sif" ] || for name in "$1"-*.sif; do
+    if [ -f "$name" ] && [ ! -L "$name" ] && [ "$name" -ef "$1.sif" ]; then
+      REPLY=$name
+      return
+    fi
+  done
 }
 
-# settle APP: what became the current one without a line in the journal (a link made by hand, a
-# switch that was cut off) gets it now.
+# settle APP NOW: add a missing line to the journal (for a link made by hand, or an interrupted switch).
+# Sets REPLY to the current name.
 settle() {
-  local name
-  name=$(current "$1")
-  [ -z "$name" ] || [ "$name" = "$(journaled)" ] || journal "$(stat -c %Y "$1.sif")" found "$name"
+  local name at
+  current "$1"
+  name=$REPLY
+  if [ -n "$name" ]; then
+    journaled
+    if [ "$name" != "$REPLY" ]; then
+      at=$(stat -c %Y "$1.sif")
+      journal $((at < $2 ? at : $2)) found "$name" || return
+    fi
+  fi
+  REPLY=$name
 }
 
 # ---------------------------------------------------------------- look
 
-# look ROOT FULL: all there is in it. FULL=1 adds the files that processes have open, as
-# far as the caller may see them.
+# look ROOT FULL: list its files. FULL=1 adds the files that processes have open, as far as the caller
+# can see them.
 look() {
   local root=$1 full=$2 place=$1 file writable=0 tools=''
   answer vizdash-images 1
@@ -124,39 +180,43 @@ look() {
     "$tools" "$([ -d "$root" ] && echo 1 || echo 0)"
   if [ -d "$root" ]; then
     cd "$root" || die "can't enter $root"
-    find -L . -mindepth 1 -maxdepth 2 -printf 'file\0%P\0%y\0%s\0%T@\0%i\0%D\0' 2>/dev/null
-    find . -mindepth 1 -maxdepth 2 -type l -printf 'link\0%P\0' 2>/dev/null
-    while IFS= read -r -d '' file; do
-      answer digest "$file" "$(head -c 600 "$file" 2>/dev/null | tr -d '\0')"
-    done < <(find -L . -mindepth 2 -maxdepth 2 -type f -name '*.sif.sha256' -printf '%P\0')
-    while IFS= read -r -d '' file; do
-      answer journal "${file%/*}" "$(tail -c 60000 "$file" 2>/dev/null | tr -d '\0')"
-    done < <(find . -mindepth 2 -maxdepth 2 -type f -name .journal -printf '%P\0')
+    find -L . -mindepth 1 -maxdepth 2 -printf 'file\0%P\0%y\0%s\0%T@\0%i\0%D\0' \
+      \( ! -xtype l -o -printf 'link\0%P\0' \) 2>/dev/null
+    shopt -s nullglob dotglob
+    for file in */*.sif.sha256; do
+      [ -f "$file" ] && text_of "$file" 600 && answer digest "$file" "$REPLY"
+    done
+    for file in */.journal; do
+      [ -f "$file" ] || continue
+      end_of "$file" 60000
+      answer journal "${file%/*}" "$REPLY"
+    done
     heads
+    shopt -u nullglob dotglob
   fi
   [ "$full" = 1 ] && used
   answer end
 }
 
-# heads: the beginning of images whose name tells no version, and of those that nobody has a
-# digest of: a copy made by hand may have broken off.
+# heads: the beginning of images without a version in their name, and of those without a recorded digest,
+# since a manual copy may be incomplete.
 heads() {
-  local app file
-  while IFS= read -r -d '' app; do
-    while IFS= read -r -d '' file; do
-      [ -f "$file.sha256" ] || head_in "$file"
-    done < <(find "$app" -maxdepth 1 -type f -name "$app-*.sif" -print0 2>/dev/null)
-    [ -f "$app/$app.sif" ] || continue
-    # One with a version is the same file.
-    [ -n "$(find -L "$app" -maxdepth 1 -samefile "$app/$app.sif" -name "$app-*.sif" 2>/dev/null)" ] ||
-      head_in "$app/$app.sif"
-  done < <(find -L . -mindepth 1 -maxdepth 1 -type d -printf '%P\0')
+  local app file named
+  for app in */; do
+    app=${app%/} named=''
+    for file in "$app/$app"-*.sif; do
+      [ ! -f "$file" ] || [ -L "$file" ] || [ -f "$file.sha256" ] || head_in "$file"
+      [ ! "$file" -ef "$app/$app.sif" ] || named=1
+    done
+    # Unless a file with a version in its name is the same file.
+    [ ! -f "$app/$app.sif" ] || [ -n "$named" ] || head_in "$app/$app.sif"
+  done
 }
 
 head_in() { answer head "$1" "$(head -c 49152 "$1" | gzip -c | base64 -w0)"; }
 
-# used: device and inode of every SIF that a process has open (squashfuse, a file descriptor of
-# Apptainer) or that is mounted through a loop device.
+# used: print device and inode of every SIF that a process has open (squashfuse, Apptainer) or that is
+# mounted through a loop device.
 used() {
   local file
   while IFS= read -r -d '' file; do
@@ -171,18 +231,22 @@ used() {
 
 # ---------------------------------------------------------------- verify
 
-# verify ROOT FILES...: reads each whole, and records its digest where the caller may, unless
-# another file has its name by then.
+# verify ROOT RECORD FILES...: read each file; with RECORD=1, record its digest if the caller may, unless
+# the file was replaced meanwhile.
 verify() {
-  local root=$1 file was now seen
-  shift
+  local root=$1 record=$2 file was now seen
+  shift 2
   cd "$root" || die "no image root $root"
   for file in "$@"; do
-    seen=$(stamp "$file")
-    now=$(sha256 "$file") || { answer unread "$file"; continue; }
-    was=$(recorded "$file")
+    stamp "$file"
+    seen=$REPLY
+    sha256 "$file" || { answer unread "$file"; continue; }
+    now=$REPLY
+    recorded "$file"
+    was=$REPLY
     answer read "$file" "$now" "$was"
-    if [ -w "${file%/*}" ] && [ "$(stamp "$file")" = "$seen" ]; then
+    stamp "$file"
+    if [ "$record" = 1 ] && [ -w "${file%/*}" ] && [ "$REPLY" = "$seen" ]; then
       if [ -z "$was" ] || [ "$was" = "$now" ]; then
         record "$file" "$now" '' "$seen"
       else
@@ -193,70 +257,77 @@ verify() {
   answer end
 }
 
-# ---------------------------------------------------------------- bringing one in
+# ---------------------------------------------------------------- deploy
 
-# enter ROOT APP: into the app's folder, alone. Only those who may write in the folder can open its
-# lock: whoever can open a file can lock it.
+# enter ROOT APP: lock the app's folder and enter it. Only those who may write to the folder can open its
+# lock, since anyone who can open a file can lock it.
 enter() {
+  local said
   if [ ! -d "$1/$2" ]; then
-    mkdir -p "$1/$2" || die "can't make $1/$2"
-    [ -z "$(shared "$1")" ] || { chgrp --reference="$1" "$1/$2" && chmod g+ws "$1/$2"; } 2>/dev/null
+    said=$(mkdir -p "$1/$2" 2>&1) || die "can't make $1/$2: ${said##*: }"
+    ! is_shared "$1" || { chgrp --reference="$1" "$1/$2" && chmod g+ws "$1/$2"; } 2>/dev/null
   fi
   cd "$1/$2" || die "can't enter $1/$2"
-  [ -e .lock ] || (umask 077 && : >.lock) || die "can't write in $1/$2"
+  [ -e .lock ] || said=$( (umask 077 && : >.lock) 2>&1) || die "can't write in $1/$2: ${said##*: }"
   share .lock .
-  exec 9<>.lock ||
-    die "can't lock $1/$2: $(stat -c '%U alone may open .lock (mode %a)' .lock) (chmod g+rw it)"
-  flock -w 15 9 || die "another deploy is writing in $1/$2 (wait until it is done)"
+  if ! { exec 9<>.lock; } 2>/dev/null; then
+    said=$({ : 9<>.lock; } 2>&1)
+    case $said in
+      *denied*) die "can't lock $1/$2: $(stat -c '%U alone may open .lock (mode %a)' .lock) (chmod g+rw it)" ;;
+      *) die "can't lock $1/$2: ${said##*: }" ;;
+    esac
+  fi
+  flock -w 15 9 || die "another deploy is writing to $1/$2 (wait until it has finished)"
 }
 
-# shared FOLDER: says yes where a group may write in it.
-shared() { [[ $(stat -L -c %A "$1") != ?????w* ]] || echo yes; }
+# is_shared FOLDER: whether a group may write to it.
+is_shared() { [[ $(stat -L -c %A "$1") == ?????w* ]]; }
 
-# share FILE FOLDER: it is for all who may write in FOLDER, root's too.
+# share FILE FOLDER: let everyone who may write to FOLDER write to FILE, also if root owns it.
 share() {
-  if [ "$(id -u)" = 0 ]; then
-    chown --reference="$2" "$1"
-  elif [ ! -O "$1" ]; then
-    return 0
-  fi 2>/dev/null
-  [ -z "$(shared "$2")" ] || { chgrp --reference="$2" "$1" && chmod g+rwX "$1"; } 2>/dev/null
+  if [ "$EUID" != 0 ]; then
+    [ -O "$1" ] || return 0
+  elif [ ! -O "$1" ] || [ ! -G "$1" ] || [ ! -O "$2" ] || [ ! -G "$2" ]; then
+    chown --reference="$2" "$1" 2>/dev/null
+  fi
+  ! is_shared "$2" || { chgrp --reference="$2" "$1" && chmod g+rwX "$1"; } 2>/dev/null
   return 0
 }
 
-# own FILE: what somebody else began becomes ours to change.
+# own FILE: take over a file that someone else began.
 own() {
-  [ -f "$1" ] && [ ! -O "$1" ] && [ "$(id -u)" != 0 ] || return 0
+  [ -f "$1" ] && [ ! -O "$1" ] && [ "$EUID" != 0 ] || return 0
   cp -- "$1" "$1.own" && mv -fT "$1.own" "$1"
 }
 
-size_of() { [ -f "$1" ] && stat -c %s "$1" || echo 0; }
-
-# state_of NAME DIGEST: absent, have, damaged (it was brought as DIGEST, and is not that any more or
-# was once seen not to be) or other. What was brought as another image is no DIGEST by having
-# become one: a damaged file may be where DIGEST was read.
+# state_of NAME DIGEST: absent, have, damaged (it was deployed as DIGEST, but does not have it any
+# more, or did not have it once) or other. A file deployed as another image is `other` even if it has
+# DIGEST now: DIGEST may have been read from that damaged file.
 state_of() {
   local now was
-  [ -e "$1" ] || { echo absent; return; }
-  now=$(sha256 "$1")
-  was=$(recorded "$1")
+  REPLY=absent
+  [ -e "$1" ] || return 0
+  sha256 "$1"
+  now=$REPLY
+  recorded "$1"
+  was=$REPLY
   if [ "$now" = "$2" ] && [ -n "$was" ] && [ "$was" != "$2" ]; then
-    echo "other $was"
-  elif [ "$now" = "$2" ] && ! grep -qs '^# damaged: ' "$1.sha256"; then
+    REPLY="other $was"
+  elif [ "$now" = "$2" ] && ! is_damaged "$1"; then
     record "$1" "$2"
-    echo have
+    REPLY=have
   elif [ "$was" = "$2" ]; then
     record "$1" "$2" "$now"
-    echo damaged
+    REPLY=damaged
   else
-    echo "other $now"
+    REPLY="other $now"
   fi
 }
 
-# prepare ROOT APP VERSION DIGEST SIZE: says what is there, takes away what killed runs left, and
-# lays a basis beside the file to come: what rsync takes from there need not travel.
+# prepare ROOT APP VERSION DIGEST SIZE: print the state, remove files of killed runs, and put a basis beside
+# the new file, so that rsync sends only what differs.
 prepare() {
-  local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 part basis delta old
+  local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 part basis delta old state was model=''
   part=.$name.${digest:0:12}.part basis=.$name.${digest:0:12}.basis
   delta=.$name.${digest:0:12}.delta
   enter "$root" "$app"
@@ -264,51 +335,70 @@ prepare() {
   for old in .*.part .*.pid .*.basis .*.delta ".$app.sif.new."* *.sif.sha256.new.* .journal.new.*; do
     [ "$old" = "$part" ] || [ "$old" = "$basis" ] || [ "$old" = "$delta" ] || rm -rf -- "$old"
   done
-  local state
-  state=$(state_of "$name" "$digest")
+  link_of "$app.sif"
+  was=$REPLY
+  state_of "$name" "$digest"
+  state=$REPLY
   case $state in
     have | other*)
       rm -rf -- "$part" "$basis" "$delta"
-      answer "$state" '' 0 "$(readlink "$app.sif")" '' end
+      answer "$state" '' 0 "$was" '' 0 end
       return
       ;;
   esac
-  [ "$(size_of "$part")" -le "$size" ] || rm -f -- "$part"
+  size_of "$part"
+  [ "$REPLY" -le "$size" ] || rm -f -- "$part"
   own "$part"
-  local model=''
   for old in "$app"-*.sif; do
     [ -s "$old" ] && { [ -z "$model" ] || [ "$old" -nt "$model" ]; } && model=$old
   done
   if [ -s "$app.sif" ]; then
-    model=$(current "$app")
-    model=${model:-$app.sif}
+    current "$app"
+    model=${REPLY:-$app.sif}
   fi
   [ -s "$name" ] && model=$name
   lay "$model"
-  rm -f -- "$part.pid"
-  # What feeds other nodes from here waits for it to grow (chain.sh).
+  [ ! -e "$part.pid" ] || rm -f -- "$part.pid"
+  # chain.sh, which feeds other nodes from here, waits for it to grow.
   [ -n "$model" ] || [ -e "$part" ] || : >"$part" || die "can't write in $root/$app"
-  answer "$state" "$model" "$(size_of "$part")" "$(readlink "$app.sif")" "$(model_digest "$model")" end
+  model_digest "$model"
+  old=$REPLY
+  if [ -n "$old" ]; then # a delta may come, for which chain.sh waits as well
+    own "$delta"
+    [ -e "$delta" ] || : >"$delta" || die "can't write in $root/$app"
+  fi
+  answer "$state" "$model"
+  size_of "$part"
+  answer "$REPLY" "$was" "$old"
+  size_of "$delta"
+  answer "$REPLY" end
 }
 
-# model_digest MODEL: its digest, where a delta against it would do: it is not known to be damaged,
-# and nothing has come of the new image yet that only rsync could use.
+# model_digest MODEL: its digest if a delta against it is useful: it is not known to be damaged, and no part of
+# the new image has arrived that only rsync could use.
 model_digest() {
-  [ -n "$1" ] && [ "$1" != "$name" ] && [ ! -e "$part" ] &&
-    [ "$(size_of "$basis/$part")" = "$(stat -L -c %s "$1")" ] &&
-    ! grep -qs '^# damaged: ' "$1.sha256" && recorded "$1"
+  REPLY=''
+  [ -n "$1" ] && [ "$1" != "$name" ] && [ ! -e "$part" ] || return 0
+  size_of "$basis/$part"
+  if [ "$basis/$part" -ef "$1" ] || [ "$REPLY" = "$(stat -L -c %s "$1")" ]; then
+    ! is_damaged "$1" && recorded "$1" || REPLY=''
+  else
+    REPLY=''
+  fi
 }
 
-# lay MODEL: what arrived of this very image before it was broken off, and an image like it.
+# lay MODEL: prepare what has already arrived of this image, and a similar image.
 lay() {
   local model=$1 arrived kept=0 like=0 free block
-  arrived=$(size_of "$part")
+  size_of "$part"
+  arrived=$REPLY
   [ -n "$model" ] && like=$(stat -L -c %s "$model")
-  [ -f "$basis/$part" ] && kept=$(($(size_of "$basis/$part") - like))
+  size_of "$basis/$part"
+  [ "$REPLY" = 0 ] || kept=$((REPLY - like))
   read -r free block < <(stat -f -c '%a %S' .)
   free=$((free * block))
   if [ "$kept" -gt 0 ] && [ "$kept" -ge "$arrived" ] && [ -n "$model" ]; then
-    # More arrived at the try before the last.
+    # An earlier try got further than the last.
     rm -f -- "$part"
     room "$size"
   elif [ -n "$model" ] && [ "$arrived" -gt 0 ] && [ "$free" -gt $((size + like)) ]; then
@@ -318,7 +408,7 @@ lay() {
     rm -rf -- "$basis"
     room $((size - arrived))
   else
-    rm -rf -- "$basis"
+    [ ! -e "$basis" ] || rm -rf -- "$basis"
     room "$size"
     [ -z "$model" ] || { mkdir -m 700 "$basis" && share "$basis" . && like "$model" "$basis/$part"; }
   fi
@@ -326,55 +416,64 @@ lay() {
 
 like() { ln -L "$1" "$2" 2>/dev/null || cp --reflink=auto "$1" "$2"; }
 
+# gib BYTES: print them as GiB with one decimal.
+gib() {
+  local tenths=$((($1 * 10 + (1 << 29)) >> 30))
+  if [ "$tenths" = 0 ] && [ "$1" -gt 0 ]; then echo '<0.1 GiB'; else echo "$((tenths / 10)).$((tenths % 10)) GiB"; fi
+}
+
 room() {
   [ "$free" -gt "$1" ] ||
-    die "no room: it needs $(($1 >> 20)) MiB, $root has $((free >> 20)) MiB free (see vizdash prune)"
+    die "not enough space: it needs $(gib "$1"), $root has $(gib "$free") free (see vizdash prune)"
 }
 
-# sizes ROOT APP PART: how much of it is here.
-sizes() { answer "$(size_of "$1/$2/$3")" end; }
-
-# expect ROOT APP FILE: chain.sh waits for it to grow. Says how much of it is here.
-expect() {
-  enter "$1" "$2"
-  own "$3"
-  [ -e "$3" ] || : >"$3" || die "can't write in $1/$2"
-  answer "$(size_of "$3")" end
+# sizes ROOT APP PART: print the size that has arrived.
+sizes() {
+  size_of "$1/$2/$3"
+  answer "$REPLY" end
 }
 
-# apply ROOT APP VERSION DIGEST SIZE OWNER MODE MODEL WANT DELTA BYTES: makes the image from MODEL,
-# whose digest is WANT, and names it as place does. The delta (its digest is DELTA) is here, or comes on
-# the standard input. Digests decide: rsync exits with 0 on a wrong basis, and waits for ever on a
-# delta that is cut off.
+# apply ROOT APP VERSION DIGEST SIZE OWNER MODE LEGACY NOW MODEL WANT DELTA BYTES: make the image from MODEL,
+# whose digest is WANT, and rename it as place does. The delta (with digest DELTA) is here, or follows on
+# standard input. Digests are compared, since rsync exits with 0 on a wrong basis, and waits forever on a
+# truncated delta. The digest of the result decides; that of MODEL is read only to name the cause of a failure.
 apply() {
-  local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 model=$8 want=$9 bytes=${11}
+  local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 model=${10} want=${11} bytes=${13}
   local basis=.$name.${digest:0:12}.basis file=.$name.${digest:0:12}.delta now said
   enter "$root" "$app"
-  if [ "$(size_of "$file")" != "$bytes" ] || [ "$(sha256 "$file")" != "${10}" ]; then
+  size_of "$file"
+  if [ "$REPLY" != "$bytes" ] || ! sha256 "$file" || [ "$REPLY" != "${12}" ]; then
     said=$({ head -c "$bytes" >"$file"; } 2>&1) || quit "can't write the delta: ${said##*: }"
-    [ "$(sha256 "$file")" = "${10}" ] || quit "the delta did not arrive whole"
+    sha256 "$file" && [ "$REPLY" = "${12}" ] || quit "the delta arrived incomplete"
   fi
-  now=$(sha256 "$model") || quit "$model can't be read"
+  [ -d "$basis" ] || mkdir -m 700 "$basis"
+  [ ! -e "$basis/new" ] || rm -f -- "$basis/new"
+  like "$model" "$basis/new" || quit "can't copy $model"
+  said=$(timeout $((600 + size / 5000000)) rsync --ignore-times --read-batch="$file" "$basis/new" 2>&1 \
+    </dev/null) || refute "rsync can't apply the delta: $(cause <<<"$said")"
+  sha256 "$basis/new" && [ "$REPLY" = "$digest" ] ||
+    refute "the delta made an image with digest ${REPLY:0:12}, not ${digest:0:12}"
+  finish "$basis/new" "$6" "$7" "$8" "$9"
+}
+
+# refute WHY: quit; if MODEL is damaged, with that as the cause.
+refute() {
+  sha256 "$model" || quit "$model can't be read"
+  now=$REPLY
   if [ "$now" != "$want" ]; then
     record "$model" "$want" "$now"
     quit "$model is damaged: its digest is ${now:0:12}, not ${want:0:12}"
   fi
-  [ -d "$basis" ] || mkdir -m 700 "$basis"
-  rm -f -- "$basis/new" && like "$model" "$basis/new" || quit "can't copy $model"
-  said=$(timeout $((600 + size / 5000000)) rsync --ignore-times --read-batch="$file" "$basis/new" 2>&1 \
-    </dev/null) || quit "rsync can't apply the delta: $(cause <<<"$said")"
-  now=$(sha256 "$basis/new")
-  [ "$now" = "$digest" ] || quit "the delta made an image with digest ${now:0:12}, not ${digest:0:12}"
-  finish "$basis/new" "$6" "$7"
+  quit "$@"
 }
 
-# quit WHY: what a failed delta left goes; the model beside it is for rsync.
+# quit WHY: remove what a failed delta left, and keep the model for rsync.
 quit() {
   rm -f -- "$file" "$basis/new" "$basis"/.new.*
   die "$@"
 }
 
-# cause: the first line that rsync printed, without its own name.
+# cause: print the first line of rsync's messages, without its name.
 cause() {
   local line=''
   IFS= read -r line
@@ -382,66 +481,89 @@ cause() {
   printf '%s' "${line#\[*\] }"
 }
 
-# place ROOT APP VERSION DIGEST SIZE OWNER MODE: gives what came its real name, if it is what was
-# sent.
+# place ROOT APP VERSION DIGEST SIZE OWNER MODE LEGACY NOW [READ STAMP]: verify what has arrived, and rename it;
+# with NOW, make it current as well (see switch). READ is the digest that was read while it arrived, valid if
+# the file still has the STAMP that it had then.
 place() {
-  local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 part found
+  local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 read=${10:-} stamp=${11:-} part found
   part=.$name.${digest:0:12}.part
   enter "$root" "$app"
   [ -f "$part" ] || die "nothing arrived as $root/$app/$part"
-  found=$(size_of "$part")
-  [ "$found" = "$size" ] || die "$found of $size bytes arrived (deploy again: it goes on from there)"
-  rm -f -- "$part.pid"
-  found=$(sha256 "$part") || die "what arrived can't be read"
+  size_of "$part"
+  [ "$REPLY" = "$size" ] || die "$REPLY of $size bytes arrived (deploy again: it continues from there)"
+  [ ! -e "$part.pid" ] || rm -f -- "$part.pid"
+  found=''
+  if [ -n "$read" ]; then
+    stamp "$part"
+    [ "$REPLY" != "$stamp" ] || found=$read
+  fi
+  if [ -z "$found" ]; then
+    sha256 "$part" || die "the copy can't be read"
+    found=$REPLY
+  fi
   if [ "$found" != "$digest" ]; then
     rm -f -- "$part"
-    die "what arrived has digest ${found:0:12}, not ${digest:0:12}: it was thrown away (deploy again)"
+    die "the copy has digest ${found:0:12}, not ${digest:0:12}: it was removed (deploy again)"
   fi
-  finish "$part" "$6" "$7"
+  finish "$part" "$6" "$7" "$8" "$9"
 }
 
-# finish PART OWNER MODE: its real name, for what has the digest.
+# finish PART OWNER MODE LEGACY NOW: rename a verified file; with NOW, make it current.
 finish() {
-  case $(state_of "$name" "$digest") in
-    other*) die "there is another $name (versions are never overwritten: build it as a new one)" ;;
-  esac
-  [ "$(id -u)" != 0 ] || chown "$2" "$1" || die "no owner $2 on this node"
-  chmod "$3" "$1" && sync "$1" && mv -fT "$1" "$name" || die "can't name it $name"
+  state_of "$name" "$digest"
+  [[ $REPLY != other* ]] || die "there is a different $name (versions are never overwritten: build a new version)"
+  [ "$EUID" != 0 ] || chown "$2" "$1" || die "this node has no user or group $2"
+  chmod "$3" "$1" && sync "$1" && mv -fT "$1" "$name" || die "can't rename it to $name"
   record "$name" "$digest"
   rm -rf -- ".$name.${digest:0:12}".{basis,delta,delta.pid,part,part.pid}
-  sync .
-  answer placed end
+  if [ -n "$5" ]; then
+    make_current "$4" deploy "$5"
+  else
+    sync .
+    answer placed end
+  fi
 }
 
-# switch ROOT APP VERSION LEGACY VERB: makes it the one that starts, and writes that down. An image
-# that has no other name than APP.sif is kept under the version LEGACY. A rollback reads the image
-# whole first: nobody has since it came.
+# switch ROOT APP VERSION LEGACY VERB [NOW]: make it current, and note it in the journal. An image whose
+# only name is APP.sif is kept as version LEGACY. A rollback verifies the image first, since it has not been
+# read since its deploy. NOW is the time on the image host: rollbacks compare the journals of nodes, whose
+# clocks may differ.
 switch() {
-  local root=$1 app=$2 name=$2-$3.sif legacy=$4 verb=$5 was
+  local root=$1 app=$2 name=$2-$3.sif
   enter "$root" "$app"
   [ -f "$name" ] || die "it has no $name (vizdash deploy $app --version $3)"
-  if [ -f "$app.sif" ] && [ -z "$(current "$app")" ]; then
+  [ "$5" != rollback ] || whole "$name" "$3"
+  make_current "$4" "$5" "${6:-$(date +%s)}"
+}
+
+# make_current LEGACY VERB NOW: switch to the image NAME. Answers with the name that was current.
+make_current() {
+  local legacy=$1 verb=$2 now=$3 was
+  current "$app"
+  if [ -z "$REPLY" ] && [ -f "$app.sif" ]; then
     [ -e "$app-$legacy.sif" ] && legacy=$legacy-$(stat -L -c %Y "$app.sif")
-    ln -L "$app.sif" "$app-$legacy.sif" || die "can't keep the $app.sif that is there"
+    ln -L "$app.sif" "$app-$legacy.sif" || die "can't keep the existing $app.sif"
   fi
-  settle "$app"
-  was=$(current "$app")
-  [ "$verb" != rollback ] || whole "$name" "$3"
-  if [ "$was" != "$name" ] || [ "$(readlink "$app.sif")" != "$name" ]; then
+  settle "$app" "$now" || die "can't update $root/$app/.journal: nothing was switched"
+  was=$REPLY
+  link_of "$app.sif"
+  if [ "$was" != "$name" ] || [ "$REPLY" != "$name" ]; then
     ln -s "$name" ".$app.sif.new.$$" && mv -fT ".$app.sif.new.$$" "$app.sif" ||
-      die "can't make it the current one"
-    # Only now: a line without a switch would name what never ran.
-    [ "$was" = "$name" ] || journal "$(date +%s)" "$verb" "$name"
-    sync .
+      die "can't make it current"
+    # Only after the switch: otherwise the journal could name an image that was never current.
+    [ "$was" = "$name" ] || journal "$now" "$verb" "$name"
   fi
+  sync .
   answer "$was" end
 }
 
-# whole NAME VERSION: it is what it was when it was the current one.
+# whole NAME VERSION: verify that it is what it was when it was current.
 whole() {
   local want now
-  want=$(digest_of "$1")
-  now=$(sha256 "$1") || die "$1 can't be read"
+  digest_of "$1"
+  want=$REPLY
+  sha256 "$1" || die "$1 can't be read"
+  now=$REPLY
   if [ -z "$want" ]; then
     record "$1" "$now"
   elif [ "$now" != "$want" ]; then
@@ -450,23 +572,24 @@ whole() {
   fi
 }
 
-# remove ROOT APP NAMES...: images that are neither current nor in use nor led to by another link,
-# and what is left of copies that were broken off. Only root sees what everybody has open.
+# remove ROOT APP NAMES...: remove images that are neither current nor in use nor the target of another link,
+# and incomplete copies. Only root sees everyone's open files.
 remove() {
   local root=$1 app=$2 name busy id link
   shift 2
   [ "$(id -u)" = 0 ] ||
-    die "$(id -un) can't see what others have open, so nothing is removed (as root, or with sudo)"
+    die "$(id -un) can't see other users' open files, so nothing is removed (run as root, or with sudo)"
   enter "$root" "$app"
   busy=$(used | tr '\0' '\n')
   for name in "$@"; do
     id=$(stat -c '%d:%i' "$name" 2>/dev/null) || { answer "$name" gone; continue; }
-    link=$(find .. -mindepth 1 -maxdepth 2 -type l ! -path "../$app/$app.sif" \
-      -exec test {} -ef "$name" ';' -printf '%P' -quit)
+    # From the root, since the app's folder may be a link itself.
+    link=$(cd "$root" && find -L . -mindepth 1 -maxdepth 2 -xtype l ! -path "./$app/$app.sif" \
+      -exec test {} -ef "$app/$name" ';' -printf '%P' -quit 2>/dev/null)
     if [ -L "$name" ]; then
-      answer "$name" 'it is a link that somebody made'
+      answer "$name" 'it is a link made by hand'
     elif [ "$name" -ef "$app.sif" ]; then
-      answer "$name" 'it is the current one'
+      answer "$name" 'it is current'
     elif [ -n "$link" ]; then
       answer "$name" "$link leads to it"
     elif grep -qx "$id" <<<"$busy"; then
@@ -481,25 +604,26 @@ remove() {
   answer end
 }
 
-# save FILE BYTES: keeps the rest of the standard input as FILE, whole or not at all.
+# save FILE BYTES: write the rest of standard input to FILE atomically.
 save() {
   local file=$1 new=$1.new.$$
   mkdir -p "$(dirname "$file")" && cat >"$new" || die "can't write $file"
-  if [ "$(size_of "$new")" != "$2" ]; then
+  size_of "$new"
+  if [ "$REPLY" != "$2" ]; then
     rm -f -- "$new"
-    die "what came for $file broke off"
+    die "the data for $file was incomplete"
   fi
   chmod 644 "$new" && sync "$new" && mv -fT "$new" "$file" || die "can't write $file"
   answer end
 }
 
-# head FILE: its beginning, where an image's metadata are.
+# head FILE: print its beginning, which has the metadata of an image.
 head_of() { answer "$(stat -L -c %s "$1")" "$(head -c 49152 "$1" | gzip -c | base64 -w0)" end; }
 
-# lease FILE SECONDS TEXT: holds FILE's lock, with TEXT in the file, until the standard input ends. A
-# line "done" there empties the file first: text in a file that nobody holds is of one that was
-# killed. Answers "held" with such text, or "taken" with the holder's.
-lease() {
+# hold_lock FILE SECONDS TEXT: hold the lock of FILE, with TEXT in it, until standard input ends. A line "done"
+# empties the file first: text in an unlocked file is that of a killed holder. Answers "held" with such
+# text, or "taken" with the holder's.
+hold_lock() {
   local file=$1 seconds=$2 text=$3 folder word='' left=''
   folder=$(dirname "$file")
   mkdir -p "$folder" 2>/dev/null
@@ -521,9 +645,9 @@ lease() {
 mark=$1 verb=$2
 shift 2
 case $verb in
-  look | verify | prepare | sizes | expect | apply | place | switch | remove | save | head_of | lease)
+  look | verify | prepare | sizes | apply | place | switch | remove | save | head_of | hold_lock)
     answer "$mark"
     "$verb" "$@"
     ;;
   *) die "no verb $verb" ;;
-esac && answer "$mark"; exit # what follows is data
+esac && answer "$mark"; exit # the rest is data

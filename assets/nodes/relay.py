@@ -1,12 +1,12 @@
 """Many connections to one Unix socket over one pipe, so that a viewer needs one job step.
 
-Runs on a node, by whatever Python 3.6 or newer is there: relay.py SOCKET. Frames on stdin and
-stdout are: channel (4 bytes), kind (1), length (4, all big-endian), data. Kinds: 0 open, 1 data,
-2 end of input, 3 closed, 4 hello (from here, once, before anything else), 5 credit (4 bytes: so
-many bytes of data were taken out, and as many more may be sent).
+Runs on a node, with Python 3.6 or newer: relay.py SOCKET. Frames on stdin and stdout are: channel
+(4 bytes), kind (1), length (4, all big-endian), data. Kinds: 0 open, 1 data, 2 end of input,
+3 closed, 4 hello (sent first, once), 5 credit (4 bytes: the number of bytes that were taken out, so
+that as many more may be sent).
 
-Each direction of a channel has a window: no more than WINDOW bytes of data are on their way or
-wait to be taken out. So a channel that nobody reads holds up itself alone.
+Each direction of a channel has a window: at most WINDOW bytes are in transit or wait to be taken
+out. So a channel that is not read does not block the others.
 """
 
 import os
@@ -34,18 +34,13 @@ def send(number, kind, data=b""):
 class Channel:
     """One connection to the socket, and a thread for each direction."""
 
-    def __init__(self, number, path):
+    def __init__(self, number, sock):
         self.number = number
-        self.sock = socket.socket(socket.AF_UNIX)
-        try:
-            self.sock.connect(path)
-        except OSError:
-            self.sock.close()
-            raise
+        self.sock = sock
         self.credit = WINDOW
         self.more = threading.Condition()
         self.gone = False
-        self.frames = queue.Queue()  # holds WINDOW bytes at most: the far end has no more credit
+        self.frames = queue.Queue()  # at most WINDOW bytes: the far end has no more credit
         threading.Thread(target=self.from_socket, daemon=True).start()
         threading.Thread(target=self.to_socket, daemon=True).start()
 
@@ -92,7 +87,7 @@ class Channel:
     def close(self):
         self.gone = True
         try:
-            # Whoever waits in recv or sendall wakes up.
+            # Wakes threads that wait in recv or sendall.
             self.sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
@@ -100,12 +95,22 @@ class Channel:
         self.frames.put((CLOSED, b""))
 
 
+def connect(path):
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 def take(count):
     parts = []
     while count:
         data = os.read(0, count)
         if not data:
-            os._exit(0)
+            raise EOFError
         parts.append(data)
         count -= len(data)
     return b"".join(parts)
@@ -119,7 +124,7 @@ def main(path):
         data = take(length)
         if kind == OPEN:
             try:
-                channels[number] = Channel(number, path)
+                channels[number] = Channel(number, connect(path))
             except OSError:
                 send(number, CLOSED)
         elif number not in channels:
@@ -133,4 +138,7 @@ def main(path):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        main(sys.argv[1])
+    except EOFError:
+        os._exit(0)  # its threads end with it

@@ -46,7 +46,7 @@ def _try(name: str, options: Namespace) -> bool:
 
 
 def _guide(name: str, seconds: int) -> int:
-    """A process of its own for each reader: libFuzzer ends the one that it runs in."""
+    """Fuzz each reader in a separate process: libFuzzer ends the process that it runs in."""
     with tempfile.TemporaryDirectory(prefix="vizdash-corpus-") as folder:
         for number, data in enumerate(examples(name, 200)):
             (Path(folder) / str(number)).write_bytes(data)

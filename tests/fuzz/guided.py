@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Does not return: libFuzzer ends the process."""
+    """Fuzz one reader. Does not return: libFuzzer ends the process."""
     atheris = importlib.import_module("atheris")  # installed by `make fuzz SECONDS=...`
     with atheris.instrument_imports(include=["vizdash"]):
         from tests.fuzz import targets

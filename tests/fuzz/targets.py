@@ -1,43 +1,68 @@
-"""Everything that reads what others wrote, as functions of bytes: for hypothesis, and for atheris.
+"""Every reader of foreign data as a function of bytes, for Hypothesis and for Atheris.
 
-A target may raise what its reader's docstring names, and nothing else. What it read is shown as a
-verb with --json shows it: that must not fail either.
+A target may raise only what its reader's docstring names. What it read is printed as a verb with
+--json prints it, which must not fail either.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from vizdash import history, nodesets, output, presets, units
-from vizdash.config import fields as config_fields
+from tests.unit.engines.slurm_replay import Recording, as_everyones_jobs
+from tests.unit.images import recorded_images
+from vizdash.cli import output
+from vizdash.cli import share as share_verb
 from vizdash.config import load
+from vizdash.config import readers as config_readers
+from vizdash.engines.job_selection import JobSelection
 from vizdash.engines.local import records
-from vizdash.engines.slurm import clusterconfig, jobdetails, parse, refusals, values
-from vizdash.engines.slurm.reservations import reservations
+from vizdash.engines.slurm import associations, cluster_config, parse, refusals, values
+from vizdash.engines.slurm.job_lines import JobLines
+from vizdash.engines.slurm.parse import reservations
 from vizdash.errors import UsageError, VizdashError
-from vizdash.files import write_whole
-from vizdash.images import audit, buildlog, inventory, lease, look, runs, shell, sif
-from vizdash.images.definition import read as read_definition
-from vizdash.images.source import Chunks, MissingBytes
+from vizdash.images import (
+    audit_log,
+    build_history,
+    build_output,
+    change_lock,
+    drift,
+    node_script,
+    sif,
+    survey,
+)
+from vizdash.images.definition import read_definition
+from vizdash.images.sif import FetchedBytes, MissingBytes
 from vizdash.model import Job
-from vizdash.model.journal import Journal
-from vizdash.sessions import choice, comment, folder, infofile, listing, rfb, tunnel_records
-from vizdash.transport import Result
-from vizdash.transport.openssh.askpass import Question
-from vizdash.transport.openssh.questions import as_prompt, read_question
-from vizdash.transport.ssh import config_file, greeting, known_hosts, settings
+from vizdash.model.image import Journal
+from vizdash.service import load_history, presets, saved_snapshot
+from vizdash.sessions import (
+    comment,
+    folder,
+    join,
+    last_request,
+    legacy_info_file,
+    listing,
+    rfb,
+    share_records,
+    shared_desktop,
+    tunnel_records,
+)
+from vizdash.transport import Result, websocket
+from vizdash.transport.openssh.askpass import SshQuestion, make_prompt, parse_question
+from vizdash.transport.ssh import config_file, known_hosts, remote_info, settings
+from vizdash.util import nodesets, units
+from vizdash.util.files import write_whole
 
-RECORDED = Path(__file__).resolve().parents[1] / "recorded"
-SLURM = RECORDED / "24.11"
+SLURM = Recording("24.11")
 CORPUS = Path(__file__).with_name("corpus")
-_NONCE: str = json.loads((SLURM / "commands.json").read_text())["nonce"]
+_NONCE = SLURM.nonce
 _ID = "3f9a01bc"
 _MARK = "vizdash-0123456789abcdef"
 
@@ -56,23 +81,18 @@ HOSTILE = (b"", b"\0" * 4096, b"[" * 100_000, b'{"a":' * 50_000, b"9" * 5000, b"
 
 @dataclass(frozen=True)
 class Target:
-    """``read`` gets the input and a folder of its own, ``recorded`` are files of good input beside
-    those in the corpus, ``allowed`` the errors of bad input.
+    """``read`` gets the input and an empty folder, ``recorded`` is good input beside the files in
+    the corpus, ``allowed`` the errors of bad input.
     """
 
     read: Callable[[bytes, Path], object]
-    recorded: tuple[Path, ...] = ()
+    recorded: tuple[bytes, ...] = ()
     allowed: tuple[type[Exception], ...] = (VizdashError,)
 
     def seeds(self, name: str) -> tuple[bytes, ...]:
-        """Good inputs, and those that once broke it."""
-        kept = (CORPUS / name).glob("*")
-        return tuple(_bytes(path) for path in (*self.recorded, *sorted(kept)))
-
-
-def _bytes(path: Path) -> bytes:
-    data = path.read_bytes()
-    return gzip.decompress(data)[:40_000] if path.suffix == ".gz" else data[:40_000]
+        """Good inputs, and inputs that have broken this reader before."""
+        kept = (path.read_bytes() for path in sorted((CORPUS / name).glob("*")))
+        return tuple(data[:40_000] for data in (*self.recorded, *kept))
 
 
 def run(name: str, data: bytes, place: Path) -> None:
@@ -88,7 +108,7 @@ def run(name: str, data: bytes, place: Path) -> None:
 
 
 def keep(name: str, data: bytes) -> Path:
-    """Put an input into the corpus: the tests try it from then on."""
+    """Add an input to the corpus, so that the tests try it from now on."""
     path = CORPUS / name / hashlib.sha256(data).hexdigest()[:12]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -107,19 +127,26 @@ def _file(data: bytes, place: Path, name: str = "file") -> Path:
     return path
 
 
-def _slurm(*names: str) -> tuple[Path, ...]:
-    return tuple(SLURM / name for name in names)
+def _slurm(*names: str) -> tuple[bytes, ...]:
+    """What these commands of Slurm printed: stdout, or stderr where there is none."""
+    found = [SLURM.command(name) for name in names]
+    return tuple(command.stdout or command.stderr for command in found)
 
 
-def _apptainer(pattern: str) -> tuple[Path, ...]:
-    return tuple(sorted((RECORDED / "apptainer").glob(pattern)))
+def _sif_heads() -> tuple[bytes, ...]:
+    return tuple(recorded_images.head(name) for name in sorted(recorded_images.SIZES))
+
+
+def _builds() -> tuple[bytes, ...]:
+    outputs = (recorded_images.BUILDS, recorded_images.VERIFICATIONS)
+    return tuple(one.stderr for commands in outputs for one in commands.values())
 
 
 # ------------------------------------------------------------------------------------- Slurm
 
 
 def _shown(jobs: tuple[Job, ...]) -> str:
-    found = listing.sessions_of(jobs, "alice")
+    found = listing.sessions_from_jobs(jobs, "alice")
     rows = [output.session_row(session) for session in found]
     return json.dumps([output.session_json(session) for session in found]) + output.table(
         ["-"] * len(rows[0]) if rows else [], rows
@@ -128,6 +155,17 @@ def _shown(jobs: tuple[Job, ...]) -> str:
 
 def _jobs(data: bytes, _place: Path) -> object:
     return _shown(parse.jobs(_text(data), _NONCE))
+
+
+def _everyones_jobs(data: bytes, _place: Path) -> object:
+    selection = JobSelection("alice", frozenset({"vizdash"}), frozenset({"viz-node001"}), True)
+    selected = asyncio.run(JobLines().select(_text(data), _NONCE, selection))
+    return _shown(selected.every)
+
+
+def _everyones_seed() -> bytes:
+    answer = as_everyones_jobs(SLURM.answer("squeue").stdout, SLURM.nonce, _NONCE)
+    return os.fsencode(answer)
 
 
 def _history(data: bytes, _place: Path) -> object:
@@ -143,7 +181,7 @@ def _reservations(data: bytes, _place: Path) -> object:
 
 
 def _job_commands(data: bytes, _place: Path) -> object:
-    return list(jobdetails.job_commands(_text(data), _NONCE))
+    return list(parse.job_commands(_text(data), _NONCE))
 
 
 def _nodes(data: bytes, _place: Path) -> object:
@@ -162,13 +200,14 @@ def _slurm_values(data: bytes, _place: Path) -> object:
         parse.node_state(text),
         parse.tres_gres(text),
         parse.job_gres(text),
-        parse.would_start(text),
+        parse.parse_test_only(text),
     ]
 
 
-def _config_told(data: bytes, _place: Path) -> object:
+def _slurm_config(data: bytes, _place: Path) -> object:
     text = _text(data)
-    return clusterconfig.config(text), parse.admin_level(text, "alice"), jobdetails.job_log(text)
+    limit = associations.wall_limit(text, "alice", "", associations.default_qos(text, "science"))
+    return cluster_config.config(text), parse.admin_level(text, "alice"), parse.job_log(text), limit
 
 
 def _refused(data: bytes, _place: Path) -> object:
@@ -200,14 +239,17 @@ def _status(data: bytes, place: Path) -> object:
 
 def _info_file(data: bytes, _place: Path) -> object:
     text = f"{_MARK} file 1 /tmp/app_session_test-001.info\n{_text(data)}"
-    answers = [infofile.Answer(_MARK, text), infofile.Answer(_MARK, _text(data))]
-    return [infofile.parse_info(answer, "123") for answer in answers]
+    answers = [
+        legacy_info_file.ScriptOutput(_MARK, text),
+        legacy_info_file.ScriptOutput(_MARK, _text(data)),
+    ]
+    return [legacy_info_file.parse_info(answer, "123") for answer in answers]
 
 
 def _last_request(data: bytes, place: Path) -> object:
     path = _file(data, place)
-    with mock.patch.object(choice, "_path", return_value=path):
-        return choice.load("here")
+    with mock.patch.object(last_request, "_path", return_value=path):
+        return last_request.load("here")
 
 
 def _presets(data: bytes, place: Path) -> object:
@@ -217,8 +259,12 @@ def _presets(data: bytes, place: Path) -> object:
     return kept.of("desktop")
 
 
+def _saved_snapshot(data: bytes, place: Path) -> object:
+    return saved_snapshot.load_snapshot(_file(data, place, "snapshot.json"))
+
+
 def _load_history(data: bytes, place: Path) -> object:
-    return list(history.History(_file(data, place, "history.json")))
+    return list(load_history.LoadHistory(_file(data, place, "history.json")))
 
 
 def _record(data: bytes, place: Path) -> object:
@@ -235,8 +281,39 @@ def _tunnel(data: bytes, place: Path) -> object:
     return tunnel_records.read_tunnels(place)
 
 
+_SHARE_SEED = json.dumps({
+    "id": "a", "session": "3f9a01bc", "job_id": "7", "app": "x", "cluster": "viz", "pid": 1,
+    "started": "1", "opened_at": 1, "machine": "", "host": "", "pid_space": "", "boot": "",
+    "guest": "bob", "control": False, "expires_at": None, "login_host": "login", "watching": 0,
+}).encode()  # fmt: skip
+_OFFER_SEED = json.dumps({
+    "schema": 1, "session": "3f9a01bc", "job_id": "7", "app": "x", "guest": "bob",
+    "control": False, "expires_at": 9, "owner": "alice", "folder": "/tmp/vizdash-share-a",
+}).encode()  # fmt: skip
+#: Encodings, a request for the picture, a key, a text, and a fence.
+_GUEST_SEED = bytes.fromhex(
+    "02000002ffffff21ffffff11030000000000010001000401000000000061"
+    "06000000000000026869f8000000000000000161"
+)  # fmt: skip
+
+
+def _share(data: bytes, place: Path) -> object:
+    place.chmod(0o700)
+    write_whole(place / "a.json", "")
+    (place / "a.json").write_bytes(data)
+    return share_records.read_shares(place)
+
+
+def _offers(data: bytes, _place: Path) -> object:
+    return [share_verb.offer_json(offer) for offer in join.parse_offers(_text(data))]
+
+
+def _guest(data: bytes, _place: Path) -> object:
+    return [shared_desktop.InputFilter(control=control).feed(data) for control in (True, False)]
+
+
 class _Played:
-    """A reader that gives a text, and a writer that takes everything."""
+    """A reader that returns a text, and a writer that accepts everything."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -268,7 +345,7 @@ def _picture(data: bytes, _place: Path) -> object:
         async def dial() -> tuple[_Played, _Played]:
             return played, played
 
-        viewer = await rfb.Viewer.connect(dial, "secret12")
+        viewer = await rfb.RfbClient.connect(dial, "secret12")
         for _ in range(50):
             await viewer.ask(whole=True)
             await viewer.update()
@@ -277,8 +354,20 @@ def _picture(data: bytes, _place: Path) -> object:
     return None
 
 
+def _frames(data: bytes, _place: Path) -> object:
+    async def look_on() -> bytes:
+        played = _Played(b"")
+        reader = websocket._FrameReader(_Played(data), websocket._FrameWriter(played), data[:7])
+        found = b""
+        while part := await reader.read(100):
+            found += part
+        return found
+
+    return asyncio.run(look_on())
+
+
 def _tiles(data: bytes, _place: Path) -> object:
-    rfb.draw_zrle(rfb.Screen.black(80, 70), (1, 2, 75, 66), data)
+    rfb.draw_zrle(rfb.Framebuffer.black(80, 70), (1, 2, 75, 66), data)
     return None
 
 
@@ -290,13 +379,13 @@ def _sif(data: bytes, place: Path) -> object:
 
 
 def _far_sif(data: bytes, _place: Path) -> object:
-    return sif.parse(Chunks("x.sif", 1 << 40, data))
+    return sif.parse(FetchedBytes("x.sif", 1 << 40, data))
 
 
 def _images(data: bytes, _place: Path) -> object:
-    answer = shell.fields(f"{_MARK}\0{_text(data)}{_MARK}\0", _MARK, "viz-node001")
-    place, images = look.parse(answer, "viz-node001", "/images")
-    return place, images, inventory.Inventory().updated([(place, images)]).to_json()
+    answer = node_script.split_answer(f"{_MARK}\0{_text(data)}{_MARK}\0", _MARK, "viz-node001")
+    place, images = survey.parse_answer(answer, "viz-node001", "/images")
+    return place, images, drift.Inventory().updated([(place, images)]).to_json()
 
 
 def _journal(data: bytes, _place: Path) -> object:
@@ -305,30 +394,30 @@ def _journal(data: bytes, _place: Path) -> object:
 
 
 def _inventory(data: bytes, _place: Path) -> object:
-    return inventory.Inventory.from_json(_text(data)).to_json()
+    return drift.Inventory.from_json(_text(data)).to_json()
 
 
 def _audit(data: bytes, place: Path) -> object:
     log = _file(data, place, "site.log")
-    return audit.history(str(log), own=_file(data, place, "own.log"))
+    return audit_log.read_events(str(log), own=_file(data, place, "own.log"))
 
 
-def _lease(data: bytes, _place: Path) -> object:
-    holder = lease.Holder.parse(_text(data))
-    return holder.words if holder else ""
+def _change_lock(data: bytes, _place: Path) -> object:
+    holder = change_lock.LockHolder.parse(_text(data))
+    return holder.description if holder else ""
 
 
 def _run(data: bytes, place: Path) -> object:
     log = _file(b"", place, "20260101-000000-ab12.log")
     _file(data, place, "20260101-000000-ab12.json")
-    return runs._read(log)
+    return build_history._read(log)
 
 
 def _build_log(data: bytes, _place: Path) -> object:
-    log = buildlog.BuildLog()
+    log = build_output.BuildOutput()
     for line in _text(data).splitlines():
         log.feed(line)
-    return log.failure(1)
+    return log.explain_failure(1)
 
 
 def _definition(data: bytes, place: Path) -> object:
@@ -351,12 +440,12 @@ def _units(data: bytes, _place: Path) -> object:
             found.append(reader(_text(data)))
         except ValueError as e:
             found.append(str(e))
-    found.append(config_fields.nearest(_text(data)[:200], ("cores", "memory")))
+    found.append(config_readers.nearest(_text(data)[:200], ("cores", "memory")))
     return found
 
 
 def _node_set(data: bytes, _place: Path) -> object:
-    return nodesets.chosen(_text(data), ("viz-node001", "viz-node002"))
+    return nodesets.select_nodes(_text(data), ("viz-node001", "viz-node002"))
 
 
 def _comment(data: bytes, _place: Path) -> object:
@@ -381,48 +470,55 @@ def _question(data: bytes, _place: Path) -> object:
     found = []
     for kind in ("", "confirm", "none"):
         for version in ((8, 0), (9, 2)):
-            read = read_question(Question(_text(data), kind), version)
-            found.append(as_prompt(read, "login", ("hello",), again=True))
+            read = parse_question(SshQuestion(_text(data), kind), version)
+            found.append(make_prompt(read, "login", ("hello",), again=True))
     return found
 
 
 def _greeting(data: bytes, _place: Path) -> object:
-    return greeting.parse(_text(data))
+    return remote_info.parse_answer(_text(data))
 
 
-_REPOSITORY = RECORDED.parents[1]
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_DEFINITIONS = sorted((_REPOSITORY / "assets/defs").glob("*.def"))
 
 TARGETS: dict[str, Target] = {
-    "squeue": Target(_jobs, _slurm("squeue.out", "squeue-user.out")),
-    "sacct": Target(_history, _slurm("sacct.out")),
-    "nodes": Target(_nodes, _slurm("nodes.out")),
-    "partitions": Target(_partitions, _slurm("partitions.out")),
-    "reservations": Target(_reservations, _slurm("reservations.out")),
-    "slurm-config": Target(_config_told, _slurm("config.out", "user-olga.out")),
+    "squeue": Target(_jobs, _slurm("squeue", "squeue-user")),
+    "squeue-everyone": Target(_everyones_jobs, (_everyones_seed(),)),
+    "sacct": Target(_history, _slurm("sacct")),
+    "nodes": Target(_nodes, _slurm("nodes")),
+    "partitions": Target(_partitions, _slurm("partitions")),
+    "reservations": Target(_reservations, _slurm("reservations")),
+    "slurm-config": Target(_slurm_config, _slurm("config", "user-olga")),
     "job-commands": Target(_job_commands),
     "slurm-values": Target(_slurm_values),
-    "refusals": Target(_refused, _slurm("sbatch-qos.err", "sbatch-down.err", "limit-over.err")),
+    "refusals": Target(_refused, _slurm("sbatch-qos", "sbatch-down", "limit-over")),
     "connection": Target(_connection),
     "status": Target(_status),
     "info-file": Target(_info_file),
     "last-request": Target(_last_request),
     "presets": Target(_presets),
     "history": Target(_load_history),
+    "saved-snapshot": Target(_saved_snapshot),
     "local-record": Target(_record),
     "tunnel-record": Target(_tunnel),
     "rfb": Target(_picture),
+    "websocket": Target(_frames, allowed=(OSError,)),
     "zrle": Target(_tiles),
-    "sif": Target(_sif, _apptainer("*.head.gz")),
-    "far-sif": Target(_far_sif, _apptainer("*.head.gz"), (VizdashError, MissingBytes)),
+    "share": Target(_share, (_SHARE_SEED,)),
+    "offers": Target(_offers, (_OFFER_SEED,)),
+    "guest": Target(_guest, (_GUEST_SEED,), (VizdashError,)),
+    "sif": Target(_sif, _sif_heads()),
+    "far-sif": Target(_far_sif, _sif_heads(), (VizdashError, MissingBytes)),
     "images": Target(_images),
     "journal": Target(_journal),
     "inventory": Target(_inventory, allowed=(VizdashError, ValueError)),
     "audit": Target(_audit),
-    "lease": Target(_lease),
+    "change-lock": Target(_change_lock),
     "build-run": Target(_run),
-    "build-log": Target(_build_log, _apptainer("*.err")),
-    "definition": Target(_definition, tuple(sorted((_REPOSITORY / "assets/defs").glob("*.def")))),
-    "config": Target(_config, (_REPOSITORY / "config.example.yaml",)),
+    "build-log": Target(_build_log, _builds()),
+    "definition": Target(_definition, tuple(path.read_bytes() for path in _DEFINITIONS)),
+    "config": Target(_config, ((_REPOSITORY / "config.example.yaml").read_bytes(),)),
     "units": Target(_units),
     "node-set": Target(_node_set, allowed=(UsageError,)),
     "comment": Target(_comment),

@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def can_run() -> None:
-    """Skip, naming what is missing; fail instead where it is required."""
+    """Skip with the names of missing programs; fail instead where the tests are required."""
     problems = probe()
     required = os.environ.get("VIZDASH_REQUIRE_LAB") == "1" or os.environ.get("CI")
     if problems and required:
@@ -32,7 +32,7 @@ def can_run() -> None:
 
 @pytest.fixture
 def machine(can_run: None) -> Iterator[Machine]:
-    """A machine of the test's own, with nothing on it; gone afterwards, whatever was left."""
+    """An empty machine for one test; it and everything on it are removed afterwards."""
     machine = Machine()
     yield machine
     machine.stop()

@@ -1,31 +1,32 @@
-"""A machine of a test's own: the real programs of this one, with places, processes and a
-loopback network that no other program sees, so that whatever a session leaves is seen.
+"""A machine for one test: this machine's programs in separate namespaces.
+
+Its folders, processes and loopback network are its own, so that everything that a session leaves
+behind is noticed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.lab.host import CommandError, die_with_parent
+from tests.lab.host import checked, die_with_parent
+from tests.vizdash_command import printed_address, ready_session, session_rows, wait_for_state
+from tests.waiting import wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _INIT = Path(__file__).with_name("machine.sh")
-#: Folders that sessions and programs leave things in.
+#: Folders in which sessions and programs leave files.
 _PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/home")
 _SPACES = ("--mount", "--pid", "--net", "--ipc")
-#: An ordinary user that only a test's machine knows.
+#: An ordinary user that exists only on a test's machine.
 USER = "alice"
 _UID = 61234
 #: What the tests need of this machine.
@@ -35,7 +36,7 @@ PROGRAMS = ("Xvnc", "vncpasswd", "websockify", "openbox", "xterm", "xmessage", "
 
 
 def probe() -> list[str]:
-    """What keeps the tests from running here, by name; [] when nothing."""
+    """The reasons why the tests cannot run here, by name; [] if they can."""
     missing = [f"{name} is not installed" for name in PROGRAMS if shutil.which(name) is None]
     if not Path("/usr/share/novnc/vnc.html").exists():
         missing.append("noVNC is not installed (/usr/share/novnc)")
@@ -65,7 +66,7 @@ def _closed(path: Path) -> str:
 
 
 class Machine:
-    """Running from construction to ``stop``. Commands run as an ordinary user, at home."""
+    """Runs from construction to ``stop``. Commands run as an ordinary user in their home."""
 
     def __init__(self) -> None:
         self.run_folder = Path(tempfile.mkdtemp(prefix="vizdash-machine-"))
@@ -122,7 +123,7 @@ class Machine:
         return Path(f"/proc/{self.pid}/root")
 
     def outside(self, path: str | Path) -> Path:
-        """A path of its own, seen from outside; ``~/`` is the user's home."""
+        """A path of the machine, seen from outside; ``~/`` is the user's home."""
         text = str(path)
         inside = self.home / text[2:] if text.startswith("~/") else Path(text)
         return self.root / inside.relative_to("/")
@@ -130,7 +131,7 @@ class Machine:
     # ------------------------------------------------------------------ commands
 
     def netns_argv(self, argv: Sequence[str]) -> list[str]:
-        """A program of the outside (a browser), in this machine's network."""
+        """The command line that runs an outside program (a browser) in this machine's network."""
         return [*self._enter("--net"), *argv]
 
     def _enter(self, *spaces: str) -> list[str]:
@@ -149,7 +150,6 @@ class Machine:
         values = {"HOME": str(self.home), "USER": self.user, "LOGNAME": self.user}
         values |= {"SHELL": "/bin/bash", "TERM": "xterm-256color", "LANG": "C.UTF-8"}
         values |= {"PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
-        # What tests and users must not see is what this process happens to have around it.
         values |= dict(env or {})
         words = ["bash", "-c", command] if isinstance(command, str) else list(command)
         become = ["setpriv", "--pdeathsig=SIGTERM"] if dies_with_us else ["setpriv"]
@@ -175,7 +175,7 @@ class Machine:
         timeout: float = 300,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end. Raises CommandError, with what it said, when it fails."""
+        """Run a command to its end. Raises CommandError with its output if it fails."""
         done = subprocess.run(
             self.argv(command, root=root, env=env),
             stdin=subprocess.DEVNULL,
@@ -184,15 +184,10 @@ class Machine:
             timeout=timeout,
             check=False,
         )
-        if check and done.returncode != 0:
-            raise CommandError(
-                f"{command!r} ended with {done.returncode}\n"
-                f"stdout: {done.stdout}\nstderr: {done.stderr}"
-            )
-        return done
+        return checked(done, repr(command)) if check else done
 
     def hide(self, *programs: str) -> None:
-        """As if none of ``programs`` (of /usr/bin) were installed."""
+        """Hide programs of /usr/bin, as if they were not installed."""
         places = [f"/usr/bin/{name}" for name in programs if Path("/usr/bin", name).exists()]
         over = "lowerdir=/usr/bin,upperdir=/home/.over/up,workdir=/home/.over/work"
         script = (
@@ -210,76 +205,50 @@ class Machine:
         timeout: float = 300,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """One verb."""
+        """Run one verb."""
         return self.run(["vizdash", *words], check=check, timeout=timeout, env=env)
 
     def start(self, app: str = "desktop", *words: str) -> dict[str, Any]:
-        """A small session, ready, as JSON."""
+        """Start a small session and return it, ready, as JSON."""
         size = ("--cpus", "1", "--memory", "256M")
-        done = self.vizdash("start", app, *size, *words, "--wait", "--json")
-        session: dict[str, Any] = json.loads(done.stdout)["session"]
-        assert session["state"] == "ready", done.stderr
-        return session
+        return ready_session(self.vizdash("start", app, *size, *words, "--wait", "--json"))
 
     def sessions(self) -> list[dict[str, Any]]:
-        """What ``vizdash sessions --json`` says."""
-        found: list[dict[str, Any]] = json.loads(self.vizdash("sessions", "--json").stdout)[
-            "sessions"
-        ]
-        return found
+        """The rows of ``vizdash sessions --json``."""
+        return session_rows(self.vizdash("sessions", "--json"))
 
-    def wait_state(self, session_id: str, state: str, seconds: float = 180) -> dict[str, Any]:
-        """Wait until a session has a state."""
-        found: dict[str, Any] = {}
-
-        def there() -> bool:
-            found.update(next((s for s in self.sessions() if s["id"] == session_id), {}))
-            return bool(found.get("state") == state)
-
-        wait_until(there, f"session {session_id} to be {state}", seconds, lambda: str(found))
-        return found
+    def wait_for_state(self, session_id: str, state: str, seconds: float = 180) -> dict[str, Any]:
+        """Wait until a session has this state; its row."""
+        return wait_for_state(self.sessions, session_id, state, seconds)
 
     @contextlib.contextmanager
-    def opened(self, session_id: str) -> Iterator[str]:
-        """The address that ``vizdash open --print`` gives, while it holds."""
+    def open_session(self, session_id: str) -> Iterator[str]:
+        """Run ``vizdash open --print``; yields the address while the command runs."""
         argv = self.argv(["vizdash", "open", session_id, "--print"], dies_with_us=True)
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, preexec_fn=die_with_parent,
         )  # fmt: skip
-        assert process.stdout is not None and process.stderr is not None
-        said: list[str] = []
-        errors = process.stderr
-        reader = threading.Thread(target=lambda: said.extend(errors), daemon=True)
-        reader.start()
-        try:
-            url = process.stdout.readline().strip()
-            assert url, "".join(said)
+        with printed_address(process) as url:
             yield url
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
-            reader.join(timeout=60)
-            process.stdout.close()
-            process.stderr.close()
 
     # ------------------------------------------------------------------ what is left
 
     def processes(self) -> list[str]:
-        """Every process inside but its first and that one's sleep, as ``PID ARGS`` lines."""
-        said = self.run(["ps", "-eo", "pid=,ppid=,args="], root=True).stdout
-        rows = [line.split(None, 2) for line in said.splitlines()]
+        """All processes but the first and its sleep, as ``PID ARGS`` lines."""
+        output = self.run(["ps", "-eo", "pid=,ppid=,args="], root=True).stdout
+        rows = [line.split(None, 2) for line in output.splitlines()]
         ours = {("0", "ps -eo pid=,ppid=,args="), ("1", "sleep 3600")}
         return [
             f"{pid} {args}"
             for pid, parent, args in rows
             if pid != "1" and (parent, args) not in ours
-            # What has ended and is about to be buried: by its first process, or by us outside.
+            # Zombies that their parent is about to reap.
             if not (parent in {"0", "1"} and args.endswith("<defunct>"))
         ]
 
     def leftovers(self) -> list[str]:
-        """Processes, sockets, and files where temporary ones go (X's own folder aside)."""
+        """Processes, sockets and temporary files, without X's own folder."""
         script = "find /tmp /var/tmp /dev/shm -xdev -mindepth 1; ss -xlH; ss -tlH"
         names = self.run(script, root=True).stdout.splitlines()
         kept = (CHECKOUT, Path(sys.prefix), Path(sys.base_prefix))
@@ -288,7 +257,7 @@ class Machine:
         return [*self.processes(), *(name for name in names if name not in ours)]
 
     def stop(self) -> None:
-        """As if its power were cut; nothing of it is left."""
+        """Stop the machine as a power cut does, and remove everything of it."""
         self._process.kill()
         self._process.wait(timeout=60)
         self._log.close()
@@ -297,13 +266,3 @@ class Machine:
 
 def _whoami() -> str:
     return subprocess.run(["id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
-
-
-def wait_until(
-    true: Callable[[], bool], what: str, seconds: float = 180, seen: Callable[[], str] = str
-) -> None:
-    """Poll until ``true``; fails naming what did not come, and what was seen last."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"no {what} after {seconds:g} s: {seen()}"
-        time.sleep(0.1)

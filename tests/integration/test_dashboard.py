@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from tests.integration.machine import CHECKOUT, Machine, wait_until
+from tests.integration.machine import CHECKOUT, Machine
 from tests.terminal import Terminal
+from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (160, 48)])
@@ -39,6 +40,7 @@ def test_start_open_quit_find_and_end(machine: Machine, width: int, height: int)
     assert session["state"] == "ready"
     with Terminal(dashboard, width, height) as terminal:
         terminal.wait(r"ready +desktop", 180)
+        terminal.wait_gone(r"saved \d", 180)  # what an earlier dashboard saw, which nothing acts on
         terminal.press("x")
         terminal.wait(r"Stop this session\?")
         assert session["id"] in terminal.screen()
@@ -53,12 +55,12 @@ def test_start_open_quit_find_and_end(machine: Machine, width: int, height: int)
 
 
 def test_make_run_without_the_means_to_install(machine: Machine) -> None:
-    """No root and no sudo: it says what to install, and opens all the same."""
+    """Without root and sudo it prints what to install, and opens nevertheless."""
     machine.hide("Xvnc", "sudo")
-    # The Python environment is there: it is the one that runs this test.
+    # The Python environment that runs this test exists already.
     make = ["make", "-C", str(CHECKOUT), "-o", ".venv/.vizdash-stamp", "run"]
     with Terminal(machine.argv(make, dies_with_us=True), 100, 24) as terminal:
-        screen = terminal.wait("Enter goes on without", 180)
+        screen = terminal.wait("press Enter to continue", 180)
         assert "as root: apt-get install tigervnc-standalone-server" in screen
         terminal.press("Enter")
         terminal.wait("idle", 180)

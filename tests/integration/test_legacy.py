@@ -1,10 +1,11 @@
-"""How sessions of a legacy job script end on this machine, whatever the script does."""
+"""How sessions of a legacy job script end on this machine."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.integration.machine import Machine, wait_until
+from tests.integration.machine import Machine
+from tests.waiting import wait_until
 
 CONFIG = """\
 clusters:
@@ -58,7 +59,7 @@ def test_a_script_with_a_term_trap_fails_at_ready_timeout(machine: Machine, wait
     assert done.returncode == 1
     assert "no desktop answered at port" in done.stderr
     (session,) = machine.sessions()
-    session = machine.wait_state(session["id"], "ended")
+    session = machine.wait_for_state(session["id"], "ended")
     assert (session["result"], session["step"]) == ("failed", "app")
     assert "no desktop answered at port 60" in session["error"]
     assert "in 5 s" in session["error"]
@@ -80,7 +81,7 @@ def test_it_ends_when_its_desktop_dies(
     pids = [row.split()[0] for row in machine.processes() if victim in row.split("--")[0]]
     machine.run(["kill", "-TERM", *pids], root=True)
     # It is shown within 10 s; the wait is for a busy machine.
-    session = machine.wait_state(session["id"], "ended")
+    session = machine.wait_for_state(session["id"], "ended")
     assert (session["result"], session["step"]) == ("failed", step)
     assert words in session["error"]
     wait_clean(machine)

@@ -1,4 +1,4 @@
-"""A real desktop's picture, from a real Xvnc."""
+"""The preview of a real desktop, from a real Xvnc."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from vizdash.errors import Unreachable
 from vizdash.sessions import preview, rfb
 from vizdash.sessions.folder import Connection
 from vizdash.sessions.preview import Picture, pictures
-from vizdash.sessions.rfb import Viewer
+from vizdash.sessions.rfb import RfbClient
 from vizdash.transport.base import Reader, Writer
-from vizdash.transport.forward import HereForwarder
+from vizdash.transport.forwarders import LocalForwarder
 
 FULL, VIEW = "fullpass", "viewonly"
 
 
 @dataclass
-class Desktop:
+class BareDesktop:
     """A running Xvnc with nothing on it."""
 
     folder: Path
@@ -49,7 +49,7 @@ class Desktop:
 
 
 @pytest.fixture
-def desktop(can_run: None, tmp_path: Path) -> Iterator[Desktop]:
+def desktop(can_run: None, tmp_path: Path) -> Iterator[BareDesktop]:
     passwords = f"{FULL}\n{VIEW}\n".encode()
     packed = subprocess.run(["vncpasswd", "-f"], input=passwords, capture_output=True, check=True)
     (tmp_path / "passwd").write_bytes(packed.stdout)
@@ -62,10 +62,10 @@ def desktop(can_run: None, tmp_path: Path) -> Iterator[Desktop]:
         process = subprocess.Popen(argv, pass_fds=[write], stdout=log, stderr=log)
     os.close(write)
     try:
-        with os.fdopen(read) as told:
-            display = told.readline().strip()
+        with os.fdopen(read) as pipe:
+            display = pipe.readline().strip()
         assert display, f"Xvnc did not start: {words.read_text(errors='replace')}"
-        yield Desktop(tmp_path, f":{display}", process)
+        yield BareDesktop(tmp_path, f":{display}", process)
     finally:
         process.terminate()
         process.wait(timeout=20)
@@ -76,13 +76,13 @@ def close(seen: tuple[int, int, int], wanted: tuple[int, int, int]) -> bool:
     return all(abs(a - b) <= 8 for a, b in zip(seen, wanted, strict=True))
 
 
-def looking(desktop: Desktop) -> AsyncGenerator[Picture, None]:
-    return pictures(desktop.connection, HereForwarder(), lambda: (64, 40))
+def preview_of(desktop: BareDesktop) -> AsyncGenerator[Picture, None]:
+    return pictures(desktop.connection, LocalForwarder(), lambda: (64, 40))
 
 
-async def test_the_picture_has_the_desktops_colour(desktop: Desktop) -> None:
+async def test_the_picture_has_the_desktops_colour(desktop: BareDesktop) -> None:
     desktop.run("xsetroot", "-solid", "#a03010")
-    async with asyncio.timeout(60), aclosing(looking(desktop)) as found:
+    async with asyncio.timeout(60), aclosing(preview_of(desktop)) as found:
         picture = await anext(found)
         assert (picture.width, picture.height) == (64, 36)
         assert picture.desktop == (640, 360)
@@ -93,9 +93,9 @@ async def test_the_picture_has_the_desktops_colour(desktop: Desktop) -> None:
             pass
 
 
-async def test_another_room_needs_no_change_of_the_desktop(desktop: Desktop) -> None:
+async def test_another_preview_size_needs_no_change_of_the_desktop(desktop: BareDesktop) -> None:
     room = [(64, 40)]
-    wanted = pictures(desktop.connection, HereForwarder(), lambda: room[0])
+    wanted = pictures(desktop.connection, LocalForwarder(), lambda: room[0])
     async with asyncio.timeout(60), aclosing(wanted) as found:
         await anext(found)
         room[0] = (320, 200)
@@ -104,8 +104,8 @@ async def test_another_room_needs_no_change_of_the_desktop(desktop: Desktop) -> 
         assert (picture.width, picture.height) == (320, 180)
 
 
-async def test_it_follows_another_size(desktop: Desktop) -> None:
-    async with asyncio.timeout(60), aclosing(looking(desktop)) as found:
+async def test_it_follows_another_size(desktop: BareDesktop) -> None:
+    async with asyncio.timeout(60), aclosing(preview_of(desktop)) as found:
         await anext(found)
         desktop.run("xrandr", "--fb", "800x800")
         while (picture := await anext(found)).desktop != (800, 800):
@@ -114,7 +114,7 @@ async def test_it_follows_another_size(desktop: Desktop) -> None:
 
 
 async def test_packed_and_plain_pixels_are_the_same(
-    desktop: Desktop, monkeypatch: pytest.MonkeyPatch
+    desktop: BareDesktop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ZRLE against Raw, on text and colours of many kinds."""
     desktop.run("xsetroot", "-mod", "5", "9", "-fg", "#ff8000", "-bg", "#004080")
@@ -130,16 +130,16 @@ async def test_packed_and_plain_pixels_are_the_same(
     assert zrle == raw
 
 
-async def settled(desktop: Desktop) -> bytes:
+async def settled(desktop: BareDesktop) -> bytes:
     """The desktop's pixels once they stay the same and are many."""
     deadline = time.monotonic() + 120
     before = b""
     while True:
-        viewer = await Viewer.connect(desktop.dial, VIEW)
-        await viewer.ask(whole=True)
-        await viewer.update()
-        await viewer.close()
-        now = bytes(viewer.screen.pixels)
+        client = await RfbClient.connect(desktop.dial, VIEW)
+        await client.ask(whole=True)
+        await client.update()
+        await client.close()
+        now = bytes(client.screen.pixels)
         if now == before and len({now[i : i + 2] for i in range(0, len(now), 2)}) > 50:
             return now
         assert time.monotonic() < deadline, "the desktop does not settle"
@@ -147,22 +147,22 @@ async def settled(desktop: Desktop) -> bytes:
         await asyncio.sleep(0.5)
 
 
-async def test_an_idle_desktop_costs_nothing(desktop: Desktop) -> None:
-    viewer = await Viewer.connect(desktop.dial, VIEW)
-    await viewer.ask(whole=True)
-    await viewer.update()
-    whole = viewer.received
+async def test_an_idle_desktop_costs_nothing(desktop: BareDesktop) -> None:
+    client = await RfbClient.connect(desktop.dial, VIEW)
+    await client.ask(whole=True)
+    await client.update()
+    whole = client.received
     assert whole < 20_000, "a plain desktop is packed well"
-    await viewer.ask(whole=False)
+    await client.ask(whole=False)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1.5):
-            await viewer.update()
-    assert viewer.received == whole
-    await viewer.close()
+            await client.update()
+    assert client.received == whole
+    await client.close()
 
 
-async def test_large_updates_are_asked_for_more_seldom(
-    desktop: Desktop, monkeypatch: pytest.MonkeyPatch
+async def test_large_updates_are_requested_more_seldom(
+    desktop: BareDesktop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
 
@@ -171,20 +171,20 @@ async def test_large_updates_are_asked_for_more_seldom(
 
     monkeypatch.setattr(preview, "BYTES_PER_S", 1)
     monkeypatch.setattr(preview, "_sleep", sleep)
-    async with asyncio.timeout(60), aclosing(looking(desktop)) as found:
+    async with asyncio.timeout(60), aclosing(preview_of(desktop)) as found:
         await anext(found)
         desktop.run("xsetroot", "-solid", "#2060c0")
         await anext(found)
     assert slept[0] > preview.EVERY_S
 
 
-async def test_a_wrong_password_is_told(desktop: Desktop) -> None:
+async def test_a_wrong_password_is_reported(desktop: BareDesktop) -> None:
     with pytest.raises(Unreachable, match="it refuses: Authentication"):
-        await Viewer.connect(desktop.dial, "wrong")
+        await RfbClient.connect(desktop.dial, "wrong")
 
 
-async def test_it_ends_with_the_desktop(desktop: Desktop) -> None:
-    async with asyncio.timeout(60), aclosing(looking(desktop)) as found:
+async def test_it_ends_with_the_desktop(desktop: BareDesktop) -> None:
+    async with asyncio.timeout(60), aclosing(preview_of(desktop)) as found:
         await anext(found)
         desktop.process.terminate()
         with pytest.raises(Unreachable):

@@ -1,12 +1,13 @@
-"""The tunnels of a real dashboard that has ended: found, listed and closed by another vizdash."""
+"""Tunnels of a dashboard that has ended: found, listed and closed by another vizdash."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from tests.integration.machine import Machine, wait_until
+from tests.integration.machine import Machine
 from tests.terminal import Terminal
+from tests.waiting import wait_until
 
 #: A helper that takes addresses for a browser elsewhere, so that the tunnel ends at a port.
 BROWSER = {"BROWSER": "/bin/true", "SSH_CONNECTION": "192.0.2.1 50000 192.0.2.2 22"}
@@ -45,11 +46,11 @@ def test_kept_listed_and_closed(machine: Machine) -> None:
     assert (kept["session"], kept["app"]) == (session["id"], "desktop")
     assert kept["address"] == f"http://127.0.0.1:{kept['port']}"
     assert serves(machine, kept["address"])
-    # Another user sees nothing of it, even where it looks at the same folder.
+    # Another user sees none of it, even in the same folder.
     alien = ["vizdash", "tunnels", "--json"]
     theirs = machine.run(alien, root=True, env={"XDG_STATE_HOME": f"{machine.home}/.local/state"})
     assert json.loads(theirs.stdout)["tunnels"] == []
-    with machine.opened(session["id"]) as url:
+    with machine.open_session(session["id"]) as url:
         assert {row["holder"] for row in tunnels(machine)} == {"background", "open"}
         machine.run(["kill", "-TERM", str(kept["pid"])])
         wait_until(lambda: not serves(machine, kept["address"]), "end of the tunnel", 180)

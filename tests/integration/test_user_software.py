@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from tests.integration.machine import Machine, wait_until
+from tests.integration.machine import Machine
 from tests.integration.test_session import configure
+from tests.waiting import wait_until
 
 #: What a conda environment's bin may hold, each of them of no use to a session.
 SHADOWS = (
@@ -75,7 +76,7 @@ def test_what_the_system_lacks_is_taken_from_the_users_path(machine: Machine) ->
     machine.hide("websockify")
     session, _ = _start(machine, _path(machine, "site/bin"))
     log = machine.vizdash("logs", session).stdout
-    assert f"{machine.home}/site/bin/websockify is used, from PATH" in log
+    assert f"using {machine.home}/site/bin/websockify from PATH" in log
     machine.vizdash("stop", session)
     assert machine.leftovers() == []
 
@@ -98,8 +99,8 @@ def test_an_input_method_that_fails_is_named_and_breaks_nothing(
         "ln -s /bin/false bin/fcitx5-remote"
     )
     session, seen = _start(machine, _path(machine, "bin"))
-    said = machine.vizdash("logs", session).stdout
-    assert log in said if log else "input method" not in said, said
+    output = machine.vizdash("logs", session).stdout
+    assert log in output if log else "input method" not in output, output
     (listed,) = json.loads(machine.vizdash("sessions", "--json").stdout)["sessions"]
     assert listed["warning"] == log
     assert machine.outside("~/input.env").exists() == bool(log)
@@ -139,6 +140,8 @@ def test_a_module_may_speak_of_errors(machine: Machine) -> None:
     _configure(machine, "[friendly/1]")
     session, seen = _start(machine, {})
     assert {"FROM_MODULE=yes", "LD_LIBRARY_PATH=/opt/friendly/lib"} <= set(seen)
+    # What asks for the renderer has the app's environment, and ends when it is known.
+    wait_until(lambda: machine.sessions()[0]["renderer"], "renderer")
     helpers = machine.run(
         "cat /proc/[0-9]*/environ | tr '\\0' '\\n'", root=True, check=False
     ).stdout

@@ -1,4 +1,4 @@
-"""The lab for people: ``python -m tests.lab probe | up | laptop | shell | build | clean``."""
+"""The lab on the command line: ``python -m tests.lab probe|up|laptop|shell|build|clean``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import subprocess
 import sys
 
 from tests.lab import Lab, probe, recipe
-from tests.lab.campus import PERSON, campus
 from tests.lab.cluster import sweep
+from tests.lab.images import build_service_images
+from tests.lab.outside import LAPTOP_USER, outside_network
 from tests.lab.root import say
 
 _HELP = """python -m tests.lab COMMAND
-  probe   say whether the lab can run here, and if not, which call failed
-  up      bring the cluster up and open vizdash on its login host, as alice
-  laptop  the same, but vizdash runs on a laptop outside that reaches only login's sshd
-  shell   bring the cluster up and open a shell there instead
-  build   build what the lab is made of, without starting it
-  clean   remove what killed runs left, and the cache"""
+  probe   print whether the lab can run here, and if not, which call failed
+  up      start the cluster and open vizdash on its login host, as alice
+  laptop  the same, but vizdash runs on a laptop that reaches only login's sshd
+  shell   start the cluster and open a shell on its login host
+  build   build the parts of the lab without starting it
+  clean   remove the cache and what killed runs left"""
 
 
 def _inside(command: str) -> int:
@@ -29,14 +30,14 @@ def _inside(command: str) -> int:
 
 
 def _outside() -> int:
-    with Lab.start() as lab, campus(lab) as outside:
-        say(f"up: laptop {outside.laptop.name}, user {PERSON}; alice@login is the cluster")
+    with Lab.start() as lab, outside_network(lab) as outside:
+        say(f"up: laptop {outside.laptop.name}, user {LAPTOP_USER}; alice@login is the cluster")
         command = ["script", "-qec", "vizdash --host alice@login", "/dev/null"]
-        return subprocess.call(outside.laptop.argv(command, user=PERSON))
+        return subprocess.call(outside.laptop.argv(command, user=LAPTOP_USER))
 
 
 def main(words: list[str]) -> int:
-    """Run one command; exit code 2 for an unknown one."""
+    """Run one command; exit code 2 if it is unknown."""
     command = words[0] if words else ""
     if command in {"up", "laptop", "shell", "build"} and (problems := probe()):
         say("; ".join(problems))
@@ -52,7 +53,8 @@ def main(words: list[str]) -> int:
     if command == "shell":
         return _inside("bash -l")
     if command == "build":
-        Lab.build()
+        root, _ = Lab.build()
+        build_service_images(root)
         return 0
     if command == "clean":
         say(f"swept runs: {sweep()}")

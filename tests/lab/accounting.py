@@ -17,7 +17,7 @@ _FILES = ("accounting.sh", "accounts", "slurmdbd.conf")
 
 
 def client_library() -> Path:
-    """The folder with the library that slurmdbd borrows, from the cache where it can be."""
+    """The folder with the library that slurmdbd borrows, from the cache if it is there."""
     target = recipe.CACHE / f"{LIBRARY}-{recipe.key(LIBRARY_SUITE, LIBRARY)}"
     with building(target) as place:
         if place is not None:
@@ -28,7 +28,7 @@ def client_library() -> Path:
 
 
 def _download(folder: Path, place: Path) -> None:
-    """The package by this machine's apt, with lists of its own."""
+    """Download the package by this machine's apt with separate lists."""
     log = recipe.CACHE / "accounting.log"
     sources = folder / "sources.list"
     signed = f"signed-by={KEYRING} check-valid-until=no"
@@ -48,7 +48,7 @@ def _download(folder: Path, place: Path) -> None:
 
 
 def lay_files(upper: Path, *, login: bool) -> None:
-    """What a host of a lab with accounting has on top of the others' files."""
+    """Lay the files for accounting over a host's other files."""
     slurm = upper / "etc/slurm"
     with (slurm / "slurm.conf").open("a") as conf:
         conf.write((recipe.FILES / "accounting.conf").read_text())

@@ -1,4 +1,4 @@
-"""A real browser in a lab host's network: what a person would see, as pixels."""
+"""A real browser in a lab host's network: what it shows, as pixels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.processes import lasting
 
 
 class Network(Protocol):
-    """A host, for what a browser needs of it."""
+    """What a browser needs of a host."""
 
     def netns_argv(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs a program of this machine in the host's network."""
@@ -37,12 +37,20 @@ _ARGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-#: Where the pictures of a run are kept, to look at.
+#: The folder of a run's pictures, for the developer.
 PICTURES = Path(os.environ.get("VIZDASH_PICTURES", tempfile.gettempdir())) / "vizdash-pictures"
 
 
+#: Gives the profile, which Playwright has made, to the browser's user.
+_OWN_PROFILE = """\
+for word; do
+  case $word in --user-data-dir=*) HOME=${{word#*=}}; export HOME; chown {user_id} "$HOME" ;; esac
+done
+"""
+
+
 class Browsers:
-    """Chromium, headless, one for each network that is looked from; all end with the last."""
+    """Headless Chromium, one process for each network; all of them end together."""
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
@@ -56,18 +64,24 @@ class Browsers:
         self._started.clear()
         self._stack.close()
 
-    def of(self, host: Network | None) -> Browser:
-        """The one in the network of ``host`` (None: this machine's)."""
-        argv = [_PROGRAM] if host is None else host.netns_argv([_PROGRAM])
+    def of(self, host: Network | None, user_id: int | None = None) -> Browser:
+        """The browser in the network of ``host`` (None: this machine's), as this user (None: the
+        tests').
+        """
+        argv = [_PROGRAM]
+        if user_id is not None:
+            argv = ["setpriv", f"--reuid={user_id}", "--clear-groups", _PROGRAM]
+        argv = argv if host is None else host.netns_argv(argv)
         line = shlex.join(argv)
         if line not in self._started:
-            self._started[line] = self._start(line)
+            self._started[line] = self._start(line, user_id)
         return self._started[line]
 
-    def _start(self, line: str) -> Browser:
+    def _start(self, line: str, user_id: int | None) -> Browser:
         folder = tempfile.TemporaryDirectory(prefix="vizdash-chromium-")
         program = Path(self._stack.enter_context(folder)) / "chromium"
-        program.write_text(f'#!/bin/sh\nexec {line} "$@"\n')
+        own = "" if user_id is None else _OWN_PROFILE.format(user_id=user_id)
+        program.write_text(f'#!/bin/sh\n{own}exec {line} "$@"\n')
         program.chmod(0o755)
         with lasting():
             if self._playwright is None:
@@ -77,13 +91,13 @@ class Browsers:
         return chromium
 
 
-#: Those of the module whose tests run, where they are kept from test to test (``kept``).
+#: Those of the module whose tests run, where they are kept from test to test (``keep_browsers``).
 _kept: list[Browsers] = []
 
 
 @contextlib.contextmanager
-def kept() -> Iterator[None]:
-    """Start no browser twice: it costs more than what most tests do with it."""
+def keep_browsers() -> Iterator[None]:
+    """Keep browsers running for several tests: starting one takes longer than most tests."""
     with Browsers() as browsers:
         _kept.append(browsers)
         try:
@@ -93,27 +107,30 @@ def kept() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def browser(host: Network | None = None) -> Iterator[BrowserContext]:
-    """A new profile of Chromium in the network of ``host`` (None: this machine's)."""
+def browser(host: Network | None = None, user_id: int | None = None) -> Iterator[BrowserContext]:
+    """A new profile of Chromium in the network of ``host`` (None: this machine's), as this user
+    (None: the tests'): a service lets only its owner's browser in.
+    """
     with contextlib.ExitStack() as stack:
         browsers = _kept[-1] if _kept else stack.enter_context(Browsers())
-        context = browsers.of(host).new_context(viewport={"width": 1280, "height": 720})
+        started = browsers.of(host, user_id)
+        context = started.new_context(viewport={"width": 1280, "height": 720})
         stack.callback(context.close)
         yield context
 
 
 class Desktop:
-    """A desktop in noVNC, seen and touched through the page."""
+    """A desktop in noVNC, seen and used through its page."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
 
     def picture(self) -> Image.Image:
-        """What the browser shows now."""
+        """What the browser shows now, as an image."""
         return Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
 
     def pixel(self, x: int, y: int) -> tuple[int, int, int]:
-        """The colour at a place of the page."""
+        """The colour of one pixel of the page."""
         colour = self.picture().getpixel((x, y))
         assert isinstance(colour, tuple)
         return (int(colour[0]), int(colour[1]), int(colour[2]))
@@ -143,9 +160,9 @@ class Desktop:
     def changes(
         self, box: tuple[int, int, int, int], least: float = 0.02, seconds: float = 180
     ) -> Iterator[None]:
-        """Do something, then wait until this much of a part of the page looks otherwise.
+        """Do something, then wait until this share of a part of the page has changed.
 
-        ``box`` is left, top, right, bottom. A blinking cursor is too little.
+        ``box`` is left, top, right, bottom. A blinking cursor changes too little to count.
         """
         before = self.picture().crop(box)
         yield
@@ -160,19 +177,19 @@ class Desktop:
             self.page.wait_for_timeout(200)
 
     def type(self, text: str) -> None:
-        """Keys, as a person would press them."""
+        """Type a text key by key."""
         self.page.keyboard.type(text, delay=25)
 
     def press(self, key: str) -> None:
-        """One key."""
+        """Press one key."""
         self.page.keyboard.press(key)
 
     def click(self, x: int, y: int) -> None:
-        """The mouse."""
+        """Click with the left button."""
         self.page.mouse.click(x, y)
 
     def save(self, name: str) -> Path:
-        """Keep a picture to look at."""
+        """Save a picture for the developer; returns its path."""
         PICTURES.mkdir(parents=True, exist_ok=True)
         path = PICTURES / f"{name}.png"
         self.picture().save(path)

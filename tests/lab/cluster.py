@@ -10,12 +10,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 
 from tests.lab import accounting, recipe
-from tests.lab.host import Host, die_with_parent, output
+from tests.lab.host import CommandError, Host, die_with_parent, output
 from tests.lab.images import build_images
 from tests.lab.root import build_root, say, sweep_cache
 from tests.processes import lasting
@@ -28,7 +28,7 @@ Lay = Callable[[Path, str, Path], None]
 
 
 def probe() -> list[str]:
-    """What keeps the lab from running here, each with the call that failed; [] when nothing."""
+    """The reasons why the lab cannot run here, each with the call that failed; [] if it can."""
     if sys.platform != "linux":
         return [f"the lab needs Linux, this is {sys.platform}"]
     if os.geteuid() != 0:
@@ -62,8 +62,8 @@ def probe() -> list[str]:
     return problems
 
 
-class Lab:
-    """A running cluster; see ``start``."""
+class Lab(AbstractContextManager["Lab"]):
+    """A running cluster, made by ``start``."""
 
     def __init__(self, run: Path, lock: int) -> None:
         self.run = run
@@ -83,7 +83,7 @@ class Lab:
         nodes: Sequence[str] = recipe.NODES,
         lay: Lay | None = None,
     ) -> Lab:
-        """Bring it up (a few seconds once its parts are cached). With ``vizdash``, this
+        """Start it (a few seconds once its parts are cached). With ``vizdash``, this
         checkout's wheel is installed on the login host; with ``accounts``, there is slurmdbd
         with accounts and limits (files/accounts), and vizadmin is an operator. ``lay`` changes
         the files of each host before it is started."""
@@ -100,7 +100,7 @@ class Lab:
 
     @staticmethod
     def build() -> tuple[Path, Path]:
-        """The root file system and the layer of images, from the cache where they can be."""
+        """Build the root file system and the layer of images unless they are cached."""
         root = build_root()
         images = build_images(root)
         sweep_cache("root-*", root)
@@ -109,7 +109,7 @@ class Lab:
 
     @property
     def login(self) -> Host:
-        """Where people log in; slurmctld runs here too."""
+        """The host that users log in to; slurmctld runs on it too."""
         return self.hosts[recipe.LOGIN]
 
     @property
@@ -148,11 +148,11 @@ class Lab:
         self.wait_idle()
 
     def _ip(self, *commands: str) -> None:
-        """ip(8) in the switch's network namespace."""
+        """Run ip(8) in the switch's network namespace."""
         self._switch_run("ip", "-batch", "-", input="\n".join(commands))
 
     def add_network(self, bridge: str) -> None:
-        """One more network, if it's not there yet."""
+        """Add a network unless it exists."""
         if bridge not in self._networks:
             self._networks.add(bridge)
             self._ip(f"link add {bridge} type bridge", f"link set {bridge} up")
@@ -170,13 +170,13 @@ class Lab:
         output(host.netns_argv(["ip", "-batch", "-"]), input=lines)
 
     def unplug(self, host: Host, device: str) -> None:
-        """Take an interface away."""
+        """Remove an interface."""
         self._ip(f"link del {host.ports.pop(device)}")
 
     @contextlib.contextmanager
     def cut(self, host: Host, device: str = "eth0") -> Iterator[None]:
-        """A black hole: every packet from and to ``host`` is dropped and nobody is told, since
-        the switch's port forwards nothing while the link stays up at both of its ends.
+        """Drop every packet from and to ``host`` silently: the switch's port forwards nothing
+        while the link stays up at both ends.
         """
         self._port(host.ports[device], "disabled")
         try:
@@ -190,8 +190,8 @@ class Lab:
 
     @contextlib.contextmanager
     def slow_link(self, *hosts: Host, rate: str = "16mbit", device: str = "eth0") -> Iterator[None]:
-        """What these hosts receive comes at ``rate`` (of tc(8)) each, from the switch's ports, so
-        that a test has time to interrupt it. A host that has lost power meanwhile has no port.
+        """Limit what each of these hosts receives to ``rate`` (tc(8)), at the switch's ports, so
+        that a test has time to interrupt it. Hosts that have lost power are skipped.
         """
         ports = [host.ports[device] for host in hosts]
         # A veth passes on packets of up to 64 KiB: the bucket holds some of them.
@@ -201,19 +201,22 @@ class Lab:
         try:
             yield
         finally:
-            left = self._switch_run("ip", "-o", "link")
             for port in ports:
-                if f" {port}@" in left:
+                try:
                     self._switch_run("tc", "qdisc", "del", "dev", port, "root")
+                except CommandError:
+                    # A host without power takes its port with it, some time after it is gone.
+                    if f" {port}@" in self._switch_run("ip", "-o", "link"):
+                        raise
 
     def _switch_run(self, *argv: str, input: str | None = None) -> str:
-        """A program of this machine's in the switch's network namespace: its stdout."""
+        """Run a program of this machine in the switch's network namespace; its stdout."""
         assert self._switch is not None
         enter = ["nsenter", f"--target={self._switch.pid}", "--net", "--"]
         return output([*enter, *argv], input=input)
 
     def add_host(self, name: str, role: str, files: Mapping[str, str]) -> Host:
-        """One more host, with the root file system of all and ``files`` (path: text) over it.
+        """Add a host with the common root file system and ``files`` (path: text) over it.
         It waits for an ``eth0``: plug it in, then ``wait_up``.
         """
         upper = self.run / name / "upper"
@@ -226,7 +229,7 @@ class Lab:
         return self.hosts[name]
 
     def restart(self, host: Host) -> Host:
-        """Switch a node on again that was powered off; what was on its disk is there."""
+        """Switch a node on again that was powered off; its disk is unchanged."""
         place = self.run / host.name
         for left in ("work", "root"):
             shutil.rmtree(place / left, ignore_errors=True)
@@ -242,20 +245,20 @@ class Lab:
         del self.hosts[host.name]
         _remove(self.run / host.name)
 
-    def wait_idle(self, seconds: float = 180) -> None:
-        """Wait until every node has registered with slurmctld."""
+    def wait_idle(self, seconds: float = 180, states: Collection[str] = ("idle",)) -> None:
+        """Wait until every node has registered with slurmctld and is in one of these states."""
         deadline = time.monotonic() + seconds
         while True:
             done = self.login.run(["sinfo", "-hN", "-p", "viz", "-o", "%T"], check=False)
-            states = set(done.stdout.split())
-            if done.returncode == 0 and states == {"idle"}:
+            found = set(done.stdout.split())
+            if done.returncode == 0 and found and found <= set(states):
                 return
             if time.monotonic() > deadline:
-                raise RuntimeError(f"nodes are {states}: {done.stderr}")
+                raise RuntimeError(f"nodes are {found}: {done.stderr}")
             time.sleep(0.2)
 
     def settle(self) -> None:
-        """End what runs, and wait until nothing of it is left."""
+        """End all jobs, and wait until nothing of them is left."""
         self.login.run("for u in alice bob vizadmin root; do scancel -u $u; done; true")
         deadline = time.monotonic() + 120
         while states := set(self.login.run(["squeue", "-ah", "-o", "%T"]).stdout.split()):
@@ -272,16 +275,16 @@ class Lab:
         wheels = self.run / "wheels"
         if not wheels.exists():
             build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels)]
-            output(build, cwd=recipe.CHECKOUT, timeout=120)
+            output(build, cwd=recipe.CHECKOUT, timeout=600)
         wheel = next(wheels.glob("*.whl"))
         for host in hosts or (self.login,):
             shutil.copy(wheel, host.root / "root" / wheel.name)
             pip = ["/opt/vizdash/bin/pip", "install", "-q", "--no-index", "--no-deps"]
-            host.run([*pip, f"/root/{wheel.name}"], timeout=120)
+            host.run([*pip, f"/root/{wheel.name}"], timeout=600)
             host.run(["ln", "-sf", "/opt/vizdash/bin/vizdash", "/usr/local/bin/vizdash"])
 
     def stop(self) -> None:
-        """Take it all down; nothing of it is left."""
+        """Stop all hosts and remove everything of the lab."""
         for host in self.hosts.values():
             host.power_off()
         if self._switch is not None:
@@ -290,20 +293,12 @@ class Lab:
         os.close(self._lock)
         _remove(self.run)
 
-    def __enter__(self) -> Lab:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
 
 def _lay_files(root: Path, etc: Path) -> None:
-    """A host's own files: Slurm's, and who is where with which host key."""
+    """Lay a host's own files: Slurm's configuration, addresses and host keys."""
     (etc / "slurm").mkdir(parents=True)
     for file in recipe.SLURM_FILES:
         shutil.copy(recipe.FILES / file, etc / "slurm" / file)
@@ -329,7 +324,7 @@ def _wait_namespace(pid: int) -> None:
 
 
 def _new_run() -> tuple[Path, int]:
-    """A folder for this run, locked for as long as we live; sweeps those of killed runs."""
+    """A folder for this run, locked while this process lives; sweeps those of killed runs."""
     runs = recipe.CACHE / "run"
     runs.mkdir(parents=True, exist_ok=True)
     sweep()
@@ -341,8 +336,11 @@ def _new_run() -> tuple[Path, int]:
 
 
 def sweep() -> list[str]:
-    """Remove the folders of runs whose owner is gone. Their processes, mounts and links went
-    with the owner: the kernel kills a host's first process then, and its namespaces with it."""
+    """Remove the folders of runs whose owner is gone.
+
+    Their processes, mounts and links ended with the owner: the kernel kills a host's first process
+    then, and its namespaces with it.
+    """
     swept = []
     for run in (recipe.CACHE / "run").glob("*"):
         with contextlib.suppress(OSError), (run / "lock").open("r+") as file:

@@ -22,8 +22,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def die_with_parent() -> None:
     """For preexec_fn: the kernel kills this process when its parent dies (prctl(2)).
 
-    Keys that interrupt work in it also when the tests themselves run in the background, where a
-    shell has them ignored (bash(1), "SIGNALS").
+    SIGINT and SIGQUIT work in it also when the tests run in the background, where a shell has them
+    ignored (bash(1), "SIGNALS").
     """
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
@@ -31,13 +31,13 @@ def die_with_parent() -> None:
 
 
 class CommandError(AssertionError):
-    """A command of a test failed; says what it printed."""
+    """A command of a test failed; the message holds its output."""
 
 
 def output(
     argv: Sequence[str], *, input: str | None = None, timeout: float = 240, cwd: Path | None = None
 ) -> str:
-    """What a program of this machine prints. Raises CommandError, with its words, if it fails."""
+    """What a program of this machine prints. Raises CommandError with its output if it fails."""
     done = subprocess.run(
         argv, input=input, capture_output=True, text=True, timeout=timeout, check=False, cwd=cwd
     )
@@ -47,8 +47,17 @@ def output(
     return done.stdout
 
 
+def checked(done: subprocess.CompletedProcess[str], what: str) -> subprocess.CompletedProcess[str]:
+    """A command that succeeded. Raises CommandError with its output if it failed."""
+    if done.returncode != 0:
+        raise CommandError(
+            f"{what} ended with {done.returncode}\nstdout: {done.stdout}\nstderr: {done.stderr}"
+        )
+    return done
+
+
 class Host:
-    """A running host. Everything of it dies with its first process, and that with us."""
+    """A running host. It ends with its first process, which ends with this process."""
 
     def __init__(self, name: str, run: Path, lower: str, role: str) -> None:
         self.name = name
@@ -83,7 +92,7 @@ class Host:
 
     @property
     def root(self) -> Path:
-        """Its file system, seen from the machine."""
+        """Its file system, seen from this machine."""
         return Path(f"/proc/{self.pid}/root")
 
     @property
@@ -96,8 +105,8 @@ class Host:
         deadline = time.monotonic() + seconds
         while not (self.root / "run/lab-up").exists():
             if time.monotonic() > deadline or self._process.poll() is not None:
-                said = Path(self._log.name).read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"{self.name} did not come up: {said}")
+                answer = Path(self._log.name).read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{self.name} did not come up: {answer}")
             time.sleep(0.05)
 
     def argv(
@@ -144,7 +153,7 @@ class Host:
         timeout: float = 240,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end. Raises CommandError, with what it said, when it fails."""
+        """Run a command to its end. Raises CommandError with its output if it fails."""
         done = subprocess.run(
             self.argv(command, user=user, env=env),
             input=input,
@@ -155,15 +164,10 @@ class Host:
             timeout=timeout,
             check=False,
         )
-        if check and done.returncode != 0:
-            raise CommandError(
-                f"{user}@{self.name}: {command!r} ended with {done.returncode}\n"
-                f"stdout: {done.stdout}\nstderr: {done.stderr}"
-            )
-        return done
+        return checked(done, f"{user}@{self.name}: {command!r}") if check else done
 
     def popen(self, command: Sequence[str] | str, *, user: str = "root") -> subprocess.Popen[str]:
-        """Start and go on; it dies with us."""
+        """Start a command and return at once; it ends with this process."""
         return subprocess.Popen(
             self.argv(command, user=user, dies_with_us=True),
             stdin=subprocess.PIPE,
@@ -174,11 +178,11 @@ class Host:
         )
 
     def netns_argv(self, argv: Sequence[str]) -> list[str]:
-        """A program of the machine itself (a browser), in this host's network."""
+        """The command line that runs this machine's program (a browser) in the host's network."""
         return ["nsenter", f"--target={self.pid}", "--net", "--", *argv]
 
     def power_off(self) -> None:
-        """As if its power were cut: every process of it is gone at once."""
+        """Cut its power: all of its processes end at once."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         self._process.wait(timeout=60)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 from tests.lab import recipe
 from tests.lab.host import Host
-from tests.lab.root import building, chroot, debootstrap, say
+from tests.lab.root import building, chroot, debootstrap, say, sweep_cache
+from tests.lab.root import run as run_step
 
 _BUILDER = "alice"
 
 
 def build_images(root: Path) -> Path:
-    """A layer that holds every image as a node has it; built once for each recipe."""
+    """A file system layer with every image as a node has it, built once for each recipe."""
     apps = (*recipe.APPS, "legacy-gedit")
     target = recipe.CACHE / f"images-{recipe.key(*(recipe.image_key(app) for app in apps))}"
     with building(target) as place:
@@ -30,15 +33,52 @@ def build_images(root: Path) -> Path:
     return target
 
 
+def build_image(root: Path, app: str) -> Path:
+    """The image of an app that is on no node of the lab, from its definition, or from the cache."""
+    target = _image(root, app, _base(root))
+    sweep_cache(f"{app}-*.sif", target)
+    return target
+
+
+def build_service_images(root: Path) -> None:
+    """The images of services, which take longer than a test may take (some minutes, once)."""
+    build_from_wheels(root, "jupyter", "jupyterlab")
+    build_image(root, "pvserver")
+
+
 def build_with_packages(root: Path, app: str, packages: str) -> Path:
-    """The image of ``app`` with more of Debian's packages, by its definition's build argument; from
-    the cache where it can be."""
+    """The image of ``app`` with more Debian packages, by its definition's build argument.
+
+    It comes from the cache if it is there.
+    """
     target = recipe.CACHE / f"{app}-{recipe.key(recipe.image_key(app), packages)}.sif"
     with building(target) as place:
         if place is not None:
             say(f"building {app}.sif with {packages}")
             plain = _image(root, app, _base(root))
             _define(root, app, place, base=plain, packages=packages)
+    return target
+
+
+def build_from_wheels(root: Path, app: str, *requirements: str) -> Path:
+    """The image of ``app``, whose definition takes these packages of PyPI from a folder, as at a
+    site without a network (``pip_options``).
+
+    They are downloaded with this machine's own pip. It comes from the cache if it is there.
+    """
+    target = recipe.CACHE / f"{app}-{recipe.key(recipe.image_key(app), requirements)}.sif"
+    with building(target) as place:
+        if place is not None:
+            say(f"building {app}.sif with {', '.join(requirements)}")
+            wheels = recipe.CACHE / ".wheels"
+            shutil.rmtree(wheels, ignore_errors=True)
+            version = next((root / "usr/bin").glob("python3.[0-9]*")).name.removeprefix("python")
+            pip = [sys.executable, "-m", "pip", "download", "-q", "--dest", str(wheels)]
+            argv = [*pip, "--only-binary=:all:", "--python-version", version, *requirements]
+            run_step(argv, recipe.CACHE / "wheels.log")
+            options = "--no-index --find-links /mnt"
+            _define(root, app, place, base=_base(root), mounted=wheels, pip_options=options)
+            shutil.rmtree(wheels)
     return target
 
 
@@ -51,7 +91,7 @@ def _publish(folder: Path, app: str, sif: Path) -> None:
 
 
 def _base(root: Path) -> Path:
-    """base.sif, from a debootstrapped system."""
+    """Build base.sif from a debootstrapped system."""
     target = recipe.CACHE / f"base-{recipe.base_key()}.sif"
     with building(target) as place:
         if place is not None:
@@ -83,8 +123,16 @@ def _image(root: Path, app: str, base: Path) -> Path:
     return target
 
 
-def _define(root: Path, app: str, place: Path, *, base: Path, **arguments: str) -> None:
-    """Build an app's image from its definition."""
+def _define(
+    root: Path,
+    app: str,
+    place: Path,
+    *,
+    base: Path,
+    mounted: Path | None = None,
+    **arguments: str,
+) -> None:
+    """Build an app's image from its definition, with folder ``mounted`` on /mnt meanwhile."""
     values = {"bootstrap": "localimage", "base": "/mnt/run/base.sif", "version": recipe.VERSION}
     words = [w for k, v in (values | arguments).items() for w in ("--build-arg", f"{k}={v}")]
     _apptainer(
@@ -93,6 +141,7 @@ def _define(root: Path, app: str, place: Path, *, base: Path, **arguments: str) 
         place,
         base=base,
         definition=recipe.definition(app),
+        mounted=mounted,
     )
 
 
@@ -104,8 +153,27 @@ def _apptainer(
     tree: Path | None = None,
     base: Path | None = None,
     definition: Path | None = None,
+    mounted: Path | None = None,
 ) -> None:
-    """``apptainer build`` on a host with the machine's network, as an ordinary user."""
+    """``apptainer build`` on a host with the machine's network, as an ordinary user: one at a time,
+    since builds share a folder.
+    """
+    with (recipe.CACHE / ".build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _apptainer_alone(root, arguments, out, tree=tree, base=base, definition=definition,
+                         mounted=mounted)  # fmt: skip
+
+
+def _apptainer_alone(
+    root: Path,
+    arguments: list[str],
+    out: Path,
+    *,
+    tree: Path | None,
+    base: Path | None,
+    definition: Path | None,
+    mounted: Path | None,
+) -> None:
     run = recipe.CACHE / ".build"
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir()
@@ -119,6 +187,9 @@ def _apptainer(
         (run / "base.sif").hardlink_to(base)
     if definition is not None:
         shutil.copy(definition, run / "app.def")
+    if mounted is not None:
+        shutil.copytree(mounted, run / "mounted")
+        arguments = ["--bind", "/mnt/run/mounted:/mnt", *arguments]
     run.chmod(0o777)
     host = Host("builder", run, str(root), "bare")
     try:

@@ -1,4 +1,4 @@
-"""Mounts over a place of some hosts, for a test."""
+"""Mounts over a path of some hosts, for the length of a test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.lab import Host
 
-#: In a mount namespace of its own: makes one tmpfs and attaches it to each host, so that all see
+#: In a separate mount namespace: makes one tmpfs and attaches it to each host, so that all see
 #: the same files, as on a shared file system (open_tree(2), move_mount(2), by their numbers, which
 #: are those of all architectures).
 _SHARE = """
@@ -38,11 +38,17 @@ for pid in pids:
 
 @contextlib.contextmanager
 def shared_tmpfs(hosts: Sequence[Host], path: str, options: str) -> Iterator[None]:
-    """One tmpfs with mount(8) ``options`` at ``path`` of all ``hosts``."""
+    """Mount one tmpfs with mount(8) ``options`` at ``path`` of all ``hosts``."""
     pids = [str(host.pid) for host in hosts]
     argv = ["unshare", "--mount", sys.executable, "-c", _SHARE, options, path, *pids]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    with _unmounted_after(hosts, path):
+        yield
+
+
+@contextlib.contextmanager
+def _unmounted_after(hosts: Sequence[Host], path: str) -> Iterator[None]:
     try:
         yield
     finally:
@@ -52,7 +58,7 @@ def shared_tmpfs(hosts: Sequence[Host], path: str, options: str) -> Iterator[Non
 
 @contextlib.contextmanager
 def read_only(host: Host, path: str) -> Iterator[None]:
-    """``path`` of a host can't be written."""
+    """Make ``path`` of a host read-only."""
     host.run(["mount", "--bind", path, path])
     try:
         host.run(["mount", "-o", "remount,bind,ro", path])
@@ -63,26 +69,33 @@ def read_only(host: Host, path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replaced(hosts: Sequence[Host], path: str, text: str) -> Iterator[None]:
-    """Another program in the place of the one at ``path``."""
+    """Replace the program at ``path`` by another."""
     for host in hosts:
         own = host.root / "root" / f"instead-{Path(path).name}"
         own.write_text(text)
         own.chmod(0o755)
         host.run(["mount", "--bind", f"/root/{own.name}", path])
-    try:
+    with _unmounted_after(hosts, path):
         yield
-    finally:
-        for host in hosts:
-            host.run(["umount", "--lazy", path])
 
 
 @contextlib.contextmanager
 def hidden(hosts: Sequence[Host], path: str) -> Iterator[None]:
-    """An empty folder in the place of ``path``."""
+    """Hide ``path`` behind an empty folder."""
     for host in hosts:
         host.run(["mount", "-t", "tmpfs", "-o", "mode=755", "nothing", path])
+    with _unmounted_after(hosts, path):
+        yield
+
+
+@contextlib.contextmanager
+def filled(host: Host, *folders: str) -> Iterator[None]:
+    """Put file systems that hold nothing more over folders of a host."""
+    for folder in folders:
+        host.run(["mount", "-t", "tmpfs", "-o", "mode=1777,size=64k", "tmp", folder])
+        host.run(f"head -c 1M /dev/zero >{folder}/fills 2>/dev/null; true")
     try:
         yield
     finally:
-        for host in hosts:
-            host.run(["umount", "--lazy", path])
+        for folder in folders:
+            host.run(["umount", folder])

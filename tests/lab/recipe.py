@@ -1,4 +1,4 @@
-"""What the lab is made of, and the keys under which its parts are cached."""
+"""The parts of the lab, and the keys under which they are cached."""
 
 from __future__ import annotations
 
@@ -92,19 +92,19 @@ def key(*parts: object) -> str:
 
 
 def root_key() -> str:
-    """Changes when the root file system would come out different."""
+    """A key that changes when the root file system would differ."""
     scripts = [(HERE / "root.py").read_text(), (FILES / "configure-root.sh").read_text()]
     packages = (ROOT_PACKAGES, DESKTOP_PACKAGES, EXTRA_PACKAGES)
     return key(SUITE, EXTRA_SUITE, packages, dependencies(), USERS, *scripts)
 
 
 def base_key() -> str:
-    """Changes when the base image would come out different."""
+    """A key that changes when the base image would differ."""
     return key(SUITE, BASE_PACKAGES, SQUASHFS)
 
 
 def image_key(app: str) -> str:
-    """Changes when an app's image would come out different."""
+    """A key that changes when an app's image would differ."""
     return key(base_key(), definition(app).read_text(), VERSION)
 
 

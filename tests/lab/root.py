@@ -73,15 +73,17 @@ def mirror() -> str:
     raise RuntimeError("apt names no Debian mirror: is /etc/apt set up?")
 
 
-def debootstrap(place: Path, packages: Sequence[str], log: Path) -> None:
-    """A minimal system of the lab's suite."""
+def debootstrap(
+    place: Path, packages: Sequence[str], log: Path, *, suite: str = recipe.SUITE
+) -> None:
+    """A minimal system of a suite, the lab's own unless another is given."""
     run(
         [
             "debootstrap",
             "--variant=minbase",
             f"--keyring={KEYRING}",
             f"--include={','.join(packages)}",
-            recipe.SUITE,
+            suite,
             str(place),
             mirror(),
         ],

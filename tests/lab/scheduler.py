@@ -1,6 +1,6 @@
-"""Slurm's scheduler alone: one host with slurmctld and a real slurmd for each of a few nodes.
+"""Slurm's scheduler by itself: one host with slurmctld and a real slurmd for each node.
 
-Another slurm.conf takes a second, so a test can hold vizdash against many sites.
+Switching to another slurm.conf takes a second, so that a test can cover many sites.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vizdash.transport import Command, Result
 #: The host, and its address on the cluster's network.
 NAME, ADDRESS = "sched", "10.77.0.30"
 
-#: Seconds between two looks of the scheduler at every job.
+#: Seconds between two cycles of the scheduler.
 CYCLE_S = 1
 
 _CONF = f"""\
@@ -50,14 +50,16 @@ SchedulerParameters=sched_min_interval=20000,sched_interval={CYCLE_S},batch_sche
 """
 
 
-#: Two played GPUs: Slurm wants a device file for each.
+#: Two simulated GPUs: Slurm requires a device file for each.
 _GRES = "Name=gpu File=/dev/loop[0-1]"
 
 
 @dataclass(frozen=True)
 class Site:
-    """A cluster: lines of slurm.conf (SelectTypeParameters and the like), nodes (what stands
-    behind ``NodeName=NAME``, by name) and partitions (behind ``PartitionName=NAME``, by name).
+    """The configuration of a cluster: lines of slurm.conf, nodes and partitions.
+
+    ``nodes`` and ``partitions`` map each name to what follows ``NodeName=NAME`` or
+    ``PartitionName=NAME`` in slurm.conf.
     """
 
     lines: Sequence[str] = ("SelectType=select/cons_tres", "SelectTypeParameters=CR_Core_Memory")
@@ -84,12 +86,12 @@ class Scheduler:
 
     @property
     def site(self) -> Site:
-        """The cluster that it is."""
+        """The current configuration."""
         assert self._site is not None
         return self._site
 
     def use(self, site: Site) -> None:
-        """Be this cluster; nothing is left of the one before. The same one is kept as it is."""
+        """Switch to this configuration, with nothing left of the last; the same one is kept."""
         if site == self._site:
             return
         self.stop()
@@ -105,11 +107,13 @@ class Scheduler:
         self.wait_idle()
 
     def stop(self) -> None:
-        """End the daemons and forget everything."""
+        """End the daemons and forget everything.
+
+        Also those without a pid file: a slurmstepd, a fork of slurmd or a job (slurm_script)
+        writes to the spool folder while it is being removed.
+        """
         script = """
-        pids=$(cat /run/slurmctld.pid /run/slurmd-*.pid 2>/dev/null)
-        [ -z "$pids" ] || kill -KILL $pids 2>/dev/null
-        for pid in $pids; do while [ -e /proc/$pid ]; do sleep 0.05; done; done
+        while pkill -KILL '^slurm'; do sleep 0.05; done
         rm -rf /run/slurmctld.pid /run/slurmd-*.pid /var/spool/slurmctld /var/spool/slurmd
         """
         self.host.run(["bash", "-c", script])
@@ -128,14 +132,14 @@ class Scheduler:
             time.sleep(0.1)
 
     def tried(self, running: int | None = None, seconds: float = 180) -> int:
-        """Wait until the scheduler has tried every job and found one to wait; how many run.
+        """Wait until the scheduler has tried every job; returns how many run.
 
-        Where ``running`` is how many ought to, it has a few of its cycles to come to that.
+        With ``running``, the expected number, it waits a few more cycles for that number.
         """
         began = time.monotonic()
         while True:
             found = self.host.run(["squeue", "-ah", "-o", "%T %r"]).stdout.splitlines()
-            # A job is given another reason than these two when it has been tried.
+            # A job that has been tried has another reason than these two.
             new = [line for line in found if line == "PENDING None"]
             passed = [line for line in found if line == "PENDING Priority"]
             held = [line for line in found if line.startswith("PENDING")]
@@ -170,7 +174,7 @@ class HostRunner:
         self._user = user
 
     async def run(self, command: Command) -> Result:
-        """Run it there."""
+        """Run a command on the host."""
         process = await asyncio.create_subprocess_exec(
             *self._host.argv(command.argv, user=self._user),
             stdin=asyncio.subprocess.PIPE,
@@ -188,13 +192,13 @@ class HostRunner:
         return Result(code, out.decode(errors="replace"), err.decode(errors="replace"))
 
     def has(self, program: str) -> bool:
-        """Whether it is installed there."""
+        """Whether a program is installed on the host."""
         return (self._host.root / "usr/bin" / program).exists()
 
 
 @contextlib.contextmanager
 def scheduler(lab: Lab) -> Iterator[Scheduler]:
-    """One more host of the lab, with a Slurm of its own."""
+    """Add a host with a separate Slurm to the lab."""
     files = {
         "/etc/hosts": f"127.0.0.1\tlocalhost\n{ADDRESS}\t{NAME}\n",
         "/etc/slurm/job_submit.lua": "",

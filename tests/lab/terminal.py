@@ -1,4 +1,4 @@
-"""A terminal that a person would sit at: tmux, with a program of a lab host in it."""
+"""A terminal in tmux that runs a program of a lab host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Colour = tuple[int, int, int]
 _RGB = re.compile(r"[34]8;2;(\d+);(\d+);(\d+)")
 
 
-class Terminal:
+class TmuxPane:
     """A tmux pane. ``keys`` are tmux's names (send-keys in tmux(1)), ``type`` is plain text."""
 
     def __init__(self, tmux: Tmux) -> None:
@@ -29,7 +29,7 @@ class Terminal:
         self.pressed: list[str] = []
 
     def start(self, command: str, size: tuple[int, int]) -> None:
-        """Start a program, by a shell's command."""
+        """Start a program by a shell command."""
         width, height = size
         self.tmux(
             *("set-option", "-g", "remain-on-exit", "on", ";"),
@@ -48,11 +48,11 @@ class Terminal:
         self.tmux("send-keys", "-l", text)
 
     def text(self) -> str:
-        """What is seen now (and, of a plain program's words, what has scrolled away)."""
+        """The text on the screen, and what a plain program has scrolled away."""
         return self.tmux("capture-pane", "-p", "-J", "-S", "-200")
 
     def wait(self, *any_of: str, seconds: float = 180, gone: bool = False) -> str:
-        """Wait until one of the texts is seen (or with ``gone``, none of them is)."""
+        """Wait until one of the texts is on the screen (with ``gone``: none of them)."""
         return self.until(
             lambda seen: any(text in seen for text in any_of) != gone,
             f"{'still' if gone else 'no'} {any_of}",
@@ -60,12 +60,12 @@ class Terminal:
         )
 
     def colours(self) -> set[Colour]:
-        """The colours of what is seen now, of a program that was told of 24 bits."""
+        """The colours on the screen, of a program that uses 24-bit colours."""
         found = _RGB.findall(self.tmux("capture-pane", "-p", "-e"))
         return {(int(red), int(green), int(blue)) for red, green, blue in found}
 
     def wait_colour(self, colour: Colour, seconds: float = 180) -> None:
-        """Wait until a colour is seen, or one that differs by as little as 16 bits make."""
+        """Wait until a colour is on the screen, or one as near as 16-bit colours are."""
 
         def near(seen: Colour) -> bool:
             return all(abs(a - b) <= 8 for a, b in zip(seen, colour, strict=True))
@@ -74,7 +74,7 @@ class Terminal:
         self.until(lambda _: any(near(seen) for seen in self.colours()), what, seconds)
 
     def until(self, test: Callable[[str], bool], what: str, seconds: float = 180) -> str:
-        """Wait until what is seen passes ``test``; returns it."""
+        """Wait until the screen passes ``test``; returns its text."""
         deadline = time.monotonic() + seconds
         while not test(seen := self.text()):
             assert time.monotonic() < deadline, f"{what} in {seconds:g} s; seen:\n{seen}"
@@ -82,15 +82,15 @@ class Terminal:
         return seen
 
     def ended(self) -> bool:
-        """Whether the program has ended (what it left stays to be seen)."""
+        """Whether the program has ended; its last screen stays."""
         return self.tmux("display-message", "-p", "#{pane_dead}").strip() == "1"
 
     def wait_ended(self, seconds: float = 180) -> str:
-        """Wait until it has; returns what is seen."""
+        """Wait until the program has ended; returns the screen."""
         return self.until(lambda _: self.ended(), "it has not ended", seconds)
 
     def code(self) -> int:
-        """Its exit code, once it has ended; as a shell has it, 128 and more for a signal."""
+        """Its exit code once it has ended, as a shell has it: 128 and more for a signal."""
         self.until(lambda _: self._code.exists() and self._code.read_text() != "", "no exit code")
         return int(self._code.read_text())
 
@@ -103,12 +103,12 @@ def terminal(
     user: str = "alice",
     size: tuple[int, int] = (120, 40),
     env: dict[str, str] | None = None,
-) -> Iterator[Terminal]:
-    """A terminal with ``command`` in it, run on ``host`` as ``user``."""
+) -> Iterator[TmuxPane]:
+    """Open a terminal that runs ``command`` on ``host`` as ``user``."""
     argv = host.argv(command, user=user, env={"TERM": "tmux-256color", **(env or {})})
     tmux = Tmux()
     try:
-        screen = Terminal(tmux)
+        screen = TmuxPane(tmux)
         screen.start(shlex.join(argv), size)
         yield screen
     finally:

@@ -1,7 +1,8 @@
-"""Images are built by an ordinary user, wherever it is told, and never half."""
+"""Images are built by an ordinary user, on any build host, and never published half-made."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Host, Lab, recipe
-from tests.lab.vd import vizdash
+from tests.lab.verbs import run_vizdash
 from vizdash.images import sif
 
 NODE = "viz-node002"
@@ -57,14 +58,21 @@ def configure(host: Host, *, engine: str, base: str, script: str) -> None:
              input=CONFIG.format(engine=engine, base=base))  # fmt: skip
 
 
-@pytest.fixture
-def workshop(lab: Lab) -> Iterator[Lab]:
+@contextlib.contextmanager
+def workshop_of_alice(lab: Lab) -> Iterator[Lab]:
     """alice's folder on the shared home: a tiny base, and a definition file for gedit."""
     configure(lab.login, engine="slurm", base="/home/alice/work/base.sif", script=TREE)
     define(lab)
     yield lab
     home = "work .config/vizdash .local/state/vizdash/builds .local/state/vizdash/images.jsonl"
     lab.login.run(f"rm -rf {home}", user="alice")
+
+
+@pytest.fixture
+def workshop(lab: Lab) -> Iterator[Lab]:
+    """alice's folder with a definition file for gedit."""
+    with workshop_of_alice(lab):
+        yield lab
 
 
 def define(lab: Lab, post: str = "") -> None:
@@ -97,12 +105,12 @@ def begin(lab: Lab, where: str) -> subprocess.Popen[str]:
     words = ["vizdash", "build", "gedit", "--version", "2.0", "--where", where]
     process = lab.login.popen(words, user="alice")
     assert process.stderr is not None
-    said = []
+    lines = []
     for line in process.stderr:
-        said.append(line)
+        lines.append(line)
         if line.startswith("+ sleep 7303"):
             return process
-    raise AssertionError("".join(said))
+    raise AssertionError("".join(lines))
 
 
 def send(lab: Lab, signal: str) -> None:
@@ -113,13 +121,13 @@ def send(lab: Lab, signal: str) -> None:
 
 
 def close(process: subprocess.Popen[str]) -> str:
-    _, said = process.communicate(timeout=60)
-    return said
+    _, output = process.communicate(timeout=60)
+    return output
 
 
 @pytest.mark.parametrize("where", PLACES)
 def test_an_ordinary_user_builds(workshop: Lab, where: str) -> None:
-    done = vizdash(workshop, "build", "gedit", "--version", "1.1", "--where", where, "--json")
+    done = run_vizdash(workshop, "build", "gedit", "--version", "1.1", "--where", where, "--json")
     built = json.loads(done.stdout)["image"]
     assert built["path"] == "/home/alice/work/store/gedit/gedit-1.1.sif"
     assert (built["version"], built["built_by"], built["arch"]) == ("1.1", "alice", "amd64")
@@ -128,8 +136,8 @@ def test_an_ordinary_user_builds(workshop: Lab, where: str) -> None:
     assert "hello from post" in done.stderr
     path = built["path"]
     info = sif.read(workshop.login.root / path[1:])
-    said = workshop.login.run(["sha256sum", path]).stdout.split()[0]
-    assert built["digest"] == said == sif.digest(workshop.login.root / path[1:])
+    output = workshop.login.run(["sha256sum", path]).stdout.split()[0]
+    assert built["digest"] == output == sif.digest(workshop.login.root / path[1:])
     text = (workshop.login.root / "home/alice/work/defs/gedit.def").read_bytes()
     assert info.labels["vizdash.definition.sha256"] == sha256(text)
     assert info.labels["vizdash.built-by"] == "alice"
@@ -138,9 +146,9 @@ def test_an_ordinary_user_builds(workshop: Lab, where: str) -> None:
     ran = workshop.login.run(["apptainer", "-q", "exec", path, "/bin/echo", "works"], user="alice")
     assert ran.stdout.strip() == "works"
     assert store(workshop.login) == ["./gedit-1.1.json", "./gedit-1.1.sif"]
-    again = vizdash(workshop, "build", "gedit", "--version", "1.1", check=False)
+    again = run_vizdash(workshop, "build", "gedit", "--version", "1.1", check=False)
     assert again.returncode == 1 and "--version 1.2, or --replace" in again.stderr
-    log = vizdash(workshop, "logs", "--build", "gedit").stdout
+    log = run_vizdash(workshop, "logs", "--build", "gedit").stdout
     assert "+ echo hello from post\nhello from post\n" in log
     wait_clean(workshop)
 
@@ -154,7 +162,7 @@ def sha256(data: bytes) -> str:
 @pytest.mark.parametrize("where", PLACES)
 def test_a_failing_post_names_its_command(workshop: Lab, where: str) -> None:
     define(workshop, "    cat /no/such/licence\n    echo never\n")
-    done = vizdash(workshop, "build", "gedit", "--where", where, check=False)
+    done = run_vizdash(workshop, "build", "gedit", "--where", where, check=False)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(
@@ -162,7 +170,7 @@ def test_a_failing_post_names_its_command(workshop: Lab, where: str) -> None:
         "(cat: /no/such/licence: No such file or directory)"
     )
     assert store(workshop.login) == []
-    log = vizdash(workshop, "logs", "--build", "gedit")
+    log = run_vizdash(workshop, "logs", "--build", "gedit")
     assert "cat: /no/such/licence: No such file or directory" in log.stdout
     assert "failed" in log.stderr
     wait_clean(workshop)
@@ -173,9 +181,9 @@ def test_cancelling_ends_all_of_it(workshop: Lab, where: str) -> None:
     define(workshop, LINGER)
     process = begin(workshop, where)
     send(workshop, "INT")
-    said = close(process)
-    assert process.returncode == 130, said
-    assert "everything that the build had started has been ended" in said
+    output = close(process)
+    assert process.returncode == 130, output
+    assert "all processes of the build have been stopped" in output
     assert store(workshop.login) == []
     wait_clean(workshop)
 
@@ -188,10 +196,10 @@ def test_a_killed_vizdash_leaves_no_image(workshop: Lab, where: str) -> None:
     close(process)
     assert not any(name.endswith(".sif") and "/." not in name for name in store(workshop.login))
     wait_clean(workshop)
-    log = vizdash(workshop, "logs", "--build", "gedit")
+    log = run_vizdash(workshop, "logs", "--build", "gedit")
     assert "interrupted" in log.stderr and "it waits" in log.stdout
     define(workshop)
-    vizdash(workshop, "build", "gedit", "--version", "2.0", "--where", where)
+    run_vizdash(workshop, "build", "gedit", "--version", "2.0", "--where", where)
     assert store(workshop.login) == ["./gedit-2.0.json", "./gedit-2.0.sif"]
     events = workshop.login.run(
         ["cat", ".local/state/vizdash/images.jsonl"], user="alice"
@@ -199,16 +207,16 @@ def test_a_killed_vizdash_leaves_no_image(workshop: Lab, where: str) -> None:
     assert [json.loads(line)["outcome"] for line in events][-2:] == ["interrupted", "ok"]
 
 
-def test_a_build_that_cant_begin_says_why(workshop: Lab) -> None:
-    done = vizdash(workshop, "build", "gedit", "--where", "nowhere.example", check=False)
+def test_a_build_that_cannot_begin_gives_the_reason(workshop: Lab) -> None:
+    done = run_vizdash(workshop, "build", "gedit", "--where", "nowhere.example", check=False)
     assert done.returncode == 1
-    assert "check the host's name" in done.stderr
-    done = vizdash(workshop, "build", "gedit", "--arg", "base=/no/such.sif", check=False)
+    assert "check the host name" in done.stderr
+    done = run_vizdash(workshop, "build", "gedit", "--arg", "base=/no/such.sif", check=False)
     assert done.returncode == 2
     assert "no such file" in done.stderr
-    done = vizdash(workshop, "build", "gedit", "--arg", "colour=red", check=False)
+    done = run_vizdash(workshop, "build", "gedit", "--arg", "colour=red", check=False)
     assert done.returncode == 1
-    assert "the definition file asks for no such argument" in done.stderr
+    assert "the definition file has no such argument" in done.stderr
 
 
 def test_one_copy_on_a_shared_file_system(workshop: Lab) -> None:
@@ -218,32 +226,32 @@ def test_one_copy_on_a_shared_file_system(workshop: Lab) -> None:
     workshop.login.run(["mkdir", apps], user="alice")
     workshop.login.run(["tee", "-a", ".config/vizdash/config.yaml"], user="alice", input=shared)
     for version in ("1.1", "1.2"):
-        vizdash(workshop, "build", "gedit", "--version", version)
-        done = vizdash(workshop, "deploy", "gedit", "--json")
+        run_vizdash(workshop, "build", "gedit", "--version", version)
+        done = run_vizdash(workshop, "deploy", "gedit", "--json")
         (row,) = json.loads(done.stdout)["deploy"]["nodes"]
         assert (row["outcome"], row["copied"], row["switched"]) == ("done", True, True)
-        assert on_nodes(workshop, version) == set(recipe.NODES)
-    vizdash(workshop, "rollback", "gedit")
-    assert on_nodes(workshop, "1.1") == set(recipe.NODES)
-    kept = vizdash(workshop, "prune", "gedit", "--keep", "1", "--yes")
-    assert "gedit 1.1 stays (it is the current one) on the shared image root" in kept.stderr
-    vizdash(workshop, "deploy", "gedit")
-    # Whoever can't see what others have open on the nodes removes nothing.
-    blind = vizdash(workshop, "prune", "gedit", "--keep", "1", "--yes", check=False)
+        assert jobs_on_nodes(workshop, version) == set(recipe.NODES)
+    run_vizdash(workshop, "rollback", "gedit")
+    assert jobs_on_nodes(workshop, "1.1") == set(recipe.NODES)
+    kept = run_vizdash(workshop, "prune", "gedit", "--keep", "1", "--yes")
+    assert "gedit 1.1 stays (it is current) on the shared image root" in kept.stderr
+    run_vizdash(workshop, "deploy", "gedit")
+    # A user who cannot see other users' open files on the nodes removes nothing.
+    blind = run_vizdash(workshop, "prune", "gedit", "--keep", "1", "--yes", check=False)
     assert blind.returncode == 1
-    assert "can't see what others have open there, so nothing is removed" in blind.stderr
+    assert "can't see other users' open files there, so nothing is removed" in blind.stderr
     left = workshop.login.run(["ls", f"{apps}/gedit"]).stdout.split()
     images = {name for name in left if name.endswith(".sif")}
     assert images == {"gedit-1.1.sif", "gedit-1.2.sif", "gedit.sif"}
 
 
-def on_nodes(lab: Lab, version: str) -> set[str]:
+def jobs_on_nodes(lab: Lab, version: str) -> set[str]:
     """The nodes whose current gedit is this version."""
-    rows = json.loads(vizdash(lab, "images", "gedit", "--json").stdout)["images"]
+    rows = json.loads(run_vizdash(lab, "images", "gedit", "--json").stdout)["images"]
     return {r["node"] for r in rows if (r["version"], r["state"]) == (version, "current")}
 
 
-def test_only_signed_images_where_a_site_wants_that(workshop: Lab) -> None:
+def test_only_signed_images_where_a_site_requires_them(workshop: Lab) -> None:
     extra = (
         "    image_root: /home/alice/work/apps\n"
         "    deploy: {method: shared, sudo: never, signed: true}\n"
@@ -251,25 +259,27 @@ def test_only_signed_images_where_a_site_wants_that(workshop: Lab) -> None:
     login = workshop.login
     login.run(["mkdir", "work/apps"], user="alice")
     login.run(["tee", "-a", ".config/vizdash/config.yaml"], user="alice", input=extra)
-    vizdash(workshop, "build", "gedit", "--version", "1.1")
-    done = vizdash(workshop, "deploy", "gedit", check=False)
+    run_vizdash(workshop, "build", "gedit", "--version", "1.1")
+    done = run_vizdash(workshop, "deploy", "gedit", check=False)
     assert done.returncode == 1
-    assert "it has no signature (deploy.signed demands one)" in done.stderr
+    assert "it has no signature (deploy.signed requires one)" in done.stderr
     image = "work/store/gedit/gedit-1.1.sif"
     pair = ["apptainer", "key", "newpair", "-N", "A", "-E", "a@example.org", "-C", "x"]
     login.run([*pair, "-b", "2048", "-P", "", "--push=false"], user="alice", timeout=120)
     login.run(["apptainer", "sign", image], user="alice")
     try:
-        vizdash(workshop, "deploy", "gedit")
-        assert on_nodes(workshop, "1.1") == set(recipe.NODES)
+        run_vizdash(workshop, "deploy", "gedit")
+        assert jobs_on_nodes(workshop, "1.1") == set(recipe.NODES)
         # Another content under that signature, as a new version.
         copy = "work/store/gedit/gedit-1.2.sif"
         login.run(["cp", image, copy], user="alice")
         middle = int(login.run(["stat", "-c", "%s", copy], user="alice").stdout) // 2
         words = f"f=open('{copy}','r+b'); f.seek({middle}); b=f.read(1)[0]^1; f.seek({middle}); "
         login.run(["python3", "-c", f"{words}f.write(bytes([b]))"], user="alice")
-        done = vizdash(workshop, "deploy", "gedit", "--version", "1.2", "--force", check=False)
-        assert done.returncode == 1 and "it is not what was signed" in done.stderr, done.stderr
-        assert on_nodes(workshop, "1.1") == set(recipe.NODES)
+        done = run_vizdash(workshop, "deploy", "gedit", "--version", "1.2", "--force", check=False)
+        assert done.returncode == 1 and "it was changed after it was signed" in done.stderr, (
+            done.stderr
+        )
+        assert jobs_on_nodes(workshop, "1.1") == set(recipe.NODES)
     finally:
         login.run("rm -rf ~/.apptainer/keys ~/.apptainer/sypgp", user="alice")

@@ -1,4 +1,4 @@
-"""Jobs of the legacy script that people submit themselves, as they did before vizdash."""
+"""Jobs of the legacy script that users submit themselves with sbatch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ import pytest
 
 from tests.lab import Host, Lab
 from tests.lab.browser import desktop
-from tests.lab.campus import Campus
-from tests.lab.desks import HOST, opened_from, wait_page
+from tests.lab.desktops import HOST, open_from_laptop, wait_for_page
+from tests.lab.outside import OutsideNetwork
 from tests.lab.terminal import terminal
 from tests.lab.test_legacy import PURPLE
-from tests.lab.vd import leftovers, opened, sessions, start, vizdash, wait_state
+from tests.lab.verbs import (
+    find_leftovers,
+    list_sessions,
+    open_session,
+    run_vizdash,
+    start_session,
+    wait_for_state,
+)
 
 pytestmark = pytest.mark.usefixtures("site")
 NODE = "viz-node002"
 
 
 def submit(lab: Lab, session_id: str, *words: str, user: str = "alice") -> str:
-    """``sbatch`` as a person types it: the job's id."""
+    """Run ``sbatch`` as a user types it; the job's id."""
     lab.login.run("cp /etc/vizdash/jobs/gedit_vnc_job.sh ~", user=user)
     export = f"SESSION_ID={session_id},VNC_PORT=6085"
     argv = ["sbatch", "--parsable", "-w", NODE, *words, "--export", export, "gedit_vnc_job.sh"]
@@ -31,7 +38,7 @@ def submit(lab: Lab, session_id: str, *words: str, user: str = "alice") -> str:
 
 def row(lab: Lab, job_id: str, user: str = "alice", *words: str) -> dict[str, Any]:
     """The one row of a job."""
-    (found,) = [s for s in sessions(lab, user, *words) if s["job_id"] == job_id]
+    (found,) = [s for s in list_sessions(lab, user, *words) if s["job_id"] == job_id]
     return found
 
 
@@ -49,7 +56,7 @@ def wait_gone(node: Host) -> None:
     deadline = time.monotonic() + 120
     own = ("/tmp/gedit_vnc_", "/tmp/tmp.")
     while True:
-        left = [x for x in leftovers(node, "alice").splitlines() if not x.startswith(own)]
+        left = [x for x in find_leftovers(node, "alice").splitlines() if not x.startswith(own)]
         if not left:
             node.run("rm -rf /tmp/gedit_vnc_*.out /tmp/tmp.*")
             return
@@ -68,20 +75,20 @@ def test_it_is_shown_opens_and_stops(lab: Lab, words: tuple[str, ...]) -> None:
         pending = row(lab, job)
         assert (pending["id"], pending["state"]) == (job, "pending")
         assert (pending["app"], pending["kind"]) == ("old-gedit", "legacy")
-    ready = wait_state(lab, "test-001", "ready")
+    ready = wait_for_state(lab, "test-001", "ready")
     assert (ready["job_id"], ready["app"], ready["node"]) == (job, "old-gedit", NODE)
-    # Others see by its name what it is, and no more.
-    theirs = [s for s in sessions(lab, "bob", "--all") if s["job_id"] == job]
+    # Other users see only its name.
+    theirs = [s for s in list_sessions(lab, "bob", "--all") if s["job_id"] == job]
     assert [(s["id"], s["app"], s["state"]) for s in theirs] == (
         [(job, "old-gedit", "unknown")] if "--job-name=mine" not in words else []
     )
-    with opened(lab, "test-001") as url:
+    with open_session(lab, "test-001") as url:
         assert url.startswith(f"http://{lab.hosts[NODE].address}:6085/vnc.html#")
         with desktop(url, lab.login) as seen:
             seen.wait_share(PURPLE)
     out = lab.hosts[NODE].run(["cat", f"/tmp/gedit_vnc_{job}.out"]).stdout
-    assert out.splitlines()[:1] == vizdash(lab, "logs", "test-001").stdout.splitlines()[:1]
-    vizdash(lab, "stop", "test-001")
+    assert out.splitlines()[:1] == run_vizdash(lab, "logs", "test-001").stdout.splitlines()[:1]
+    run_vizdash(lab, "stop", "test-001")
     deadline = time.monotonic() + 120
     while (ended := row(lab, job))["state"] != "ended":
         assert time.monotonic() < deadline, ended
@@ -92,19 +99,19 @@ def test_it_is_shown_opens_and_stops(lab: Lab, words: tuple[str, ...]) -> None:
 
 def test_an_arrays_tasks_are_sessions_of_their_own(lab: Lab) -> None:
     job = submit(lab, "test-001", "--array=1-4%1")
-    ready = wait_state(lab, "test-001", "ready")
+    ready = wait_for_state(lab, "test-001", "ready")
     assert (ready["job_id"], ready["app"]) == (f"{job}_1", "old-gedit")
     rest = row(lab, f"{job}_[2-4%1]")
     assert (rest["id"], rest["state"], rest["kind"]) == (f"{job}_[2-4%1]", "pending", "legacy")
-    several = vizdash(lab, "stop", job, check=False)
+    several = run_vizdash(lab, "stop", job, check=False)
     assert (several.returncode, "could be several" in several.stderr) == (2, True), several.stderr
-    with opened(lab, f"{job}_1") as url, desktop(url, lab.login) as seen:
+    with open_session(lab, f"{job}_1") as url, desktop(url, lab.login) as seen:
         seen.wait_share(PURPLE)
-    assert vizdash(lab, "logs", "test-001").stdout
-    vizdash(lab, "stop", rest["id"])
-    assert [s["job_id"] for s in sessions(lab) if s["state"] != "ended"] == [f"{job}_1"]
+    assert run_vizdash(lab, "logs", "test-001").stdout
+    run_vizdash(lab, "stop", rest["id"])
+    assert [s["job_id"] for s in list_sessions(lab) if s["state"] != "ended"] == [f"{job}_1"]
     assert row(lab, f"{job}_1")["state"] == "ready"
-    vizdash(lab, "stop", "test-001")
+    run_vizdash(lab, "stop", "test-001")
     deadline = time.monotonic() + 120
     while (ended := row(lab, f"{job}_1"))["state"] != "ended":
         assert time.monotonic() < deadline, ended
@@ -121,11 +128,11 @@ def test_the_dashboard_shows_it(lab: Lab) -> None:
         screen.until(lambda seen: "ready" in seen and "old-gedit" in seen, "no ready row", 180)
         screen.keys("2", "v")
         screen.wait(f"/tmp/gedit_vnc_{job}", "ready", seconds=180)
-    vizdash(lab, "stop", "test-001")
+    run_vizdash(lab, "stop", "test-001")
     wait_gone(lab.hosts[NODE])
 
 
-def test_from_a_laptop_it_opens_by_a_tunnel(lab: Lab, outside: Campus) -> None:
+def test_from_a_laptop_it_opens_by_a_tunnel(lab: Lab, outside: OutsideNetwork) -> None:
     place = ".config/vizdash/config.yaml"
     outside.write(
         place,
@@ -138,8 +145,8 @@ def test_from_a_laptop_it_opens_by_a_tunnel(lab: Lab, outside: Campus) -> None:
         while "test-001" not in (found := outside.vizdash(*HOST, "sessions").stdout):
             assert time.monotonic() < deadline, found
             time.sleep(0.5)
-        wait_state(lab, "test-001", "ready")
-        with opened_from(outside, "test-001") as url, desktop(url, outside.laptop) as seen:
+        wait_for_state(lab, "test-001", "ready")
+        with open_from_laptop(outside, "test-001") as url, desktop(url, outside.laptop) as seen:
             assert url.startswith("http://127.0.0.1:")
             seen.wait_share(PURPLE)
         outside.vizdash(*HOST, "stop", "test-001")
@@ -154,9 +161,9 @@ def test_where_nodes_take_no_ssh(lab: Lab, words: tuple[str, ...]) -> None:
     node.run("kill $(cat /run/sshd.pid)")
     try:
         submit(lab, "test-001", *words)
-        wait_state(lab, "test-001", "ready")
-        assert "/vnc.html" not in vizdash(lab, "sessions").stdout
-        vizdash(lab, "stop", "test-001")
+        wait_for_state(lab, "test-001", "ready")
+        assert "/vnc.html" not in run_vizdash(lab, "sessions").stdout
+        run_vizdash(lab, "stop", "test-001")
         wait_gone(node)
     finally:
         node.run("/usr/sbin/sshd")
@@ -177,15 +184,15 @@ def test_with_another_login_shell(lab: Lab, shell: str, file: str, noise: str) -
         lab.login.run(["mkdir", "-p", ".config/fish"], user="alice")
         lab.login.run(["tee", file], user="alice", input=noise)
         try:
-            session = start(lab, "old-gedit", "--node", NODE)
-            with opened(lab, session["id"]) as url:
-                wait_page(lab.login, url)
-            vizdash(lab, "stop", session["id"])
-            assert wait_state(lab, session["id"], "ended")["result"] == "cancelled"
-            assert leftovers(node, "alice") == ""
+            session = start_session(lab, "old-gedit", "--node", NODE)
+            with open_session(lab, session["id"]) as url:
+                wait_for_page(lab.login, url)
+            run_vizdash(lab, "stop", session["id"])
+            assert wait_for_state(lab, session["id"], "ended")["result"] == "cancelled"
+            assert find_leftovers(node, "alice") == ""
             submit(lab, "test-001")
-            wait_state(lab, "test-001", "ready")
-            vizdash(lab, "stop", "test-001")
+            wait_for_state(lab, "test-001", "ready")
+            run_vizdash(lab, "stop", "test-001")
             wait_gone(node)
         finally:
             lab.login.run(["rm", "-rf", ".cshrc", ".config/fish"], user="alice")
@@ -230,8 +237,8 @@ def test_files_of_others_are_not_believed(lab: Lab) -> None:
             found = row(lab, job)
             assert (found["id"], found["state"]) == (job, "starting")
         for name in ("test-002", "test-003", "test-004", "test-005"):
-            assert vizdash(lab, "open", name, "--print", check=False).returncode == 2
-        vizdash(lab, "stop", job)
+            assert run_vizdash(lab, "open", name, "--print", check=False).returncode == 2
+        run_vizdash(lab, "stop", job)
     finally:
         node.run("rm -f /tmp/app_session_* /tmp/a")
     wait_gone(node)

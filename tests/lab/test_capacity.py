@@ -1,4 +1,4 @@
-"""What fits, held against Slurm's own word: on random clusters, loads, reservations and requests.
+"""What vizdash says fits, compared with Slurm: random clusters, loads, reservations, requests.
 
 The oracles are ``sbatch --test-only`` with the very command that vizdash would run, and what
 really starts when as many are submitted as vizdash says fit, and one more. ``make capacity`` tries
@@ -26,10 +26,11 @@ from vizdash.config import App, Cluster, Config
 from vizdash.engines.slurm import SlurmEngine, commands
 from vizdash.errors import Refused
 from vizdash.model import JobRequest, Resources, SessionRequest
-from vizdash.service import Service
+from vizdash.service.service import Service
 from vizdash.sessions import submit
-from vizdash.sessions.fit import Fit
-from vizdash.transport.forward import SshForwarder
+from vizdash.sessions.capacity import CapacityVerdict
+from vizdash.sessions.start_plan import resolve_plan
+from vizdash.transport.forwarders import SshForwarder
 
 #: Clusters, and cases on each.
 CLUSTERS = int(os.environ.get("VIZDASH_CAPACITY_CLUSTERS", "16"))
@@ -87,7 +88,7 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Reserved:
     """A reservation for bob, or maintenance."""
 
     nodes: Sequence[str]
@@ -135,7 +136,7 @@ ASKS = st.builds(
 LOADS = st.lists(st.tuples(NAMES, st.integers(1, 4), st.integers(1, 9)), max_size=4)
 RESERVATIONS = st.lists(
     st.builds(
-        Kept,
+        Reserved,
         nodes=st.sampled_from((("n1",), ("n2", "n3"), ("n1", "n2", "n3"))),
         begins_min=st.sampled_from((0, 30, 120)),
         maintenance=st.booleans(),
@@ -168,7 +169,7 @@ def test_slurm_agrees(slurm: Scheduler, seed: int) -> None:
     slurm.use(site)
     decided = []
 
-    # A case that fails is told whole: to look for a smaller one takes minutes.
+    # A failing case is reported whole: shrinking it takes minutes.
     @fixed(seed)
     @settings(
         max_examples=CASES,
@@ -178,7 +179,7 @@ def test_slurm_agrees(slurm: Scheduler, seed: int) -> None:
         suppress_health_check=list(HealthCheck),
     )
     @given(ask=ASKS, load=LOADS, kept=RESERVATIONS)
-    def cases(ask: Ask, load: list[tuple[str, int, int]], kept: list[Kept]) -> None:
+    def cases(ask: Ask, load: list[tuple[str, int, int]], kept: list[Reserved]) -> None:
         decided.append(check(slurm, memory, ask, load, kept))
 
     cases()
@@ -192,7 +193,7 @@ def check(
     memory: str,
     ask: Ask,
     load: list[tuple[str, int, int]],
-    kept: list[Kept],
+    kept: list[Reserved],
 ) -> bool:
     """One case; returns whether vizdash knew."""
     slurm.settle()
@@ -210,7 +211,7 @@ def check(
     note(f"vizdash: {verdict}")
     note(f"--test-only: {starts}")
     note(nodes_of(slurm))
-    if verdict.untold:
+    if verdict.undetermined:
         return False
     # Slurm's test does not raise the cores for this limit, as it does for a real job.
     tested = "MaxMemPerCPU" not in slurm.site.conf or memory != "mem"
@@ -219,8 +220,8 @@ def check(
     if verdict.refusal:
         # Where a node is reserved Slurm looks no further, and takes what never runs.
         started(slurm, request, site, 0) if kept else refused(slurm, request, site)
-    elif verdict.now:
-        started(slurm, request, site, sum(count for _, count in verdict.now))
+    elif verdict.fits_now:
+        started(slurm, request, site, sum(count for _, count in verdict.fits_now))
     elif verdict.reserved or not tested:
         started(slurm, request, site, 0)
     return True
@@ -254,7 +255,7 @@ def check_queue(slurm: Scheduler, ask: Ask, queue: list[Waiting]) -> str:
     """One case; returns what vizdash said."""
     slurm.settle()
     for job in queue:
-        # One core until then, and behind it one who wants all of them.
+        # One core until then, and behind it a job that requests all of them.
         most = f"-t 300 -w {job.node} -c {2 * int(job.node[1:])}"
         for what in (f"-t {job.minutes} -w {job.node}", most):
             line = f"sbatch -Q -o /dev/null -p {job.partition} --mem=100 {what} --wrap 'sleep 600'"
@@ -267,14 +268,14 @@ def check_queue(slurm: Scheduler, ask: Ask, queue: list[Waiting]) -> str:
     service = Service(Config(site, {"viz": site}, {"plain": APP}), engine, runner, SshForwarder())
     size = Resources(ask.cores, ask.memory_mib, 0, ask.minutes * 60)
     request = SessionRequest("plain", size, node=ask.node)
-    verdict = asyncio.run(service.fit(request))
+    verdict = asyncio.run(service.plan(request)).verdict
     note(f"vizdash: {verdict}")
     note(nodes_of(slurm))
-    assert not verdict.untold, "everything is planned, and nothing is hidden"
-    count = sum(count for _, count in verdict.now)
+    assert not verdict.undetermined, "everything is planned, and nothing is hidden"
+    count = sum(count for _, count in verdict.fits_now)
     run = submitted(slurm, request, site, count + 1, count)
     assert run == count, f"{count} should start, not {run}"
-    return "now" if verdict.now else "planned" if verdict.planned else "full"
+    return "now" if verdict.fits_now else "planned" if verdict.planned else "full"
 
 
 def submitted(
@@ -311,11 +312,11 @@ def planned(slurm: Scheduler) -> None:
         time.sleep(0.2)
 
 
-def agree(verdict: Fit, starts: float | None) -> None:
+def agree(verdict: CapacityVerdict, starts: float | None) -> None:
     """vizdash's verdict is that of ``sbatch --test-only``."""
     if verdict.refusal:
         assert starts is None, "vizdash refuses what Slurm takes"
-    elif verdict.now:
+    elif verdict.fits_now:
         assert starts is not None and starts <= NOW_S, "vizdash promises what Slurm does not give"
     else:
         # Slurm's test calls what is reserved for others impossible, though it would wait for it.
@@ -323,9 +324,11 @@ def agree(verdict: Fit, starts: float | None) -> None:
         assert starts is None or starts > NOW_S, "Slurm starts it now"
 
 
-async def compared(service: Service, request: SessionRequest) -> tuple[Fit, float | None]:
+async def compared(
+    service: Service, request: SessionRequest
+) -> tuple[CapacityVerdict, float | None]:
     """vizdash's verdict, and Slurm's: seconds from now, None for a refusal."""
-    verdict = await service.fit(request)
+    verdict = (await service.plan(request)).verdict
     job = job_of(service.config.cluster, request)
     try:
         at = await service.engine.expected_start(job)
@@ -338,8 +341,8 @@ async def compared(service: Service, request: SessionRequest) -> tuple[Fit, floa
 
 def job_of(site: Cluster, request: SessionRequest) -> JobRequest:
     """The job that vizdash would submit."""
-    prepared = submit.Prepared(submit.new_id(), APP, "host", "", "")
-    return submit.job_request(request, prepared, site, engine="slurm", output="/tmp")
+    plan = resolve_plan(request, APP, site, runtime="host")
+    return submit.build_job_request(plan, site, engine="slurm", folder="/tmp")
 
 
 def busy(slurm: Scheduler, load: list[tuple[str, int, int]]) -> None:
@@ -355,8 +358,8 @@ def busy(slurm: Scheduler, load: list[tuple[str, int, int]]) -> None:
         slurm.host.run(["scancel", "-u", "bob", "-t", "PENDING"])
 
 
-def reserve(slurm: Scheduler, name: str, kept: Kept) -> None:
-    """Make a reservation; where there is no room for it, there is none."""
+def reserve(slurm: Scheduler, name: str, kept: Reserved) -> None:
+    """Make a reservation, unless Slurm finds no nodes for it."""
     nodes = kept.nodes
     flags = "MAINT,IGNORE_JOBS" if kept.maintenance else "IGNORE_JOBS"
     what = f"Nodes={','.join(nodes)} Flags={flags}"

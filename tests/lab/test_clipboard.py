@@ -10,7 +10,7 @@ from PIL import Image
 from tests.lab import Lab
 from tests.lab.browser import Desktop, desktop
 from tests.lab.test_session import BLUE
-from tests.lab.vd import opened, start, vizdash
+from tests.lab.verbs import open_session, run_vizdash, start_session
 
 TEXT = "한글 日本語 äß€"
 #: Characters that are no box themselves (as 日 and 口 are), a line each.
@@ -33,7 +33,7 @@ def _panel(seen: Desktop) -> str:
 
 
 def _copy(seen: Desktop, text: str) -> None:
-    """Put it into noVNC's clipboard panel, as a person does who may not use the browser's own."""
+    """Put text into noVNC's clipboard panel, as a user without the browser's clipboard does."""
     seen.page.evaluate(
         "text => { const area = document.getElementById('noVNC_clipboard_text');"
         " area.value = text; area.dispatchEvent(new Event('change')); }",
@@ -84,11 +84,11 @@ def _boxes(dark: Image.Image) -> int:
 def test_gedit(lab: Lab) -> None:
     """Pasted, drawn, saved under a Korean name, and copied back with what was typed."""
     name = "/home/alice/보고서.txt"
-    session = start(lab, "gedit")
-    with opened(lab, session["id"]) as url, desktop(url, lab.login) as seen:
+    session = start_session(lab, "gedit")
+    with open_session(lab, session["id"]) as url, desktop(url, lab.login) as seen:
         seen.wait_share((255, 255, 255), 0.5)
         _copy(seen, "\n".join(SHAPES) + "\n")
-        # The window is there before it takes keys.
+        # The window exists before it takes keys.
         lines = (LEFT, TOP, LEFT + 60, TOP + LINE * len(SHAPES))
         with seen.changes(lines):
             seen.click(600, 500)
@@ -120,14 +120,14 @@ def test_gedit(lab: Lab) -> None:
         assert (lab.login.root / name[1:]).read_text() == f"typed {TEXT}\n"
     finally:
         (lab.login.root / name[1:]).unlink()
-    vizdash(lab, "stop", session["id"])
+    run_vizdash(lab, "stop", session["id"])
 
 
 def test_xterm(lab: Lab) -> None:
     """It pastes and gives the other of X's two selections (PRIMARY)."""
-    session = start(lab, "desktop")
+    session = start_session(lab, "desktop")
     pasted = lab.login.root / "home/alice/pasted"
-    with opened(lab, session["id"]) as url, desktop(url, lab.login) as seen:
+    with open_session(lab, session["id"]) as url, desktop(url, lab.login) as seen:
         seen.wait_share(BLUE)
         _copy(seen, TEXT)
 
@@ -157,4 +157,4 @@ def test_xterm(lab: Lab) -> None:
 
         _wait(selected, "selected text did not come", seen)
     pasted.unlink()
-    vizdash(lab, "stop", session["id"])
+    run_vizdash(lab, "stop", session["id"])

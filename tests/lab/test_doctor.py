@@ -1,4 +1,4 @@
-"""``vizdash doctor`` names the broken link and its fix: a row for each broken set-up."""
+"""``vizdash doctor`` names the broken part and its fix: one case for each broken set-up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import stat
 import tarfile
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,25 +16,42 @@ from urllib.parse import quote
 import pytest
 
 from tests.lab import Lab
-from tests.lab.test_failures import full, hidden
-from tests.lab.test_slurm_away import no_munge
-from tests.lab.vd import opened, sessions, start, vizdash
+from tests.lab.mounts import filled
+from tests.lab.test_failures import hidden
+from tests.lab.test_slurm_down import no_munge
+from tests.lab.verbs import list_sessions, open_session, run_vizdash, start_session
 
 #: The node that is broken; the first one lacks gedit.
 NODE = "viz-node002"
 LACKS_GEDIT = "viz-node001"
+GPU_NODE = "viz-node003"
 IMAGES = "/opt/apptainers/apps/desktop"
 CONFIG = "/home/alice/doctor.yaml"
 
 #: Who is examined for an image; the others' app runs on the host, which takes less time.
 DESKTOP = ("--app", "desktop", "--node", NODE)
 
+#: An app that asks for a GPU.
+DRAWING = """\
+apps:
+  drawing:
+    runtime: host
+    host_command: exec openbox
+    resources: {cores: 1, memory: 1G, gpus: 1, time: 1h}
+"""
+
 Break = Callable[[Lab], AbstractContextManager[None]]
 
 
-def examine(lab: Lab, *words: str, user: str = "alice", check: bool = False) -> dict[str, Any]:
-    """What doctor finds, by what it looked at; ``code`` is its exit code, ``line`` its last."""
-    done = vizdash(lab, "doctor", "--json", *words, user=user, check=check)
+def examine(
+    lab: Lab,
+    *words: str,
+    user: str = "alice",
+    check: bool = False,
+    env: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Doctor's findings by check; ``code`` is its exit code, ``line`` its last line."""
+    done = run_vizdash(lab, "doctor", "--json", *words, user=user, check=check, env=env)
     answer = json.loads(done.stdout)
     found = {row["what"]: row for row in answer["findings"]}
     last = (done.stderr.splitlines() or [""])[-1]
@@ -111,13 +128,13 @@ def without(path: str, host: str = NODE) -> Break:
 
 @contextmanager
 def full_home(lab: Lab) -> Iterator[None]:
-    with full(lab.login, "/home/alice"):
+    with filled(lab.login, "/home/alice"):
         yield
 
 
 @contextmanager
 def full_node(lab: Lab) -> Iterator[None]:
-    with full(lab.hosts[NODE], "/tmp", "/var/tmp", "/dev/shm"):
+    with filled(lab.hosts[NODE], "/tmp", "/var/tmp", "/dev/shm"):
         yield
 
 
@@ -142,10 +159,11 @@ drained = scripted(
     "login",
 )
 no_slurmd = scripted(
+    # Slurm itself sets it down after SlurmdTimeout. Set down by hand, it would be resumed by a
+    # registration that is on its way (ReturnToService).
     "pkill -x slurmd; while pgrep -x slurmd; do sleep 0.1; done; "
-    f"scontrol update NodeName={NODE} State=DOWN Reason='no slurmd'",
-    # Its registration alone may have resumed it by then: what counts is that it is idle after all.
-    f"slurmd && {{ scontrol update NodeName={NODE} State=RESUME || true; }}",
+    f"until scontrol show node {NODE} | grep -q State=DOWN; do sleep 0.5; done",
+    "slurmd",
 )
 no_controller = scripted(
     "pkill -x slurmctld; while pgrep -x slurmctld; do sleep 0.1; done", "slurmctld", "login"
@@ -160,6 +178,22 @@ clock_ahead = scripted(
     "chmod 755 /usr/local/bin/date",
     "rm /usr/local/bin/date",
 )
+#: As where user.max_user_namespaces is 0, which would count for the whole machine.
+no_namespaces = scripted(
+    "printf '#!/bin/sh\\nexit 1\\n' >/usr/local/bin/unshare; "
+    "mv /usr/bin/apptainer /usr/bin/apptainer.real; "
+    'printf \'#!/bin/sh\\n[ "$1" != --version ] || exec /usr/bin/apptainer.real "$@"\\n'
+    "echo FATAL: container creation failed >&2; exit 255\\n' >/usr/bin/apptainer; "
+    "chmod 755 /usr/local/bin/unshare /usr/bin/apptainer",
+    "mv /usr/bin/apptainer.real /usr/bin/apptainer; rm /usr/local/bin/unshare",
+)
+#: As after an update of the driver without a restart.
+driver_mismatch = scripted(
+    "printf '#!/bin/sh\\necho Failed to initialize NVML: Driver/library version mismatch\\n"
+    "exit 18\\n' >/usr/local/bin/nvidia-smi; chmod 755 /usr/local/bin/nvidia-smi",
+    "rm /usr/local/bin/nvidia-smi",
+    GPU_NODE,
+)
 no_key = scripted(
     "mount --bind /dev/null /home/alice/.ssh/authorized_keys",
     "umount --lazy /home/alice/.ssh/authorized_keys",
@@ -173,7 +207,7 @@ no_association = scripted(
 
 
 @dataclass(frozen=True)
-class Row:
+class Setup:
     """A broken set-up: how it is made, what doctor is asked, the link that is named, and words of
     cause and fix.
     """
@@ -184,82 +218,97 @@ class Row:
     fix: str
     words: tuple[str, ...] = ("--app", "plain", "--node", NODE)
     code: int = 1
+    env: Mapping[str, str] | None = None
 
 
 ROWS = {
-    "a key of the config is misspelt": Row(
+    "a key of the config is misspelt": Setup(
         settings("clusters: {lab: {engnie: slurm}}\n"),
         "config", f"{CONFIG}:1: clusters.lab.engnie: no such key", "did you mean 'engine'?",
         ("--config", CONFIG), 2,
     ),
-    "the config names a partition that is not there": Row(
+    "the config names a partition that is not there": Setup(
         settings("clusters: {lab: {engine: slurm, partition: gfx}}\n"),
         "partition", "there is no partition gfx", "viz, gated, closed", ("--config", CONFIG),
     ),
-    "the config names a state_dir that is not on the node": Row(
+    "the config names a state_dir that is not on the node": Setup(
         both(
             settings("clusters: {lab: {engine: slurm, state_dir: /srv/%u/vizdash}}\n"),
             own_folder_on_login,
         ),
-        "session folder on node", f"is not there on {NODE}", "state_dir",
+        "session folder on node", f"does not exist on {NODE}", "state_dir",
         ("--config", CONFIG, "--app", "plain", "--node", NODE),
     ),
-    "scontrol is not on PATH": Row(
+    "scontrol is not on PATH": Setup(
         without("/usr/bin/scontrol", "login"),
         "scontrol", "scontrol is not on PATH", "load its module",
     ),
-    "the login host is unreachable": Row(
-        healthy, "login", "login: it refuses the connection", "does an sshd run there",
+    "the login host is unreachable": Setup(
+        healthy, "login", "login: it refuses the connection", "is sshd running there",
         ("--host", "alice@login:2999"),
     ),
-    "munge is down": Row(munge_down, "engine", "munge does not run on this host", "start munged"),
-    "the controller is down": Row(
-        no_controller, "engine", "slurmctld does not answer", "cluster up"
+    "munge is down": Setup(munge_down, "engine", "munge does not run on this host", "start munged"),
+    "the controller is down": Setup(
+        no_controller, "engine", "slurmctld does not answer", "is Slurm running"
     ),
-    "the partition is down": Row(partition_down, "partition", "partition viz is down", "operators"),
-    "the user has no association": Row(
+    "the partition is down": Setup(
+        partition_down, "partition", "partition viz is down", "operators"
+    ),
+    "the user has no association": Setup(
         no_association, "submission", "account", ""
     ),
-    "the node is drained": Row(drained, "node", f"{NODE} is drained: fan", "vizdash resume"),
-    "slurmd is dead": Row(no_slurmd, "node", f"{NODE} is down", "another --node"),
-    "the node's host key is unknown": Row(
+    "the node is drained": Setup(drained, "node", f"{NODE} is drained: fan", "vizdash resume"),
+    "slurmd is dead": Setup(no_slurmd, "node", f"{NODE} is down", "another --node"),
+    "the node's host key is unknown": Setup(
         unknown_host_keys, "ssh to nodes", "its host key is in neither", f"run `ssh {NODE}` here"
     ),
-    "the app's image is not installed": Row(
+    "the app's image is not installed": Setup(
         healthy,
         "image", f"{LACKS_GEDIT} has no image", f"vizdash deploy gedit --node {LACKS_GEDIT}",
         ("--app", "gedit", "--node", LACKS_GEDIT),
     ),
-    "the image is truncated": Row(
+    "the image is truncated": Setup(
         truncated, "image on node", "the image does not run", "vizdash deploy desktop", DESKTOP
     ),
-    "the image is unreadable": Row(
+    "the image is unreadable": Setup(
         unreadable, "image on node", "can't be read by alice", "vizdash deploy desktop", DESKTOP
     ),
-    "the home is full": Row(full_home, "session folder", "No space left on device", "home"),
-    "the home is read-only on the node": Row(
-        read_only_home, "home on node", "takes no files", "state_dir"
+    "the home is full": Setup(full_home, "session folder", "No space left on device", "home"),
+    "the home is read-only on the node": Setup(
+        read_only_home, "home on node", "is not writable", "state_dir"
     ),
-    "nothing of the node's takes files": Row(
+    "nothing of the node's takes files": Setup(
         full_node, "runtime folder", "No space left on device", "/tmp"
     ),
-    "Apptainer is missing": Row(
+    "Apptainer is missing": Setup(
         without("/usr/bin/apptainer"), "runtime",
         f"neither apptainer nor singularity is installed on {NODE}", "install Apptainer",
         DESKTOP,
     ),
-    "websockify is missing": Row(
+    "the node has no user namespaces": Setup(
+        no_namespaces, "runtime", "no user namespaces", "user.max_user_namespaces", DESKTOP,
+    ),
+    "websockify is missing": Setup(
         without("/usr/bin/websockify"), "desktop programs", "websockify is not installed",
         "package websockify",
     ),
-    "noVNC is missing": Row(
+    "noVNC is missing": Setup(
         without("/usr/share/novnc"), "desktop programs", "noVNC is not installed", "package novnc",
     ),
-    "the node takes no ssh, and there is no srun": Row(
+    "the node takes no ssh, and there is no srun": Setup(
         both(no_key, without("/usr/bin/srun", "login")),
-        "ssh to nodes", f"{NODE} takes no ssh of yours", "put srun on your PATH",
+        "ssh to nodes", f"{NODE} refuses your SSH", "put srun on your PATH",
     ),
-    "the clock of the node is minutes off": Row(
+    "the GPU's driver does not work": Setup(
+        both(settings(DRAWING), driver_mismatch),
+        "GPU", "nvidia-smi: Failed to initialize NVML: Driver/library", "ask your operators",
+        ("--config", CONFIG, "--app", "drawing", "--node", GPU_NODE),
+    ),
+    "the browser that the user has set is not there": Setup(
+        healthy, "browser", "firefox-old: no such program", "unset it",
+        env={"BROWSER": "firefox-old"},
+    ),
+    "the clock of the node is minutes off": Setup(
         clock_ahead, "clock", f"the clock of {NODE} is", "NTP"
     ),
 }  # fmt: skip
@@ -271,45 +320,51 @@ def test_the_broken_link_is_named_with_its_fix(
 ) -> None:
     row = ROWS[name]
     with row.breaks(accounts):
-        found = examine(accounts, *row.words)
+        found = examine(accounts, *row.words, env=row.env)
     assert found["broken"] == row.link, found
     broken = found[row.link]
     assert (broken["ok"], broken["status"]) == (False, "broken")
     assert row.cause in broken["found"], broken
-    assert row.fix in broken["mend"], broken
+    assert row.fix in broken["fix"], broken
     assert found["code"] == row.code
     assert row.cause in found["line"]
 
 
 def test_a_real_session_and_no_password_in_any_log(accounts: Lab, accounts_site: None) -> None:
     """--deep starts one and takes it down; what is logged of it, and of another, is no secret."""
-    session = start(accounts, "plain", "--node", NODE)
+    session = start_session(accounts, "plain", "--node", NODE)
     home = accounts.login.root / "home/alice"
     text = (home / f".local/state/vizdash/sessions/{session['id']}/connection").read_text()
     pairs = dict(line.partition("=")[::2] for line in text.splitlines())
     secrets = {pairs["PASSWORD"], pairs["VIEW_PASSWORD"]}
     assert all(len(secret) == 8 for secret in secrets)
-    with opened(accounts, session["id"]) as url:
+    with open_session(accounts, session["id"]) as url:
         assert quote(pairs["PASSWORD"]) in url
+    typed = "mysql-pgeheim"
+    assert run_vizdash(accounts, "ssh", session["id"], "echo", typed).stdout == f"{typed}\n"
+    secrets.add(typed)
     command = ["vizdash", "doctor", "--app", "plain", "--node", NODE, "--deep"]
     command += ["--bundle", "report.tar.gz"]
     done = accounts.login.run(command, user="alice", env={"VIZDASH_DEBUG": "1"}, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    for program in ("sbatch", "squeue", "scontrol", "scancel", "ssh"):
+        assert re.search(rf"^ok +{program} +/usr/bin/{program} \(", done.stdout, re.MULTILINE)
     shown = rf"^ok +session +ready on {NODE} after .* s, reached by tunnel, stopped"
     assert re.search(shown, done.stdout, re.MULTILINE), done.stdout
-    assert [s["id"] for s in sessions(accounts) if s["state"] != "ended"] == [session["id"]]
-    vizdash(accounts, "stop", session["id"])
+    assert [s["id"] for s in list_sessions(accounts) if s["state"] != "ended"] == [session["id"]]
+    run_vizdash(accounts, "stop", session["id"])
     logs = {path.name: path for path in (home / ".local/state/vizdash/log").iterdir()}
-    said = {name: path.read_text() for name, path in logs.items()}
+    output = {name: path.read_text() for name, path in logs.items()}
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in logs.values())
-    for word in ("vizdash start plain", "vizdash open", "sbatch", "scancel", "srun", "ssh"):
-        assert word in said["commands.log"]
+    called = ("vizdash start plain", "vizdash open", f"vizdash ssh {session['id']}")
+    for word in (*called, "sbatch", "scancel", "srun", "ssh"):
+        assert word in output["commands.log"]
     assert " s exit 0: sbatch" in done.stderr  # live
     with tarfile.open(home / "report.tar.gz") as archive:
         for member in archive:
             file = archive.extractfile(member)
             assert file is not None
-            said[member.name] = file.read().decode()
-    assert "sbatch" in said["vizdash-report/commands.log"]
-    for name, words in {**said, "live": done.stderr, "shown": done.stdout}.items():
+            output[member.name] = file.read().decode()
+    assert "sbatch" in output["vizdash-report/commands.log"]
+    for name, words in {**output, "live": done.stderr, "shown": done.stdout}.items():
         assert not [secret for secret in secrets if secret in words], name

@@ -1,4 +1,4 @@
-"""A desktop that fails to come up says at which step and why, soon, and leaves nothing."""
+"""A desktop that does not start names the step and the reason soon, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab import Host, Lab
-from tests.lab.vd import leftovers, sessions, vizdash
+from tests.lab.mounts import filled
+from tests.lab.verbs import find_leftovers, list_sessions, run_vizdash
 
 #: The node that the failures are played on.
 NODE = "viz-node002"
-#: The site's ready_timeout is ten minutes: what is told within a call's limit of 90 s was noticed,
+#: The site's ready_timeout is ten minutes: what is reported within a call's 90 s was noticed,
 #: not waited for.
 pytestmark = pytest.mark.usefixtures("site")
 
 
 def fails(lab: Lab, app: str, *words: str) -> dict[str, str]:
     """The session, in JSON, that ``start --wait`` said had failed."""
-    done = vizdash(lab, "start", app, "--node", NODE, "--wait", *words, check=False)
+    done = run_vizdash(lab, "start", app, "--node", NODE, "--wait", *words, check=False)
     assert done.returncode == 1, done
-    session = max(sessions(lab), key=lambda s: int(s["job_id"]))
+    last = done.stderr.splitlines()[-1]
+    (session,) = (s for s in list_sessions(lab) if f"session {s['id']} " in last)
     assert session["state"] == "ended"
     assert session["result"] == "failed"
-    last = done.stderr.splitlines()[-1]
     assert f"failed at step {session['step']}: {session['error']}" in last
     assert f"vizdash logs {session['id']}" in last
-    assert session["error"] in vizdash(lab, "logs", session["id"]).stdout
-    assert leftovers(lab.hosts[NODE], "alice") == ""
+    assert session["error"] in run_vizdash(lab, "logs", session["id"]).stdout
+    assert find_leftovers(lab.hosts[NODE], "alice") == ""
     return session
 
 
@@ -40,19 +41,6 @@ def hidden(host: Host, path: str) -> Iterator[None]:
         yield
     finally:
         host.run(["mv", f"{path}.hidden", path])
-
-
-@contextmanager
-def full(host: Host, *folders: str) -> Iterator[None]:
-    """File systems that hold nothing more."""
-    for folder in folders:
-        host.run(["mount", "-t", "tmpfs", "-o", "mode=1777,size=64k", "tmp", folder])
-        host.run(f"head -c 1M /dev/zero >{folder}/fills 2>/dev/null; true")
-    try:
-        yield
-    finally:
-        for folder in folders:
-            host.run(["umount", folder])
 
 
 def test_xvnc_is_missing(lab: Lab) -> None:
@@ -76,8 +64,8 @@ def test_apptainer_is_missing(lab: Lab) -> None:
     assert session["error"] == f"neither apptainer nor singularity is installed on {NODE}"
 
 
-@pytest.mark.parametrize(("mode", "told"), [("000", "can't be read by alice")])
-def test_the_image_is_unreadable(lab: Lab, mode: str, told: str) -> None:
+@pytest.mark.parametrize(("mode", "expected"), [("000", "can't be read by alice")])
+def test_the_image_is_unreadable(lab: Lab, mode: str, expected: str) -> None:
     image = "/opt/apptainers/apps/desktop/desktop-1.0.sif"
     node = lab.hosts[NODE]
     node.run(["chmod", mode, image])
@@ -86,7 +74,7 @@ def test_the_image_is_unreadable(lab: Lab, mode: str, told: str) -> None:
     finally:
         node.run(["chmod", "644", image])
     assert session["step"] == "image"
-    assert told in session["error"]
+    assert expected in session["error"]
 
 
 def test_the_image_is_no_image(lab: Lab) -> None:
@@ -116,7 +104,7 @@ def test_all_ports_are_taken(lab: Lab) -> None:
         assert session["step"] == "websockify"
         assert "ports 6080-6099 are all taken" in session["error"]
         # The tunnel needs no port.
-        vizdash(lab, "start", "desktop", "--node", NODE, "--wait")
+        run_vizdash(lab, "start", "desktop", "--node", NODE, "--wait")
     finally:
         taker.communicate(input="", timeout=1) if taker.poll() is not None else taker.terminate()
         taker.wait(timeout=60)
@@ -125,20 +113,20 @@ def test_all_ports_are_taken(lab: Lab) -> None:
             pipe.close()
 
 
-def test_no_room_on_the_node(lab: Lab) -> None:
+def test_no_disk_space_on_the_node(lab: Lab) -> None:
     node = lab.hosts[NODE]
-    with full(node, "/tmp", "/var/tmp", "/dev/shm"):
+    with filled(node, "/tmp", "/var/tmp", "/dev/shm"):
         session = fails(lab, "desktop")
     assert session["step"] == "runtime"
     assert "No space left on device" in session["error"]
 
 
-def test_a_full_tmp_alone_keeps_nobody_out(lab: Lab) -> None:
+def test_a_full_tmp_alone_prevents_no_session(lab: Lab) -> None:
     node = lab.hosts[NODE]
-    with full(node, "/tmp"):
-        done = vizdash(lab, "start", "desktop", "--node", NODE, "--wait")
-        vizdash(lab, "stop", done.stdout.strip())
-    assert leftovers(node, "alice") == ""
+    with filled(node, "/tmp"):
+        done = run_vizdash(lab, "start", "desktop", "--node", NODE, "--wait")
+        run_vizdash(lab, "stop", done.stdout.strip())
+    assert find_leftovers(node, "alice") == ""
 
 
 def test_the_app_fails(lab: Lab) -> None:
@@ -153,4 +141,4 @@ def test_a_module_or_a_bind_is_missing(lab: Lab) -> None:
     assert session["error"] == f"no module command on {NODE}"
     session = fails(lab, "bound")
     assert session["step"] == "image"
-    assert session["error"] == f"bind /nosuch is not there on {NODE}"
+    assert session["error"] == f"bind /nosuch does not exist on {NODE}"

@@ -1,16 +1,18 @@
-"""VirtualGL draws on the GPU that Slurm gave the job, or the app starts without it."""
+"""VirtualGL draws on the GPU that Slurm allocated, or the app starts without it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.lab import Lab
-from tests.lab.vd import start, vizdash
+from tests.lab.verbs import list_sessions, run_vizdash, start_session
+from tests.waiting import wait_until
 
 NODE = "viz-node003"
-#: As tests/unit/sessions/test_gpu.py plays it: the DRI devices count the other way round.
+#: As in tests/unit/sessions/test_job_script_gpu.py: the DRI devices count in the other order.
 _MAKE = """
 for pair in 0000:03:00.0/card0 0000:3b:00.0/card2 0000:af:00.0/card1; do
   mkdir -p gpus/sys/bus/pci/devices/${pair%/*}/drm/${pair#*/} gpus/dev/dri
@@ -49,7 +51,7 @@ def drawing(lab: Lab, site: None) -> Iterator[Lab]:
         (programs / name).chmod(0o755)
     yield lab
     for name in ("nvidia-smi", "vglrun"):
-        (programs / name).unlink()
+        (programs / name).unlink(missing_ok=True)
     left = "gpus .bash_profile vglrun.log vgl-fails"
     lab.login.run(["sh", "-c", f"cd /home/alice && rm -rf {left}"])
 
@@ -60,11 +62,41 @@ def _calls(lab: Lab) -> list[str]:
     return [line for line in text.splitlines() if line.endswith(" bash")]
 
 
+def _warned(lab: Lab, session_id: str) -> dict[str, Any]:
+    """The session, once its job has said what draws it and that this is not its GPU."""
+    found: dict[str, Any] = {}
+
+    def is_reported() -> bool:
+        found.update(next(s for s in list_sessions(lab) if s["id"] == session_id))
+        return bool(found["renderer"] and found["warning"])
+
+    wait_until(is_reported, "what draws the session", 120)
+    return found
+
+
+def test_a_gpu_that_is_given_and_does_not_draw_is_reported(drawing: Lab) -> None:
+    """By VirtualGL that renders in software, and where there is none."""
+    session = _warned(drawing, start_session(drawing, "drawing")["id"])
+    assert session["renderer"].startswith("llvmpipe")
+    drawn = f"vglrun -d /dev/dri/card2 renders with {session['renderer']}"
+    assert session["warning"].startswith("OpenGL in software: ")
+    assert session["warning"].endswith(drawn)
+    listed = run_vizdash(drawing, "sessions").stdout
+    assert "GPU unused: llvmpipe draws" in listed
+    run_vizdash(drawing, "stop", session["id"])
+    (drawing.hosts[NODE].root / "usr/local/bin/vglrun").unlink()
+    session = _warned(drawing, start_session(drawing, "drawing")["id"])
+    assert session["warning"] == (
+        "OpenGL in software, without VirtualGL: VirtualGL (vglrun) is not installed in this host"
+    )
+    run_vizdash(drawing, "stop", session["id"])
+
+
 def test_each_session_draws_on_its_own_gpu(drawing: Lab) -> None:
-    first, second = start(drawing, "drawing"), start(drawing, "drawing")
+    first, second = start_session(drawing, "drawing"), start_session(drawing, "drawing")
     assert _calls(drawing) == ["/dev/dri/card2 bash", "/dev/dri/card1 bash"]
     for session in (first, second):
-        vizdash(drawing, "stop", session["id"])
+        run_vizdash(drawing, "stop", session["id"])
 
 
 @pytest.mark.parametrize(
@@ -78,10 +110,10 @@ def test_without_a_working_virtualgl_it_draws_in_software(
     drawing: Lab, fails: str, calls: list[str]
 ) -> None:
     drawing.login.run(f"echo {fails} >~/vgl-fails", user="alice")
-    session = start(drawing, "drawing")
+    session = start_session(drawing, "drawing")
     assert _calls(drawing) == calls
-    log = vizdash(drawing, "logs", session["id"]).stdout
+    log = run_vizdash(drawing, "logs", session["id"]).stdout
     (line,) = [line for line in log.splitlines() if "OpenGL in software" in line]
     assert "vglrun -d /dev/dri/card2: [VGL] ERROR: in init3D-- could not open" in line
     assert session["warning"] == line
-    vizdash(drawing, "stop", session["id"])
+    run_vizdash(drawing, "stop", session["id"])

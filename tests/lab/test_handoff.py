@@ -1,4 +1,4 @@
-"""vizdash on a login node, the browser on a laptop: the line that is handed over, as printed."""
+"""vizdash on a login node, the browser on a laptop: the printed command line works as it is."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import pytest
 
 from tests.lab import Host, Lab
 from tests.lab.browser import Desktop, desktop
-from tests.lab.campus import ALIAS, PERSON, STRANGER, Campus, second_login
-from tests.lab.desks import BLUE, typed, wait_page
+from tests.lab.desktops import BLUE, type_in_terminal, wait_for_page
+from tests.lab.outside import ALIAS, LAPTOP_USER, STRANGER, OutsideNetwork, second_login
 from tests.lab.terminal import terminal
-from tests.lab.vd import start
+from tests.lab.verbs import start_session
 
-#: As a person logs in and calls it.
+#: How a user logs in and starts vizdash.
 OPEN = "ssh -o BatchMode=yes {host} vizdash open {id}"
 
 
 @contextlib.contextmanager
-def handed(outside: Campus, host: str, session_id: str) -> Iterator[tuple[str, str]]:
+def handed(outside: OutsideNetwork, host: str, session_id: str) -> Iterator[tuple[str, str]]:
     """The line and the address that ``vizdash open`` gives over a login, while it holds."""
     command = shlex.split(OPEN.format(host=host, id=session_id))
-    process = outside.laptop.popen(command, user=PERSON)
+    process = outside.laptop.popen(command, user=LAPTOP_USER)
     assert process.stdout is not None and process.stderr is not None
     try:
         url = process.stdout.readline().strip()
-        said = [process.stderr.readline() for _ in range(3)]
-        yield said[1].strip(), url
+        lines = [process.stderr.readline() for _ in range(3)]
+        yield lines[1].strip(), url
     finally:
         process.terminate()
         process.communicate(timeout=60)
@@ -40,7 +40,7 @@ def handed(outside: Campus, host: str, session_id: str) -> Iterator[tuple[str, s
 @contextlib.contextmanager
 def pasted(laptop: Host, line: str) -> Iterator[None]:
     """The line, run in a shell of the laptop as it stands."""
-    process = laptop.popen(["sh", "-c", f"exec {line}"], user=PERSON)
+    process = laptop.popen(["sh", "-c", f"exec {line}"], user=LAPTOP_USER)
     try:
         yield
     finally:
@@ -52,18 +52,18 @@ def pasted(laptop: Host, line: str) -> Iterator[None]:
 def seen_on(laptop: Host, line: str, url: str) -> Iterator[Desktop]:
     """The desktop in the laptop's browser."""
     with pasted(laptop, line):
-        wait_page(laptop, url)
+        wait_for_page(laptop, url)
         with desktop(url, laptop) as seen:
             seen.wait_share(BLUE)
             yield seen
 
 
-def test_the_line_as_printed_opens_the_desktop(lab: Lab, outside: Campus) -> None:
-    session = start(lab, "desktop")
+def test_the_line_as_printed_opens_the_desktop(lab: Lab, outside: OutsideNetwork) -> None:
+    session = start_session(lab, "desktop")
     with handed(outside, "alice@login", session["id"]) as (line, url):
         assert re.fullmatch(r"ssh -N -L \d+:/tmp/vizdash-\w+/s alice@login", line)
         with seen_on(outside.laptop, line, url) as seen:
-            typed(lab, seen, "From-the-laptop")
+            type_in_terminal(lab, seen, "From-the-laptop")
         _nobody_elses(lab, outside, line, url)
     # The login has ended, and nothing of it is left.
     deadline = time.monotonic() + 120
@@ -72,7 +72,7 @@ def test_the_line_as_printed_opens_the_desktop(lab: Lab, outside: Campus) -> Non
         time.sleep(0.2)
 
 
-def _nobody_elses(lab: Lab, outside: Campus, line: str, url: str) -> None:
+def _nobody_elses(lab: Lab, outside: OutsideNetwork, line: str, url: str) -> None:
     """Other users of either host do not reach the socket, and find no password."""
     socket = line.partition(":")[2].partition(" ")[0]
     ask = f"curl -s --max-time 5 --unix-socket {socket} http://x/vnc.html"
@@ -83,15 +83,15 @@ def _nobody_elses(lab: Lab, outside: Campus, line: str, url: str) -> None:
     assert len(password) >= 8
     everything = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null; true"
     for host, user in ((lab.login, "root"), (outside.laptop, "root"), (outside.laptop, STRANGER)):
-        said = host.run(everything, user=user).stdout
-        assert said
-        assert password not in said
+        output = host.run(everything, user=user).stdout
+        assert output
+        assert password not in output
 
 
-def test_the_dashboard_hands_over_the_same_line(lab: Lab, outside: Campus) -> None:
-    session = start(lab, "desktop")
+def test_the_dashboard_hands_over_the_same_line(lab: Lab, outside: OutsideNetwork) -> None:
+    session = start_session(lab, "desktop")
     login = ["ssh", "-t", "alice@login", "vizdash"]
-    with terminal(outside.laptop, login, user=PERSON, size=(80, 24)) as screen:
+    with terminal(outside.laptop, login, user=LAPTOP_USER, size=(80, 24)) as screen:
         screen.wait("viz-node001")
         screen.keys("2")
         screen.wait(session["id"][:6], session["job_id"])
@@ -106,7 +106,7 @@ def test_the_dashboard_hands_over_the_same_line(lab: Lab, outside: Campus) -> No
         with seen_on(outside.laptop, *_read(screen.text())):
             pass
         screen.keys("Escape")
-        screen.wait("Open in your own browser", gone=True)
+        screen.wait("Open in a browser on your computer", gone=True)
         screen.keys("q")
         screen.wait("Quit vizdash?")
         screen.keys("y")
@@ -125,11 +125,11 @@ def _read(shown: str) -> tuple[str, str]:
 
 
 def test_with_two_login_hosts_the_line_names_the_one_that_holds_it(
-    lab: Lab, outside: Campus
+    lab: Lab, outside: OutsideNetwork
 ) -> None:
-    session = start(lab, "desktop")
+    session = start_session(lab, "desktop")
     with second_login(outside):
-        outside.know("login", "login2", ALIAS)
+        outside.trust_host_keys("login", "login2", ALIAS)
         # The alias leads to the other host first: a line that named it would find no socket.
         for host, other in (("login2", "login"), ("login", "login2")):
             _alias(outside, other, host)
@@ -139,11 +139,11 @@ def test_with_two_login_hosts_the_line_names_the_one_that_holds_it(
                     pass
                 wrong = line.replace(f"@{host}", f"@{ALIAS}")
                 with pasted(outside.laptop, wrong), pytest.raises(AssertionError):
-                    wait_page(outside.laptop, url, seconds=20)
-        outside.know("login")
+                    wait_for_page(outside.laptop, url, seconds=20)
+        outside.trust_host_keys("login")
 
 
-def _alias(outside: Campus, first: str, second: str) -> None:
+def _alias(outside: OutsideNetwork, first: str, second: str) -> None:
     names = outside.laptop.root / "etc/hosts"
     kept = [row for row in names.read_text().splitlines() if not row.endswith(f"\t{ALIAS}")]
     addresses = {row.split()[1]: row.split()[0] for row in kept}
@@ -151,8 +151,8 @@ def _alias(outside: Campus, first: str, second: str) -> None:
     names.write_text("\n".join([*kept, *more]) + "\n")
 
 
-def test_the_sites_own_name_for_the_login_host(lab: Lab, outside: Campus) -> None:
-    session = start(lab, "desktop")
+def test_the_sites_own_name_for_the_login_host(lab: Lab, outside: OutsideNetwork) -> None:
+    session = start_session(lab, "desktop")
     place = lab.login.root / "etc/vizdash"
     place.mkdir()
     text = "clusters:\n  lab:\n    handoff_host: '{host}.hpc.example.org'\n"
@@ -165,15 +165,17 @@ def test_the_sites_own_name_for_the_login_host(lab: Lab, outside: Campus) -> Non
         place.rmdir()
 
 
-def test_a_helper_of_the_users_opens_it_and_sees_no_password(lab: Lab, outside: Campus) -> None:
+def test_a_helper_of_the_users_opens_it_and_sees_no_password(
+    lab: Lab, outside: OutsideNetwork
+) -> None:
     """As in an editor's terminal: $BROWSER names a script that opens addresses elsewhere, and the
     port is led there.
     """
-    session = start(lab, "desktop")
+    session = start_session(lab, "desktop")
     helper = "#!/bin/sh\nprintf '%s\\n' \"$@\" > ~/asked\n"
     lab.login.run("cat > ~/helper; chmod +x ~/helper; rm -f ~/asked", user="alice", input=helper)
     command = f"BROWSER=~/helper vizdash open {session['id']}"
-    process = outside.laptop.popen(["ssh", "alice@login", command], user=PERSON)
+    process = outside.laptop.popen(["ssh", "alice@login", command], user=LAPTOP_USER)
     try:
         deadline = time.monotonic() + 120
         while not (asked := lab.login.run("cat ~/asked; true", user="alice").stdout.split()):
@@ -188,7 +190,7 @@ def test_a_helper_of_the_users_opens_it_and_sees_no_password(lab: Lab, outside: 
         # An editor leads the port to the laptop, perhaps under another number.
         line = f"ssh -N -L 24680:127.0.0.1:{port} alice@login"
         with pasted(outside.laptop, line):
-            wait_page(outside.laptop, "http://127.0.0.1:24680/vnc.html")
+            wait_for_page(outside.laptop, "http://127.0.0.1:24680/vnc.html")
             with desktop(address.replace(f":{port}/", ":24680/"), outside.laptop) as seen:
                 seen.wait_share(BLUE)
     finally:
@@ -198,12 +200,12 @@ def test_a_helper_of_the_users_opens_it_and_sees_no_password(lab: Lab, outside: 
 
 def test_the_link_is_a_link_and_the_line_is_copied(lab: Lab) -> None:
     """On a terminal: OSC 8 around the address, OSC 52 with the line in base64."""
-    session = start(lab, "desktop")
+    session = start_session(lab, "desktop")
     command = f"timeout -s INT 5 script -qec 'vizdash open {session['id']}' /dev/null; true"
-    said = lab.login.run(command, user="alice").stdout
-    line = re.search(r"ssh -N -L \S+ \S+", said)
-    url = re.search(r"\x1b\]8;;(http://127[^\x1b]+)\x1b\\([^\x1b]+)\x1b\]8;;\x1b\\", said)
-    copied = re.search(r"\x1b\]52;c;([A-Za-z0-9+/=]+)\x07", said)
-    assert line is not None and url is not None and copied is not None, said
+    output = lab.login.run(command, user="alice").stdout
+    line = re.search(r"ssh -N -L \S+ \S+", output)
+    url = re.search(r"\x1b\]8;;(http://127[^\x1b]+)\x1b\\([^\x1b]+)\x1b\]8;;\x1b\\", output)
+    copied = re.search(r"\x1b\]52;c;([A-Za-z0-9+/=]+)\x07", output)
+    assert line is not None and url is not None and copied is not None, output
     assert url[1] == url[2]
     assert base64.b64decode(copied[1]).decode() == line[0].strip()

@@ -1,4 +1,4 @@
-"""Korean typed on a desktop whose image has an input method, by its definition's ``packages``."""
+"""Korean typed on a desktop whose image has an input method (``packages`` of its definition)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.lab import Lab
 from tests.lab.browser import Desktop, desktop
 from tests.lab.images import build_with_packages
-from tests.lab.vd import opened, start, vizdash, wait_state
+from tests.lab.verbs import open_session, run_vizdash, start_session, wait_for_state
 
 PACKAGES = "fcitx5 fcitx5-hangul fcitx5-frontend-gtk3 ibus-hangul ibus-gtk3"
 NODE = "viz-node002"
@@ -69,10 +69,10 @@ def _saved(lab: Lab) -> Path:
 @pytest.mark.parametrize(("app", "switch"), [("fcitx5", "Control+Space"), ("ibus", "Shift+Space")])
 def test_hangul(hangul: Lab, app: str, switch: str) -> None:
     lab = hangul
-    session = start(lab, app, "--node", NODE)
-    log = vizdash(lab, "logs", session["id"]).stdout
+    session = start_session(lab, app, "--node", NODE)
+    log = run_vizdash(lab, "logs", session["id"]).stdout
     assert "input method: " in log and "hangul" in log, log
-    with opened(lab, session["id"]) as url, desktop(url, lab.login) as seen:
+    with open_session(lab, session["id"]) as url, desktop(url, lab.login) as seen:
         seen.wait_share((255, 255, 255), 0.3)
         deadline = time.monotonic() + 240
         # IBus takes some seconds to have its engine; keys until then are Latin letters. It may come
@@ -93,4 +93,4 @@ def test_hangul(hangul: Lab, app: str, switch: str) -> None:
             assert time.monotonic() < deadline, f"not saved: see {seen.save(f'hangul-{app}')}"
             time.sleep(0.2)
         seen.press("Control+q")
-    assert wait_state(lab, session["id"], "ended")["result"] == "finished"
+    assert wait_for_state(lab, session["id"], "ended")["result"] == "finished"

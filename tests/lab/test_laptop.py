@@ -1,4 +1,4 @@
-"""vizdash on a laptop without Slurm, which reaches only login's sshd: the verbs."""
+"""vizdash on a laptop without Slurm that reaches only login's sshd: the verbs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,34 @@ import pytest
 
 from tests.lab import Lab
 from tests.lab.browser import desktop
-from tests.lab.campus import PERSON, STRANGER, Campus, admit, sshd, user
-from tests.lab.desks import BLUE, HOST, asks_for_password, looked_at, opened_from, typed, wait_page
-from tests.lab.vd import leftovers, wait_state
+from tests.lab.desktops import (
+    BLUE,
+    HOST,
+    asks_for_password,
+    open_from_laptop,
+    type_in_terminal,
+    view_from_laptop,
+    wait_for_page,
+)
+from tests.lab.outside import LAPTOP_USER, STRANGER, OutsideNetwork, authorize_key, extra_user, sshd
+from tests.lab.verbs import find_leftovers, wait_for_state
 
 
-def start(outside: Campus, *words: str) -> dict[str, str]:
+def start(outside: OutsideNetwork, *words: str) -> dict[str, str]:
     return outside.start(*HOST, "desktop", *words)
 
 
-def test_start_open_type_and_stop(lab: Lab, outside: Campus) -> None:
+def test_start_open_type_and_stop(lab: Lab, outside: OutsideNetwork) -> None:
     nodes = json.loads(outside.vizdash(*HOST, "nodes", "--json").stdout)["nodes"]
     assert [n["name"] for n in nodes] == [n.name for n in lab.nodes]
     session = start(outside)
-    with looked_at(outside, session["id"]) as seen:
-        typed(lab, seen, "From-the-laptop")
+    with view_from_laptop(outside, session["id"]) as seen:
+        type_in_terminal(lab, seen, "From-the-laptop")
         seen.save("desktop-on-the-laptop")
     assert "step websockify" in outside.vizdash(*HOST, "logs", session["id"]).stdout
     outside.vizdash(*HOST, "stop", session["id"])
-    assert wait_state(lab, session["id"], "ended")["result"] == "cancelled"
-    assert leftovers(lab.hosts[session["node"]], "alice") == ""
+    assert wait_for_state(lab, session["id"], "ended")["result"] == "cancelled"
+    assert find_leftovers(lab.hosts[session["node"]], "alice") == ""
     listed = json.loads(outside.vizdash(*HOST, "sessions", "--json").stdout)["sessions"]
     assert [s["state"] for s in listed if s["id"] == session["id"]] == ["ended"]
     # Nothing of it is left on login, and nothing was installed there.
@@ -39,7 +47,7 @@ def test_start_open_type_and_stop(lab: Lab, outside: Campus) -> None:
         time.sleep(0.5)
 
 
-def test_the_config_names_the_host(lab: Lab, outside: Campus) -> None:
+def test_the_config_names_the_host(lab: Lab, outside: OutsideNetwork) -> None:
     outside.write(".config/vizdash/config.yaml", "clusters:\n  lab: {host: alice@login}\n")
     try:
         found = json.loads(outside.vizdash("nodes", "--json").stdout)
@@ -48,20 +56,20 @@ def test_the_config_names_the_host(lab: Lab, outside: Campus) -> None:
         outside.run("rm", ".config/vizdash/config.yaml")
 
 
-def test_the_browser_is_given_a_page_and_no_password(lab: Lab, outside: Campus) -> None:
+def test_the_browser_is_given_a_page_and_no_password(lab: Lab, outside: OutsideNetwork) -> None:
     session = start(outside)
     note = '#!/bin/sh\nprintf \'%s\\n\' "$@" > ~/asked\ncurl -s "$1" >~/.page; mv ~/.page ~/page\n'
     outside.write("browser", note)
     outside.run("chmod", "+x", "browser")
-    words = ["env", f"BROWSER=/home/{PERSON}/browser", "vizdash", *HOST, "open", session["id"]]
-    process = outside.laptop.popen(words, user=PERSON)
+    words = ["env", f"BROWSER=/home/{LAPTOP_USER}/browser", "vizdash", *HOST, "open", session["id"]]
+    process = outside.laptop.popen(words, user=LAPTOP_USER)
     try:
         deadline = time.monotonic() + 120
         while not (text := outside.run("sh", "-c", "cat page; true")):
             assert time.monotonic() < deadline, "no browser was started"
             time.sleep(0.2)
         (asked,) = outside.run("cat", "asked").split()
-        # A page that works once: a browser with a /tmp of its own could not read a file.
+        # A page that works once: a browser with a private /tmp could not read a file.
         host, _, token = asked.partition("/open/")
         assert host.startswith("http://127.0.0.1:") and token
         found = re.search(r'location\.replace\((".*?")\)', text)
@@ -76,22 +84,24 @@ def test_the_browser_is_given_a_page_and_no_password(lab: Lab, outside: Campus) 
         process.communicate(timeout=60)
 
 
-def _no_password_around(outside: Campus, lab: Lab, password: str) -> None:
+def _no_password_around(outside: OutsideNetwork, lab: Lab, password: str) -> None:
     assert len(password) >= 8
     look = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null; true"
     for host in (outside.laptop, lab.login, *lab.nodes):
-        said = host.run(look).stdout
-        assert "vizdash" in said or host.name.startswith("viz-node")
-        assert password not in said, f"the password is in a process of {host.name}"
+        output = host.run(look).stdout
+        assert "vizdash" in output or host.name.startswith("viz-node")
+        assert password not in output, f"the password is in a process of {host.name}"
     find = "find /tmp /run /home /var/tmp -xdev -type f -readable -exec cat {} + 2>/dev/null; true"
     assert password not in outside.laptop.run(find, user=STRANGER).stdout
 
 
-def test_nobody_elses_browser_gets_in_without_the_password(lab: Lab, outside: Campus) -> None:
+def test_another_users_browser_is_refused_without_the_password(
+    lab: Lab, outside: OutsideNetwork
+) -> None:
     session = start(outside)
-    with opened_from(outside, session["id"]) as url:
-        wait_page(outside.laptop, url)
-        # Another user of the laptop reaches the port, and no more.
+    with open_from_laptop(outside, session["id"]) as url:
+        wait_for_page(outside.laptop, url)
+        # Another user of the laptop reaches only the port.
         page = url.partition("#")[0]
         assert "noVNC" in outside.laptop.run(["curl", "-s", page], user=STRANGER).stdout
         assert asks_for_password(url, outside.laptop)
@@ -124,16 +134,16 @@ socket.onclose = () => { window.types = window.types || "closed"; };
 """
 
 
-def _security_types(outside: Campus, page: str) -> object:
+def _security_types(outside: OutsideNetwork, page: str) -> object:
     """What a page of another origin is offered."""
     from tests.lab.browser import browser
 
     socket = page.replace("http:", "ws:").replace("/vnc.html", "/websockify")
     outside.write("evil/index.html", _EVIL.replace("WS", socket))
     command = ["python3", "-m", "http.server", "-b", "127.0.0.1", "-d", "evil", "8666"]
-    server = outside.laptop.popen(command, user=PERSON)
+    server = outside.laptop.popen(command, user=LAPTOP_USER)
     try:
-        wait_page(outside.laptop, "http://127.0.0.1:8666/index.html")
+        wait_for_page(outside.laptop, "http://127.0.0.1:8666/index.html")
         with browser(outside.laptop) as chromium:
             evil = chromium.new_page()
             evil.goto("http://127.0.0.1:8666/index.html")
@@ -156,34 +166,34 @@ SHELLS = {
 
 
 @pytest.mark.parametrize("name", SHELLS)
-def test_other_shells_and_noise(lab: Lab, outside: Campus, name: str) -> None:
+def test_other_shells_and_noise(lab: Lab, outside: OutsideNetwork, name: str) -> None:
     shell, files = SHELLS[name]
-    with user(lab, name, shell, files):
-        admit(outside, lab.login, name)
+    with extra_user(lab, name, shell, files):
+        authorize_key(outside, lab.login, name)
         host = ("--host", f"{name}@login")
         done = outside.vizdash(*host, "nodes", "--json")
         assert len(json.loads(done.stdout)["nodes"]) == 3
         assert "noise" not in done.stdout + done.stderr
         session = outside.start(*host, "desktop")
         assert session["user"] == name
-        with looked_at(outside, session["id"], *host) as seen:
-            typed(lab, seen, "From-another-shell", user=name)
+        with view_from_laptop(outside, session["id"], *host) as seen:
+            type_in_terminal(lab, seen, "From-another-shell", user=name)
         outside.vizdash(*host, "stop", session["id"])
-        wait_state(lab, session["id"], "ended", user=name)
+        wait_for_state(lab, session["id"], "ended", user=name)
 
 
-def test_one_session_at_a_time_and_a_banner(lab: Lab, outside: Campus) -> None:
+def test_one_session_at_a_time_and_a_banner(lab: Lab, outside: OutsideNetwork) -> None:
     (lab.login.root / "etc/banner").write_text("AUTHORISED USERS ONLY\n" * 20)
-    outside.know("[login]:2203")
+    outside.trust_host_keys("[login]:2203")
     host = ("--host", "alice@login:2203")
     try:
         with sshd(lab.login, 2203, ["Banner /etc/banner", "MaxSessions 1"]):
             session = outside.start(*host, "desktop")
             done = outside.vizdash(*host, "sessions", "--json")
             assert "AUTHORISED" not in done.stdout
-            with looked_at(outside, session["id"], *host):
+            with view_from_laptop(outside, session["id"], *host):
                 pass
             outside.vizdash(*host, "stop", session["id"])
-            wait_state(lab, session["id"], "ended")
+            wait_for_state(lab, session["id"], "ended")
     finally:
-        outside.know("login")
+        outside.trust_host_keys("login")

@@ -1,4 +1,4 @@
-"""The dashboard on a laptop: a whole session by keys, one-time codes, and a link that is cut."""
+"""The dashboard on a laptop: a whole session by keys, one-time codes, and an interrupted link."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 
 from tests.lab import Lab
 from tests.lab.browser import Desktop, browser, desktop
-from tests.lab.campus import PERSON, Campus, admit, closed_nodes, jump_host
-from tests.lab.desks import BLUE, HOST, looked_at, opened_from, typed
-from tests.lab.otp import code, otp_sshd
-from tests.lab.terminal import Terminal, terminal
-from tests.lab.vd import leftovers, sessions, wait_state
+from tests.lab.desktops import BLUE, HOST, open_from_laptop, type_in_terminal, view_from_laptop
+from tests.lab.one_time_codes import code, otp_sshd
+from tests.lab.outside import LAPTOP_USER, OutsideNetwork, authorize_key, closed_nodes, jump_host
+from tests.lab.terminal import TmuxPane, terminal
+from tests.lab.verbs import find_leftovers, list_sessions, wait_for_state
 
 #: Two clusters of one config: the same login host, as two people.
 _CLUSTERS = """
@@ -29,7 +29,7 @@ _BROWSER = '#!/bin/sh\n{ echo "$1"; curl -s "$1"; } >~/.page && mv ~/.page ~/pag
 
 
 @pytest.fixture(params=["builtin", "openssh"])
-def ssh(request: pytest.FixtureRequest, outside: Campus) -> str:
+def ssh(request: pytest.FixtureRequest, outside: OutsideNetwork) -> str:
     """The config has each of the two log in."""
     text = f"clusters:\n  viz: {{ssh: {request.param}}}\n"
     outside.write(".config/vizdash/config.yaml", text)
@@ -37,35 +37,35 @@ def ssh(request: pytest.FixtureRequest, outside: Campus) -> str:
 
 
 @contextlib.contextmanager
-def dashboard(outside: Campus, *host: str) -> Iterator[Terminal]:
+def dashboard(outside: OutsideNetwork, *host: str) -> Iterator[TmuxPane]:
     """vizdash in a terminal of the laptop, with a browser that keeps the page it is given."""
     outside.write("browser", _BROWSER)
     outside.run("sh", "-c", "chmod +x browser; rm -f page")
-    env = {"BROWSER": f"/home/{PERSON}/browser", "COLORTERM": "truecolor"}
+    env = {"BROWSER": f"/home/{LAPTOP_USER}/browser", "COLORTERM": "truecolor"}
     command = ["vizdash", *(host or HOST)]
-    with terminal(outside.laptop, command, user=PERSON, size=(140, 40), env=env) as screen:
+    with terminal(outside.laptop, command, user=LAPTOP_USER, size=(140, 40), env=env) as screen:
         yield screen
 
 
-def start_by_keys(lab: Lab, screen: Terminal) -> dict[str, str]:
+def start_by_keys(lab: Lab, screen: TmuxPane) -> dict[str, str]:
     """The form's defaults, Enter, and the session that comes of it."""
     screen.wait("Nodes 3", seconds=180)
-    before = {s["id"] for s in sessions(lab)}
+    before = {s["id"] for s in list_sessions(lab)}
     screen.keys("n")
     screen.wait("enter starts")
     screen.keys("Enter")
     deadline = time.monotonic() + 120
-    while not (new := [s for s in sessions(lab) if s["id"] not in before]):
+    while not (new := [s for s in list_sessions(lab) if s["id"] not in before]):
         assert time.monotonic() < deadline, screen.text()
         time.sleep(1)
     assert len(new) == 1
-    wait_state(lab, new[0]["id"], "ready", seconds=180)
+    wait_for_state(lab, new[0]["id"], "ready", seconds=180)
     # The row under the cursor says so, and not a word that was there before.
     screen.wait("press o to open", seconds=180)
     return new[0]
 
 
-def open_by_keys(outside: Campus, screen: Terminal) -> str:
+def open_by_keys(outside: OutsideNetwork, screen: TmuxPane) -> str:
     """Press o; the address is in the page that the browser was given."""
     screen.keys("o")
     deadline = time.monotonic() + 120
@@ -77,15 +77,15 @@ def open_by_keys(outside: Campus, screen: Terminal) -> str:
     return text.partition("/open/")[0] + str(json.loads(found[1]))
 
 
-def stop_by_keys(lab: Lab, screen: Terminal, session: dict[str, str]) -> None:
+def stop_by_keys(lab: Lab, screen: TmuxPane, session: dict[str, str]) -> None:
     screen.keys("2")
     screen.keys("x")
     screen.wait("Stop this session?")
     screen.keys("y")
-    assert wait_state(lab, session["id"], "ended", seconds=180)["result"] == "cancelled"
+    assert wait_for_state(lab, session["id"], "ended", seconds=180)["result"] == "cancelled"
 
 
-def quit_by_keys(screen: Terminal) -> None:
+def quit_by_keys(screen: TmuxPane) -> None:
     screen.keys("q")
     deadline = time.monotonic() + 120
     while not screen.ended():
@@ -96,8 +96,8 @@ def quit_by_keys(screen: Terminal) -> None:
     assert screen.code() == 0
 
 
-def to_cluster(screen: Terminal, way: str, user: str) -> None:
-    """Go to the next or last cluster of the config; the header says who one is there."""
+def to_cluster(screen: TmuxPane, way: str, user: str) -> None:
+    """Switch to the next or previous cluster; the header shows the account there."""
     screen.keys("@")
     screen.wait("Clusters")
     screen.keys(way, "Enter")
@@ -105,8 +105,8 @@ def to_cluster(screen: Terminal, way: str, user: str) -> None:
     screen.until(lambda seen: bool(pattern.search(seen)), f"it is not {user}'s", 180)
 
 
-def test_a_whole_session_by_keys(lab: Lab, outside: Campus) -> None:
-    admit(outside, lab.login, "bob")
+def test_a_whole_session_by_keys(lab: Lab, outside: OutsideNetwork) -> None:
+    authorize_key(outside, lab.login, "bob")
     outside.write(".config/vizdash/config.yaml", _CLUSTERS)
     with dashboard(outside, "--cluster", "viz") as screen:
         session = start_by_keys(lab, screen)
@@ -119,28 +119,28 @@ def test_a_whole_session_by_keys(lab: Lab, outside: Campus) -> None:
         with desktop(url, outside.laptop) as seen:
             seen.wait_share(BLUE)
             to_cluster(screen, "Down", "bob")
-            # The tab lives on, while its cluster is not looked at.
-            typed(lab, seen, "By-keys")
+            # The tab lives on, while its cluster is not checked.
+            type_in_terminal(lab, seen, "By-keys")
             to_cluster(screen, "Up", "alice")
         stop_by_keys(lab, screen, session)
         quit_by_keys(screen)
     outside.run("rm", ".config/vizdash/config.yaml")
-    node = next(s["node"] for s in sessions(lab) if s["id"] == session["id"])
-    assert leftovers(lab.hosts[node], "alice") == ""
+    node = next(s["node"] for s in list_sessions(lab) if s["id"] == session["id"])
+    assert find_leftovers(lab.hosts[node], "alice") == ""
 
 
 @pytest.mark.usefixtures("ssh")
-def test_through_a_jump_host(lab: Lab, outside: Campus) -> None:
+def test_through_a_jump_host(lab: Lab, outside: OutsideNetwork) -> None:
     config = "Host inner\n  HostName 10.77.0.10\n  User alice\n  ProxyJump alice@jump\n"
     inner = ("--host", "inner")
     outside.write(".ssh/config", config)
     try:
         with jump_host(outside):
-            outside.know("jump", "10.77.0.10")
+            outside.trust_host_keys("jump", "10.77.0.10")
             # By the verbs, and the same session by keys.
             session = outside.start(*inner, "desktop")
-            with looked_at(outside, session["id"], *inner) as seen:
-                typed(lab, seen, "Through-the-jump-host")
+            with view_from_laptop(outside, session["id"], *inner) as seen:
+                type_in_terminal(lab, seen, "Through-the-jump-host")
             with dashboard(outside, *inner) as screen:
                 screen.wait("press o to open", seconds=180)
                 with desktop(open_by_keys(outside, screen), outside.laptop) as seen:
@@ -149,12 +149,12 @@ def test_through_a_jump_host(lab: Lab, outside: Campus) -> None:
                 quit_by_keys(screen)
     finally:
         outside.run("rm", ".ssh/config")
-        outside.know("login")
+        outside.trust_host_keys("login")
 
 
-def test_one_code_is_enough_for_everything(lab: Lab, outside: Campus, ssh: str) -> None:
+def test_one_code_is_enough_for_everything(lab: Lab, outside: OutsideNetwork, ssh: str) -> None:
     """The key, then a code that works once: a second login would need another."""
-    outside.know("[login]:2202")
+    outside.trust_host_keys("[login]:2202")
     try:
         with (
             otp_sshd(lab.login, 2202) as secret,
@@ -162,7 +162,7 @@ def test_one_code_is_enough_for_everything(lab: Lab, outside: Campus, ssh: str) 
         ):
             screen.wait("Verification code", seconds=180)
             if ssh == "builtin":
-                # A person may take their time: longer than any time-out of a network.
+                # A user may take longer than any time-out of a network.
                 time.sleep(25)
             first = code(secret)
             screen.type(first)
@@ -170,21 +170,21 @@ def test_one_code_is_enough_for_everything(lab: Lab, outside: Campus, ssh: str) 
             session = start_by_keys(lab, screen)
             with desktop(open_by_keys(outside, screen), outside.laptop) as seen:
                 seen.wait_share(BLUE)
-                typed(lab, seen, "After-one-code")
+                type_in_terminal(lab, seen, "After-one-code")
                 lost_with_a_code(lab, screen, secret, first)
                 says_so_and_comes_back(outside, screen, seen)
             stop_by_keys(lab, screen, session)
             assert "Verification code" not in screen.text()
             quit_by_keys(screen)
     finally:
-        outside.know("login")
+        outside.trust_host_keys("login")
 
 
-def lost_with_a_code(lab: Lab, screen: Terminal, secret: str, used: str) -> None:
-    """A login that needs a person is not tried, nor asked for, until the person wants it."""
+def lost_with_a_code(lab: Lab, screen: TmuxPane, secret: str, used: str) -> None:
+    """A login with questions is not tried before the user requests it."""
     kill_logins(lab, "^sshd-session: alice")
-    screen.wait("asks you to log in again — press R to log in")
-    time.sleep(3)  # attempts by itself would come after half a second, and after one more
+    screen.wait("have to log in again — press R to log in")
+    time.sleep(3)  # automatic attempts would come after half a second, and after another one
     assert "Verification code" not in screen.text()
     assert lab.login.run("pgrep -u alice -f '^sshd-session: alice'; true").stdout == ""
     screen.keys("R")
@@ -196,7 +196,7 @@ def lost_with_a_code(lab: Lab, screen: Terminal, secret: str, used: str) -> None
     screen.wait("is back after")
 
 
-def says_so_and_comes_back(outside: Campus, screen: Terminal, seen: Desktop) -> None:
+def says_so_and_comes_back(outside: OutsideNetwork, screen: TmuxPane, seen: Desktop) -> None:
     """After a loss that is over: the dashboard and the same tab."""
     screen.wait("no connection", gone=True, seconds=180)
     seen.page.wait_for_function(
@@ -205,7 +205,7 @@ def says_so_and_comes_back(outside: Campus, screen: Terminal, seen: Desktop) -> 
     seen.wait_share(BLUE, seconds=180)
 
 
-def test_cut_killed_and_kept(lab: Lab, outside: Campus) -> None:
+def test_cut_killed_and_kept(lab: Lab, outside: OutsideNetwork) -> None:
     """One tab, through a black hole, a killed sshd and the end of the dashboard itself."""
     with dashboard(outside) as screen:
         session = start_by_keys(lab, screen)
@@ -218,66 +218,65 @@ def test_cut_killed_and_kept(lab: Lab, outside: Campus) -> None:
                 seen.page.wait_for_timeout(max(0, 20 - (time.monotonic() - began)) * 1000)
             screen.wait("is back after", seconds=180)
             says_so_and_comes_back(outside, screen, seen)
-            typed(lab, seen, "After-the-cut")
+            type_in_terminal(lab, seen, "After-the-cut")
             screen.wait("is back after", gone=True, seconds=180)
             kill_logins(lab, "^sshd-session: alice")
-            # It is back before a person could read that it was away: that is told too.
+            # It is back before a user could read that it was lost: that is reported too.
             screen.wait("is back after", seconds=180)
             says_so_and_comes_back(outside, screen, seen)
-            typed(lab, seen, "After-the-kill")
-            assert sum(s["state"] == "ready" for s in sessions(lab)) == 1
+            type_in_terminal(lab, seen, "After-the-kill")
+            assert sum(s["state"] == "ready" for s in list_sessions(lab)) == 1
             screen.keys("q")
             screen.wait("Quit vizdash?")
             screen.keys("k")
             screen.wait_ended()
             assert screen.code() == 0
-            # The holder goes on with the one connection and the port: the tab does not notice.
+            # The holder keeps connection and port: the tab does not notice.
             assert len(holders(outside)) == 1
-            typed(lab, seen, "After-the-end")
+            type_in_terminal(lab, seen, "After-the-end")
     outside.vizdash(*HOST, "stop", session["id"])
-    assert wait_state(lab, session["id"], "ended")["result"] == "cancelled"
+    assert wait_for_state(lab, session["id"], "ended")["result"] == "cancelled"
     deadline = time.monotonic() + 120
     while left := holders(outside):
         assert time.monotonic() < deadline, left
         time.sleep(0.5)
-    assert outside.laptop.run(f"find /tmp -user {PERSON} -name 'vizdash-*'").stdout == ""
+    assert outside.laptop.run(f"find /tmp -user {LAPTOP_USER} -name 'vizdash-*'").stdout == ""
 
 
-def holders(outside: Campus) -> list[str]:
-    """The vizdash processes of PERSON on the laptop."""
-    return outside.laptop.run(f"pgrep -u {PERSON} -f bin/vizdash; true").stdout.split()
+def holders(outside: OutsideNetwork) -> list[str]:
+    """The vizdash processes of LAPTOP_USER on the laptop."""
+    return outside.laptop.run(f"pgrep -u {LAPTOP_USER} -f bin/vizdash; true").stdout.split()
 
 
 def kill_logins(lab: Lab, pattern: str) -> None:
     """Kill the sshd processes that serve alice's connections."""
-    before = lab.login.run(["pgrep", "-u", "alice", "-f", pattern]).stdout.split()
-    lab.login.run(["kill", "-KILL", *before])
+    lab.login.run(["pkill", "-KILL", "-u", "alice", "-f", pattern])
 
 
 def steps(lab: Lab, session: dict[str, str]) -> list[str]:
     """The job's steps besides its script's own."""
-    said = lab.login.run(["squeue", "-h", "-s", "-j", session["job_id"], "-o", "%i"]).stdout
-    return [step for step in said.split() if not step.endswith((".batch", ".extern"))]
+    output = lab.login.run(["squeue", "-h", "-s", "-j", session["job_id"], "-o", "%i"]).stdout
+    return [step for step in output.split() if not step.endswith((".batch", ".extern"))]
 
 
-def test_nodes_that_take_no_ssh(lab: Lab, outside: Campus) -> None:
-    """The srun route is found by itself; each viewer costs one job step at most."""
+def test_nodes_that_take_no_ssh(lab: Lab, outside: OutsideNetwork) -> None:
+    """The srun route is found automatically; each viewer costs one job step at most."""
     with closed_nodes(lab), contextlib.ExitStack() as stack:
         session = outside.start(*HOST, "desktop")
         chromium = stack.enter_context(browser(outside.laptop))
         for viewers in (1, 2):
-            url = stack.enter_context(opened_from(outside, session["id"]))
+            url = stack.enter_context(open_from_laptop(outside, session["id"]))
             page = chromium.new_page()
             page.goto(url)
             seen = Desktop(page)
             seen.wait_share(BLUE)
             assert 1 <= len(steps(lab, session)) <= viewers
-        typed(lab, seen, "By-srun")
+        type_in_terminal(lab, seen, "By-srun")
         stack.close()
         deadline = time.monotonic() + 120
         while left := steps(lab, session):
             assert time.monotonic() < deadline, left
             time.sleep(0.5)
         outside.vizdash(*HOST, "stop", session["id"])
-        wait_state(lab, session["id"], "ended")
-        assert leftovers(lab.hosts[session["node"]], "alice") == ""
+        wait_for_state(lab, session["id"], "ended")
+        assert find_leftovers(lab.hosts[session["node"]], "alice") == ""

@@ -1,4 +1,4 @@
-"""Logins that fail: one clear line each, and no second try by itself."""
+"""Logins that fail: one clear line each, and no automatic second try."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab import Lab
-from tests.lab.campus import PERSON, Campus, sshd
-from tests.lab.otp import otp_sshd
-from tests.lab.terminal import Terminal, terminal
+from tests.lab.one_time_codes import otp_sshd
+from tests.lab.outside import LAPTOP_USER, OutsideNetwork, sshd
+from tests.lab.terminal import TmuxPane, terminal
 
 
-def refused(outside: Campus, host: str) -> str:
+def refused(outside: OutsideNetwork, host: str) -> str:
     """The one line, without a terminal to ask on."""
     done = outside.vizdash("--host", host, "nodes", check=False, timeout=90)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -25,53 +25,53 @@ def refused(outside: Campus, host: str) -> str:
     return lines[0]
 
 
-def test_a_changed_host_key_is_refused_with_its_line(lab: Lab, outside: Campus) -> None:
-    outside.know("login", "[login]:2203")
+def test_a_changed_host_key_is_refused_with_its_line(lab: Lab, outside: OutsideNetwork) -> None:
+    outside.trust_host_keys("login", "[login]:2203")
     with sshd(lab.login, 2203, key="/etc/ssh/other_key"):
         line = refused(outside, "alice@login:2203")
     assert "changed" in line
-    assert f"/home/{PERSON}/.ssh/known_hosts:2" in line
-    outside.know("login")
+    assert f"/home/{LAPTOP_USER}/.ssh/known_hosts:2" in line
+    outside.trust_host_keys("login")
 
 
-def test_no_such_host(outside: Campus) -> None:
-    assert "no host of that name" in refused(outside, "alice@nowhere.example.org")
+def test_no_such_host(outside: OutsideNetwork) -> None:
+    assert "unknown host name" in refused(outside, "alice@nowhere.example.org")
 
 
-def test_nothing_there(outside: Campus) -> None:
-    outside.know("[login]:2210")
+def test_nothing_there(outside: OutsideNetwork) -> None:
+    outside.trust_host_keys("[login]:2210")
     assert "refuses the connection" in refused(outside, "alice@login:2210")
-    outside.know("login")
+    outside.trust_host_keys("login")
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "10.78.0.99"])
-def test_no_route(outside: Campus, address: str) -> None:
-    """One in a network that there's no route to, one that nobody answers for."""
+def test_no_route(outside: OutsideNetwork, address: str) -> None:
+    """A host in a network without a route, and a host that does not answer."""
     assert "no route" in refused(outside, f"alice@{address}")
 
 
-def test_a_key_that_is_not_known_there(outside: Campus) -> None:
-    assert "no key of yours was accepted" in refused(outside, "bob@login")
+def test_a_key_that_is_not_known_there(outside: OutsideNetwork) -> None:
+    assert "none of your keys was accepted" in refused(outside, "bob@login")
 
 
 @contextmanager
-def asked(outside: Campus, host: str, verb: str = "nodes") -> Iterator[Terminal]:
+def asked(outside: OutsideNetwork, host: str, verb: str = "nodes") -> Iterator[TmuxPane]:
     """vizdash on a terminal of the laptop."""
     command = f"vizdash --host {shlex.quote(host)} {verb}"
-    with terminal(outside.laptop, command, user=PERSON) as screen:
+    with terminal(outside.laptop, command, user=LAPTOP_USER) as screen:
         yield screen
 
 
-def lines_of(screen: Terminal) -> list[str]:
+def lines_of(screen: TmuxPane) -> list[str]:
     return [row for row in screen.wait_ended(60).splitlines() if row.startswith("vizdash: ")]
 
 
-def test_an_unknown_host_key_is_shown_and_asked_once(lab: Lab, outside: Campus) -> None:
-    outside.know()
+def test_an_unknown_host_key_is_shown_and_asked_once(lab: Lab, outside: OutsideNetwork) -> None:
+    outside.trust_host_keys()
     public = "/etc/ssh/ssh_host_ed25519_key.pub"
     fingerprint = lab.login.run(["ssh-keygen", "-l", "-f", public]).stdout.split()[1]
     try:
-        # Nobody to ask: one line, that says how to add it.
+        # Without a terminal: one line that shows how to add it.
         line = refused(outside, "alice@login")
         assert f"its key is not known: ED25519 {fingerprint}, and there is no terminal" in line
         assert line.endswith("(run `ssh login` once and compare the fingerprint)")
@@ -86,19 +86,19 @@ def test_an_unknown_host_key_is_shown_and_asked_once(lab: Lab, outside: Campus) 
             screen.type("yes")
             screen.keys("Enter")
             screen.wait("viz-node003", seconds=180)
-        # It is remembered, and asked no more.
+        # It is remembered, and not asked again.
         assert "viz-node001" in outside.vizdash("--host", "alice@login", "nodes").stdout
         assert outside.run("ssh-keygen", "-F", "login").count("ssh-ed25519") == 1
     finally:
-        outside.know("login")
+        outside.trust_host_keys("login")
 
 
 PASSWORDS = ("PasswordAuthentication yes", "PubkeyAuthentication no")
 
 
-def test_a_password_is_asked_for_and_a_wrong_one_refused(lab: Lab, outside: Campus) -> None:
+def test_a_password_is_asked_for_and_a_wrong_one_refused(lab: Lab, outside: OutsideNetwork) -> None:
     lab.login.run(["chpasswd"], input="alice:Correct-Horse\n")
-    outside.know("[login]:2204")
+    outside.trust_host_keys("[login]:2204")
     try:
         with sshd(lab.login, 2204, PASSWORDS):
             with asked(outside, "alice@login:2204") as screen:
@@ -116,11 +116,11 @@ def test_a_password_is_asked_for_and_a_wrong_one_refused(lab: Lab, outside: Camp
             assert "no terminal" in line
     finally:
         lab.login.run(["usermod", "-p", "*", "alice"])
-        outside.know("login")
+        outside.trust_host_keys("login")
 
 
-def test_a_wrong_code_is_refused(lab: Lab, outside: Campus) -> None:
-    outside.know("[login]:2202")
+def test_a_wrong_code_is_refused(lab: Lab, outside: OutsideNetwork) -> None:
+    outside.trust_host_keys("[login]:2202")
     try:
         with otp_sshd(lab.login, 2202), asked(outside, "alice@login:2202") as screen:
             _answer_until_ended(screen, "000000", "Verification code")
@@ -128,10 +128,10 @@ def test_a_wrong_code_is_refused(lab: Lab, outside: Campus) -> None:
             assert "refused" in line
             assert screen.code() == 1
     finally:
-        outside.know("login")
+        outside.trust_host_keys("login")
 
 
-def _answer_until_ended(screen: Terminal, answer: str, question: str) -> None:
+def _answer_until_ended(screen: TmuxPane, answer: str, question: str) -> None:
     """Give the same wrong answer to each question; there must be few of them."""
     for count in range(1, 5):
         screen.until(

@@ -1,6 +1,4 @@
-"""Logins that only ssh(1) itself can do: a Kerberos ticket of a real KDC, a PKCS#11 token, and a
-connection that the person has already.
-"""
+"""Logins that only ssh(1) can do: a Kerberos ticket, a PKCS#11 token, an existing connection."""
 
 from __future__ import annotations
 
@@ -11,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Lab
-from tests.lab.campus import PERSON, Campus, closed_nodes, sshd
-from tests.lab.desks import HOST, opened_from, wait_page
+from tests.lab.desktops import HOST, open_from_laptop, wait_for_page
 from tests.lab.host import Host
+from tests.lab.outside import LAPTOP_USER, OutsideNetwork, closed_nodes, sshd
 from tests.lab.terminal import terminal
 from tests.lab.test_laptop_dashboard import (
     dashboard,
@@ -23,7 +21,7 @@ from tests.lab.test_laptop_dashboard import (
     start_by_keys,
     steps,
 )
-from tests.lab.vd import wait_state
+from tests.lab.verbs import wait_for_state
 
 #: Ports that the laptop reaches (campus.SSHD_PORTS): a KDC's, and those of sshds.
 _KDC, _GSS, _TOKEN, _OWN = 2288, 2230, 2231, 2232
@@ -61,8 +59,8 @@ kadmin.local -q 'ktadd -k /etc/krb5.keytab host/login'
 
 
 @contextlib.contextmanager
-def realm(lab: Lab, outside: Campus) -> Iterator[Host]:
-    """A KDC on login, where host/login and alice are known; PERSON has no ticket yet."""
+def realm(lab: Lab, outside: OutsideNetwork) -> Iterator[Host]:
+    """A KDC on login, where host/login and alice are known; LAPTOP_USER has no ticket yet."""
     login = lab.login
     for host in (login, outside.laptop):
         (host.root / "etc/krb5.conf").write_text(_KRB5)
@@ -72,23 +70,26 @@ def realm(lab: Lab, outside: Campus) -> Iterator[Host]:
     try:
         yield login
     finally:
-        login.run("kill $(cat /run/kdc.pid)")
+        login.run(
+            "pid=$(cat /run/kdc.pid); kill $pid; while [ -e /proc/$pid ]; do sleep 0.05; done; "
+            "kdb5_util destroy -f; rm -f /etc/krb5.keytab"
+        )
 
 
-def kinit(outside: Campus) -> None:
-    outside.laptop.run(["kinit", "alice"], user=PERSON, input=f"{_PASSWORD}\n")
+def kinit(outside: OutsideNetwork) -> None:
+    outside.laptop.run(["kinit", "alice"], user=LAPTOP_USER, input=f"{_PASSWORD}\n")
 
 
-def login_line(outside: Campus, *host: str) -> str:
+def login_line(outside: OutsideNetwork, *host: str) -> str:
     """What doctor says of the login."""
     done = outside.vizdash(*host, "doctor", check=False)
     (line,) = [row for row in done.stdout.splitlines() if "by OpenSSH" in row or "built-in" in row]
     return line
 
 
-def test_a_kerberos_ticket(lab: Lab, outside: Campus) -> None:
+def test_a_kerberos_ticket(lab: Lab, outside: OutsideNetwork) -> None:
     """Taken where the server takes it; where there is none, it says what is missing."""
-    outside.know(f"[login]:{_GSS}", "login")
+    outside.trust_host_keys(f"[login]:{_GSS}", "login")
     host = ("--host", f"alice@login:{_GSS}")
     settings = ("GSSAPIAuthentication yes", "PubkeyAuthentication no")
     try:
@@ -102,20 +103,20 @@ def test_a_kerberos_ticket(lab: Lab, outside: Campus) -> None:
             assert outside.run(*ssh) == "alice\n"
             assert "viz-node003" in outside.vizdash(*host, "nodes").stdout
             assert "by OpenSSH: it takes your Kerberos ticket" in login_line(outside, *host)
-            # A server that does not want it is none of ssh's business.
+            # A server that does not offer it needs no ssh(1).
             assert "by the built-in SSH" in login_line(outside, "--host", "alice@login")
     finally:
         outside.run("sh", "-c", "kdestroy -q; true")
-        outside.know("login")
+        outside.trust_host_keys("login")
 
 
 _SOFTHSM = "directories.tokendir = {home}/tokens\nobjectstore.backend = file\n"
 
 
 @pytest.fixture
-def token(lab: Lab, outside: Campus) -> Iterator[str]:
-    """A token of PERSON's with an RSA key; yields the name of a host that takes that key alone."""
-    home = f"/home/{PERSON}"
+def token(lab: Lab, outside: OutsideNetwork) -> Iterator[str]:
+    """LAPTOP_USER's token with an RSA key; yields the name of a host that accepts only that key."""
+    home = f"/home/{LAPTOP_USER}"
     outside.write(".config/softhsm2/softhsm2.conf", _SOFTHSM.format(home=home))
     outside.run("sh", "-c", "rm -rf tokens p11*; mkdir -m 700 tokens")
     outside.run("ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", "PKCS8", "-N", "", "-f", "p11")
@@ -133,16 +134,16 @@ def token(lab: Lab, outside: Campus) -> Iterator[str]:
         f"Host token\n  HostName login\n  Port {_TOKEN}\n  User alice\n"
         f"  PKCS11Provider {_MODULE}\n",
     )
-    outside.know(f"[login]:{_TOKEN}")
+    outside.trust_host_keys(f"[login]:{_TOKEN}")
     with sshd(lab.login, _TOKEN, ("AuthorizedKeysFile /etc/ssh/token_keys",)):
         yield "token"
     outside.run("rm", ".ssh/config")
-    outside.know("login")
+    outside.trust_host_keys("login")
 
 
-def test_a_pkcs11_token_asks_for_its_pin_once(outside: Campus, token: str) -> None:
+def test_a_pkcs11_token_asks_for_its_pin_once(outside: OutsideNetwork, token: str) -> None:
     command = f"vizdash --host {token} nodes"
-    with terminal(outside.laptop, command, user=PERSON) as screen:
+    with terminal(outside.laptop, command, user=LAPTOP_USER) as screen:
         seen = screen.wait("PIN of lab-token", seconds=180)
         assert "ssh on this computer asks" in seen
         screen.type(_PIN)
@@ -150,16 +151,16 @@ def test_a_pkcs11_token_asks_for_its_pin_once(outside: Campus, token: str) -> No
         seen = screen.wait("viz-node003", seconds=180)
         assert seen.count("PIN of") == 1
         assert _PIN not in seen
-    # Nobody to ask: one line, which names the host and the reason for OpenSSH.
+    # Without a terminal: one line that names the host and the reason for OpenSSH.
     done = outside.vizdash("--host", token, "doctor", check=False)
     assert "there is no terminal to ask you on" in done.stdout
     assert f"by OpenSSH: PKCS11Provider {_MODULE} in the settings of token" in done.stdout
 
 
-def test_a_connection_of_the_persons_own_is_shared(lab: Lab, outside: Campus) -> None:
-    """ControlMaster: no login, and it is there afterwards."""
+def test_the_users_own_connection_is_shared(lab: Lab, outside: OutsideNetwork) -> None:
+    """ControlMaster: no login, and the master stays afterwards."""
     log = lab.login.root / "run/own.log"
-    outside.know(f"[login]:{_OWN}")
+    outside.trust_host_keys(f"[login]:{_OWN}")
     outside.write(
         ".ssh/config",
         f"Host own\n  HostName login\n  Port {_OWN}\n  User alice\n  ControlPath ~/.ssh/cm-%C\n",
@@ -173,51 +174,53 @@ def test_a_connection_of_the_persons_own_is_shared(lab: Lab, outside: Campus) ->
         assert log.read_text().count("Accepted publickey for alice") == 1
         outside.run("ssh", "-O", "exit", "own")
     outside.run("rm", ".ssh/config")
-    outside.know("login")
+    outside.trust_host_keys("login")
 
 
 @pytest.fixture
-def by_openssh(outside: Campus) -> None:
+def by_openssh(outside: OutsideNetwork) -> None:
     outside.write(".config/vizdash/config.yaml", "clusters:\n  viz: {ssh: openssh}\n")
 
 
 @pytest.mark.usefixtures("by_openssh")
-def test_a_tunnel_outlives_a_black_hole_a_kill_and_the_dashboard(lab: Lab, outside: Campus) -> None:
+def test_a_tunnel_outlives_a_black_hole_a_kill_and_the_dashboard(
+    lab: Lab, outside: OutsideNetwork
+) -> None:
     """The process that is left behind is no parent of ssh's."""
     with dashboard(outside) as screen:
         session = start_by_keys(lab, screen)
         url = open_by_keys(outside, screen)
-        wait_page(outside.laptop, url, seconds=180)
+        wait_for_page(outside.laptop, url, seconds=180)
         with lab.cut(outside.laptop):
             screen.wait("no connection", seconds=180)
         screen.wait("is back after", seconds=180)
-        wait_page(outside.laptop, url, seconds=180)
+        wait_for_page(outside.laptop, url, seconds=180)
         screen.wait("is back after", gone=True, seconds=180)
         kill_logins(lab, "^sshd-session: alice")
         screen.wait("is back after", seconds=180)
-        wait_page(outside.laptop, url, seconds=180)
+        wait_for_page(outside.laptop, url, seconds=180)
         screen.keys("q")
         screen.wait("Quit vizdash?", seconds=180)
         screen.keys("k")
         screen.wait_ended(180)
         assert screen.code() == 0
         assert len(holders(outside)) == 1
-        wait_page(outside.laptop, url, seconds=180)
+        wait_for_page(outside.laptop, url, seconds=180)
     outside.vizdash(*HOST, "stop", session["id"])
     deadline = time.monotonic() + 120
-    left = f"find /tmp -user {PERSON} -name 'vizdash-*'; pgrep -u {PERSON} -a ssh; true"
+    left = f"find /tmp -user {LAPTOP_USER} -name 'vizdash-*'; pgrep -u {LAPTOP_USER} -a ssh; true"
     while holders(outside) or outside.laptop.run(left).stdout:
         assert time.monotonic() < deadline, outside.laptop.run(left).stdout
         time.sleep(0.5)
 
 
 @pytest.mark.usefixtures("by_openssh")
-def test_nodes_that_take_no_ssh(lab: Lab, outside: Campus) -> None:
+def test_nodes_that_take_no_ssh(lab: Lab, outside: OutsideNetwork) -> None:
     """The srun route over the one connection of ssh's."""
     with closed_nodes(lab):
         session = outside.start(*HOST, "desktop")
-        with opened_from(outside, session["id"]) as url:
-            wait_page(outside.laptop, url, seconds=180)
+        with open_from_laptop(outside, session["id"]) as url:
+            wait_for_page(outside.laptop, url, seconds=180)
             assert len(steps(lab, session)) == 1
         outside.vizdash(*HOST, "stop", session["id"])
-        wait_state(lab, session["id"], "ended", seconds=180)
+        wait_for_state(lab, session["id"], "ended", seconds=180)

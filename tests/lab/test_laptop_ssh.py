@@ -1,4 +1,4 @@
-"""What works with a person's own ssh on the laptop works with vizdash, against a real sshd."""
+"""What works with the user's own ssh on the laptop works with vizdash, against a real sshd."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Lab
-from tests.lab.campus import PERSON, Campus, sshd
-from tests.lab.otp import code, otp_sshd
+from tests.lab.one_time_codes import code, otp_sshd
+from tests.lab.outside import LAPTOP_USER, OutsideNetwork, sshd
 from tests.lab.terminal import terminal
-from tests.lab.vd import start, vizdash
+from tests.lab.verbs import run_vizdash, start_session
 
 PORT = 2220
 LOG = "/run/offered.log"
 
 
 @contextlib.contextmanager
-def ssh_config(outside: Campus, text: str) -> Iterator[None]:
+def ssh_config(outside: OutsideNetwork, text: str) -> Iterator[None]:
     outside.write(".ssh/config", text)
     try:
         yield
@@ -28,9 +28,9 @@ def ssh_config(outside: Campus, text: str) -> Iterator[None]:
         outside.run("rm", ".ssh/config")
 
 
-def test_the_canonical_name_is_the_one_that_counts(lab: Lab, outside: Campus) -> None:
+def test_the_canonical_name_is_the_one_that_counts(lab: Lab, outside: OutsideNetwork) -> None:
     """Its block applies, and it is the name that is asked about and remembered."""
-    outside.know()
+    outside.trust_host_keys()
     # ssh looks it up with a dot at its end, which /etc/hosts takes literally.
     names = "login.viz.example.org login.viz.example.org."
     outside.laptop.run(f"echo 10.78.0.10 {names} >> /etc/hosts")
@@ -41,7 +41,7 @@ def test_the_canonical_name_is_the_one_that_counts(lab: Lab, outside: Campus) ->
     try:
         with ssh_config(outside, text):
             command = "vizdash --host login nodes"
-            with terminal(outside.laptop, command, user=PERSON) as screen:
+            with terminal(outside.laptop, command, user=LAPTOP_USER) as screen:
                 assert "login.viz.example.org" in screen.wait("SHA256:", seconds=180)
                 screen.type("yes")
                 screen.keys("Enter")
@@ -51,7 +51,7 @@ def test_the_canonical_name_is_the_one_that_counts(lab: Lab, outside: Campus) ->
             assert outside.run("ssh", "-o", "BatchMode=yes", "login", "id -un") == "alice\n"
     finally:
         outside.laptop.run("sed '/login.viz.example.org/d' /etc/hosts > /h; cat /h > /etc/hosts")
-        outside.know("login")
+        outside.trust_host_keys("login")
 
 
 #: Config, and what ssh-add gets, for the keys a, b and c and the default id_ed25519.
@@ -72,10 +72,10 @@ def offered(lab: Lab) -> list[str]:
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_keys_are_offered_as_ssh_offers_them(lab: Lab, outside: Campus, name: str) -> None:
+def test_keys_are_offered_as_ssh_offers_them(lab: Lab, outside: OutsideNetwork, name: str) -> None:
     """By the log of a real sshd that accepts none of them."""
     config, held = KEYS[name]
-    outside.know(f"[login]:{PORT}")
+    outside.trust_host_keys(f"[login]:{PORT}")
     for key in "abc":
         outside.run(
             "sh", "-c", f"test -f .ssh/{key} || ssh-keygen -q -t ed25519 -N '' -f .ssh/{key}"
@@ -91,14 +91,14 @@ def test_keys_are_offered_as_ssh_offers_them(lab: Lab, outside: Campus, name: st
             ):
                 script = f"{add} cd && {command}" if add else command
                 outside.laptop.run(
-                    ["ssh-agent", "sh", "-c", script], user=PERSON, check=False, timeout=90
+                    ["ssh-agent", "sh", "-c", script], user=LAPTOP_USER, check=False, timeout=90
                 )
                 if command.startswith("ssh"):
                     wanted = offered(lab)
             assert wanted
             assert offered(lab) == wanted
     finally:
-        outside.know("login")
+        outside.trust_host_keys("login")
 
 
 PUSH_PAM = """auth required pam_exec.so quiet /bin/sleep 25
@@ -113,29 +113,29 @@ PUSH = (
 )
 
 
-def test_a_push_of_25_s_is_waited_for(lab: Lab, outside: Campus) -> None:
+def test_a_push_of_25_s_is_waited_for(lab: Lab, outside: OutsideNetwork) -> None:
     """A second factor on a phone: the server says nothing until it is approved."""
     (lab.login.root / "etc/pam.d/sshd-push").write_text(PUSH_PAM)
-    outside.know(f"[login]:{PORT}")
+    outside.trust_host_keys(f"[login]:{PORT}")
     command = f"vizdash --host alice@login:{PORT} nodes"
     try:
         with (
             sshd(lab.login, PORT, PUSH),
-            terminal(outside.laptop, command, user=PERSON) as screen,
+            terminal(outside.laptop, command, user=LAPTOP_USER) as screen,
         ):
             screen.wait("Waiting for login to accept the login", seconds=180)
             screen.wait("viz-node003", seconds=120)
     finally:
-        outside.know("login")
+        outside.trust_host_keys("login")
 
 
-def test_a_stall_of_8_s_costs_no_code(lab: Lab, outside: Campus) -> None:
+def test_a_stall_of_8_s_costs_no_code(lab: Lab, outside: OutsideNetwork) -> None:
     """It is shown while it lasts, and the login is kept."""
-    outside.know("[login]:2221")
+    outside.trust_host_keys("[login]:2221")
     try:
         with (
             otp_sshd(lab.login, 2221) as secret,
-            terminal(outside.laptop, "vizdash --host alice@login:2221", user=PERSON) as screen,
+            terminal(outside.laptop, "vizdash --host alice@login:2221", user=LAPTOP_USER) as screen,
         ):
             screen.wait("Verification code", seconds=180)
             screen.type(code(secret))
@@ -146,11 +146,11 @@ def test_a_stall_of_8_s_costs_no_code(lab: Lab, outside: Campus) -> None:
                 time.sleep(2)
             screen.wait("answers again", seconds=180)
             assert "Verification code" not in screen.text()
-            assert "asks you to log in" not in screen.text()
+            assert "have to log in" not in screen.text()
             screen.keys("q")
             screen.wait_ended(60)
     finally:
-        outside.know("login")
+        outside.trust_host_keys("login")
 
 
 #: What is to be said on the login host.
@@ -167,7 +167,7 @@ def test_nodes_whose_host_keys_the_user_does_not_know(lab: Lab) -> None:
     before = known.read_text()
     own = "/home/alice/by-ssh.yaml"
     lab.login.run(f"echo 'clusters: {{viz: {{engine: slurm, tunnel: ssh}}}}' >{own}", user="alice")
-    session = start(lab, "desktop", "--cpus", "1", "--memory", "512M")
+    session = start_session(lab, "desktop", "--cpus", "1", "--memory", "512M")
     try:
         known.write_text("")
         for words in (
@@ -176,17 +176,17 @@ def test_nodes_whose_host_keys_the_user_does_not_know(lab: Lab) -> None:
             ("deploy", "desktop"),
             ("open", session["id"], "--print", "--config", own),
         ):
-            done = vizdash(lab, *words, check=False)
-            said = done.stdout + done.stderr
-            assert all(part in said for part in UNKNOWN), (words, said)
+            done = run_vizdash(lab, *words, check=False)
+            output = done.stdout + done.stderr
+            assert all(part in output for part in UNKNOWN), (words, output)
             assert done.returncode == (0 if words == ("images",) else 1)
     finally:
         known.write_text(before)
-        vizdash(lab, "stop", session["id"])
+        run_vizdash(lab, "stop", session["id"])
         lab.login.run(["rm", own])
 
 
-def test_nodes_whose_host_keys_nobody_knows(lab: Lab, outside: Campus) -> None:
+def test_nodes_whose_host_keys_are_unknown(lab: Lab, outside: OutsideNetwork) -> None:
     """Host, file and fix are named, by doctor first of all."""
     known = lab.login.root / "etc/ssh/ssh_known_hosts"
     before = known.read_text()

@@ -1,4 +1,4 @@
-"""A job script of the kind that the site had before vizdash goes on working, and works better."""
+"""A site's legacy job script keeps working under vizdash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import pytest
 
 from tests.lab import Lab
 from tests.lab.browser import desktop
-from tests.lab.vd import leftovers, opened, sessions, start, vizdash, wait_state
+from tests.lab.verbs import (
+    find_leftovers,
+    list_sessions,
+    open_session,
+    run_vizdash,
+    start_session,
+    wait_for_state,
+    wait_nothing_left,
+)
 
 pytestmark = pytest.mark.usefixtures("site")
 #: The legacy image's background, #7a3b5d.
@@ -17,27 +25,27 @@ PURPLE = (0x7A, 0x3B, 0x5D)
 
 
 def test_it_starts_shows_and_opens(lab: Lab) -> None:
-    session = start(lab, "old-gedit")
+    session = start_session(lab, "old-gedit")
     assert session["kind"] == "legacy"
     node = lab.hosts[session["node"]]
     info = node.run(["cat", f"/tmp/app_session_{session['id']}.info"]).stdout
     assert f"NODE={session['node']}\n" in info
     assert "STATUS=running\n" in info
-    with opened(lab, session["id"]) as url:
+    with open_session(lab, session["id"]) as url:
         # The page comes from the node itself, as it always did.
         assert url.startswith(f"http://{node.address}:60")
         with desktop(url, lab.login) as seen:
             seen.wait_share(PURPLE)
             seen.save("legacy-on-the-lab")
-    assert session["id"] in vizdash(lab, "sessions").stdout
-    vizdash(lab, "stop", session["id"])
-    assert wait_state(lab, session["id"], "ended")["result"] == "cancelled"
+    assert session["id"] in run_vizdash(lab, "sessions").stdout
+    run_vizdash(lab, "stop", session["id"])
+    assert wait_for_state(lab, session["id"], "ended")["result"] == "cancelled"
     # What the legacy script left behind after scancel is gone now.
-    assert leftovers(node, "alice") == ""
+    assert find_leftovers(node, "alice") == ""
 
 
 def test_temporary_files_of_a_contained_image_and_of_a_sites_folder(lab: Lab) -> None:
-    """An image may have a /tmp of its own, and jobs a TMPDIR of their site."""
+    """An image may have a private /tmp, and a site may set TMPDIR for jobs."""
     script = lab.login.root / "etc/vizdash/jobs/gedit_vnc_job.sh"
     text = script.read_text().replace("run --cleanenv", "run --contain --cleanenv")
     line = (
@@ -45,21 +53,21 @@ def test_temporary_files_of_a_contained_image_and_of_a_sites_folder(lab: Lab) ->
     )
     script.write_text(text.replace("\ncat >", f"\n{line}\ncat >"))
     try:
-        session = start(lab, "old-gedit")
-        with opened(lab, session["id"]) as url, desktop(url, lab.login) as seen:
+        session = start_session(lab, "old-gedit")
+        with open_session(lab, session["id"]) as url, desktop(url, lab.login) as seen:
             seen.wait_share(PURPLE)
         # The script may submit jobs, which outlive the session.
-        told = lab.login.run("cat tmpdir", user="alice").stdout
-        assert "\nTMPDIR=/tmp/vizdash-" not in f"\n{told}"
-        assert f"APPTAINERENV_TMPDIR=/tmp/vizdash-{session['id']}." in told
-        vizdash(lab, "stop", session["id"])
-        wait_state(lab, session["id"], "ended")
-        assert leftovers(lab.hosts[session["node"]], "alice") == ""
+        shown = lab.login.run("cat tmpdir", user="alice").stdout
+        assert "\nTMPDIR=/tmp/vizdash-" not in f"\n{shown}"
+        assert f"APPTAINERENV_TMPDIR=/tmp/vizdash-{session['id']}." in shown
+        run_vizdash(lab, "stop", session["id"])
+        wait_for_state(lab, session["id"], "ended")
+        assert find_leftovers(lab.hosts[session["node"]], "alice") == ""
 
         lab.login.run("echo 'export TMPDIR=/var/tmp' >.profile", user="alice")
-        session = start(lab, "old-gedit")
-        told = lab.login.run("cat tmpdir", user="alice").stdout
-        assert told == "TMPDIR=/var/tmp\n"
+        session = start_session(lab, "old-gedit")
+        shown = lab.login.run("cat tmpdir", user="alice").stdout
+        assert shown == "TMPDIR=/var/tmp\n"
         assert "TMPDIR=/tmp/vizdash" not in lab.login.run("cat inside", user="alice").stdout
     finally:
         lab.login.run("rm -f .profile tmpdir inside", user="alice")
@@ -69,12 +77,12 @@ def test_two_users_get_ports_of_their_own(lab: Lab) -> None:
     size = ("--node", "viz-node002", "--cpus", "1", "--memory", "1G", "--json")
     ids = {}
     for user in ("alice", "bob"):
-        done = vizdash(lab, "start", "old-gedit", *size, user=user)
+        done = run_vizdash(lab, "start", "old-gedit", *size, user=user)
         ids[user] = json.loads(done.stdout)["session"]["id"]
     # Its display is fixed, so only one of them can come up: the other says why.
     deadline = time.monotonic() + 120
     while True:
-        found = {user: sessions(lab, user)[0] for user in ids}
+        found = {user: list_sessions(lab, user)[0] for user in ids}
         states = {s["state"] for s in found.values()}
         if "ready" in states and states <= {"ready", "ended"}:
             break
@@ -83,7 +91,7 @@ def test_two_users_get_ports_of_their_own(lab: Lab) -> None:
     ports = set()
     for user, session in found.items():
         if session["state"] == "ready":
-            with opened(lab, session["id"], user) as url:
+            with open_session(lab, session["id"], user) as url:
                 ports.add(url.partition("/vnc.html")[0])
         else:
             assert session["result"] == "failed"
@@ -96,7 +104,7 @@ def test_an_info_file_of_someone_else_is_ignored(lab: Lab) -> None:
     node = lab.hosts["viz-node002"]
     lab.login.run(["scontrol", "update", "nodename=viz-node002", "state=drain", "reason=wait"])
     try:
-        done = vizdash(lab, "start", "old-gedit", "--node", "viz-node002", "--json")
+        done = run_vizdash(lab, "start", "old-gedit", "--node", "viz-node002", "--json")
         session = json.loads(done.stdout)["session"]
         trap = node.popen(["python3", "-m", "http.server", "6666"], user="bob")
         info = f"/tmp/app_session_{session['id']}.info"
@@ -105,12 +113,12 @@ def test_an_info_file_of_someone_else_is_ignored(lab: Lab) -> None:
     finally:
         lab.login.run(["scontrol", "update", "nodename=viz-node002", "state=resume"])
     try:
-        ready = wait_state(lab, session["id"], "ready")
-        with opened(lab, ready["id"]) as url:
+        ready = wait_for_state(lab, session["id"], "ready")
+        with open_session(lab, ready["id"]) as url:
             assert ":6666/" not in url
             with desktop(url, lab.login) as seen:
                 seen.wait_share(PURPLE)
-        vizdash(lab, "stop", session["id"])
+        run_vizdash(lab, "stop", session["id"])
         assert node.run(["cat", info], user="bob").stdout.startswith("VNC_PORT=6666")
     finally:
         node.run(["rm", "-f", info])
@@ -127,14 +135,15 @@ def test_an_image_that_is_not_there_is_named(lab: Lab) -> None:
     folder = "/opt/apptainers/apps/legacy-gedit"
     node.run(["mv", folder, f"{folder}.away"])
     try:
-        done = vizdash(lab, "start", "old-gedit", "--node", "viz-node002", "--wait", check=False)
+        done = run_vizdash(
+            lab, "start", "old-gedit", "--node", "viz-node002", "--wait", check=False
+        )
     finally:
         node.run(["mv", f"{folder}.away", folder])
     assert done.returncode == 1
-    told = "code 1: Apptainer image not found: /opt/apptainers/apps/legacy-gedit/legacy-gedit.sif"
-    assert told in done.stderr
+    message = (
+        "code 1: Apptainer image not found: /opt/apptainers/apps/legacy-gedit/legacy-gedit.sif"
+    )
+    assert message in done.stderr
     # The job's own look-out for the desktop goes with it, and not at the end of its patience.
-    deadline = time.monotonic() + 120
-    while left := leftovers(node, "alice"):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.2)
+    wait_nothing_left(node)

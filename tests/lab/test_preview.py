@@ -1,12 +1,12 @@
-"""The thumbnail of a desktop, in the real program in a terminal, from start to stop by keys."""
+"""The preview of a desktop in the real program, from start to stop by keys."""
 
 from __future__ import annotations
 
 from tests.lab import Lab
-from tests.lab.desks import BLUE
+from tests.lab.desktops import BLUE
 from tests.lab.terminal import Colour, terminal
 from tests.lab.test_laptop_dashboard import quit_by_keys, start_by_keys, stop_by_keys
-from tests.lab.vd import leftovers, sessions
+from tests.lab.verbs import find_leftovers, list_sessions
 
 
 def paint(lab: Lab, session_id: str, node: str, colour: Colour) -> None:
@@ -21,7 +21,7 @@ def test_the_thumbnail_shows_the_root_windows_colour(lab: Lab) -> None:
     true_colour = {"COLORTERM": "truecolor"}
     with terminal(lab.login, ["vizdash"], size=(160, 48), env=true_colour) as screen:
         id_ = start_by_keys(lab, screen)["id"]
-        node = next(s["node"] for s in sessions(lab) if s["id"] == id_)
+        node = next(s["node"] for s in list_sessions(lab) if s["id"] == id_)
         # Beside the row: nothing but the cursor rests on it.
         screen.wait_colour(BLUE)
         paint(lab, id_, node, red := (0xC0, 0x20, 0x40))
@@ -34,9 +34,9 @@ def test_the_thumbnail_shows_the_root_windows_colour(lab: Lab) -> None:
         paint(lab, id_, node, green := (0x10, 0x90, 0x50))
         screen.wait_colour(green)
         # A look is no viewer.
-        assert [s["viewers"] for s in sessions(lab) if s["id"] == id_] == [0]
+        assert [s["viewers"] for s in list_sessions(lab) if s["id"] == id_] == [0]
         screen.keys("Escape")
         screen.wait("2 Sessions")
         stop_by_keys(lab, screen, {"id": id_})
         quit_by_keys(screen)
-    assert leftovers(lab.hosts[node], "alice") == ""
+    assert find_leftovers(lab.hosts[node], "alice") == ""

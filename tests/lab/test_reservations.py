@@ -1,4 +1,4 @@
-"""Sites that reserve nodes or hide partitions: in the form, the rows, and what verbs print."""
+"""Sites that reserve nodes or hide partitions: the form, the rows, and the output of verbs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab import Lab
 from tests.lab.terminal import terminal
-from tests.lab.vd import sessions, vizdash, wait_state
+from tests.lab.verbs import list_sessions, run_vizdash, wait_for_state
 
 ALL = "viz-node00[1-3]"
 
@@ -49,31 +49,31 @@ def plain(lab: Lab, site: None) -> Lab:
     return lab
 
 
-def test_maintenance_is_told_in_form_row_and_nodes(plain: Lab) -> None:
+def test_maintenance_is_shown_in_form_row_and_nodes(plain: Lab) -> None:
     lab = plain
     with maintenance(lab) as (start, end):
-        told = re.compile(rf"maintenance from .*{start} to .*{end}; up to 5[5-8] min starts now")
-        done = vizdash(lab, "start", "plain", "--time", "2h")
-        assert told.search(done.stderr), done.stderr
-        mine = wait_state(lab, done.stdout.strip(), "pending")
+        pattern = re.compile(rf"maintenance from .*{start} to .*{end}; up to 5[5-8] min starts now")
+        done = run_vizdash(lab, "start", "plain", "--time", "2h")
+        assert pattern.search(done.stderr), done.stderr
+        mine = wait_for_state(lab, done.stdout.strip(), "pending")
         deadline = time.monotonic() + 120
-        while not told.search(mine["reason"]):
+        while not pattern.search(mine["reason"]):
             assert time.monotonic() < deadline, mine["reason"]
             time.sleep(0.3)
-            (mine,) = [s for s in sessions(lab) if s["id"] == mine["id"]]
-        table = vizdash(lab, "nodes").stdout
-        assert len(told.findall(table)) == 3, table
-        rows = json.loads(vizdash(lab, "nodes", "--json").stdout)["nodes"]
+            (mine,) = [s for s in list_sessions(lab) if s["id"] == mine["id"]]
+        table = run_vizdash(lab, "nodes").stdout
+        assert len(pattern.findall(table)) == 3, table
+        rows = json.loads(run_vizdash(lab, "nodes", "--json").stdout)["nodes"]
         assert all(r["reservations"][0]["maintenance"] for r in rows)
-        form = re.compile(rf"○ {told.pattern}")
+        form = re.compile(rf"○ {pattern.pattern}")
         for size in ((160, 48), (80, 24)):
             with terminal(lab.login, ["vizdash"], size=size) as screen:
                 screen.wait("Nodes 3", seconds=180)
                 screen.keys("1")
-                screen.until(lambda seen: told.search(seen) is not None, "not at the node")
+                screen.until(lambda seen: pattern.search(seen) is not None, "not at the node")
                 screen.keys("n")
                 screen.until(lambda seen: form.search(seen) is not None, "not in the form")
-        short = vizdash(lab, "start", "plain", "--time", "30m", "--wait", "--json")
+        short = run_vizdash(lab, "start", "plain", "--time", "30m", "--wait", "--json")
         assert json.loads(short.stdout)["session"]["state"] == "ready"
 
 
@@ -81,23 +81,25 @@ def test_a_node_that_is_reserved_for_others(plain: Lab) -> None:
     lab = plain
     words = ("StartTime=now", "Duration=60", "Nodes=viz-node002", "Users=bob")
     with reservation(lab, *words):
-        told = "viz-node002 is reserved for bob until "
-        said = vizdash(lab, "start", "plain", "--node", "viz-node002", "--test-only").stderr
-        assert told in said
-        done = vizdash(lab, "start", "plain", "--node", "viz-node002")
-        assert told in done.stderr
-        mine = wait_state(lab, done.stdout.strip(), "pending")
+        message = "viz-node002 is reserved for bob until "
+        output = run_vizdash(lab, "start", "plain", "--node", "viz-node002", "--test-only").stderr
+        assert message in output
+        done = run_vizdash(lab, "start", "plain", "--node", "viz-node002")
+        assert message in done.stderr
+        mine = wait_for_state(lab, done.stdout.strip(), "pending")
         deadline = time.monotonic() + 120
-        while told not in mine["reason"]:
+        while message not in mine["reason"]:
             assert time.monotonic() < deadline, mine["reason"]
             time.sleep(0.3)
-            (mine,) = [s for s in sessions(lab) if s["id"] == mine["id"]]
-        assert "reserved for bob until " in vizdash(lab, "nodes").stdout
-        his = vizdash(lab, "start", "plain", "--reservation", "r", "--wait", "--json", user="bob")
+            (mine,) = [s for s in list_sessions(lab) if s["id"] == mine["id"]]
+        assert "reserved for bob until " in run_vizdash(lab, "nodes").stdout
+        his = run_vizdash(
+            lab, "start", "plain", "--reservation", "r", "--wait", "--json", user="bob"
+        )
         session = json.loads(his.stdout)["session"]
         assert (session["state"], session["node"]) == ("ready", "viz-node002")
-        vizdash(lab, "stop", session["id"], user="bob")
-        wait_state(lab, session["id"], "ended", user="bob")
+        run_vizdash(lab, "stop", session["id"], user="bob")
+        wait_for_state(lab, session["id"], "ended", user="bob")
 
 
 def test_a_hidden_partition_takes_sessions_and_is_not_named(plain: Lab) -> None:
@@ -105,14 +107,14 @@ def test_a_hidden_partition_takes_sessions_and_is_not_named(plain: Lab) -> None:
     hidden = ["PartitionName=secret", f"Nodes={ALL}", "Hidden=YES", "State=UP"]
     lab.login.run(["scontrol", "create", *hidden])
     try:
-        done = vizdash(lab, "start", "plain", "--partition", "secret", "--wait", "--json")
+        done = run_vizdash(lab, "start", "plain", "--partition", "secret", "--wait", "--json")
         session = json.loads(done.stdout)["session"]
         assert (session["state"], session["partition"]) == ("ready", "secret")
-        wrong = vizdash(lab, "start", "plain", "--partition", "secre", check=False)
+        wrong = run_vizdash(lab, "start", "plain", "--partition", "secre", check=False)
         assert "partition 'secre' is not there" in wrong.stderr
         assert "secret" not in wrong.stderr
-        vizdash(lab, "stop", session["id"])
-        wait_state(lab, session["id"], "ended")
+        run_vizdash(lab, "stop", session["id"])
+        wait_for_state(lab, session["id"], "ended")
     finally:
         lab.login.run(["scontrol", "delete", "PartitionName=secret"])
 
@@ -123,11 +125,11 @@ def test_a_raw_argument_is_neither_promised_nor_refused(plain: Lab) -> None:
     roomy = ["PartitionName=roomy", f"Nodes={ALL}", "State=UP", "MaxTime=UNLIMITED"]
     lab.login.run(["scontrol", "create", *roomy])
     try:
-        done = vizdash(lab, "start", "plain", "--time", "9h", "--", "-p", "roomy")
+        done = run_vizdash(lab, "start", "plain", "--time", "9h", "--", "-p", "roomy")
         assert "only the scheduler knows what fits with -p" in done.stderr
-        (mine,) = [s for s in sessions(lab) if s["id"] == done.stdout.strip()]
+        (mine,) = [s for s in list_sessions(lab) if s["id"] == done.stdout.strip()]
         assert mine["partition"] == "roomy"
-        vizdash(lab, "stop", mine["id"])
-        wait_state(lab, mine["id"], "ended")
+        run_vizdash(lab, "stop", mine["id"])
+        wait_for_state(lab, mine["id"], "ended")
     finally:
         lab.login.run(["scontrol", "delete", "PartitionName=roomy"])

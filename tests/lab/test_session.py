@@ -6,17 +6,17 @@ import json
 
 from tests.lab import Lab
 from tests.lab.browser import desktop
-from tests.lab.desks import typed
-from tests.lab.vd import leftovers, opened, start, vizdash, wait_state
+from tests.lab.desktops import type_in_terminal
+from tests.lab.verbs import find_leftovers, open_session, run_vizdash, start_session, wait_for_state
 
 #: The desktop images' background, #31516f.
 BLUE = (0x31, 0x51, 0x6F)
 
 
 def test_start_open_type_and_stop(lab: Lab) -> None:
-    session = start(lab, "desktop")
+    session = start_session(lab, "desktop")
     node = lab.hosts[session["node"]]
-    with opened(lab, session["id"]) as url:
+    with open_session(lab, session["id"]) as url:
         assert url.startswith("http://127.0.0.1:")
         assert "?" not in url
         with desktop(url, lab.login) as seen:
@@ -24,18 +24,18 @@ def test_start_open_type_and_stop(lab: Lab) -> None:
             picture = seen.save("desktop-on-the-lab")
             assert picture.stat().st_size > 5000
             # The terminal of the image: a click gives it the keys.
-            typed(lab, seen, "From-the-browser")
-    vizdash(lab, "stop", session["id"])
-    ended = wait_state(lab, session["id"], "ended")
+            type_in_terminal(lab, seen, "From-the-browser")
+    run_vizdash(lab, "stop", session["id"])
+    ended = wait_for_state(lab, session["id"], "ended")
     assert ended["result"] == "cancelled"
-    assert leftovers(node, "alice") == ""
+    assert find_leftovers(node, "alice") == ""
     folder = f"/home/alice/.local/state/vizdash/sessions/{session['id']}"
     assert not (lab.login.root / folder.lstrip("/") / "connection").exists()
 
 
 def test_the_direct_route(lab: Lab, site: None) -> None:
-    session = start(lab, "desktop", "--cluster", "direct")
-    with opened(lab, session["id"]) as url:
+    session = start_session(lab, "desktop", "--cluster", "direct")
+    with open_session(lab, session["id"]) as url:
         host = lab.hosts[session["node"]]
         port = int(url.partition("#")[0].removesuffix("/vnc.html").rpartition(":")[2])
         assert url.startswith(f"http://{host.address}:")
@@ -45,18 +45,18 @@ def test_the_direct_route(lab: Lab, site: None) -> None:
 
 
 def test_host_runtime(lab: Lab, site: None) -> None:
-    session = start(lab, "plain")
-    with opened(lab, session["id"]) as url, desktop(url, lab.login) as seen:
+    session = start_session(lab, "plain")
+    with open_session(lab, session["id"]) as url, desktop(url, lab.login) as seen:
         seen.wait_share((0x20, 0x60, 0x40))
-    vizdash(lab, "stop", session["id"])
-    wait_state(lab, session["id"], "ended")
-    assert leftovers(lab.hosts[session["node"]], "alice") == ""
+    run_vizdash(lab, "stop", session["id"])
+    wait_for_state(lab, session["id"], "ended")
+    assert find_leftovers(lab.hosts[session["node"]], "alice") == ""
 
 
 def test_a_gpu_is_given(lab: Lab) -> None:
-    session = start(lab, "desktop", "--gpus", "1")
+    session = start_session(lab, "desktop", "--gpus", "1")
     assert session["node"] == "viz-node003"
     assert session["gpus"] == 1
-    nodes = json.loads(vizdash(lab, "nodes", "--json").stdout)["nodes"]
+    nodes = json.loads(run_vizdash(lab, "nodes", "--json").stdout)["nodes"]
     used = {n["name"]: n["gres"] for n in nodes}["viz-node003"]
     assert used == [{"name": "gpu", "type": "a100", "total": 2, "used": 1}]

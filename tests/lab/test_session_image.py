@@ -1,4 +1,4 @@
-"""A session tells the image it runs from, and when a newer one is out."""
+"""A session shows the image it runs from, and whether a newer one exists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab import Lab, recipe
 from tests.lab.test_build import CONFIG, DEFINITION, TREE
-from tests.lab.vd import sessions, start, vizdash
+from tests.lab.verbs import list_sessions, run_vizdash, start_session
 
 ADMIN = "vizadmin"
 WORK = f"/home/{ADMIN}/work"
@@ -19,7 +19,7 @@ IMAGE = "/opt/apptainers/apps/desktop/desktop-1.0.sif"
 
 @pytest.fixture
 def newer(lab: Lab) -> Iterator[Lab]:
-    """The deploy account has a desktop 1.1 (a tiny one: nobody starts it) in its store."""
+    """The deploy account has a desktop 1.1 in its store (a tiny one, never started)."""
     login = lab.login
     login.run(f"mkdir work && cd work && {{ {TREE} }}", user=ADMIN)
     config = CONFIG.format(engine="slurm", base=f"{WORK}/base.sif").replace("/alice/", f"/{ADMIN}/")
@@ -27,7 +27,7 @@ def newer(lab: Lab) -> Iterator[Lab]:
               input=config)  # fmt: skip
     login.run(["install", "-d", "-o", ADMIN, "/var/log/vizdash"])
     login.run(["tee", f"{WORK}/defs/desktop.def"], user=ADMIN, input=DEFINITION)
-    vizdash(lab, "build", "desktop", "--version", "1.1", user=ADMIN)
+    run_vizdash(lab, "build", "desktop", "--version", "1.1", user=ADMIN)
     yield lab
     login.run("rm -rf work .config/vizdash .local/state/vizdash", user=ADMIN)
     for node in lab.nodes:
@@ -37,10 +37,10 @@ def newer(lab: Lab) -> Iterator[Lab]:
 
 
 def one(lab: Lab, session_id: str) -> dict[str, Any]:
-    return next(s for s in sessions(lab) if s["id"] == session_id)
+    return next(s for s in list_sessions(lab) if s["id"] == session_id)
 
 
-def test_a_session_tells_its_image_and_what_is_newer(newer: Lab) -> None:
+def test_a_session_shows_its_image_and_a_newer_one(newer: Lab) -> None:
     lab = newer
     script = (recipe.CHECKOUT / "assets/nodes/images.sh").read_text()
     for host in lab.nodes:  # what `vizdash images --verify` does, by root
@@ -51,10 +51,11 @@ def test_a_session_tells_its_image_and_what_is_newer(newer: Lab) -> None:
             "mark",
             "verify",
             "/opt/apptainers/apps",
+            "1",
             "desktop/desktop-1.0.sif",
         ]
         host.run(words, input=script)
-    first = start(lab, "desktop", "--node", "viz-node002")
+    first = start_session(lab, "desktop", "--node", "viz-node002")
     node = next(n for n in lab.nodes if n.name == "viz-node002")
     digest = node.run(["sha256sum", IMAGE]).stdout.split()[0]
     assert (first["image_version"], first["image_digest"]) == ("1.0", digest)
@@ -64,17 +65,21 @@ def test_a_session_tells_its_image_and_what_is_newer(newer: Lab) -> None:
     ).stdout
     assert f"IMAGE={IMAGE}\nIMAGE_VERSION=1.0\nIMAGE_DIGEST={digest}\n" in connection
 
-    vizdash(lab, "deploy", "desktop", "--version", "1.1", user=ADMIN)
-    told = one(lab, first["id"])
-    assert (told["state"], told["image_version"], told["newer_version"]) == ("ready", "1.0", "1.1")
-    assert "1.1 is out" in vizdash(lab, "sessions").stdout
-    old = start(lab, "desktop", "--node", "viz-node002", "--image", "1.0")
+    run_vizdash(lab, "deploy", "desktop", "--version", "1.1", user=ADMIN)
+    shown = one(lab, first["id"])
+    assert (shown["state"], shown["image_version"], shown["newer_version"]) == (
+        "ready",
+        "1.0",
+        "1.1",
+    )
+    assert "1.1 is out" in run_vizdash(lab, "sessions").stdout
+    old = start_session(lab, "desktop", "--node", "viz-node002", "--image", "1.0")
     assert (old["image_version"], old["image_digest"]) == ("1.0", digest)
 
-    vizdash(lab, "rollback", "desktop", user=ADMIN)
+    run_vizdash(lab, "rollback", "desktop", user=ADMIN)
     assert one(lab, first["id"])["newer_version"] == ""
 
-    history = vizdash(lab, "images", "desktop", "--history", "--json").stdout
+    history = run_vizdash(lab, "images", "desktop", "--history", "--json").stdout
     events = [e for e in json.loads(history)["history"] if e["action"] != "build"]
     assert {e["action"] for e in events} == {"deploy", "rollback"}
     assert {e["user"] for e in events} == {ADMIN}

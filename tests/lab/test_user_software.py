@@ -1,4 +1,4 @@
-"""On a cluster: what users load at login and keep in their home breaks no session of theirs."""
+"""Software that users load at login or keep at home breaks none of their sessions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.lab import Lab
 from tests.lab.test_failures import hidden
-from tests.lab.vd import leftovers, start, vizdash
+from tests.lab.verbs import find_leftovers, run_vizdash, start_session
 
 #: What modules, conda and people set at login; the prefixed names reach into images.
 _PROFILE = """\
@@ -57,7 +57,7 @@ def busy_home(lab: Lab) -> Iterator[Lab]:
     lab.login.run(["sh", "-c", f"cd /home/alice && rm -rf {names}"])
 
 
-def _seen(lab: Lab) -> dict[str, str]:
+def _app_environment(lab: Lab) -> dict[str, str]:
     """The environment of the app, which has written it down."""
     text = lab.login.run(["cat", "/home/alice/seen"]).stdout
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
@@ -74,18 +74,18 @@ def test_only_the_app_gets_the_users_software(busy_home: Lab, site: None, app: s
         + f'  seeing: {{runtime: host, host_command: "{command}"}}\n'
         + f'  seeing-image: {{image: {image}, command: "{command}"}}\n'
     )
-    session = start(lab, app, "--cpus", "1")
-    log = vizdash(lab, "logs", session["id"]).stdout
+    session = start_session(lab, app, "--cpus", "1")
+    log = run_vizdash(lab, "logs", session["id"]).stdout
     assert "of conda" not in log
     assert "RuntimeError" not in log
-    seen = _seen(lab)
+    seen = _app_environment(lab)
     assert seen["PYTHONPATH"] == "/home/alice/mine"
     assert seen["LD_PRELOAD"] == "/nosuch/preload.so"
     assert seen["BASH_ENV"] == "/home/alice/.noise"
     assert seen.get("LC_ALL", "C.UTF-8") == "C.UTF-8"
-    vizdash(lab, "stop", session["id"])
+    run_vizdash(lab, "stop", session["id"])
     for node in lab.nodes:
-        assert leftovers(node, "alice") == ""
+        assert find_leftovers(node, "alice") == ""
 
 
 def test_singularity_alone_is_a_runtime(lab: Lab) -> None:
@@ -94,8 +94,8 @@ def test_singularity_alone_is_a_runtime(lab: Lab) -> None:
     node.run("cp --remove-destination /usr/bin/apptainer /usr/bin/singularity")
     try:
         with hidden(node, "/usr/bin/apptainer"):
-            session = start(lab, "desktop", "--node", node.name)
-            vizdash(lab, "stop", session["id"])
+            session = start_session(lab, "desktop", "--node", node.name)
+            run_vizdash(lab, "stop", session["id"])
     finally:
         node.run(["ln", "-sfn", "/etc/alternatives/singularity", "/usr/bin/singularity"])
-    assert leftovers(node, "alice") == ""
+    assert find_leftovers(node, "alice") == ""

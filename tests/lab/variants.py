@@ -1,6 +1,6 @@
-"""Sites unlike the lab's usual one: a row of ``VARIANTS`` for each; test_variants.py runs on each.
+"""Variants of sites: a row of ``VARIANTS`` for each; test_variants.py runs on each.
 
-A row says what its site has otherwise: slurm.conf(5) parameters, lines for nodes and partition,
+A row lists what differs at its site: slurm.conf(5) parameters, lines for nodes and partition,
 job_submit.lua, files of hosts, scripts that run before their daemons start, the user's start-up
 files and the site's configuration of vizdash.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.lab import recipe
 
-#: A login host and two nodes are enough, and sooner up than three.
+#: A login host and two nodes are enough, and start faster than three.
 NODES = recipe.NODES[:2]
 _CONF = "etc/slurm/slurm.conf"
 _LUA = """
@@ -33,15 +33,15 @@ end
 class Variant:
     """One kind of site.
 
-    ``conf`` sets parameters of slurm.conf (None removes one). ``node`` is a node's line, where
-    {host} and {address} are its own; ``partition`` is put behind the partition's line. ``submit``
+    ``conf`` sets parameters of slurm.conf (None removes one). ``node`` is a node's line with
+    {host} and {address} filled in; ``partition`` is appended to the partition's line. ``submit``
     and ``modify`` are Lua inside of job_submit.lua's functions, about ``job``. ``files`` are
     laid over every host, ``node_files`` over nodes (path: text; programs, in a bin folder, can be
     run). ``setup`` and ``node_setup`` are shell scripts that run there as root before the daemons.
     ``home`` are files of alice's home. ``config`` is the site's configuration. ``start`` are more
     words for ``vizdash start``, and ``writes`` is a folder that alice's sessions can write and the
     login host sees. ``proof`` is a shell command that succeeds, as root on the node of a session,
-    if the site really is of this kind.
+    if the site really is such a variant.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Variant:
     accounts: bool = False
 
     def lay(self, run: Path, host: str, upper: Path) -> None:
-        """Put this variant's files over those of a host that is about to be started."""
+        """Lay this variant's files over those of a host that is about to start."""
         node = host in recipe.NODES
         conf = upper / _CONF
         conf.write_text(self._slurm_conf(conf.read_text()))
@@ -107,7 +107,7 @@ def _shell(path: str) -> str:
     return f"usermod -s {path} alice"
 
 
-#: Programs that a user's own environment puts before the system's, and that don't work.
+#: Broken programs that a user's environment puts before the system's.
 _BROKEN = "#!/bin/sh\necho 'this is not the one you want' >&2\nexit 1\n"
 _BASHRC = """
 echo Welcome to the cluster, $USER
@@ -129,7 +129,7 @@ mount --bind /home/.scratch /scratch
 chown alice: /scratch/alice
 chmod 700 /scratch/alice
 """
-#: Where a lab's cgroups are, below the machine's own: of this name, so that `Lab` removes them.
+#: A lab's cgroups below the machine's own, named so that `Lab` removes them.
 _CGROUPS = """
 touch /home/.cgroups
 mount -t tmpfs cgroup /sys/fs/cgroup
@@ -146,7 +146,7 @@ for controller in freezer memory cpuset cpuacct; do
 done
 """
 
-#: The same on the node's own system, at the place where the image's terminal is.
+#: A host app like the desktop image, with its terminal at the same position.
 _PLAIN = """
 apps:
   plain:

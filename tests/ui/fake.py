@@ -5,34 +5,42 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
+from tests.fakes import FakeEngine, FakeForwarder, FakeRemote, MemoryStore, NoCommands
 from vizdash.config import App, Cluster, Config
-from vizdash.config.model import Ui
+from vizdash.config.model import UiSettings
 from vizdash.errors import VizdashError
-from vizdash.history import History
-from vizdash.images.rollback import Rollback
-from vizdash.imaging import Imaging, View
+from vizdash.images.rollback import RollbackPlan
 from vizdash.model import (
+    CommandRun,
     Gres,
     Image,
+    Job,
+    JobState,
     Matrix,
     Node,
-    Ran,
     Resources,
     Session,
     SessionRequest,
     SessionState,
     Snapshot,
 )
-from vizdash.service import Fit, Service
-from vizdash.sessions.opening import Handoff
+from vizdash.service.image_admin import ImageAdmin, ImageOverview
+from vizdash.service.load_history import LoadHistory
+from vizdash.service.service import Service
+from vizdash.sessions import comment, last_request
+from vizdash.sessions.capacity import CapacityVerdict
+from vizdash.sessions.folder_summary import FolderSummary
+from vizdash.sessions.handoff import Handoff
+from vizdash.sessions.join import Offer
 from vizdash.sessions.preview import Picture
 from vizdash.sessions.routes import Route
-from vizdash.sessions.trail import Trail
-from vizdash.sessions.tunnel_records import TunnelRecord
+from vizdash.sessions.start_plan import StartPlan, resolve_plan
+from vizdash.sessions.tunnel_records import HeldTunnels, TunnelRecord
 from vizdash.ui.app import VizdashApp
+from vizdash.ui.pending_service import ControllerOptions
 
 #: The moment at which the clock stands.
 AT = 1_800_000_000.0
@@ -78,6 +86,16 @@ def ready(number: int = 1, **changes: object) -> Session:
         "started_at": int(AT) - 2871,
     }
     return session(number, SessionState.READY, **(values | changes))
+
+
+def job_of(session: Session) -> Job:
+    """The job of a session, with what it claims in its comment."""
+    claim = comment.Claim(
+        session.id, session.app, session.image_version, str(session.state), session.step
+    )
+    return Job(
+        session.job_id, session.user, "vizdash", JobState.RUNNING, comment=comment.encode(claim)
+    )
 
 
 def images(*nodes: str) -> tuple[Image, ...]:
@@ -166,7 +184,7 @@ def small() -> Snapshot:
 
 
 def hard() -> Snapshot:
-    """A session of one's own whose names are as long, wide and hostile as can be."""
+    """Your session with names as long, wide and hostile as possible."""
     one = ready(
         1,
         app="a-name-of-forty-characters-is-quite-long",
@@ -178,7 +196,7 @@ def hard() -> Snapshot:
 
 
 def broken() -> Snapshot:
-    """Names that try to act on the terminal, states that nobody wants."""
+    """Names with terminal sequences, and unusual states."""
     evil = "\x1b[2J\x1b]0;pwned\x07[red]bold[/red]\u202egnp.exe\u200b"
     nodes = (
         node(1, 0, state="DOWN", reason=f"not responding {evil}"),
@@ -224,7 +242,7 @@ APPS = {
 
 
 def watched() -> Snapshot:
-    """Desktops that tell whether anybody looks at them: an admin's view."""
+    """Desktops with numbers of viewers, as an administrator sees them."""
     hour = 3600
     mine = ready(1, viewers=1)
     seldom = ready(2, mine=False, user="björn", viewers=0, idle_since=int(AT) - 26 * hour)
@@ -239,9 +257,9 @@ def ending() -> Snapshot:
     return replace(busy(), sessions=(ready(4, time_left_s=250), ready(1), *busy().sessions[4:]))
 
 
-def day() -> History:
+def day() -> LoadHistory:
     """A day's load: quiet at night, full in the afternoon."""
-    history = History(None)
+    history = LoadHistory(None)
     for n in range(24 * 60):
         hour = n / 60
         used = round(24 * max(0.0, 1 - abs(hour - 15) / 9)) + n % 3
@@ -254,10 +272,13 @@ def day() -> History:
 
 #: Commands that were run: one well, one refused, one without an answer.
 RAN = (
-    Ran(3, AT, ("squeue", "-h", "-u", "anna"), 0.016, 0),
-    Ran(2, AT - 9, ("scancel", "1040"), 0.2, 1, "Invalid job id specified"),
-    Ran(1, AT - 20, ("ssh", "viz-node002", "true"), 30.0, None, "no answer in 30 s"),
+    CommandRun(3, AT, ("squeue", "-h", "-u", "anna"), 0.016, 0),
+    CommandRun(2, AT - 9, ("scancel", "1040"), 0.2, 1, "Invalid job id specified"),
+    CommandRun(1, AT - 20, ("ssh", "viz-node002", "true"), 30.0, None, "no answer in 30 s"),
 )
+
+#: Without pictures of desktops, unless a test wants them.
+QUIET = Config(Cluster("viz", refresh_s=3600), {}, APPS, ui=UiSettings(preview=False))
 
 #: The config of those who look at their desktops.
 LOOKING = Config(Cluster("viz", refresh_s=3600), {}, APPS)
@@ -301,154 +322,191 @@ class FakeRoute(Route):
         self.gone.set()
 
 
-class FakeTunnels:
+class FakeTunnels(HeldTunnels):
     """Those of other processes; remembers which were closed."""
 
     def __init__(self) -> None:
+        super().__init__("viz", Path("/nonexistent"))
         self.others: list[TunnelRecord] = []
         self.closed: list[str] = []
         self.refusal: VizdashError | None = None
 
-    async def elsewhere(self) -> tuple[TunnelRecord, ...]:
+    async def read_others(self) -> tuple[TunnelRecord, ...]:
         return tuple(self.others)
 
-    async def close_elsewhere(self, id: str) -> None:
+    async def close_other(self, id: str) -> None:
         if self.refusal is not None:
             raise self.refusal
         self.closed.append(id)
 
 
-class FakePresets:
-    """Presets that are kept in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, dict[str, SessionRequest]] = {}
-        self.refusal: VizdashError | None = None
-
-    def load(self) -> None:
-        """They are known already."""
-
-    def known(self, app: str) -> dict[str, SessionRequest]:
-        return dict(self.kept.get(app, {}))
-
-    def of(self, app: str) -> dict[str, SessionRequest]:
-        return dict(self.kept.get(app, {}))
-
-    def save(self, name: str, request: SessionRequest) -> None:
-        self.kept.setdefault(request.app, {})[name] = request
-
-    def remove(self, app: str, name: str) -> None:
-        if self.refusal is not None:
-            raise self.refusal
-        self.kept.get(app, {}).pop(name, None)
-
-
-class FakeOperations:
-    """Remembers what operators did."""
-
-    def __init__(self) -> None:
-        self.done: list[tuple[str, str, str]] = []
-        self.refusal: VizdashError | None = None
-
-    def _do(self, what: str, to: str, how: str = "") -> None:
-        if self.refusal is not None:
-            raise self.refusal
-        self.done.append((what, to, how))
-
-    async def drain(self, node: str, reason: str) -> None:
-        self._do("drain", node, reason)
-
-    async def resume(self, node: str) -> None:
-        self._do("resume", node)
-
-    async def extend(self, session: Session, more_s: int) -> int:
-        self._do("extend", session.job_id, str(more_s))
-        return more_s
-
-    async def message(self, session: Session, text: str) -> None:
-        self._do("message", session.job_id, text)
-
-
-class FakeImaging:
+class FakeImageAdmin(ImageAdmin):
     """What may be done with the images that a fake service has on its nodes, by the config of the
     moment when it was made.
     """
 
     def __init__(self, service: FakeService) -> None:
-        self.service = service
+        super().__init__(service)
+        self.fake = service
         self.refusal = service.image_refusal
 
-    async def rights(self, matrix: Matrix) -> str:
-        self.service.rights_asked += 1
-        if matrix.looked:
+    async def why_not_allowed(self, matrix: Matrix, *, asked: bool = False) -> str:
+        self.fake.rights_asked += 1
+        if matrix.answered:
             return self.refusal
-        return f"no node can be reached: {matrix.places[0].failure}"
+        return f"no node can be reached: {matrix.roots[0].failure}"
 
-    async def view(self) -> View:
-        assert self.service.now is not None
-        return View("viz", self.service.now.matrix)
+    async def overview(self, nodeset: str = "") -> ImageOverview:
+        assert self.fake.now is not None
+        return ImageOverview("viz", self.fake.now.matrix)
 
-    async def rollback_plan(self, app: str, matrix: Matrix) -> Rollback:
+    async def plan_rollback(self, app: str, matrix: Matrix, version: str = "") -> RollbackPlan:
         version = next(i.version for i in matrix.images if i.app == app and not i.current)
-        return Rollback(
+        return RollbackPlan(
             app,
-            versions={p.node: version for p in matrix.places if not p.failure},
-            refused={p.node: p.failure for p in matrix.places if p.failure},
+            versions={p.node: version for p in matrix.roots if not p.failure},
+            refused={p.node: p.failure for p in matrix.roots if p.failure},
         )
 
 
-@dataclass
-class FakeService:
-    """Answers with what the test put here, remembers what it was asked."""
+class FakeService(Service):
+    """The real service, its parts too, but for what a cluster or a desktop would answer: that is
+    what the test puts here. It remembers what it was asked.
+    """
 
-    now: Snapshot | None = None
-    failure: VizdashError | None = None
-    fit_failure: VizdashError | None = None
-    refusal: VizdashError | None = None
-    stop_refusal: VizdashError | None = None
-    open_refusal: VizdashError | None = None
-    image_refusal: str = ""
-    rights_asked: int = 0
-    verdict: Fit = Fit(now=(("viz-node002", 1), ("viz-node003", 1)), ever=("viz-node002",))
-    expected: int | VizdashError | None = None
-    last: SessionRequest | None = None
-    log: str = ""
-    log_refusal: VizdashError | None = None
-    trail_refusal: VizdashError | None = None
-    preview_refusal: VizdashError | None = None
-    trails: list[str] = field(default_factory=list)
-    looked_at: list[str] = field(default_factory=list)
-    browser: bool = True
-    admin: bool = False
-    node_admin: bool = False
-    operations: FakeOperations = field(default_factory=FakeOperations)
-    engine: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="slurm"))
-    catalogue: dict[str, App] = field(default_factory=lambda: dict(APPS))
-    started: list[SessionRequest] = field(default_factory=list)
-    stopped: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    routes: list[FakeRoute] = field(default_factory=list)
-    browsed: int = 0
-    judged: list[SessionRequest] = field(default_factory=list)
-    foreseen: list[SessionRequest] = field(default_factory=list)
-    asked: int = 0
-    gate: asyncio.Event | None = None
-    remote: Any = None
-    slow: bool = False
-    history: History = field(default_factory=lambda: History(None))
-    tunnels: FakeTunnels = field(default_factory=FakeTunnels)
-    presets: FakePresets = field(default_factory=FakePresets)
-    ran: tuple[Ran, ...] = ()
-    stay: tuple[str, ...] = ()
-    #: Without pictures, unless a test wants them.
-    config: Config = field(
-        default_factory=lambda: Config(
-            Cluster("viz", refresh_s=3600), {}, APPS, ui=Ui(preview=False)
+    def __init__(self, now: Snapshot | None = None, **changes: object) -> None:
+        config = changes.pop("config", None) or QUIET
+        catalogue = changes.pop("catalogue", None)
+        assert isinstance(config, Config)
+        if isinstance(catalogue, dict):
+            config = replace(config, apps=catalogue)
+        last, history = changes.pop("last", None), changes.pop("history", None)
+        if isinstance(last, SessionRequest):
+            last_request.save(config.cluster.name, last)
+        engine = changes.pop("engine", None) or FakeEngine()
+        assert isinstance(engine, FakeEngine)
+        store = changes.pop("store", None) or MemoryStore()
+        assert isinstance(store, MemoryStore)
+        remote = changes.pop("remote", None)
+        assert remote is None or isinstance(remote, FakeRemote)
+        super().__init__(config, engine, NoCommands(), FakeForwarder(), store=store, remote=remote)
+        self.fake_engine = engine
+        engine.about = replace(engine.about, user="anna")
+        engine.on_answer = self._take_message
+        self._failure: VizdashError | None = None
+        self.now = now
+        self.fit_failure: VizdashError | None = None
+        self.refusal: VizdashError | None = None
+        self.open_refusal: VizdashError | None = None
+        self.image_refusal = ""
+        self.rights_asked = 0
+        self.verdict = CapacityVerdict(
+            fits_now=(("viz-node002", 1), ("viz-node003", 1)), candidates=("viz-node002",)
         )
-    )
+        self.expected: int | VizdashError | None = None
+        self.log = ""
+        self.log_refusal: VizdashError | None = None
+        self.trail_refusal: VizdashError | None = None
+        self.preview_refusal: VizdashError | None = None
+        self.trails: list[str] = []
+        self.looked_at: list[str] = []
+        self.browser = True
+        self.offers: tuple[Offer, ...] = ()
+        self.started: list[SessionRequest] = []
+        self.stopped: list[str] = []
+        self.routes: list[FakeRoute] = []
+        self.browsed = 0
+        self.quality = "auto"
+        self.viewer: Any = None
+        self.judged: list[SessionRequest] = []
+        self.foreseen: list[SessionRequest] = []
+        self.asked = 0
+        self.gate: asyncio.Event | None = None
+        self.slow = False
+        self.runs: tuple[CommandRun, ...] = ()
+        self.stay: tuple[str, ...] = ()
+        self.tunnels = FakeTunnels()
+        self.desktops.tunnels = self.tunnels
+        if isinstance(history, LoadHistory):
+            self.user_data.history = history
+        self._use_parts_of_the_test()
+        for name, value in changes.items():
+            assert hasattr(self, name), name
+            setattr(self, name, value)
 
-    async def snapshot(self) -> Snapshot:
-        self.asked += 1
+    def _use_parts_of_the_test(self) -> None:
+        """What reads a folder, reaches a desktop or starts a browser."""
+        desktops: Any = self.desktops
+        desktops.open_desktop, desktops.show = self.open_desktop, self.show
+        desktops.hand_off, desktops.preview = self.hand_off, self.preview
+        desktops.load_quality, desktops.save_quality = self.load_quality, self.save_quality
+        desktops.open_viewer = self.open_viewer
+        sessions: Any = self.sessions
+        sessions.log, sessions.folder_summary = self.read_log, self.read_summary
+        shares: Any = self.shares
+        shares.query_offers = self.query_offers
+
+    @property
+    def catalogue(self) -> dict[str, App]:
+        return dict(self.config.apps)
+
+    @property
+    def now(self) -> Snapshot | None:
+        """What the next snapshot is. The engine has its nodes and the jobs of its sessions."""
+        return self._now
+
+    @now.setter
+    def now(self, now: Snapshot | None) -> None:
+        self._now = now
+        if now is not None:
+            self.fake_engine.all_nodes = now.nodes
+            self.fake_engine.queues = [tuple(job_of(one) for one in now.sessions)]
+
+    @property
+    def failure(self) -> VizdashError | None:
+        """Why the cluster does not answer."""
+        return self._failure
+
+    @failure.setter
+    def failure(self, failure: VizdashError | None) -> None:
+        self._failure = failure
+        self.fake_engine.refusals.pop("info", None)
+        if failure is not None:
+            self.fake_engine.refusals["info"] = failure
+
+    @property
+    def admin(self) -> bool:
+        """Whether this user is one of Slurm's operators."""
+        return self.fake_engine.about.admin
+
+    @admin.setter
+    def admin(self, admin: bool) -> None:
+        self.fake_engine.about = replace(self.fake_engine.about, admin=admin)
+
+    @property
+    def node_admin(self) -> bool:
+        """Whether this user may change nodes."""
+        return self.fake_engine.about.node_admin
+
+    @node_admin.setter
+    def node_admin(self, node_admin: bool) -> None:
+        self.fake_engine.about = replace(self.fake_engine.about, node_admin=node_admin)
+
+    def _take_message(self, job: Job) -> None:
+        """A desktop shows a message when it next looks at its job's comment."""
+        claim = comment.decode(job.comment)
+        if claim is not None and claim.note:
+            text = comment.encode(comment.with_note(claim, ""))
+            self.fake_engine.write_comment(job.id, text)
+
+    @property
+    def commands_run(self) -> tuple[CommandRun, ...]:
+        return self.runs
+
+    async def snapshot(
+        self, *, all_users: bool = True, images: bool = True, nodes_max_age_s: float = 0.0
+    ) -> Snapshot:
+        self.asked += all_users
         if self.slow and self.gate is not None:
             await self.gate.wait()
         if self.failure is not None:
@@ -457,36 +515,28 @@ class FakeService:
         return self.now
 
     def use(self, config: Config) -> tuple[str, ...]:
-        self.config = config
+        super().use(config)
         return self.stay
 
-    async def info(self) -> SimpleNamespace:
-        if self.failure is not None:
-            raise self.failure
-        return SimpleNamespace(admin=self.admin, node_admin=self.node_admin, memory_tracked=True)
-
-    def apps(self) -> tuple[App, ...]:
-        return tuple(self.catalogue.values())
-
-    async def at_home(self, call: Callable[[], None]) -> None:
-        await asyncio.to_thread(call)
-
-    def last_request(self) -> SessionRequest | None:
-        return self.last
-
-    async def fit(self, request: SessionRequest) -> Fit:
+    async def plan(self, request: SessionRequest) -> StartPlan:
         self.judged.append(request)
         if self.fit_failure is not None:
             raise self.fit_failure
-        return self.verdict
+        return resolve_plan(
+            request,
+            self.apps.find(request.app),
+            self.config.cluster,
+            runtime="apptainer",
+            verdict=self.verdict,
+        )
 
-    async def expected_start(self, request: SessionRequest) -> int | None:
-        self.foreseen.append(request)
+    async def expected_start(self, plan: StartPlan) -> int | None:
+        self.foreseen.append(plan.request)
         if isinstance(self.expected, VizdashError):
             raise self.expected
         return self.expected
 
-    async def start(self, request: SessionRequest) -> Session:
+    async def start(self, request: SessionRequest, *, remember: bool = True) -> Session:
         if self.gate is not None:
             await self.gate.wait()
         if self.refusal is not None:
@@ -507,25 +557,23 @@ class FakeService:
         self.now = replace(self.now, sessions=(*fresh, *self.now.sessions))
 
     async def stop(self, session: Session, note: str = "") -> None:
-        if self.stop_refusal is not None:
-            raise self.stop_refusal
+        await super().stop(session, note)
         self.stopped.append(session.id)
-        self.notes.append(note)
 
-    async def logs(self, session: Session, *, lines: int = 200) -> str:
+    async def read_log(self, session: Session, *, lines: int = 200) -> str:
         if self.log_refusal is not None:
             raise self.log_refusal
         return self.log
 
-    async def trail(self, session: Session, *, lines: int) -> Trail:
+    async def read_summary(self, session: Session, *, lines: int) -> FolderSummary:
         self.trails.append(session.id)
         if self.trail_refusal is not None:
             raise self.trail_refusal
         if not session.node:
-            return Trail(note="the job has not begun")
+            return FolderSummary(note="the job has not begun")
         ready = session.started_at + 12 if session.started_at else None
         log = tuple(self.log.splitlines()[-lines:])
-        return Trail(ready, log, "" if log else "empty so far")
+        return FolderSummary(ready, log, "" if log else "empty so far")
 
     async def preview(
         self, session: Session, size: Callable[[], tuple[int, int]]
@@ -543,6 +591,9 @@ class FakeService:
         finally:
             self.looked_at.remove(session.id)
 
+    async def query_offers(self, via: str = "") -> tuple[tuple[Offer, ...], str]:
+        return self.offers, ""
+
     async def open_desktop(self, session: Session) -> tuple[Route, bool]:
         if self.gate is not None:
             await self.gate.wait()
@@ -553,13 +604,23 @@ class FakeService:
         self.routes.append(FakeRoute(kind, url, "127.0.0.1", 40123, "/tmp/vizdash-x7k2m9qd/s"))
         return self.routes[-1], await self.show(self.routes[-1])
 
+    async def load_quality(self) -> str:
+        return self.quality
+
+    async def save_quality(self, quality: str) -> None:
+        self.quality = quality
+
+    async def open_viewer(self, session: Session) -> tuple[Route, Any]:
+        self.routes.append(FakeRoute("viewer", "", socket="/tmp/vizdash-x7k2m9qd/s"))
+        return self.routes[-1], self.viewer
+
     async def show(self, route: Route) -> bool:
         self.browsed += self.browser
         return self.browser
 
     async def hand_off(self, route: Route, session: Session, attempt: int = 0) -> Handoff:
         port = 21345 + attempt
-        route.at("127.0.0.1", port)
+        route.set_address("127.0.0.1", port)
         command = f"ssh -N -L {port}:{route.socket} anna@login2.hpc.example.org"
         return Handoff(command, "login2.hpc.example.org", port)
 
@@ -571,11 +632,7 @@ def app_on(
     **changes: object,
 ) -> tuple[VizdashApp, FakeService]:
     """The real program on a fake service."""
-    service = FakeService(now=now if now is not None else busy(), **changes)  # type: ignore[arg-type]
-    app = VizdashApp(
-        cast("Service", service),
-        clock=clock,
-        reload=reload,
-        imaging=lambda: cast("Imaging", FakeImaging(service)),
-    )
+    service = FakeService(now if now is not None else busy(), **changes)
+    options = ControllerOptions(reload, image_admin=lambda: FakeImageAdmin(service))
+    app = VizdashApp(service, clock=clock, options=options)
     return app, service

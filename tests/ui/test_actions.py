@@ -1,4 +1,4 @@
-"""Every action of the registry does its work by key, by mouse and by palette."""
+"""Every action of the registry works by key, by mouse and from the palette."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import pytest
 from textual.widgets import Static
 
-from tests.ui.drive import (
+from tests.ui.fake import FakeService, app_on, busy, empty
+from tests.ui.pilot import (
     AnyPilot,
     begin,
     choose,
@@ -23,25 +24,27 @@ from tests.ui.drive import (
     toasts,
     until,
 )
-from tests.ui.fake import FakeService, app_on, busy, empty
 from vizdash.actions import REGISTRY, Action, Context
-from vizdash.model import Place, Snapshot
+from vizdash.model import ImageRoot, Snapshot
+from vizdash.sessions import comment
 from vizdash.ui.app import VizdashApp
-from vizdash.ui.screens.ask import AskScreen
 from vizdash.ui.screens.build import BuildForm
+from vizdash.ui.screens.clipboard import ClipboardScreen
 from vizdash.ui.screens.clusters import ClustersScreen
-from vizdash.ui.screens.commands import CommandsScreen
-from vizdash.ui.screens.confirm import Confirm
-from vizdash.ui.screens.copy import CopyScreen
+from vizdash.ui.screens.command_log import CommandLogScreen
+from vizdash.ui.screens.confirm import ConfirmScreen
 from vizdash.ui.screens.dashboard import Dashboard
-from vizdash.ui.screens.deadline import DeadlineScreen
 from vizdash.ui.screens.deploy import DeployScreen
 from vizdash.ui.screens.help import HelpScreen
-from vizdash.ui.screens.history import HistoryScreen
-from vizdash.ui.screens.log import LogScreen
-from vizdash.ui.screens.look import LookScreen
-from vizdash.ui.screens.matrix import MatrixScreen
+from vizdash.ui.screens.image_matrix import ImageMatrixScreen
+from vizdash.ui.screens.load_history import LoadHistoryScreen
+from vizdash.ui.screens.offers import OffersScreen
+from vizdash.ui.screens.open_with import OpenWithScreen
+from vizdash.ui.screens.session_details import SessionDetailsScreen
+from vizdash.ui.screens.session_log import SessionLogScreen
 from vizdash.ui.screens.start import StartScreen
+from vizdash.ui.screens.text_prompt import TextPromptScreen
+from vizdash.ui.screens.time_limit import TimeLimitScreen
 from vizdash.ui.screens.tunnels import TunnelsScreen
 
 Done = Callable[[VizdashApp, FakeService], object]
@@ -65,44 +68,48 @@ def _focused(pane: str) -> Done:
 
 def _asks(words: str) -> Done:
     return lambda app, service: (
-        isinstance(app.screen, Confirm)
+        isinstance(app.screen, ConfirmScreen)
         and any(words in str(one.render()) for one in app.screen.query(Static))
     )
 
 
 def _day() -> Snapshot:
-    """A usual day: the nodes were looked at, and a newer image of a running desktop is out."""
+    """A usual day: the nodes were surveyed, and a running desktop has a newer image."""
     day = busy()
     sessions = tuple(replace(s, newer_version="2.2") if s.live else s for s in day.sessions)
-    return replace(day, sessions=sessions, places=tuple(Place(n.name) for n in day.nodes))
+    return replace(day, sessions=sessions, image_roots=tuple(ImageRoot(n.name) for n in day.nodes))
 
 
 CASES: dict[str, Case] = {
     "start": Case(_on_top(StartScreen)),
     "open": Case(lambda app, service: service.browsed == 1),
-    "stop": Case(_on_top(Confirm)),
-    "logs": Case(_on_top(LogScreen)),
-    "look": Case(_on_top(LookScreen)),
-    "again": Case(_on_top(StartScreen)),
-    "deadline": Case(_on_top(DeadlineScreen)),
-    "renew": Case(lambda app, service: [r.app for r in service.started] == ["desktop"]),
+    "share": Case(_on_top(TextPromptScreen)),
+    "join": Case(_on_top(OffersScreen)),
+    "open_with": Case(_on_top(OpenWithScreen)),
+    "ssh": Case(lambda app, service: app.clipboard.startswith("vizdash ssh ")),
+    "stop": Case(_on_top(ConfirmScreen)),
+    "logs": Case(_on_top(SessionLogScreen)),
+    "details": Case(_on_top(SessionDetailsScreen)),
+    "repeat": Case(_on_top(StartScreen)),
+    "time_limit": Case(_on_top(TimeLimitScreen)),
+    "upgrade": Case(lambda app, service: [r.app for r in service.started] == ["desktop"]),
     "build": Case(_on_top(BuildForm)),
     "deploy": Case(_on_top(DeployScreen)),
     "rollback": Case(_asks("desktop 2.0"), ("3",)),
-    "matrix": Case(_on_top(MatrixScreen)),
-    "extend": Case(_on_top(DeadlineScreen)),
-    "message": Case(_on_top(AskScreen)),
-    "drain": Case(_on_top(AskScreen), ("1",)),
-    "resume": Case(_on_top(Confirm), ("1", "end")),
+    "matrix": Case(_on_top(ImageMatrixScreen)),
+    "extend": Case(_on_top(TimeLimitScreen)),
+    "message": Case(_on_top(TextPromptScreen)),
+    "drain": Case(_on_top(TextPromptScreen), ("1",)),
+    "resume": Case(_on_top(ConfirmScreen), ("1", "end")),
     "filter": Case(_focused("filter")),
-    "sort": Case(lambda app, service: app._dashboard.sessions.sorted_by == "STATE"),
-    "sort_other_way": Case(lambda app, service: app._dashboard.sessions.view.reverse, ("s",)),
-    "mark": Case(lambda app, service: app._dashboard.sessions.marked),
-    "clear": Case(lambda app, service: not app._dashboard.sessions.marked, ("space",)),
-    "mine": Case(lambda app, service: len(app._dashboard.sessions.rows) == 6),
-    "copy": Case(_on_top(CopyScreen)),
-    "history": Case(_on_top(HistoryScreen)),
-    "commands": Case(_on_top(CommandsScreen)),
+    "sort": Case(lambda app, service: app.dashboard.sessions.sorted_by == "STATE"),
+    "sort_reverse": Case(lambda app, service: app.dashboard.sessions.view.reverse, ("s",)),
+    "mark": Case(lambda app, service: app.dashboard.sessions.marked),
+    "clear": Case(lambda app, service: not app.dashboard.sessions.marked, ("space",)),
+    "mine": Case(lambda app, service: len(app.dashboard.sessions.rows) == 6),
+    "copy": Case(_on_top(ClipboardScreen)),
+    "history": Case(_on_top(LoadHistoryScreen)),
+    "commands": Case(_on_top(CommandLogScreen)),
     "theme": Case(lambda app, service: app.theme == "vizdash-light"),
     "tunnels": Case(_on_top(TunnelsScreen)),
     "clusters": Case(_on_top(ClustersScreen)),
@@ -121,7 +128,7 @@ def test_no_action_is_forgotten_here() -> None:
 
 
 def _context(app: VizdashApp) -> Context:
-    return app._dashboard.context()
+    return app.dashboard.context()
 
 
 def _dashboard(app: VizdashApp) -> Dashboard:
@@ -178,7 +185,7 @@ async def test_by_palette(action: Action) -> None:
         await until(pilot, lambda: done(app, service), f"{action.id} by palette")
 
 
-async def test_the_palette_offers_everything_and_says_why_not() -> None:
+async def test_the_palette_offers_everything_with_reasons_for_disabled_actions() -> None:
     app, _service = app_on(empty())
     async with app.run_test(size=(140, 24)) as pilot:
         await begin(pilot)
@@ -187,10 +194,10 @@ async def test_the_palette_offers_everything_and_says_why_not() -> None:
         reasons = [a.reason(_context(app)) for a in REGISTRY if a.reason(_context(app))]
         assert set(offered(pilot)[-len(reasons) :]) >= {"Open", "Stop", "Log"}  # they stand last
         await press(pilot, "ctrl+end")
-        assert "not now: no session is chosen" in text(pilot)
+        assert "unavailable: no session is selected" in text(pilot)
         await press(pilot, "escape")
         await palette(pilot, "Stop")
-        assert toasts(pilot) == ["Stop: no session is chosen"]
+        assert toasts(pilot) == ["Stop: no session is selected"]
 
 
 async def test_a_double_click_opens() -> None:
@@ -201,12 +208,12 @@ async def test_a_double_click_opens() -> None:
         await until(pilot, lambda: service.browsed == 1)
 
 
-async def test_a_key_without_effect_says_why() -> None:
+async def test_a_key_without_effect_gives_the_reason() -> None:
     app, service = app_on(busy())
     async with app.run_test(size=(140, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "o")  # a pending one
-        await press(pilot, "down", "down", "down", "down", "x")  # another person's
+        await press(pilot, "down", "down", "down", "down", "x")  # another user's
         assert toasts(pilot) == ["Open: it is pending", "Stop: it belongs to björn"]
         assert not service.browsed
         assert not service.stopped
@@ -214,7 +221,7 @@ async def test_a_key_without_effect_says_why() -> None:
 
 async def test_read_only_removes_what_changes_something() -> None:
     app, _service = app_on(busy())
-    app._dashboard.read_only = True
+    app.dashboard.read_only = True
     async with app.run_test(size=(140, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down", "down")
@@ -223,8 +230,8 @@ async def test_read_only_removes_what_changes_something() -> None:
         await press(pilot, "n", "x")
         assert isinstance(app.screen, Dashboard)
         assert toasts(pilot) == [
-            "New session: this vizdash is read-only",
-            "Stop: this vizdash is read-only",
+            "New session: vizdash is read-only",
+            "Stop: vizdash is read-only",
         ]
 
 
@@ -233,7 +240,7 @@ async def test_an_admin_stops_what_is_not_theirs() -> None:
     async with app.run_test(size=(140, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down", "down", "down", "x")
-        assert sees(pilot, "Stop this session?", "of björn")
+        assert sees(pilot, "Stop this session?", "(björn)")
         await press(pilot, "y")
         assert len(service.stopped) == 1
 
@@ -245,13 +252,14 @@ async def test_an_admin_leaves_a_note_for_whose_session_they_stop() -> None:
         await press(pilot, "down", "down", "down", "x")
         assert not sees(pilot, "With a note")  # it is their own
         await press(pilot, "m", "n", "down", "x")
-        assert sees(pilot, "of björn", "m  With a note")
+        assert sees(pilot, "(björn)", "m  With a note")
         await press(pilot, "m")
-        assert isinstance(app.screen, AskScreen)
+        assert isinstance(app.screen, TextPromptScreen)
         assert sees(pilot, "björn to read")
         await press(pilot, *"down at 9", "enter")
         await until(pilot, lambda: service.stopped)
-        assert service.notes == ["down at 9"]
+        claims = [comment.decode(c[2]) for c in service.fake_engine.changes if len(c) > 2]
+        assert [claim and claim.note for claim in claims] == ["down at 9"]
 
 
 async def test_three_keys_from_a_cold_start_to_an_open_desktop_and_two_to_stop_it() -> None:
@@ -268,7 +276,7 @@ async def test_three_keys_from_a_cold_start_to_an_open_desktop_and_two_to_stop_i
         await key("enter")
         await until(pilot, lambda: service.started)
         service.become_ready()
-        app._poller.refresh()
+        app.refresh_snapshot()
         await until(pilot, lambda: sees(pilot, "● ready"))
         await key("o")
         await until(pilot, lambda: service.browsed)

@@ -1,7 +1,8 @@
-"""The dashboards that one vizdash shows after another, and how it ends with them."""
+"""Switching between the dashboards of several clusters, and what ends with each."""
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partialmethod
@@ -12,19 +13,19 @@ from typing import cast
 import pytest
 from textual.widgets import OptionList
 
-from tests.ui.drive import AnyPilot, begin, press, sees, settled, toasts, until
-from vizdash.cli import main
+from tests.ui.pilot import AnyPilot, begin, press, sees, settled, toasts, until
+from vizdash.cli.program import main
 from vizdash.ui.app import VizdashApp
 from vizdash.ui.screens.clusters import ClustersScreen
 
-#: What is told of a changed config.
-IN_FORCE = "the changed config is in force"
+#: The toast after a change of the config.
+ACTIVE = "the changed config is active"
 Script = Callable[[AnyPilot], Awaitable[None]]
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """This person's file, with two clusters that are this machine."""
+    """The user's file, with two clusters that are this machine."""
     for name in ("CONFIG", "STATE", "CACHE", "DATA"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -41,10 +42,10 @@ def dashboards(monkeypatch: pytest.MonkeyPatch, *scripts: Script) -> int:
     """vizdash without a terminal: each dashboard in turn is driven by a script. The exit code."""
     left = list(scripts)
 
-    async def drive(pilot: AnyPilot) -> None:
+    async def act(pilot: AnyPilot) -> None:
         await left.pop(0)(pilot)
 
-    run = partialmethod(VizdashApp.run_async, headless=True, size=(80, 24), auto_pilot=drive)
+    run = partialmethod(VizdashApp.run_async, headless=True, size=(80, 24), auto_pilot=act)
     with monkeypatch.context() as patch:
         patch.setattr(VizdashApp, "run_async", run)
         patch.setattr(sys, "argv", ["vizdash"])
@@ -53,17 +54,19 @@ def dashboards(monkeypatch: pytest.MonkeyPatch, *scripts: Script) -> int:
         try:
             main()
         except SystemExit as e:
+            assert gc.isenabled()
             assert not left
             return int(e.code or 0)
+    assert gc.isenabled()
     assert not left
     return 0
 
 
-async def reload(pilot: AnyPilot, config: Path, text: str, told: str = IN_FORCE) -> None:
-    """Change the config, and wait until that is told."""
+async def reload(pilot: AnyPilot, config: Path, text: str, expected: str = ACTIVE) -> None:
+    """Change the config, and wait for its toast."""
     config.write_text(text)
-    cast("VizdashApp", pilot.app)._look_at_config()
-    await until(pilot, lambda: told in toasts(pilot), told)
+    cast("VizdashApp", pilot.app).controllers.config.check()
+    await until(pilot, lambda: expected in toasts(pilot), expected)
     await settled(pilot)
 
 
@@ -76,13 +79,13 @@ async def go(pilot: AnyPilot, name: str) -> None:
     await pilot.press("enter")
 
 
-async def leave(pilot: AnyPilot) -> None:
+async def quit_app(pilot: AnyPilot) -> None:
     await begin(pilot)
     pilot.app.exit()
 
 
 def test_who_leaves_ends_well(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert dashboards(monkeypatch, leave) == 0
+    assert dashboards(monkeypatch, quit_app) == 0
 
 
 def test_a_dashboard_that_crashed_is_a_failure(
@@ -125,7 +128,7 @@ def test_what_was_changed_at_one_cluster_holds_at_the_others(
         await begin(pilot)
         await go(pilot, "two")
 
-    async def change(pilot: AnyPilot) -> None:
+    async def reload_and_switch(pilot: AnyPilot) -> None:
         await begin(pilot)
         new = "{one: {engine: slurm, image_root: /new}, two: {engine: local}}"
         await reload(pilot, config, f"clusters: {new}\n")
@@ -133,13 +136,24 @@ def test_what_was_changed_at_one_cluster_holds_at_the_others(
 
     async def back(pilot: AnyPilot) -> None:
         await begin(pilot)
-        cluster = cast("VizdashApp", pilot.app)._service.config.cluster
+        cluster = cast("VizdashApp", pilot.app).service.config.cluster
         assert (cluster.name, cluster.image_root, cluster.engine) == ("one", "/new", "local")
-        told = f"{IN_FORCE}, but for clusters.one.engine (start vizdash anew)"
-        assert toasts(pilot) == [told]
+        message = f"{ACTIVE}, except clusters.one.engine (restart vizdash)"
+        assert toasts(pilot) == [message]
         pilot.app.exit()
 
-    assert dashboards(monkeypatch, to_two, change, back) == 0
+    assert dashboards(monkeypatch, to_two, reload_and_switch, back) == 0
+
+
+def test_a_start_reports_no_changed_config(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start(pilot: AnyPilot) -> None:
+        await begin(pilot)
+        cast("VizdashApp", pilot.app).controllers.config.check()
+        await settled(pilot)
+        assert not [note for note in toasts(pilot) if "config" in note]
+        pilot.app.exit()
+
+    assert dashboards(monkeypatch, start) == 0
 
 
 def test_a_cluster_that_is_gone_from_the_config_stays_on_the_screen(
@@ -147,17 +161,17 @@ def test_a_cluster_that_is_gone_from_the_config_stays_on_the_screen(
 ) -> None:
     async def rename(pilot: AnyPilot) -> None:
         await begin(pilot)
-        told = f"{IN_FORCE}, but for clusters.one (start vizdash anew)"
-        await reload(pilot, config, "clusters: {two: {engine: local}}\n", told)
+        message = f"{ACTIVE}, except clusters.one (restart vizdash)"
+        await reload(pilot, config, "clusters: {two: {engine: local}}\n", message)
         await press(pilot, "at")
         assert sees(pilot, "● one", "two")
         await press(pilot, "escape")
         await go(pilot, "two")
 
-    assert dashboards(monkeypatch, rename, leave) == 0
+    assert dashboards(monkeypatch, rename, quit_app) == 0
 
 
-def test_a_cluster_that_went_while_it_was_chosen_is_told(
+def test_a_cluster_removed_while_it_is_chosen_is_reported(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def choose(pilot: AnyPilot) -> None:

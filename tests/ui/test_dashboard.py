@@ -1,4 +1,4 @@
-"""The dashboard follows the cluster: rows, ages, failures, news, the mouse and foreign names."""
+"""The dashboard follows the cluster: rows, ages, failures, toasts, the mouse and foreign names."""
 
 from __future__ import annotations
 
@@ -9,21 +9,9 @@ from dataclasses import replace
 import pytest
 from textual import events
 
-from tests.ui.drive import (
-    AnyPilot,
-    begin,
-    click_row,
-    press,
-    sees,
-    settled,
-    text,
-    toasts,
-    together,
-    until,
-)
+from tests.fakes import FakeEngine
 from tests.ui.fake import (
     AT,
-    FakeService,
     app_on,
     broken,
     busy,
@@ -34,33 +22,27 @@ from tests.ui.fake import (
     session,
     snapshot,
 )
+from tests.ui.pilot import (
+    begin,
+    click_row,
+    poll,
+    press,
+    sees,
+    settled,
+    text,
+    toasts,
+    together,
+    until,
+)
 from vizdash.errors import Refused, Unreachable
-from vizdash.model import Snapshot
-from vizdash.model.image import Place
+from vizdash.model.image import ImageRoot
 from vizdash.model.session import SessionState
-from vizdash.ui.app import VizdashApp
-from vizdash.ui.screens.address import AddressScreen
-from vizdash.ui.screens.confirm import Confirm
+from vizdash.ui.screens.confirm import ConfirmScreen
 from vizdash.ui.screens.dashboard import Dashboard
+from vizdash.ui.screens.handoff import HandoffScreen
 from vizdash.ui.screens.help import HelpScreen
 
 SIZES = pytest.mark.parametrize("size", [(80, 24), (160, 48)], ids=["80x24", "160x48"])
-
-
-def _board(app: VizdashApp) -> Dashboard:
-    return app._dashboard
-
-
-async def _poll(pilot: AnyPilot, service: FakeService, now: Snapshot | None = None) -> None:
-    """The next snapshot is on the screen."""
-    app = pilot.app
-    assert isinstance(app, VizdashApp)
-    if now is not None:
-        service.now = now
-    asked = service.asked
-    app._poller.refresh()
-    await until(pilot, lambda: service.asked > asked)
-    await settled(pilot)
 
 
 async def test_a_first_answer_that_comes_at_once_is_shown() -> None:
@@ -70,10 +52,26 @@ async def test_a_first_answer_that_comes_at_once_is_shown() -> None:
         assert sees(pilot, "viz-node001", "paraview", "● ready", "3 s ago")
 
 
+@pytest.mark.parametrize("size", [(60, 16), (80, 24), (160, 48)])
+async def test_the_first_screen_is_styled_once(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And once by Textual when it comes to the top, not for its size and the focused pane."""
+    styled: list[frozenset[str]] = []
+    monkeypatch.setattr(
+        Dashboard, "update_node_styles", lambda self, animate=True: styled.append(self.classes)
+    )
+    app, _ = app_on(busy())
+    async with app.run_test(size=size) as pilot:
+        await begin(pilot)
+        assert len(styled) == 1
+        assert len(app.dashboard.classes) == 3
+
+
 async def test_a_first_answer_that_takes_its_time() -> None:
     app, service = app_on(busy(), gate=asyncio.Event(), slow=True)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: sees(pilot, "asking the cluster"))
+        await until(pilot, lambda: sees(pilot, "querying the cluster"))
         await press(pilot, "down", "x", "o", "1", "2")
         assert service.gate is not None
         service.gate.set()
@@ -89,23 +87,23 @@ async def test_states_move_by_themselves_and_the_cursor_stays_on_its_row(
     async with app.run_test(size=size) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down", "down")
-        chosen = _board(app).sessions.row
+        chosen = app.dashboard.sessions.row
         assert chosen is not None
         now = busy()
         moved = (ready(9, node="viz-node003"), *reversed(now.sessions))
-        await _poll(pilot, service, replace(now, sessions=moved))
-        after = _board(app).sessions.row
+        await poll(pilot, service, replace(now, sessions=moved))
+        after = app.dashboard.sessions.row
         assert after is not None
         assert after.job_id == chosen.job_id
-        assert _board(app).sessions.cursor == 4
+        assert app.dashboard.sessions.cursor == 4
 
 
 @SIZES
-async def test_columns_make_room_for_rows_that_come(size: tuple[int, int]) -> None:
+async def test_columns_widen_for_new_rows(size: tuple[int, int]) -> None:
     app, service = app_on(replace(busy(), nodes=(), sessions=()))
     async with app.run_test(size=size) as pilot:
         await begin(pilot)
-        await _poll(pilot, service, replace(busy(), nodes=(node(1, name="gpu-viz-node001"),)))
+        await poll(pilot, service, replace(busy(), nodes=(node(1, name="gpu-viz-node001"),)))
         assert sees(pilot, "gpu-viz-node001", "paraview  viz-node001")
 
 
@@ -114,10 +112,10 @@ async def test_a_row_that_goes_leaves_the_cursor_on_its_neighbour() -> None:
     async with app.run_test(size=(160, 48)) as pilot:
         await begin(pilot)
         await press(pilot, "end")
-        await _poll(pilot, service, replace(busy(), sessions=busy().sessions[:2]))
-        assert _board(app).sessions.cursor == 1
-        await _poll(pilot, service, replace(busy(), sessions=()))
-        assert _board(app).context().session is None
+        await poll(pilot, service, replace(busy(), sessions=busy().sessions[:2]))
+        assert app.dashboard.sessions.cursor == 1
+        await poll(pilot, service, replace(busy(), sessions=()))
+        assert app.dashboard.context().session is None
         assert sees(pilot, "No sessions yet")
 
 
@@ -129,19 +127,19 @@ async def test_a_cluster_that_stops_answering_keeps_what_was_seen(size: tuple[in
         await begin(pilot)
         service.failure = Unreachable("slurm", "slurmctld does not answer", "is it running?")
         clock[0] += 117
-        await _poll(pilot, service)
+        await poll(pilot, service)
         assert sees(pilot, "slurmctld does not answer (is it running?)", "2 min", "viz-node001")
         service.failure = None
-        await _poll(pilot, service, replace(busy(), taken_at=clock[0]))
+        await poll(pilot, service, replace(busy(), taken_at=clock[0]))
         assert sees(pilot, "0 s ago")
         assert not sees(pilot, "slurmctld")
 
 
-async def test_a_cluster_that_never_answered_says_so() -> None:
+async def test_a_cluster_that_never_answered_is_reported() -> None:
     app, _service = app_on(busy(), failure=Unreachable("slurm", "no answer", "see vizdash doctor"))
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: sees(pilot, "slurm: no answer (see vizdash doctor)"))
-        assert sees(pilot, "no answer yet", "asking the cluster")
+        assert sees(pilot, "no answer yet", "querying the cluster")
 
 
 async def test_time_left_counts_down_between_polls() -> None:
@@ -157,26 +155,26 @@ async def test_time_left_counts_down_between_polls() -> None:
         assert service.asked == 1
 
 
-async def test_a_session_started_here_is_seen_at_once_and_told_when_ready() -> None:
+async def test_a_session_started_here_appears_at_once_and_is_announced_when_ready() -> None:
     app, service = app_on(empty())
     async with app.run_test(size=(160, 48)) as pilot:
         await begin(pilot)
         await press(pilot, "n", "enter")
         await until(pilot, lambda: sees(pilot, "○ pending"))
-        assert app.focused is _board(app).sessions
+        assert app.focused is app.dashboard.sessions
         service.become_ready()
-        await _poll(pilot, service)
+        await poll(pilot, service)
         assert "desktop is ready on viz-node002 — press o to open it" in toasts(pilot)
 
 
-async def test_a_session_that_fails_is_told_with_its_step_and_last_line() -> None:
+async def test_a_failed_session_is_reported_with_its_step_and_last_line() -> None:
     app, service = app_on(empty())
     async with app.run_test(size=(160, 48)) as pilot:
         await begin(pilot)
         await press(pilot, "n", "enter")
         await until(pilot, lambda: service.started)
         failed = session(101, SessionState.ENDED, result="failed", step="xvnc", error="no Xvnc")
-        await _poll(pilot, service, replace(empty(), sessions=(failed,)))
+        await poll(pilot, service, replace(empty(), sessions=(failed,)))
         assert "desktop failed at step xvnc: no Xvnc (press l for its log)" in toasts(pilot)
 
 
@@ -189,9 +187,9 @@ async def test_a_stopped_session_ends_at_once_on_the_screen() -> None:
         assert service.stopped == [busy().sessions[3].id]
 
 
-async def test_a_stop_that_is_refused_is_told() -> None:
+async def test_a_refused_stop_is_reported() -> None:
     refusal = Refused("session 1", "the controller says no")
-    app, _service = app_on(busy(), stop_refusal=refusal)
+    app, _service = app_on(busy(), engine=FakeEngine(refusals={"cancel": refusal}))
     async with app.run_test(size=(160, 48)) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down", "down", "x", "y")
@@ -209,30 +207,30 @@ async def test_opening_is_refused_with_its_cause_and_can_be_tried_again() -> Non
         await until(pilot, lambda: service.browsed == 1)
 
 
-async def test_a_way_that_takes_long_is_made_once() -> None:
+async def test_a_slow_tunnel_is_opened_once() -> None:
     app, service = app_on(busy(), gate=asyncio.Event())
     async with app.run_test(size=(160, 48)) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down", "down", "o", "o")
-        assert "desktop on viz-node002 is being opened already" in toasts(pilot)
+        assert "desktop on viz-node002 is already being opened" in toasts(pilot)
         assert service.gate is not None
         service.gate.set()
         await until(pilot, lambda: service.browsed == 1)
         assert len(service.routes) == 1
-        await press(pilot, "o")  # again: the way is there
+        await press(pilot, "o")  # again: the tunnel exists
         await until(pilot, lambda: service.browsed == 2)
         assert len(service.routes) == 1
 
 
-async def test_a_lost_tunnel_is_told_while_its_session_lives() -> None:
+async def test_a_lost_tunnel_is_reported_while_its_session_runs() -> None:
     app, service = app_on(busy())
     async with app.run_test(size=(160, 48)) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down", "down", "o")
         await until(pilot, lambda: service.browsed == 1)
         service.routes[0].gone.set()
-        told = "the tunnel to desktop on viz-node002 is gone: ssh to viz-node002 ended"
-        await until(pilot, lambda: f"{told} (press o to open it again)" in toasts(pilot))
+        message = "the tunnel to desktop on viz-node002 was lost: ssh to viz-node002 ended"
+        await until(pilot, lambda: f"{message} (press o to open it again)" in toasts(pilot))
         assert service.routes[0].closed
         await press(pilot, "o")
         await until(pilot, lambda: len(service.routes) == 2)
@@ -245,7 +243,7 @@ async def test_quitting_asks_while_a_desktop_would_go_dark() -> None:
         await press(pilot, "down", "down", "down", "o")
         await until(pilot, lambda: service.browsed == 1)
         await press(pilot, "q")
-        assert sees(pilot, "Quit vizdash?", "1 desktop is open through this vizdash")
+        assert sees(pilot, "Quit vizdash?", "1 desktop is open through vizdash")
         await press(pilot, "n")
         assert not app._exit
         await press(pilot, "ctrl+q")
@@ -259,7 +257,7 @@ async def test_without_a_browser_the_address_is_shown_and_copied() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down", "down", "o")
-        await until(pilot, lambda: isinstance(app.screen, AddressScreen))
+        await until(pilot, lambda: isinstance(app.screen, HandoffScreen))
         await until(pilot, lambda: sees(pilot, "http://127.0.0.1:21345/", "ssh -N -L 21345:"))
         assert toasts(pilot) == []  # nothing lies over the line to copy
         await press(pilot, "l")
@@ -269,15 +267,15 @@ async def test_without_a_browser_the_address_is_shown_and_copied() -> None:
         await press(pilot, "p")
         await until(pilot, lambda: sees(pilot, "http://127.0.0.1:21346/", "ssh -N -L 21346:"))
         await press(pilot, "escape")
-        assert app.screen is _board(app)
+        assert app.screen is app.dashboard
         assert not service.routes[0].closed
 
 
 @pytest.mark.parametrize(
     ("viewers", "since", "words"),
-    [(0, None, "nobody looks"), (0, 300, "nobody looks for 5 min"), (2, None, "2 browsers")],
+    [(0, None, "idle"), (0, 300, "idle 5 min"), (2, None, "2 browsers")],
 )
-async def test_the_detail_tells_who_looks(viewers: int, since: int | None, words: str) -> None:
+async def test_the_details_show_the_viewers(viewers: int, since: int | None, words: str) -> None:
     idle = int(AT) - since if since is not None else None
     app, _service = app_on(snapshot(sessions=(ready(1, viewers=viewers, idle_since=idle),)))
     async with app.run_test(size=(160, 48)) as pilot:
@@ -289,7 +287,7 @@ async def test_keys_and_wheel_move_through_a_long_list() -> None:
     app, _service = app_on(many(200))
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
-        table = _board(app).sessions
+        table = app.dashboard.sessions
         page = table.size.height - 1
         await press(pilot, "end")
         assert table.cursor == 99
@@ -318,14 +316,14 @@ async def test_clicks_choose_rows_and_show_their_details() -> None:
     app, _service = app_on(busy())
     async with app.run_test(size=(160, 48)) as pilot:
         await begin(pilot)
-        await click_row(pilot, _board(app).nodes, 3)
+        await click_row(pilot, app.dashboard.nodes, 3)
         assert sees(pilot, "fan 2 failed", "drained")
-        node = _board(app).context().node
+        node = app.dashboard.context().node
         assert node is not None
         assert node.name == "viz-node004"
-        await click_row(pilot, _board(app).images, 2)
+        await click_row(pilot, app.dashboard.images, 2)
         assert sees(pilot, "paraview-5.13.1.sif", "not on")
-        await click_row(pilot, _board(app).sessions, 5)
+        await click_row(pilot, app.dashboard.sessions, 5)
         assert sees(pilot, "libGLU.so.1")
 
 
@@ -338,7 +336,7 @@ async def test_nothing_that_people_write_acts_on_the_terminal(size: tuple[int, i
             await press(pilot, *keys)
             odd = {c for c in text(pilot) if unicodedata.category(c) in {"Cc", "Cf"} and c != "\n"}
             assert not odd
-            assert sees(pilot, r"\x1b[2J") or app.screen is not _board(app)
+            assert sees(pilot, r"\x1b[2J") or app.screen is not app.dashboard
 
 
 @pytest.mark.parametrize("size", [(59, 24), (80, 15), (20, 5), (1, 1)])
@@ -353,25 +351,25 @@ async def test_too_small_a_terminal_gets_one_clear_line(size: tuple[int, int]) -
 
 
 async def test_a_moment_of_too_small_keeps_the_focus_and_does_nothing_unseen() -> None:
-    """As a tmux pane is made small and large again: no key works on a row that nobody sees."""
+    """A tmux pane made small and large again: no key acts on a row that is not shown."""
     app, service = app_on(busy())
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down")
-        chosen = _board(app).sessions.row
+        chosen = app.dashboard.sessions.row
         for size in ((40, 8), (1, 1)):
             await pilot.resize_terminal(*size)
-            await until(pilot, lambda: _board(app).has_class("-too-small"))
+            await until(pilot, lambda: app.dashboard.has_class("-too-small"))
             await settled(pilot)
             await press(pilot, "x", "n", "o")
-            assert app.screen is _board(app)
+            assert app.screen is app.dashboard
             assert not toasts(pilot)
             assert not service.routes
             await pilot.resize_terminal(80, 24)
-            await until(pilot, lambda: app.focused is _board(app).sessions, "the focus")
-            assert _board(app).sessions.row == chosen
+            await until(pilot, lambda: app.focused is app.dashboard.sessions, "the focus")
+            assert app.dashboard.sessions.row == chosen
         await press(pilot, "down", "x")
-        assert isinstance(app.screen, Confirm)
+        assert isinstance(app.screen, ConfirmScreen)
         assert sees(pilot, "job 1041")
 
 
@@ -382,7 +380,7 @@ async def test_a_small_terminal_has_all_panes_and_the_one_in_use_has_most_rows(
     app, _service = app_on(busy())
     async with app.run_test(size=size) as pilot:
         await begin(pilot)
-        board = _board(app)
+        board = app.dashboard
         for key, name in (("1", "nodes"), ("3", "images"), ("2", "sessions"), ("tab", "images")):
             await press(pilot, key)
             assert app.focused is board.query_one(f"#{name}")
@@ -412,10 +410,10 @@ async def test_drift_of_images_is_a_badge_at_every_size(size: tuple[int, int]) -
     async with app.run_test(size=size) as pilot:
         await begin(pilot)
         assert not sees(pilot, "drift")
-        places = tuple(Place(f"viz-node00{n}") for n in (1, 2, 3))
-        await _poll(pilot, service, replace(busy(), places=places))
+        places = tuple(ImageRoot(f"viz-node00{n}") for n in (1, 2, 3))
+        await poll(pilot, service, replace(busy(), image_roots=places))
         assert sees(pilot, "≠ 1 drift: M", "GPU")  # viz-node003 has no image of paraview
-        await _poll(pilot, service, replace(busy(), places=places[:2]))
+        await poll(pilot, service, replace(busy(), image_roots=places[:2]))
         assert not sees(pilot, "drift")
 
 
@@ -428,14 +426,16 @@ async def test_a_second_that_goes_by_while_it_ends_is_let_go() -> None:
 
 
 @SIZES
-async def test_keys_that_come_together_go_where_they_were_meant(size: tuple[int, int]) -> None:
+async def test_keys_that_arrive_together_reach_the_screen_they_were_typed_for(
+    size: tuple[int, int],
+) -> None:
     app, service = app_on(busy())
     async with app.run_test(size=size) as pilot:
         await begin(pilot)
         together(app, "1", *"/oxy1", "enter", "2", *"/viewer:idle", "enter")
         await until(pilot, lambda: sees(pilot, "/viewer:idle"))
         await settled(pilot)
-        assert app.screen is app._dashboard
+        assert app.screen is app.dashboard
         assert sees(pilot, "/oxy1")
         together(app, "escape", "n", "enter")
         await until(pilot, lambda: service.started)
@@ -446,13 +446,13 @@ async def test_a_key_is_not_kept_for_ever_by_what_never_rests() -> None:
     app, _ = app_on(busy())
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
-        app._busy = lambda: True  # type: ignore[method-assign]
+        app._is_busy = lambda: True  # type: ignore[method-assign]
         together(app, "question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
 
 
 @pytest.mark.parametrize(
-    ("result", "told"),
+    ("result", "expected"),
     [
         ("timed out", "desktop on viz-node002 reached its time limit: drained tonight"),
         ("cancelled", "desktop on viz-node002 was cancelled: drained tonight"),
@@ -460,7 +460,7 @@ async def test_a_key_is_not_kept_for_ever_by_what_never_rests() -> None:
         ("finished", ""),
     ],
 )
-async def test_an_end_that_nobody_here_asked_for_is_told(result: str, told: str) -> None:
+async def test_an_end_that_was_not_requested_here_is_reported(result: str, expected: str) -> None:
     """Of one that was ready before this dashboard began, too."""
     lived = ready(1, node="viz-node002")
     app, service = app_on(snapshot(sessions=(lived,)))
@@ -469,20 +469,22 @@ async def test_an_end_that_nobody_here_asked_for_is_told(result: str, told: str)
         ended = replace(lived, state=SessionState.ENDED, result=result, note="drained tonight")
         if result == "failed":
             ended = replace(ended, step="app", error="it crashed")
-        await _poll(pilot, service, snapshot(sessions=(ended,)))
-        await _poll(pilot, service)
-        assert toasts(pilot) == ([told] if told else [])
+        await poll(pilot, service, snapshot(sessions=(ended,)))
+        await poll(pilot, service)
+        assert toasts(pilot) == ([expected] if expected else [])
 
 
-async def test_an_end_that_was_asked_for_here_is_no_news() -> None:
+async def test_an_end_that_was_requested_here_is_no_news() -> None:
     lived = ready(1, node="viz-node002")
-    app, service = app_on(snapshot(sessions=(lived,)))
+    at = AT
+    app, service = app_on(snapshot(sessions=(lived,)), clock=lambda: at)
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "x", "y")
         await until(pilot, lambda: service.stopped)
         app.clear_notifications()
-        app._board._stopped.clear()  # it takes longer than anybody's patience
+        at += 60  # it takes longer than a stopped session is shown as ending
+        await poll(pilot, service)
         ended = replace(lived, state=SessionState.ENDED, result="cancelled")
-        await _poll(pilot, service, snapshot(sessions=(ended,)))
+        await poll(pilot, service, snapshot(sessions=(ended,)))
         assert not [note for note in toasts(pilot) if "was cancelled" in note]

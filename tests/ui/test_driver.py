@@ -1,4 +1,4 @@
-"""A terminal that stands still, and one that goes away: the real program in a real pty(7)."""
+"""A terminal that blocks or goes away: the real program in a real pty(7)."""
 
 from __future__ import annotations
 
@@ -20,16 +20,23 @@ from pathlib import Path
 
 import pytest
 
-from vizdash.ui.driver import ROOM, Output
+from vizdash.ui.terminal.driver import MAX_PENDING_CHARS, TerminalWriter
 
 _DEADLINE_S = 60.0
 
 
 class Pty:
-    """A dashboard of this machine alone; ``end`` is the terminal's side."""
+    """A dashboard of this machine alone; ``end`` is the terminal's side. ``first`` is Python that
+    runs before it.
+    """
 
     def __init__(
-        self, home: Path, rows: int = 24, columns: int = 80, term: str = "xterm-256color"
+        self,
+        home: Path,
+        rows: int = 24,
+        columns: int = 80,
+        term: str = "xterm-256color",
+        first: str = "",
     ) -> None:
         (home / ".config/vizdash").mkdir(parents=True)
         config = home / ".config/vizdash/config.yaml"
@@ -38,7 +45,7 @@ class Pty:
         self.size(rows, columns)
         env = {"HOME": str(home), "PATH": os.environ["PATH"], "TERM": term}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from vizdash.cli import main; main()"],
+            [sys.executable, "-c", f"{first}\nfrom vizdash.cli import main; main()"],
             stdin=inner,
             stdout=inner,
             stderr=inner,
@@ -46,10 +53,12 @@ class Pty:
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
+        #: The program's side, by name.
+        self.inner = os.ttyname(inner)
         os.close(inner)
 
     def size(self, rows: int, columns: int) -> None:
-        """Another size of the window: all is painted anew."""
+        """Another size of the window: everything is painted again."""
         fcntl.ioctl(self.end, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def read_until(self, words: bytes) -> bytes:
@@ -109,13 +118,55 @@ def test_a_terminal_that_stood_still_and_is_closed_ends_it(shown: Pty) -> None:
     shown.code()
 
 
-def test_a_terminal_that_stands_still_keeps_no_kill_from_ending_it(shown: Pty) -> None:
+#: Without it, a test of "at once" would depend on the machine's speed.
+_PATIENT = (
+    "from vizdash.ui.terminal.driver import TerminalWriter as writer\n"
+    "writer.drain.__defaults__ = (1000.0,)"
+)
+
+
+@pytest.mark.parametrize("how", ["q", "SIGTERM", "SIGHUP"])
+def test_a_terminal_that_is_not_read_is_given_back_at_once(tmp_path: Path, how: str) -> None:
+    """However long a slow terminal would get for the last output. The next to read this terminal
+    gets the main screen with a cursor and without mouse reports.
+    """
+    with running(Pty(tmp_path, first=_PATIENT)) as terminal:
+        inner = os.open(terminal.inner, os.O_RDWR | os.O_NOCTTY)  # keeps what is there
+        terminal.fill()
+        if how == "q":
+            os.write(terminal.end, b"q")
+        else:
+            terminal.process.send_signal(signal.Signals[how])
+        assert terminal.code() == 0
+        seen = b""
+        while select.select([terminal.end], [], [], 0.5)[0]:
+            seen += os.read(terminal.end, 65536)
+        os.close(inner)
+        for sequence in (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1000l", b"\x1b[?1003l"):
+            assert sequence in seen.rpartition(b"\x18")[2]
+
+
+def test_a_terminal_that_stood_still_shows_the_present_screen(shown: Pty) -> None:
+    """What was not read meanwhile is dropped, not kept."""
     shown.fill()
-    shown.process.send_signal(signal.SIGTERM)
-    shown.code()
+    before = _memory_mib(shown.process.pid)
+    for n in range(300):
+        shown.size(40 + n % 2, 150)
+        select.select([], [], [], 0.02)
+    assert _memory_mib(shown.process.pid) < before + 20
+    os.write(shown.end, b"?")
+    shown.read_until(b"esc closes")
+    shown.size(30, 100)
+    shown.read_until(b"esc closes")
 
 
-def test_one_that_tells_no_size_is_not_painted_for_ever(tmp_path: Path) -> None:
+def _memory_mib(pid: int) -> int:
+    """The resident memory of a process (proc(5), VmRSS)."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", text)[0]) >> 10
+
+
+def test_a_terminal_without_a_size_is_not_painted_for_ever(tmp_path: Path) -> None:
     """Between the seconds nothing is written: only the age of what is shown changes."""
     with running(Pty(tmp_path, 0, 0)) as terminal:
         seen, still = b"", 0
@@ -176,7 +227,7 @@ def test_it_works_with_the_usual_kinds_of_terminal(tmp_path: Path, term: str) ->
 
 _STUCK = """
 import asyncio, time
-from vizdash.cli.ending import on_signals
+from vizdash.cli.exit import on_signals
 
 async def main():
     on_signals(lambda: None)
@@ -214,31 +265,38 @@ def pipe() -> Iterator[tuple[int, int]]:
             os.close(end)
 
 
-def test_nobody_waits_for_it_and_what_is_last_is_kept(pipe: tuple[int, int]) -> None:
-    """The pipe is full: writing goes on, the oldest is forgotten in whole pieces, and then the
-    screen is asked for.
+def test_nothing_waits_for_a_blocked_terminal_and_the_last_screen_is_kept(
+    pipe: tuple[int, int],
+) -> None:
+    """The pipe is full: writing continues, whole frames are dropped until it is read again, and
+    then the screen is asked for. Control sequences are kept.
     """
     behind = threading.Event()
-    output = Output(pipe[1], gone=lambda: None, behind=behind.set)
+    output = TerminalWriter(pipe[1], on_closed=lambda: None, on_overflow=behind.set)
     pieces = [f"<{n:04}{'.' * 4000}>" for n in range(100)]
     for piece in pieces:
-        output.write(piece)
+        output.write_frame(piece)
+    output.write("bell")
+    assert output.is_behind
     assert not behind.is_set()
     read = ""
-    while not read.endswith(pieces[-1]):
+    while not read.endswith("bell"):
         read += os.read(pipe[0], 4096).decode()
+    read = read.removesuffix("bell")
     assert behind.wait(_DEADLINE_S)
     seen = re.findall(r"<(\d{4})\.{4000}>", read)
     assert read == "".join(pieces[int(n)] for n in seen)
-    assert len(seen) * 4006 < len("".join(pieces)) - ROOM
-    output.write("after")
+    assert len(seen) * 4006 < len("".join(pieces)) - MAX_PENDING_CHARS
+    output.write_frame("after")
     output.drain(_DEADLINE_S)
     assert os.read(pipe[0], 4096) == b"after"
 
 
-def test_whoever_ends_waits_for_the_last_words(pipe: tuple[int, int]) -> None:
-    output = Output(pipe[1], gone=lambda: None, behind=lambda: None)
+def test_whoever_ends_waits_for_the_last_output(pipe: tuple[int, int]) -> None:
+    output = TerminalWriter(pipe[1], on_closed=lambda: None, on_overflow=lambda: None)
     output.write("x" * 200_000)
+    output.write_frame("y" * 200_000)
+    output.drop_frames()
     output.drain(0.01)
     got = b""
     while len(got) < 200_000:
@@ -247,11 +305,11 @@ def test_whoever_ends_waits_for_the_last_words(pipe: tuple[int, int]) -> None:
     assert set(got) == {ord("x")}
 
 
-def test_it_tells_that_nobody_reads(pipe: tuple[int, int]) -> None:
+def test_a_terminal_that_is_not_read_is_noticed(pipe: tuple[int, int]) -> None:
     """As with a closed terminal, nothing is written any more."""
     gone = threading.Event()
     os.close(pipe[0])
-    output = Output(pipe[1], gone=gone.set, behind=lambda: None)
+    output = TerminalWriter(pipe[1], on_closed=gone.set, on_overflow=lambda: None)
     output.write("is anybody there?")
     assert gone.wait(_DEADLINE_S)
     output.write("no")

@@ -1,4 +1,4 @@
-"""Finding one's way in the lists: filter, order, marks, mine and all, copying."""
+"""Working in the lists: filter, order, marks, own and all sessions, copying."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from textual.widgets import Input
 
-from tests.ui.drive import AnyPilot, begin, click_row, press, sees, settled, text, toasts, until
 from tests.ui.fake import app_on, busy, snapshot, watched
+from tests.ui.pilot import AnyPilot, begin, click_row, press, sees, settled, text, toasts, until
 from vizdash.ui.app import VizdashApp
-from vizdash.ui.screens.confirm import Confirm
-from vizdash.ui.screens.copy import CopyScreen
+from vizdash.ui.screens.clipboard import ClipboardScreen
+from vizdash.ui.screens.confirm import ConfirmScreen
 
 
 def _jobs(app: VizdashApp) -> list[str]:
-    return [s.job_id for s in app._dashboard.sessions.rows]
+    return [s.job_id for s in app.dashboard.sessions.rows]
 
 
 async def _filter(pilot: AnyPilot, words: str) -> None:
@@ -31,7 +31,7 @@ async def test_a_filter_works_as_it_is_typed_and_stays_over_polls() -> None:
         assert _jobs(app) == ["1046", "1044", "1042"]
         assert sees(pilot, "2 Sessions 3 of 7", "/para")
         await press(pilot, "enter")
-        assert app.focused is app._dashboard.sessions
+        assert app.focused is app.dashboard.sessions
         now = busy()
         service.now = replace(now, sessions=(*now.sessions, replace(now.sessions[2], job_id="99")))
         asked = service.asked
@@ -57,7 +57,7 @@ async def test_fields_inverses_and_errors() -> None:
         assert len(_jobs(app)) == 7
         await press(pilot, "escape")
         await _filter(pilot, "nowhere")
-        assert sees(pilot, "None of these — esc shows all again")
+        assert sees(pilot, "No row matches. esc clears the filter.")
 
 
 async def test_each_pane_has_its_own_filter() -> None:
@@ -67,13 +67,13 @@ async def test_each_pane_has_its_own_filter() -> None:
         await press(pilot, "1")
         await _filter(pilot, "state:unusable")
         await press(pilot, "enter")
-        assert [n.name for n in app._dashboard.nodes.rows] == ["viz-node004"]
+        assert [n.name for n in app.dashboard.nodes.rows] == ["viz-node004"]
         assert len(_jobs(app)) == 7
         await press(pilot, "3")
         await _filter(pilot, "version:2.0")
         await press(pilot, "enter")
-        assert len(app._dashboard.images.rows) == 1
-        assert len(app._dashboard.nodes.rows) == 1
+        assert len(app.dashboard.images.rows) == 1
+        assert len(app.dashboard.nodes.rows) == 1
 
 
 async def test_going_to_another_pane_keeps_the_filter_and_closes_its_line() -> None:
@@ -83,22 +83,22 @@ async def test_going_to_another_pane_keeps_the_filter_and_closes_its_line() -> N
         await _filter(pilot, "para")
         bar = app.screen.query_one("#filter", Input)
         assert bar.has_class("-shown")
-        await click_row(pilot, app._dashboard.nodes, 1)
+        await click_row(pilot, app.dashboard.nodes, 1)
         assert not bar.has_class("-shown")
-        assert app.focused is app._dashboard.nodes
+        assert app.focused is app.dashboard.nodes
         assert _jobs(app) == ["1046", "1044", "1042"]
         await press(pilot, "slash")
         assert (bar.has_class("-shown"), bar.value) == (True, "")
         # What was typed before the pane changed is of the pane before.
         bar.value = "003"
-        app.screen.set_focus(app._dashboard.sessions)
+        app.screen.set_focus(app.dashboard.sessions)
         await settled(pilot)
-        assert [n.name for n in app._dashboard.nodes.rows] == ["viz-node003"]
+        assert [n.name for n in app.dashboard.nodes.rows] == ["viz-node003"]
         assert len(_jobs(app)) == 3
         assert not bar.has_class("-shown")
 
 
-#: What sessions are sorted by, those without room too (IDLE is left out while nobody tells it).
+#: What sessions are sorted by, hidden columns too (IDLE is left out while it is unknown).
 _BY = ("STATE", "APP", "NODE", "LEFT", "OWNER", "SIZE", "VERSION", "JOB", "NOTE")
 
 
@@ -106,7 +106,7 @@ async def test_order_by_key_and_by_clicks_on_a_title() -> None:
     app, _ = app_on(busy())
     async with app.run_test(size=(160, 48)) as pilot:
         await begin(pilot)
-        table = app._dashboard.sessions
+        table = app.dashboard.sessions
         came = _jobs(app)
         await press(pilot, "s", "s")
         assert table.sorted_by == "APP"
@@ -127,11 +127,11 @@ async def test_order_by_key_and_by_clicks_on_a_title() -> None:
         assert seen == ["", *_BY, ""]
 
 
-async def test_a_column_without_room_is_sorted_by_too_and_named() -> None:
+async def test_a_hidden_column_can_be_sorted_by_and_is_named() -> None:
     app, _ = app_on(busy())
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
-        table = app._dashboard.sessions
+        table = app.dashboard.sessions
         while table.sorted_by != "JOB":
             await press(pilot, "s")
         assert "JOB" not in [p.column.title for p in table._placed]
@@ -141,8 +141,8 @@ async def test_a_column_without_room_is_sorted_by_too_and_named() -> None:
         assert sees(pilot, "by job ▼")
 
 
-async def test_rows_that_come_late_have_the_room_that_they_need() -> None:
-    """A pane that does not grow with its rows is not laid out anew when they come."""
+async def test_late_rows_have_the_width_that_they_need() -> None:
+    """A pane that does not grow with its rows is not laid out again when they change."""
     app, _ = app_on(busy())
     async with app.run_test(size=(300, 100)) as pilot:
         await begin(pilot)
@@ -154,13 +154,13 @@ async def test_several_are_marked_and_stopped_at_once() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "space", "space", "space", "down", "space", "x")
-        assert isinstance(app.screen, Confirm)
-        # The fourth marked one is another person's: it is not among them.
+        assert isinstance(app.screen, ConfirmScreen)
+        # The fourth marked session is another user's: it is not among them.
         assert sees(pilot, "Stop these 3 sessions?", "paraview on viz-node001")
         await press(pilot, "y")
         await until(pilot, lambda: len(service.stopped) == 3)
         assert service.stopped == [s.id for s in busy().sessions[:3]]
-        assert not app._dashboard.sessions.marked
+        assert not app.dashboard.sessions.marked
 
 
 async def test_marks_are_seen_counted_and_taken_away() -> None:
@@ -176,12 +176,12 @@ async def test_marks_are_seen_counted_and_taken_away() -> None:
         assert not sees(pilot, "◆")
 
 
-async def test_a_row_tells_who_looks_in_a_small_terminal_too() -> None:
+async def test_a_row_shows_its_viewers_in_a_small_terminal_too() -> None:
     app, service = app_on(watched())
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
         assert sees(pilot, "you      ◉ 1", "carla    12m", "björn     1d", "in 12 min: wai")
-        # No room for a column of its own: the last one tells, and still why one waits.
+        # Without space for the column, the last column shows it, and still why a session waits.
         long = tuple(replace(s, app="paraview-server") for s in watched().sessions)
         service.now = replace(watched(), sessions=long)
         await press(pilot, "R")
@@ -206,15 +206,15 @@ async def test_any_cell_is_copied() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "1", "c")
-        assert isinstance(app.screen, CopyScreen)
+        assert isinstance(app.screen, ClipboardScreen)
         await press(pilot, "enter")
         assert app.clipboard == "viz-node001"
-        # The words alone: no sign, and no bar as long as the room.
+        # Only the text: no sign, and no bar as wide as the column.
         await press(pilot, "c", "j", "enter")
         assert app.clipboard == "mixed"
         await press(pilot, "c", "j", "j", "enter")
         assert app.clipboard == "14/16"
-        await click_row(pilot, app._dashboard.images, 1)
+        await click_row(pilot, app.dashboard.images, 1)
         await press(pilot, "c", "j", "enter")
         assert app.clipboard == "2.0"
         await press(pilot, "2", "c", "k", "enter")
@@ -244,7 +244,7 @@ async def test_the_address_of_an_opened_desktop_is_copied() -> None:
         assert not [note for note in toasts(pilot) if "password" in note]
 
 
-async def test_the_session_s_id_is_a_column_where_there_is_room_and_can_be_copied() -> None:
+async def test_the_session_id_is_a_column_where_it_fits_and_can_be_copied() -> None:
     app, _service = app_on(busy())
     async with app.run_test(size=(300, 40)) as pilot:
         await begin(pilot)

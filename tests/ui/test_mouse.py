@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from textual import events
 
-from tests.ui.drive import AnyPilot, begin, press, sees, settled, text, until
 from tests.ui.fake import RAN, app_on, busy, day, ending
-from vizdash.ui.keyline import key_at
-from vizdash.ui.screens.address import AddressScreen
+from tests.ui.pilot import AnyPilot, begin, press, sees, settled, text, until
+from vizdash.ui.key_bindings import key_at
 from vizdash.ui.screens.clusters import ClustersScreen
 from vizdash.ui.screens.dashboard import Dashboard
-from vizdash.ui.screens.deadline import DeadlineScreen
-from vizdash.ui.screens.history import HistoryScreen
-from vizdash.ui.widgets.logview import LogView
+from vizdash.ui.screens.handoff import HandoffScreen
+from vizdash.ui.screens.load_history import LoadHistoryScreen
+from vizdash.ui.screens.time_limit import TimeLimitScreen
+from vizdash.ui.widgets.log_view import LogView
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ async def _click(pilot: AnyPilot, word: str) -> None:
         ("l", "esc Back"),
         ("c", "esc closes"),
         ("question_mark", "esc closes"),
-        ("at", "esc stays"),
+        ("at", "esc closes"),
         ("t", "esc goes back"),
-        ("w", "esc lets it be"),
+        ("w", "esc dismisses"),
         ("n", "esc cancels"),
     ],
 )
 async def test_every_screen_is_left_by_a_click(keys: str, word: str) -> None:
-    app, _ = app_on(busy(), ran=RAN)
+    app, _ = app_on(busy(), runs=RAN)
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down", "down", keys)
@@ -73,7 +73,7 @@ async def test_every_screen_is_left_by_a_click(keys: str, word: str) -> None:
 
 
 async def test_the_keys_of_screens_are_clicked() -> None:
-    app, _ = app_on(busy(), ran=RAN, history=day())
+    app, _ = app_on(busy(), runs=RAN, history=day())
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "h")
@@ -92,8 +92,8 @@ async def test_the_header_is_clicked() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
         for word, screen in (
-            ("press w for the choices", DeadlineScreen),
-            ("cores", HistoryScreen),
+            ("press w for options", TimeLimitScreen),
+            ("cores", LoadHistoryScreen),
             ("vizdash  viz", ClustersScreen),
         ):
             lines = text(pilot).split("\n")[:3]
@@ -109,7 +109,7 @@ async def test_the_address_is_copied_by_a_click() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down", "down", "o")
-        await until(pilot, lambda: isinstance(app.screen, AddressScreen))
+        await until(pilot, lambda: isinstance(app.screen, HandoffScreen))
         await settled(pilot)
         await _click(pilot, "l the link")
         assert app.clipboard.startswith("http")

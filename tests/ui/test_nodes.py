@@ -1,4 +1,4 @@
-"""What the dashboard says of a node: its room, its load, who runs what on it."""
+"""What the dashboard shows of a node: its capacity, its load, and who runs what on it."""
 
 from __future__ import annotations
 
@@ -7,27 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from tests.ui.drive import AnyPilot, begin, press, sees, settled, text, until
-from tests.ui.fake import FakeService, G, app_on, busy, node
-from vizdash.model import Job, Resources, SessionRequest, Snapshot
+from tests.ui.fake import G, app_on, busy, node
+from tests.ui.pilot import begin, poll, press, sees, text
+from vizdash.model import Job, Resources, SessionRequest
 from vizdash.model.job import JobState
-from vizdash.ui.app import VizdashApp
-
-
-async def _poll(pilot: AnyPilot, service: FakeService, now: Snapshot | None = None) -> None:
-    """The next snapshot is on the screen."""
-    app = pilot.app
-    assert isinstance(app, VizdashApp)
-    if now is not None:
-        service.now = now
-    asked = service.asked
-    app._poller.refresh()
-    await until(pilot, lambda: service.asked > asked)
-    await settled(pilot)
+from vizdash.sessions import last_request
 
 
 @pytest.mark.parametrize("size", [(100, 30), (120, 40), (140, 40), (160, 48), (300, 100)])
-async def test_where_a_session_fits_is_told_at_every_usual_size(size: tuple[int, int]) -> None:
+async def test_where_a_session_fits_is_shown_at_every_usual_size(size: tuple[int, int]) -> None:
     app, _service = app_on(busy())
     async with app.run_test(size=size) as pilot:
         await begin(pilot)
@@ -77,7 +65,7 @@ async def test_a_node_says_in_one_line_who_runs_what() -> None:
         who = "runs desktop (you), paraview (you), desktop (björn), solve (carla)"
         assert sees(pilot, f"◑ mixed  {who}")
         await press(pilot, "down", "down")
-        assert sees(pilot, "○ idle  free: 16 cores, 64 GiB, 2 GPU; fits 8 more desktop")
+        assert sees(pilot, "○ idle  free: 16 cores, 64.0 GiB, 2 GPU; 8 more desktop fit")
 
 
 async def test_a_node_says_who_runs_what_and_how_many_more_fit() -> None:
@@ -87,12 +75,12 @@ async def test_a_node_says_who_runs_what_and_how_many_more_fit() -> None:
         await begin(pilot)
         await press(pilot, "1")
         # The first app's default is 2 cores and 2 GiB; free are 2, 10 and 16 cores.
-        assert sees(pilot, "14 more desktop fit", "1 more   of desktop, 2 cores · 2 GiB")
-        assert sees(pilot, "6.3 busy by the system, 14 given by the engine")
-        assert sees(pilot, "other jobs solve  carla  4 cores, 8 GiB  job 77")
+        assert sees(pilot, "14 more desktop fit", "1 more   of desktop, 2 cores · 2.0 GiB")
+        assert sees(pilot, "6.3 load average, 14 cores allocated")
+        assert sees(pilot, "other jobs solve  carla  4 cores, 8.0 GiB  job 77")
         assert not sees(pilot, "job 1044", "dora")
-        service.last = SessionRequest("paraview", Resources(8, 16 * G, 1, 3600))
-        app.remember()
-        await _poll(pilot, service)
+        last_request.save("viz", SessionRequest("paraview", Resources(8, 16 * G, 1, 3600)))
+        app.controllers.sessions.use_last_size()
+        await poll(pilot, service)
         # A GPU each: two on viz-node003, and viz-node002 has one left.
-        assert sees(pilot, "3 more paraview fit", "no more   of paraview, 8 cores · 16 GiB · 1 GPU")
+        assert sees(pilot, "3 more paraview fit", "none   of paraview, 8 cores · 16.0 GiB · 1 GPU")

@@ -1,7 +1,7 @@
 """Snapshots of every screen, small and large, dark and light, with empty, small, busy and broken
 data.
 
-After a wanted change: ``pytest tests/ui/test_pictures.py --snapshot-update``, and look at each.
+After an intended change: ``pytest tests/ui/test_pictures.py --snapshot-update``; check each.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.screen import Screen
 
-from tests.ui import scenes
-from tests.ui.drive import begin, press, settled, until
+from tests.ui import work_in_progress
 from tests.ui.fake import (
     AT,
     LOG,
@@ -39,30 +38,33 @@ from tests.ui.fake import (
     small,
     watched,
 )
-from tests.ui.pictures import deployed
+from tests.ui.pilot import begin, press, settled, until
 from vizdash.errors import Refused, Unreachable, VizdashError
-from vizdash.model import Place, Snapshot, Stray
-from vizdash.sessions.fit import Fit
+from vizdash.model import ImageRoot, Snapshot, StrayFile
+from vizdash.sessions.capacity import CapacityVerdict
+from vizdash.sessions.join import Offer
 from vizdash.ui import screens
-from vizdash.ui.screens.address import AddressScreen
-from vizdash.ui.screens.ask import AskScreen
 from vizdash.ui.screens.build import BuildForm, BuildLogScreen, BuildScreen
+from vizdash.ui.screens.change_progress import ChangeProgressScreen
+from vizdash.ui.screens.clipboard import ClipboardScreen
 from vizdash.ui.screens.clusters import ClustersScreen
-from vizdash.ui.screens.commands import CommandsScreen
-from vizdash.ui.screens.confirm import Confirm
-from vizdash.ui.screens.copy import CopyScreen
+from vizdash.ui.screens.command_log import CommandLogScreen
+from vizdash.ui.screens.confirm import ConfirmScreen
 from vizdash.ui.screens.dashboard import Dashboard
-from vizdash.ui.screens.deadline import DeadlineScreen
 from vizdash.ui.screens.deploy import DeployScreen
+from vizdash.ui.screens.handoff import HandoffScreen
 from vizdash.ui.screens.help import HelpScreen
-from vizdash.ui.screens.history import HistoryScreen
-from vizdash.ui.screens.leave import LeaveScreen
-from vizdash.ui.screens.log import LogScreen
-from vizdash.ui.screens.look import LookScreen
-from vizdash.ui.screens.matrix import MatrixScreen
-from vizdash.ui.screens.progress import ProgressScreen
-from vizdash.ui.screens.prompt import PromptScreen, WaitScreen
+from vizdash.ui.screens.image_matrix import ImageMatrixScreen
+from vizdash.ui.screens.load_history import LoadHistoryScreen
+from vizdash.ui.screens.login_prompt import LoginPromptScreen, LoginWaitScreen
+from vizdash.ui.screens.offers import OffersScreen
+from vizdash.ui.screens.open_with import OpenWithScreen
+from vizdash.ui.screens.quit import QuitScreen
+from vizdash.ui.screens.session_details import SessionDetailsScreen
+from vizdash.ui.screens.session_log import SessionLogScreen
 from vizdash.ui.screens.start import StartScreen
+from vizdash.ui.screens.text_prompt import TextPromptScreen
+from vizdash.ui.screens.time_limit import TimeLimitScreen
 from vizdash.ui.screens.tunnels import TunnelsScreen
 from vizdash.ui.theme import THEMES
 from vizdash.ui.widgets.thumbnail import Thumbnail
@@ -73,7 +75,7 @@ Compare = Callable[..., bool]
 @dataclass(frozen=True)
 class Picture:
     """Data, keys that lead to the screen, and what the service answers; a screen that is laid over
-    the dashboard; and whether the person may change images.
+    the dashboard; and whether the user may change images.
     """
 
     data: Callable[[], Snapshot]
@@ -85,13 +87,35 @@ class Picture:
 
 
 _READY = ("down", "down", "down")
-_NEVER = Fit(
-    refusal="40 cores asked, but viz-node002 has 16, and no node of the partition has more"
+_OFFERS = (
+    Offer("3f9a01bc", "4711", "desktop", "olga", False, None, ""),
+    Offer("7c11d0e2", "4712", "paraview", "anna", True, int(AT) + 1200, ""),
 )
-_LATER = Fit(ever=("viz-node001",), away="viz-node004 is drained: fan 2 failed")
+_NEVER = CapacityVerdict(
+    refusal="40 cores requested, but viz-node002 has 16, and no node of the partition has more"
+)
+_LATER = CapacityVerdict(
+    candidates=("viz-node001",), unavailable="viz-node004 is drained: fan 2 failed"
+)
 _NO_CTLD = Unreachable("slurm", "slurmctld does not answer", "is it running?")
 _NO_HOME = Unreachable("the folder of 4f2a91c1", "the login host does not answer", "try again")
 _NO_WAY = Unreachable("ssh viz-node002", "no route to host", "see vizdash doctor")
+
+
+def deployed() -> Snapshot:
+    """Nodes that do not all have the images that they should."""
+    day = busy()
+    free = (412, 388, 57)
+    places = tuple(
+        ImageRoot(node.name, free_bytes=gib << 30, total_bytes=960 << 30)
+        for node, gib in zip(day.nodes, free, strict=False)
+    )
+    stray = StrayFile(
+        "/opt/apptainers/apps/paraview/.paraview-5.13.1.sif.part", 1_200_000_000, int(AT) - 7200
+    )
+    last = replace(places[2], strays=(stray,))
+    away = ImageRoot(day.nodes[3].name, failure="ssh: no route to host")
+    return replace(day, image_roots=(*places[:2], last, away))
 
 
 def _no_accounting() -> Snapshot:
@@ -103,8 +127,8 @@ def _hostile_files() -> Snapshot:
     """A node of forty characters with a file that was named to be a nuisance."""
     now = broken()
     name = "\x1b[2Jboo\u202egnp\n가나다.sif"
-    stray = Stray(f"/opt/apptainers/apps/paraview/{name}", 1 << 30, int(AT) - 7200)
-    return replace(now, places=(Place(now.nodes[0].name, free_bytes=0, strays=(stray,)),))
+    stray = StrayFile(f"/opt/apptainers/apps/paraview/{name}", 1 << 30, int(AT) - 7200)
+    return replace(now, image_roots=(ImageRoot(now.nodes[0].name, free_bytes=0, strays=(stray,)),))
 
 
 PICTURES: dict[str, Picture] = {
@@ -135,23 +159,23 @@ PICTURES: dict[str, Picture] = {
     "log-empty": Picture(busy, (*_READY, "l")),
     "log-broken": Picture(hard, ("l",), {"log": "\x1b[2J\x07boo \u202egnp\n" * 9 + "가나다 " * 60}),
     "log-missing": Picture(busy, (*_READY, "l"), {"log_refusal": Unreachable("log", "no file")}),
-    "detail-usual": Picture(busy, _READY, {"log": LOG, "config": LOOKING}),
-    "detail-nothing": Picture(
+    "dashboard-detail": Picture(busy, _READY, {"log": LOG, "config": LOOKING}),
+    "dashboard-detail-nothing": Picture(
         busy,
         _READY,
         {"trail_refusal": _NO_HOME, "preview_refusal": _NO_WAY, "config": LOOKING},
     ),
-    "detail-opened": Picture(busy, (*_READY, "o"), {"log": LOG}),
-    "look-usual": Picture(busy, (*_READY, "v"), {"log": LOG, "config": LOOKING}),
-    "look-alone": Picture(busy, (*_READY, "v", "v"), {"log": LOG, "config": LOOKING}),
-    "look-failed": Picture(_no_accounting, ("end", "up", "v"), {"log": LOG, "config": LOOKING}),
-    "look-pending": Picture(busy, ("v",), {"config": LOOKING}),
-    "look-others": Picture(busy, (*_READY, "down", "v"), {"config": LOOKING}),
-    "look-broken": Picture(
+    "dashboard-detail-opened": Picture(busy, (*_READY, "o"), {"log": LOG}),
+    "details-usual": Picture(busy, (*_READY, "v"), {"log": LOG, "config": LOOKING}),
+    "details-alone": Picture(busy, (*_READY, "v", "v"), {"log": LOG, "config": LOOKING}),
+    "details-failed": Picture(_no_accounting, ("end", "up", "v"), {"log": LOG, "config": LOOKING}),
+    "details-pending": Picture(busy, ("v",), {"config": LOOKING}),
+    "details-others": Picture(busy, (*_READY, "down", "v"), {"config": LOOKING}),
+    "details-broken": Picture(
         hard, ("v",), {"log": "\x1b[2J\x07boo \u202egnp\n" * 9 + "가나다 " * 60}
     ),
-    "address-usual": Picture(busy, (*_READY, "o"), {"browser": False}),
-    "address-broken": Picture(hard, ("o",), {"browser": False}),
+    "handoff-usual": Picture(busy, (*_READY, "o"), {"browser": False}),
+    "handoff-broken": Picture(hard, ("o",), {"browser": False}),
     "sessions-idle": Picture(watched, ("slash", *"viewer:idle", "enter", *"sssssss")),
     "dashboard-limit": Picture(ending),
     "dashboard-filter": Picture(busy, ("slash", *"state:ready")),
@@ -159,17 +183,20 @@ PICTURES: dict[str, Picture] = {
     "dashboard-contrast": Picture(busy, ("T", "T")),
     "log-search": Picture(busy, (*_READY, "l", "slash", *"number 5", "enter"), {"log": LOG}),
     "stop-several": Picture(busy, ("space", "space", "space", "x")),
-    "deadline": Picture(ending, ("w",)),
-    "deadline-broken": Picture(hard, ("w",)),
+    "time-limit": Picture(ending, ("w",)),
+    "time-limit-broken": Picture(hard, ("w",)),
+    "open": Picture(busy, (*_READY, "O")),
     "drain": Picture(busy, ("1", "D"), {"node_admin": True}),
     "message": Picture(busy, (*_READY, "m")),
     "copy": Picture(busy, ("c",)),
     "copy-broken": Picture(hard, ("c",)),
     "history": Picture(busy, ("h",), {"history": day()}),
     "history-empty": Picture(empty, ("h",)),
-    "commands": Picture(busy, ("C", "down"), {"ran": RAN}),
+    "commands": Picture(busy, ("C", "down"), {"runs": RAN}),
     "commands-empty": Picture(busy, ("C",)),
     "help": Picture(busy, ("question_mark",)),
+    "offers": Picture(busy, ("J",), {"offers": _OFFERS}),
+    "offers-empty": Picture(empty, ("J",)),
     "palette-usual": Picture(busy, (*_READY, "ctrl+p")),
     "palette-empty": Picture(empty, ("ctrl+p",)),
     "matrix-empty": Picture(empty, ("M",)),
@@ -178,46 +205,48 @@ PICTURES: dict[str, Picture] = {
     "matrix-broken": Picture(_hostile_files, ("M", "end")),
     "deploy": Picture(deployed, ("3", "d"), rights=True),
     "rollback": Picture(deployed, ("3", "r"), rights=True),
-    "deploying": Picture(busy, scene=scenes.deploying),
-    "deploying-broken": Picture(broken, scene=scenes.deployed_badly),
+    "deploying": Picture(busy, scene=work_in_progress.deploying),
+    "deploying-broken": Picture(broken, scene=work_in_progress.deployed_badly),
     "build": Picture(busy, ("b",)),
-    "building": Picture(busy, scene=scenes.building),
-    "building-failed": Picture(busy, scene=scenes.build_failed),
-    "built-log": Picture(busy, scene=scenes.build_log),
-    "prompt-password": Picture(busy, scene=scenes.password),
-    "prompt-host-key": Picture(empty, scene=scenes.host_key),
-    "waiting": Picture(busy, scene=scenes.waiting),
-    "tunnels": Picture(busy, scene=scenes.tunnels),
+    "building": Picture(busy, scene=work_in_progress.building),
+    "building-failed": Picture(busy, scene=work_in_progress.build_failed),
+    "built-log": Picture(busy, scene=work_in_progress.build_log),
+    "prompt-password": Picture(busy, scene=work_in_progress.password),
+    "prompt-host-key": Picture(empty, scene=work_in_progress.host_key),
+    "waiting": Picture(busy, scene=work_in_progress.waiting),
+    "tunnels": Picture(busy, scene=work_in_progress.tunnels),
     "tunnels-empty": Picture(empty, ("t",)),
-    "clusters": Picture(small, scene=scenes.clusters),
-    "leave": Picture(busy, scene=scenes.leaving),
+    "clusters": Picture(small, scene=work_in_progress.clusters),
+    "quit": Picture(busy, scene=work_in_progress.leaving),
 }
 #: What each picture is one of, by its name's first word.
 SHOWS: dict[str, type[Screen[Any]]] = {
-    **dict.fromkeys(("dashboard", "nodes", "images", "session", "sessions", "detail"), Dashboard),
-    **dict.fromkeys(("stop", "rollback"), Confirm),
-    **dict.fromkeys(("drain", "message"), AskScreen),
-    "address": AddressScreen,
+    **dict.fromkeys(("dashboard", "nodes", "images", "session", "sessions"), Dashboard),
+    **dict.fromkeys(("stop", "rollback"), ConfirmScreen),
+    **dict.fromkeys(("drain", "message"), TextPromptScreen),
+    "handoff": HandoffScreen,
     "build": BuildForm,
     "building": BuildScreen,
     "built": BuildLogScreen,
     "clusters": ClustersScreen,
-    "commands": CommandsScreen,
-    "copy": CopyScreen,
-    "deadline": DeadlineScreen,
+    "commands": CommandLogScreen,
+    "copy": ClipboardScreen,
+    "time": TimeLimitScreen,
     "deploy": DeployScreen,
-    "deploying": ProgressScreen,
+    "deploying": ChangeProgressScreen,
     "help": HelpScreen,
-    "history": HistoryScreen,
-    "leave": LeaveScreen,
-    "log": LogScreen,
-    "look": LookScreen,
-    "matrix": MatrixScreen,
+    "history": LoadHistoryScreen,
+    "quit": QuitScreen,
+    "log": SessionLogScreen,
+    "details": SessionDetailsScreen,
+    "matrix": ImageMatrixScreen,
+    "offers": OffersScreen,
+    "open": OpenWithScreen,
     "palette": CommandPalette,
-    "prompt": PromptScreen,
+    "prompt": LoginPromptScreen,
     "start": StartScreen,
     "tunnels": TunnelsScreen,
-    "waiting": WaitScreen,
+    "waiting": LoginWaitScreen,
 }
 SIZES = {"80x24": (80, 24), "160x48": (160, 48)}
 
@@ -230,8 +259,8 @@ def _drawn(shown: Thumbnail) -> bool:
     return picture == desktop_picture(*shown._points())
 
 
-async def _drive(picture: Picture, service: FakeService, pilot: Pilot[str]) -> None:
-    """Go to the screen, and let what comes and goes by itself be gone."""
+async def _open_screen(picture: Picture, service: FakeService, pilot: Pilot[str]) -> None:
+    """Go to the screen, and wait until toasts have gone."""
     await begin(pilot)
     if picture.fails is not None:
         service.failure = picture.fails
@@ -239,7 +268,7 @@ async def _drive(picture: Picture, service: FakeService, pilot: Pilot[str]) -> N
         await press(pilot, "R")
         await until(pilot, lambda: service.asked > asked)
     if picture.rights:
-        rights = pilot.app._dashboard  # type: ignore[attr-defined]
+        rights = pilot.app.dashboard  # type: ignore[attr-defined]
         await until(pilot, lambda: rights.image_rights == "", "rights to the images")
     await press(pilot, *picture.keys)
     if picture.scene is not None:
@@ -268,19 +297,19 @@ def test_every_screen_is_shown() -> None:
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
 @pytest.mark.parametrize("name", PICTURES)
 async def test_screen(snapshot: SnapshotAssertion, name: str, size: tuple[int, int]) -> None:
-    """Dark as it comes, then light: the second picture of one run."""
+    """In the dark theme, then in the light one."""
     picture = PICTURES[name]
     compared = snapshot.use_extension(SVGImageExtension)
     app, service = app_on(picture.data(), **picture.answers)  # type: ignore[arg-type]
     async with app.run_test(size=size) as pilot:
-        await _drive(picture, service, pilot)
+        await _open_screen(picture, service, pilot)
         assert isinstance(app.screen, SHOWS[name.partition("-")[0]])
         dark = app.export_screenshot(title=app.title, simplify=True)
         app.theme = THEMES["light"].name
         await settled(pilot)
         light = app.export_screenshot(title=app.title, simplify=True)
-    assert dark == compared
-    assert light == compared
+    assert dark == compared(name="dark")
+    assert light == compared(name="light")
 
 
 #: Of each kind of screen the one with the most on it.
@@ -293,9 +322,9 @@ SMALLEST = (
     "start-more",
     "stop-several",
     "log-usual",
-    "look-usual",
-    "address-usual",
-    "deadline",
+    "details-usual",
+    "handoff-usual",
+    "time-limit",
     "drain",
     "copy",
     "history",
@@ -308,7 +337,8 @@ SMALLEST = (
     "prompt-host-key",
     "waiting",
     "clusters",
-    "leave",
+    "open",
+    "quit",
 )
 
 
@@ -318,10 +348,15 @@ async def test_smallest(snapshot: SnapshotAssertion, name: str) -> None:
     await _compare(snapshot, name, (60, 16))
 
 
+#: The main screens.
+MAIN = ("dashboard-busy", "start-more", "stop-usual", "details-usual", "log-usual", "matrix-busy")
+
+
 @pytest.mark.parametrize("size", [(80, 23), (300, 100)], ids=["80x23", "300x100"])
-async def test_other_sizes(snapshot: SnapshotAssertion, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("name", MAIN)
+async def test_other_sizes(snapshot: SnapshotAssertion, name: str, size: tuple[int, int]) -> None:
     """In tmux, whose status line takes a row of the usual terminal, and on a wall."""
-    await _compare(snapshot, "dashboard-busy", size)
+    await _compare(snapshot, name, size)
 
 
 async def _compare(snapshot: SnapshotAssertion, name: str, size: tuple[int, int]) -> None:
@@ -329,7 +364,7 @@ async def _compare(snapshot: SnapshotAssertion, name: str, size: tuple[int, int]
     picture = PICTURES[name]
     app, service = app_on(picture.data(), **picture.answers)  # type: ignore[arg-type]
     async with app.run_test(size=size) as pilot:
-        await _drive(picture, service, pilot)
+        await _open_screen(picture, service, pilot)
         shown = app.export_screenshot(title=app.title, simplify=True)
     assert shown == compared
 

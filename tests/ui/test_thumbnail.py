@@ -1,4 +1,4 @@
-"""The thumbnail draws what it is given, and asks for nothing while nobody sees it."""
+"""The preview draws what it is given, and fetches nothing while it is not visible."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def colours(shown: Thumbnail, y: int) -> list[tuple[str, str | None, str | None]
 async def test_two_points_make_a_cell_in_the_middle() -> None:
     async with Frame().run_test(size=(40, 10)) as pilot:
         shown, source = pilot.app.query_one(Thumbnail), Source()
-        shown.look(source)
+        shown.show_source(source)
         await until(pilot, lambda: source.asked == 1)
         assert source.sizes == [(12, 8)]
         await source.waiting.put(picture((RED, RED, BLUE), (GREEN, GREEN, RED)))
@@ -87,7 +87,7 @@ async def test_two_points_make_a_cell_in_the_middle() -> None:
 async def test_only_rows_that_differ_are_drawn_again() -> None:
     async with Frame().run_test(size=(40, 10)) as pilot:
         shown, source = pilot.app.query_one(Thumbnail), Source()
-        shown.look(source)
+        shown.show_source(source)
         await source.waiting.put(picture(*[(RED,)] * 8))
         await until(pilot, lambda: shown.picture is not None)
         await pilot.pause()
@@ -105,11 +105,11 @@ async def test_only_rows_that_differ_are_drawn_again() -> None:
         assert regions == [2]
 
 
-async def test_nothing_is_asked_for_under_another_screen(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+async def test_nothing_is_requested_under_another_screen(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(thumbnail, "_PAUSE_S", 0.01)
     async with Frame().run_test(size=(40, 10)) as pilot:
         shown, source = pilot.app.query_one(Thumbnail), Source()
-        shown.look(source)
+        shown.show_source(source)
         await until(pilot, lambda: source.asked == 1)
         await pilot.app.push_screen(Screen())
         await source.waiting.put(picture((RED,)))
@@ -120,23 +120,23 @@ async def test_nothing_is_asked_for_under_another_screen(monkeypatch) -> None:  
         await until(pilot, lambda: source.asked == 2)
 
 
-async def test_another_desktop_ends_the_look_at_the_first() -> None:
+async def test_another_desktop_ends_the_preview_of_the_first() -> None:
     async with Frame().run_test(size=(40, 10)) as pilot:
         shown, first, second = pilot.app.query_one(Thumbnail), Source(), Source()
-        shown.look(first)
+        shown.show_source(first)
         await until(pilot, lambda: first.asked == 1)
-        shown.look(second)
+        shown.show_source(second)
         await until(pilot, lambda: first.closed and second.asked == 1)
-        shown.look(None)
+        shown.show_source(None)
         await until(pilot, lambda: second.closed)
         assert shown.picture is None
 
 
-async def test_why_there_is_no_picture_is_said_on_one_line() -> None:
+async def test_why_there_is_no_preview_is_shown_on_one_line() -> None:
     async with Frame().run_test(size=(40, 10)) as pilot:
         shown, source = pilot.app.query_one(Thumbnail), Source()
         shown.styles.width = 40
-        shown.look(source)
+        shown.show_source(source)
         await source.waiting.put(Unreachable("the picture", "gone\x1b[2J"))
         await until(pilot, lambda: source.closed)
         await pilot.pause()

@@ -1,4 +1,4 @@
-"""News: no more of it than can be read, none over a dialog; a broken worker is news too."""
+"""Toasts: as many as can be read, none over a dialog; a broken worker gives one too."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from functools import partial
 from typing import Any
 
 import pytest
+from textual.screen import Screen
 
-from tests.ui.drive import begin, press, sees, settled, text, toasts, until
+from tests.fakes import FakeEngine
 from tests.ui.fake import app_on, busy
-from vizdash.ui.screens.confirm import Confirm
+from tests.ui.pilot import begin, press, sees, settled, text, toasts, until
+from vizdash.ui.screens.confirm import ConfirmScreen
 from vizdash.ui.screens.dashboard import Dashboard
+from vizdash.ui.screens.load_history import LoadHistoryScreen
+from vizdash.ui.screens.session_details import SessionDetailsScreen
+from vizdash.ui.screens.start import StartScreen
+from vizdash.ui.screens.text_prompt import TextPromptScreen
 from vizdash.ui.widgets.thumbnail import Thumbnail
 
 _FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/vizdash-1")
@@ -23,9 +29,9 @@ async def test_at_most_two_are_shown_and_the_same_one_once() -> None:
     app, _service = app_on(busy())
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await begin(pilot)
-        app.trouble("the worst of it")
-        for told in ("one", "two", "two", "three", "two"):
-            app.news(told)
+        app.report_error("the worst of it")
+        for shown in ("one", "two", "two", "three", "two"):
+            app.inform(shown)
         await until(pilot, lambda: sees(pilot, "the worst of it", "two"))
         await settled(pilot)
         assert toasts(pilot) == ["the worst of it", "two"]
@@ -37,8 +43,8 @@ async def test_none_lies_over_a_dialog_and_it_comes_afterwards() -> None:
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await begin(pilot)
         await press(pilot, "down", "down", "down", "x")
-        assert isinstance(app.screen, Confirm)
-        app.news("\n".join(["something happened elsewhere"] * 6))
+        assert isinstance(app.screen, ConfirmScreen)
+        app.inform("\n".join(["something happened elsewhere"] * 6))
         await until(pilot, lambda: toasts(pilot))
         await settled(pilot)
         assert sees(pilot, "y  Stop it", "n  Keep it")
@@ -52,13 +58,13 @@ async def test_escape_takes_them_away_and_leaves_the_marks() -> None:
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await begin(pilot)
         await press(pilot, "space")
-        app.news("read this")
+        app.inform("read this")
         await until(pilot, lambda: sees(pilot, "read this"))
         await press(pilot, "escape")
         await until(pilot, lambda: not sees(pilot, "read this"))
-        assert len(app._dashboard.sessions.marked) == 1
+        assert len(app.dashboard.sessions.marked) == 1
         await press(pilot, "escape")
-        assert not app._dashboard.sessions.marked
+        assert not app.dashboard.sessions.marked
 
 
 async def test_a_handler_that_breaks_leaves_its_screen_and_the_dashboard(
@@ -74,13 +80,13 @@ async def test_a_handler_that_breaks_leaves_its_screen_and_the_dashboard(
             raise RuntimeError("a fault")
 
         with monkeypatch.context() as patch:
-            patch.setattr(app, "want_stop", broken)
+            patch.setitem(app.controllers.handlers, "stop", broken)
             await press(pilot, "x")
             await until(pilot, lambda: len(logged) == 1)
             assert isinstance(app.screen, Dashboard)
         with monkeypatch.context() as patch:
-            patch.setattr(Confirm, "follow", broken)
-            patch.setattr(Confirm, "action_other", broken)
+            patch.setattr(ConfirmScreen, "follow", broken)
+            patch.setattr(ConfirmScreen, "action_other", broken)
             await press(pilot, "x", "left", "left")
             await until(pilot, lambda: len(logged) >= 3)
             await press(pilot, "y")
@@ -93,7 +99,50 @@ async def test_a_handler_that_breaks_leaves_its_screen_and_the_dashboard(
         logged.clear()
 
 
-async def test_one_that_breaks_by_itself_for_ever_ends_it(logged: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("keys", "screen"),
+    [
+        ("x", ConfirmScreen),
+        ("v", SessionDetailsScreen),
+        ("n", StartScreen),
+        ("h", LoadHistoryScreen),
+        ("m", TextPromptScreen),
+    ],
+)
+@pytest.mark.parametrize("method", ["compose", "on_mount", "on_resize"])
+async def test_a_screen_that_breaks_at_its_start_leaves_the_dashboard(
+    keys: str,
+    screen: type[Screen[object]],
+    method: str,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: list[str],
+) -> None:
+    app, _service = app_on(busy())
+    async with app.run_test(size=(160, 48)) as pilot:
+        await begin(pilot)
+        await press(pilot, "down", "down", "down")
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("a fault")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(screen, method, broken, raising=False)
+            await press(pilot, keys)
+            await until(pilot, lambda: logged)
+            if method == "compose":
+                await until(pilot, lambda: isinstance(app.screen, Dashboard))
+            else:
+                await press(pilot, "escape")
+        await until(pilot, lambda: isinstance(app.screen, Dashboard))
+        await until(pilot, lambda: any("RuntimeError: a fault" in line for line in toasts(pilot)))
+        await press(pilot, keys)
+        await until(pilot, lambda: isinstance(app.screen, screen))
+        assert app.screen.children
+        assert app.is_running
+        logged.clear()
+
+
+async def test_a_worker_that_keeps_failing_ends_the_dashboard(logged: list[str]) -> None:
     app, _service = app_on(busy())
 
     def broken() -> None:
@@ -125,14 +174,14 @@ async def test_a_worker_in_the_background_is_not_silent(
     if answer == "rights":
         monkeypatch.setattr(service, "info", broken)
     else:
-        monkeypatch.setattr(service.tunnels, "elsewhere", broken)
+        monkeypatch.setattr(service.tunnels, "read_others", broken)
     async with app.run_test(size=(160, 48)) as pilot:
         await begin(pilot)
         if answer == "picture":
             thumbnail = app.screen.query_one(Thumbnail)
 
             monkeypatch.setattr(thumbnail, "_until_seen", broken)
-            thumbnail.look(partial(service.preview, service.now.sessions[3]))
+            thumbnail.show_source(partial(service.preview, service.now.sessions[3]))
         elif answer == "tunnels":
             await press(pilot, "t")
         await until(pilot, lambda: any("RuntimeError: a fault" in t for t in toasts(pilot)))
@@ -147,7 +196,7 @@ async def test_a_worker_in_the_background_is_not_silent(
     ("keys", "answer"),
     [
         (("o",), "open_refusal"),
-        (("x", "y"), "stop_refusal"),
+        (("x", "y"), "cancel"),
         (("n", "enter", "escape"), "refusal"),
         (("n",), "fit_failure"),
         (("l",), "log_refusal"),
@@ -160,6 +209,8 @@ async def test_a_worker_that_breaks_is_one_line_and_an_entry_in_the_log(
     """As on a full /tmp, a home that is gone, a name in Latin-1: the dashboard stays."""
     error = type(error)(*error.args, *([error.filename] if isinstance(error, OSError) else []))
     answers: dict[str, Any] = {} if answer == "failure" else {answer: error}
+    if answer == "cancel":
+        answers = {"engine": FakeEngine(refusals=answers)}
     app, service = app_on(busy(), **answers)
     async with app.run_test(size=(160, 48)) as pilot:
         await begin(pilot)
@@ -171,8 +222,8 @@ async def test_a_worker_that_breaks_is_one_line_and_an_entry_in_the_log(
         words = error.strerror if isinstance(error, OSError) else type(error).__name__
         while not isinstance(app.screen, Dashboard):
             await press(pilot, "escape")
-        told = app._board.failure if answer == "failure" else ""
-        await until(pilot, lambda: any(str(words) in line for line in [told, *toasts(pilot)]))
+        shown = app.state.failure if answer == "failure" else ""
+        await until(pilot, lambda: any(str(words) in line for line in [shown, *toasts(pilot)]))
         assert all("\n" not in line for line in toasts(pilot))
         assert "Traceback" in logged[0]
         await press(pilot, "1", "2")

@@ -1,4 +1,4 @@
-"""An error is one line: what, why, and the mend."""
+"""An error is one line: what, why, and the fix."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def test_the_parts_of_a_line() -> None:
 
 
 @given(st.text(), st.text(), st.text())
-def test_it_is_one_line_whatever_a_program_said(what: str, why: str, mend: str) -> None:
-    assert len(VizdashError(what, why, mend).line.splitlines()) <= 1
+def test_it_is_one_line_whatever_a_program_printed(what: str, why: str, fix: str) -> None:
+    assert len(VizdashError(what, why, fix).line.splitlines()) <= 1
 
 
 def test_only_wrong_use_wrong_config_and_unknown_names_are_2() -> None:
@@ -30,7 +30,7 @@ def test_only_wrong_use_wrong_config_and_unknown_names_are_2() -> None:
         "WrongInput",
         "UsageError",
         "ConfigError",
-        "Unknown",
+        "UnknownName",
     }
     assert {k.exit_code for k in kinds} == {1, 2}
 
@@ -42,7 +42,7 @@ def test_the_last_line_that_says_something(text: str, line: str) -> None:
     assert last_line(text) == line
 
 
-def test_a_program_that_said_nothing_is_known_by_its_code() -> None:
+def test_a_program_that_printed_nothing_is_reported_by_its_code() -> None:
     assert CommandFailed("sbatch", 3, " \n").line == "sbatch: exit code 3"
     assert (
         CommandFailed("sbatch", 3, "warning\nno such account\n").line == "sbatch: no such account"

@@ -1,4 +1,4 @@
-"""A verb imports what it uses and no more; what lies below the faces knows no terminal library."""
+"""A verb imports only what it uses; no module below ui and cli imports a terminal library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOADED = (
 
 
 def loaded_by(code: str) -> set[str]:
-    """Top-level modules that are there after ``code`` ran in a Python of its own."""
+    """Top-level modules that ``code`` has imported in a new Python."""
     done = subprocess.run(
         [sys.executable, "-c", _LOADED.format(code)], capture_output=True, text=True, check=True
     )
@@ -50,8 +50,10 @@ def test_a_verb_loads_no_other_verbs_module() -> None:
         + verb("sessions", "--help")
         + "print(sorted(m for m in sys.modules if '.cli.' in m))\n"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = said.stdout.splitlines()[-1]
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = output.stdout.splitlines()[-1]
     assert "vizdash.cli.sessions" in loaded
     assert "vizdash.cli.build" not in loaded and "vizdash.cli.images" not in loaded
 
@@ -66,9 +68,32 @@ def modules() -> list[str]:
     return names
 
 
-def test_below_the_faces_nobody_knows_a_terminal_library() -> None:
+def test_no_module_below_ui_and_cli_imports_a_terminal_library() -> None:
     names = modules()
     assert len(names) > 40
     loaded = loaded_by(f"import importlib; [importlib.import_module(m) for m in {names!r}]")
     assert "vizdash" in loaded
     assert not loaded & {"textual", "rich", "click"}
+
+
+#: What the dashboard's first screen has no use for: it shows what an earlier one saw.
+LATER = {"click", "email", "http", "html", "xml", "json", "webbrowser", "configparser"}
+#: Below these, nothing is imported for it.
+LATER_PARTS = ("engines", "images", "sessions", "transport", "service.service", "ui.controllers")
+
+
+def test_the_first_screen_loads_neither_the_service_nor_a_parser_of_arguments() -> None:
+    code = "import sys, vizdash.cli.program, vizdash.cli.dashboard, vizdash.ui.app\n"
+    code += "print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "vizdash.ui.screens.dashboard" in loaded
+    assert not LATER.intersection(loaded)
+    later = tuple(f"vizdash.{part}" for part in LATER_PARTS)
+    assert [name for name in loaded if name.startswith(later)] == []
+
+
+def test_a_service_loads_nothing_that_opens_desktops() -> None:
+    loaded = loaded_by("import vizdash.service.factory")
+    assert "vizdash" in loaded
+    assert not loaded & {"click", "email", "http", "xml", "webbrowser", "configparser"}

@@ -1,4 +1,4 @@
-"""The wheel holds all that vizdash ships, and runs from a place of its own."""
+"""The wheel holds everything that vizdash ships, and runs from its own folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vizdash import resources
+from vizdash.util import assets
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,12 +82,33 @@ def test_the_example_configuration_is_in_the_wheel(
 def test_every_asset_is_in_the_wheel_as_it_is_here(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        for path in (p for p in (ROOT / "assets").rglob("*") if p.is_file()):
+        files = (p for p in (ROOT / "assets").rglob("*") if p.is_file())
+        # Tests import some of them.
+        for path in (p for p in files if p.parent.name != "__pycache__"):
             name = f"vizdash/assets/{path.relative_to(ROOT / 'assets')}"
             assert archive.read(name) == path.read_bytes(), name
     assert {"vizdash/config/defaults.yaml", "vizdash/ui/vizdash.tcss"} <= names
     assert not [name for name in names if name.startswith(("tests/", "bench/"))]
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    """So what is tested of the wheel on one Python holds for the sdist there."""
+    build = [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path)]
+    subprocess.run([*build, "-t", "sdist"], cwd=ROOT, check=True, capture_output=True)
+    (sdist,) = tmp_path.glob("vizdash-*.tar.gz")
+    (tmp_path / "source").mkdir()
+    subprocess.run(["tar", "-xzf", sdist, "-C", tmp_path / "source"], check=True)
+    (source,) = (tmp_path / "source").iterdir()
+    subprocess.run([*build, "-t", "wheel"], cwd=source, check=True, capture_output=True)
+    (again,) = tmp_path.glob("vizdash-*.whl")
+    assert content(again) == content(wheel)
+
+
+def content(wheel: Path) -> dict[str, bytes]:
+    """The files of a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def test_the_installed_program_runs(installed: Path, tmp_path: Path) -> None:
@@ -97,7 +118,9 @@ def test_the_installed_program_runs(installed: Path, tmp_path: Path) -> None:
 
 
 def test_the_installed_program_finds_its_assets(installed: Path, tmp_path: Path) -> None:
-    code = "from vizdash.resources import assets, job_script; print(assets(), job_script('vnc.sh'))"
+    code = (
+        "from vizdash.util.assets import assets, job_script; print(assets(), job_script('vnc.sh'))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -113,5 +136,5 @@ def test_the_installed_program_finds_its_assets(installed: Path, tmp_path: Path)
 
 
 def test_a_checkout_finds_its_assets() -> None:
-    assert resources.assets() == ROOT / "assets"
-    assert (resources.assets() / "defs/desktop.def").is_file()
+    assert assets.assets() == ROOT / "assets"
+    assert (assets.assets() / "defs/desktop.def").is_file()

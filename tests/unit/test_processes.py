@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 
 from tests import processes
@@ -30,3 +32,19 @@ async def test_one_of_asyncios_is() -> None:
     process = await asyncio.create_subprocess_exec("sleep", "1000")
     assert processes.end() == ["('sleep', '1000')"]
     await process.wait()
+
+
+async def test_one_that_has_ended_although_its_pipe_is_open_is() -> None:
+    """Another process holds its stdout, so that asyncio does not close the pipe."""
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", "sleep 1000 & echo $!", stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    pid = int(await process.stdout.readline())
+    try:
+        while process.returncode is None:
+            await asyncio.sleep(0.01)
+        (line,) = processes.end()
+        assert line.endswith("(it has ended; a pipe from it is open)")
+    finally:
+        os.kill(pid, signal.SIGKILL)

@@ -1,27 +1,21 @@
-"""The one registry of what a person can do: keys, footer, palette, help and verbs use it."""
+"""The registry of actions: keys, footer, palette, help and verbs are made from it."""
 
-from vizdash.actions.listed import REGISTRY
-from vizdash.actions.looking import judging, looking
-from vizdash.actions.registry import (
-    NOT_LOOKED,
-    Action,
-    ActionRegistry,
-    Context,
-    Target,
-    key_label,
-)
-from vizdash.actions.rules import stoppable, timed
+from vizdash.actions.catalogue import REGISTRY
+from vizdash.actions.registry import NOT_CHECKED, Action, ActionRegistry, Context, Target, key_label
+from vizdash.actions.rules import is_out_of_service, stoppable, timed
+from vizdash.actions.screen_actions import matrix_screen_actions, session_screen_actions
 
 __all__ = [
-    "NOT_LOOKED",
+    "NOT_CHECKED",
     "REGISTRY",
     "Action",
     "ActionRegistry",
     "Context",
     "Target",
-    "judging",
+    "is_out_of_service",
     "key_label",
-    "looking",
+    "matrix_screen_actions",
+    "session_screen_actions",
     "stoppable",
     "timed",
 ]

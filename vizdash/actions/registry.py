@@ -10,8 +10,8 @@ from vizdash.model import Node, Session, Snapshot
 
 Target = Literal["session", "node", "image", "any"]
 
-#: Why images can't be changed as long as nobody knows better.
-NOT_LOOKED = "the nodes have not been looked at yet"
+#: Why images can't be changed before the nodes were checked.
+NOT_CHECKED = "the nodes have not been checked yet"
 _LABELS = {
     "question_mark": "?",
     "at": "@",
@@ -25,11 +25,10 @@ _LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What is on the screen and under the cursor: ``pane`` is the pane with the focus, ``marked``
-    are sessions that the person marked to act on all of them, ``urgent`` is the session of
-    one's own whose time limit is near, ``app`` is that of an image. ``image_rights`` says why
-    images can't be changed from here (empty: they can), ``pictured`` whether the session's
-    desktop is seen now.
+    """What an action depends on: ``pane`` is the focused pane; ``session``, ``node`` and ``app``
+    (of an image) are those under the cursor; ``marked`` are the marked sessions; ``urgent`` is your
+    session whose time limit is near. ``image_rights`` is why images can't be changed here (empty:
+    they can); ``pictured`` is whether the preview is shown.
     """
 
     snapshot: Snapshot | None = None
@@ -42,12 +41,12 @@ class Context:
     admin: bool = False
     node_admin: bool = False
     app: str = ""
-    image_rights: str = NOT_LOOKED
+    image_rights: str = NOT_CHECKED
     pictured: bool = False
 
 
 def key_label(key: str) -> str:
-    """A key in Textual's notation as people write it."""
+    """A key in Textual's notation as it is written on the screen."""
     return _LABELS.get(key, key.replace("ctrl+", "^"))
 
 
@@ -57,10 +56,11 @@ def _always(context: Context) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to do. ``verb`` is its name on the command line (empty: screen only), ``on``
-    what it acts on, ``dangerous`` whether it is confirmed and hidden when read-only, ``footer``
-    its rank in the line of keys (0: not there; the highest goes first when the room is short);
-    ``disabled_reason`` says why it can't be done now (empty: it can).
+    """One action. ``verb`` is its command-line verb (empty: dashboard only) and ``verb_help`` that
+    verb's help where it differs: it speaks of arguments, not of rows. ``on`` is what it acts on. A
+    ``dangerous`` action asks for confirmation and, as one that ``writes``, is disabled when
+    read-only. ``footer`` is its rank in the footer (0: not shown; the highest is dropped first).
+    ``disabled_reason`` is why it is disabled (empty: it is enabled).
     """
 
     id: str
@@ -68,6 +68,7 @@ class Action:
     help: str
     keys: tuple[str, ...]
     verb: str = ""
+    verb_help: str = ""
     on: Target = "any"
     dangerous: bool = False
     writes: bool = False
@@ -75,18 +76,21 @@ class Action:
     disabled_reason: Callable[[Context], str] = _always
 
     def reason(self, context: Context) -> str:
-        """Why it can't be done in this context; empty when it can."""
+        """Why the action is disabled in this context; empty when it is enabled."""
         if context.read_only and (self.writes or self.dangerous):
-            return "this vizdash is read-only"
+            return "vizdash is read-only"
+        saved = context.snapshot is not None and context.snapshot.saved
+        if saved and (self.on != "any" or self.dangerous):
+            return "the cluster has not answered yet"
         if self.on == "session" and context.session is None:
-            return "no session is chosen"
+            return "no session is selected"
         if self.on == "node" and context.node is None:
-            return "no node is chosen"
+            return "no node is selected"
         return self.disabled_reason(context)
 
 
 class ActionRegistry:
-    """Actions in the order in which they are shown."""
+    """Actions by id and by key, in the order in which they are shown."""
 
     def __init__(self, actions: tuple[Action, ...]) -> None:
         self._by_id: dict[str, Action] = {}
@@ -95,7 +99,7 @@ class ActionRegistry:
             self.add(action)
 
     def add(self, action: Action) -> None:
-        """Raises ValueError when the id or a key is taken."""
+        """Add an action. Raises ValueError when its id or one of its keys is taken."""
         taken = [key for key in action.keys if key in self._by_key]
         if action.id in self._by_id or taken:
             raise ValueError(f"action {action.id}: id or key taken {taken}")
@@ -103,15 +107,14 @@ class ActionRegistry:
         self._by_key.update(dict.fromkeys(action.keys, action))
 
     def remove(self, action_id: str) -> None:
-        """Take an action out. Raises KeyError for an unknown one."""
+        """Remove an action. Raises KeyError for an unknown id."""
         action = self._by_id.pop(action_id)
         for key in action.keys:
             del self._by_key[key]
 
     def remapped(self, keys: Mapping[str, tuple[str, ...]]) -> ActionRegistry:
-        """The same actions on a person's own keys (Textual's notation); no keys: none.
-
-        Raises ValueError for an unknown action or a key that two actions want.
+        """The same actions on the configured ``keys`` (Textual's notation); an empty tuple leaves
+        an action without keys. Raises ValueError for an unknown id, or for a key of two actions.
         """
         unknown = [name for name in keys if name not in self._by_id]
         if unknown:
@@ -123,12 +126,20 @@ class ActionRegistry:
         return self._by_key.get(key)
 
     def by_id(self, action_id: str) -> Action:
-        """Raises KeyError for an unknown one."""
+        """The action with this id. Raises KeyError for an unknown id."""
         return self._by_id[action_id]
 
     def by_verb(self, verb: str) -> Action:
         """The action of a command-line verb. Raises KeyError for an unknown one."""
-        return next(a for a in self if a.verb == verb)
+        for action in self:
+            if action.verb == verb:
+                return action
+        raise KeyError(verb)
+
+    def verb_help(self, verb: str) -> str:
+        """The help of a command-line verb. Raises KeyError for an unknown one."""
+        action = self.by_verb(verb)
+        return action.verb_help or action.help
 
     def __iter__(self) -> Iterator[Action]:
         return iter(self._by_id.values())

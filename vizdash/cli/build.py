@@ -1,4 +1,4 @@
-"""The verb that builds images, and the logs of builds."""
+"""The verb ``build``, and the logs of builds."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 
 import click
 
-from vizdash import output
-from vizdash.building import Building
+from vizdash.cli import output
 from vizdash.cli.common import cli, common, options_of, run
 from vizdash.errors import VizdashError
-from vizdash.images.build import BuildFailed, BuildRequest, Plan, Progress
-from vizdash.images.store import Built
-from vizdash.service import Service
+from vizdash.images.build import BuildFailed, BuildPlan, BuildProgress, BuildRequest
+from vizdash.images.image_store import BuiltImage
+from vizdash.service.builds import ImageBuilder
+from vizdash.service.service import Service
+from vizdash.util.text import escape_control
+from vizdash.util.units import format_size
 
-#: Seconds between looks at the log of a build that runs.
-_LOOK_S = 0.5
+#: Seconds between two reads of the log of a running build.
+_FOLLOW_S = 0.5
 
 
 def _arguments(
@@ -33,15 +35,15 @@ def _arguments(
 @cli.command()
 @common
 @click.argument("app")
-@click.option("--version", help="The new image's version; else its definition file tells it.")
+@click.option("--version", help="Version (default: from the definition file).")
 @click.option(
     "--arg", "arguments", multiple=True, callback=_arguments, metavar="NAME=VALUE",
-    help="A value for {{ NAME }} in the definition file; may be given again.",
+    help="Value for {{ NAME }} in the definition file (repeatable).",
 )  # fmt: skip
-@click.option("--where", help="here, job, or a host that ssh knows; else the config's.")
-@click.option("--replace", is_flag=True, help="Take the place of the same version in the store.")
+@click.option("--where", help="here, job, or a host for ssh (default: build.where).")
+@click.option("--replace", is_flag=True, help="Replace the same version in the store.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not show the log.")
-@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def build(ctx: click.Context, /, quiet: bool, as_json: bool, **values: Any) -> None:
     options = options_of(ctx, values)
@@ -54,18 +56,18 @@ def build(ctx: click.Context, /, quiet: bool, as_json: bool, **values: Any) -> N
     )
 
     async def work(service: Service) -> None:
-        building = Building(service)
-        plan = await building.prepare(request)
-        teller = _Teller(plan, quiet=quiet)
+        builder = ImageBuilder(service)
+        plan = await builder.plan_build(request)
+        display = _BuildDisplay(plan, quiet=quiet)
         try:
-            built = await building.build(plan, teller.report)
+            built = await builder.build(plan, display.report)
         except BuildFailed as e:
-            teller.failed(e, shown=not quiet)
+            display.failed(e, shown=not quiet)
             raise
         except asyncio.CancelledError:
-            output.talk("cancelled: everything that the build had started has been ended")
+            output.print_message("cancelled: all processes of the build have been stopped")
             raise
-        teller.done(built)
+        display.done(built)
         if as_json:
             cluster = (await service.info()).cluster
             output.write_json("image", asdict(built), cluster)
@@ -75,44 +77,46 @@ def build(ctx: click.Context, /, quiet: bool, as_json: bool, **values: Any) -> N
     run(options, work)
 
 
-class _Teller:
-    """Tells a build's course on stderr: phases with their times, and the log."""
+class _BuildDisplay:
+    """Prints the progress of a build on stderr: phases with their times, and the log."""
 
-    def __init__(self, plan: Plan, *, quiet: bool) -> None:
+    def __init__(self, plan: BuildPlan, *, quiet: bool) -> None:
         self._plan = plan
         self._quiet = quiet
         self._began = time.monotonic()
         self._since = self._began
         self._phase = ""
-        where = "" if plan.place.name == "here" else f" on {plan.place.name}"
-        where = " in a job" if plan.place.name == "job" else where
-        last = f"; the last one took {_clock(plan.last.duration_s)}" if plan.last else ""
+        where = "" if plan.host.name == "here" else f" on {plan.host.name}"
+        where = " in a job" if plan.host.name == "job" else where
+        last = f"; the last build took {_clock(plan.last.duration_s)}" if plan.last else ""
         what = f"building {plan.app} {plan.version} from {plan.definition.path}"
-        output.talk(f"{what}{where}{last}")
+        output.print_message(f"{what}{where}{last}")
 
-    def report(self, progress: Progress) -> None:
-        """A phase that begins is told with how long the last one took, then and this time."""
+    def report(self, progress: BuildProgress) -> None:
+        """Print a new phase with its previous duration, or a line of the log."""
         now = time.monotonic()
         if progress.phase != self._phase:
             self._phase, self._since = progress.phase, now
             last = self._plan.last.phases.get(progress.phase) if self._plan.last else None
             than = f" (took {_clock(last)} last time)" if last and last >= 1 else ""
-            output.talk(f"[{_clock(now - self._began)}] {progress.phase}{than}")
+            output.print_message(f"[{_clock(now - self._began)}] {progress.phase}{than}")
         if progress.line is not None and not self._quiet:
-            click.echo(output.printable(progress.line.expandtabs()), err=True)
+            click.echo(escape_control(progress.line.expandtabs()), err=True)
 
-    def done(self, built: Built) -> None:
-        """The whole in one line."""
-        size = f"{built.size_bytes / 2**20:.0f} MiB"
+    def done(self, built: BuiltImage) -> None:
+        """Print the result in one line."""
+        size = format_size(built.size_bytes)
         took = _clock(time.monotonic() - self._began)
-        output.talk(f"{built.app} {built.version} is built: {size} in {took}, {built.digest[:12]}")
+        output.print_message(
+            f"{built.app} {built.version} is built: {size} in {took}, {built.digest[:12]}"
+        )
 
     def failed(self, error: BuildFailed, *, shown: bool) -> None:
-        """Its last lines, where the log was not shown; and where it is."""
+        """Print the last lines if the log was not shown, and where the log is."""
         if not shown:
             for line in error.failure.tail:
-                click.echo(f"  {output.printable(line.expandtabs())}", err=True)
-        output.talk(f"the whole log: vizdash logs --build {self._plan.app}")
+                click.echo(f"  {escape_control(line.expandtabs())}", err=True)
+        output.print_message(f"the full log: vizdash logs --build {self._plan.app}")
 
 
 def _clock(seconds: float) -> str:
@@ -121,24 +125,26 @@ def _clock(seconds: float) -> str:
 
 
 async def show_log(service: Service, app: str, version: str, *, lines: int, follow: bool) -> None:
-    """The log of an app's latest build; with ``follow`` until that build ends."""
-    building = Building(service)
-    service.app(app)
-    found = building.latest(app, version)
-    found, text, end = await asyncio.to_thread(building.log_from, found, 0)
+    """Print the log of an app's latest build; with ``follow``, until that build ends."""
+    builder = ImageBuilder(service)
+    service.apps.find(app)
+    build_run = builder.latest_run(app, version)
+    build_run, text, end = await asyncio.to_thread(builder.read_log, build_run, 0)
     _write("\n".join(text.rstrip("\n").split("\n")[-lines:]))
-    while follow and found.outcome == "running":
-        await asyncio.sleep(_LOOK_S)
-        found, text, end = await asyncio.to_thread(building.log_from, found, end)
+    while follow and build_run.outcome == "running":
+        await asyncio.sleep(_FOLLOW_S)
+        build_run, text, end = await asyncio.to_thread(builder.read_log, build_run, end)
         _write(text)
-    outcome = {"ok": "went well", "running": "is still running"}.get(found.outcome, found.outcome)
-    words = f"build of {app} {found.version} {outcome}"
-    if found.outcome in {"failed", "interrupted"}:
-        output.talk(VizdashError(words, found.why).line)
+    outcome = {"ok": "succeeded", "running": "is still running"}.get(
+        build_run.outcome, build_run.outcome
+    )
+    words = f"build of {app} {build_run.version} {outcome}"
+    if build_run.outcome in {"failed", "interrupted"}:
+        output.print_message(VizdashError(words, build_run.why).line)
     else:
-        output.talk(words)
+        output.print_message(words)
 
 
 def _write(text: str) -> None:
     if text := text.rstrip("\n"):
-        output.write("\n".join(output.printable(line.expandtabs()) for line in text.split("\n")))
+        output.write("\n".join(escape_control(line.expandtabs()) for line in text.split("\n")))

@@ -1,57 +1,35 @@
-"""What every verb shares: its options, the way to a Service, the group itself."""
+"""What every verb shares: common options, a connected Service, the command group."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
 import os
-import signal
 import sys
-from collections.abc import Callable, Collection, Coroutine, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Coroutine
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vizdash import __version__, commandlog
+from vizdash import __version__
 from vizdash.actions import REGISTRY, key_label
-from vizdash.cli.ending import TerminalSettings, on_signals, require_terminal
-from vizdash.cli.holder import detach, hold
-from vizdash.cli.prompt import Terminal
-from vizdash.cli.threads import use_daemon_threads
-from vizdash.cli.verb import Verb, write_examples
-from vizdash.config import Config, Explained, load
-from vizdash.config.fields import GEOMETRY
-from vizdash.config.load import config_files
-from vizdash.config.watch import ConfigWatch
-from vizdash.connect import connect
-from vizdash.service import Service
-from vizdash.sessions.logout import logout_warning
-from vizdash.sessions.routes import Route
-from vizdash.transport.local import LocalRunner
-from vizdash.units import parse_duration, parse_memory
+from vizdash.cli import output
+from vizdash.cli.exit import on_close_requests, on_signals, use_daemon_threads
+from vizdash.cli.help import Verb, write_examples
+from vizdash.cli.options import Options
+from vizdash.config.readers import GEOMETRY
+from vizdash.errors import shorten
+from vizdash.util import command_log
+from vizdash.util.units import parse_duration, parse_memory
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options that every verb takes."""
-
-    cluster: str = ""
-    host: str = ""
-    config: str = ""
-    read_only: bool = False
-
-    def load(self) -> tuple[Config, Callable[[], tuple[Explained, ...]]]:
-        """The configuration with these flags on top."""
-        return load(
-            path=self.config, cluster=self.cluster, host=self.host, read_only=self.read_only
-        )
+if TYPE_CHECKING:
+    from vizdash.service.service import Service
 
 
 class _Parsed(click.ParamType[int]):
-    """A value read by ``parse``, whose ValueError says what is wrong."""
+    """A value parsed by ``parse``; the message of its ValueError is the user's."""
 
     def __init__(self, name: str, parse: Callable[[str], int]) -> None:
         self.name = name
@@ -70,19 +48,24 @@ MEMORY = _Parsed("memory", parse_memory)
 DURATION = _Parsed("time", parse_duration)
 
 
-def geometry_of(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def parse_geometry(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if value and not GEOMETRY.fullmatch(value):
         raise click.BadParameter(f"{value!r}: write WIDTHxHEIGHT, e.g. 1280x720")
     return value
 
 
 def common(f: Callable[..., None]) -> Callable[..., None]:
-    """--cluster, --host, --config and --read-only may stand before or after the verb."""
+    """Add --cluster, --host, --config and --read-only, which may stand before or after the verb."""
     for option in (
-        click.option("--read-only", is_flag=True, help="Change nothing."),
-        click.option("--config", "config_path", default="", help="Another config file."),
-        click.option("--host", default="", help="Its login host, [user@]host[:port], by SSH."),
-        click.option("--cluster", default="", help="A cluster of the config."),
+        click.option("--read-only", is_flag=True, help="Refuse every change."),
+        click.option(
+            "--config",
+            "config_path",
+            default="",
+            help="Configuration file, instead of your own.",
+        ),
+        click.option("--host", default="", help="Login host for SSH, [user@]host[:port]."),
+        click.option("--cluster", default="", help="Cluster of the configuration."),
     ):
         f = option(f)
     return f
@@ -99,18 +82,21 @@ def options_of(ctx: click.Context, values: dict[str, Any]) -> Options:
 
 
 def run(options: Options, work: Callable[[Service], Coroutine[Any, Any, None]]) -> None:
-    """Connect, do the work, take away what it left."""
+    """Connect to the cluster, do the work, and disconnect."""
+    from vizdash.cli.prompt import TerminalPrompter
+    from vizdash.service.factory import connect
+
     config, _ = options.load()
     if os.environ.get("VIZDASH_DEBUG"):
-        commandlog.show(sys.stderr)
+        command_log.show(sys.stderr)
 
     async def whole() -> None:
         task = asyncio.current_task()
         assert task is not None
         on_signals(task.cancel)
         use_daemon_threads()
-        service = await connect(config, Terminal())
-        _on_close_requests((service,))
+        service = await connect(config, TerminalPrompter())
+        on_close_requests((service,))
         try:
             await work(service)
         finally:
@@ -119,49 +105,56 @@ def run(options: Options, work: Callable[[Service], Coroutine[Any, Any, None]]) 
     asyncio.run(whole())
 
 
-def _on_close_requests(services: Collection[Service]) -> None:
-    """Another vizdash may want a tunnel of ours closed (see sessions/tunnel_records.py)."""
-
-    def close() -> None:
-        for service in services:
-            service.tunnels.close_requested()
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, close)
-
-
-#: The modules of this package, and the verbs in each. A verb's module is loaded when it is called:
-#: scripts call many.
-HOMES = {
+#: The verbs in each module of this package. A module is loaded only when one of its verbs is used,
+#: since scripts call many.
+VERB_MODULES = {
     "build": ("build",),
-    "completion": ("completion",),
-    "cluster": ("apps", "config", "doctor", "nodes"),
+    "cluster": ("apps", "completion", "config", "nodes"),
+    "doctor": ("doctor",),
     "images": ("deploy", "images", "prune", "rollback"),
     "operators": ("drain", "extend", "message", "resume"),
     "sessions": ("logs", "open", "sessions", "start", "stop"),
+    "share": ("join", "share"),
+    "ssh": ("get", "proxy", "put", "ssh", "ssh-config"),
     "tunnels": ("tunnels",),
 }
 
 
 class _Group(click.Group):
-    """Verbs' one-line help comes from the registry of actions, where they are one."""
+    """The verbs. The help of those that are also actions comes from the registry of actions."""
 
     command_class = Verb
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*self.commands, *(verb for verbs in HOMES.values() for verb in verbs)})
+        return sorted(
+            {*self.commands, *(verb for verbs in VERB_MODULES.values() for verb in verbs)}
+        )
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        for module, verbs in HOMES.items():
+        for module, verbs in VERB_MODULES.items():
             if cmd_name in verbs and cmd_name not in self.commands:
                 import_module(f"vizdash.cli.{module}")
         command = super().get_command(ctx, cmd_name)
         if command is not None and not command.help:
-            with contextlib.suppress(StopIteration):
-                command.help = REGISTRY.by_verb(cmd_name).help
+            with contextlib.suppress(KeyError):
+                command.help = REGISTRY.verb_help(cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest the verb that was meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as e:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if not near:
+                raise
+            words = f"{e.message.rstrip('.')}. Did you mean {near[0]!r}?"
+            raise click.UsageError(words, ctx) from e
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Each with the whole of its first sentence."""
+        """List the verbs, each with its whole first sentence."""
         commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
         rows = [(name, f"{c.get_short_help_str(1000)}") for name, c in commands if c is not None]
         with formatter.section("Commands"):
@@ -183,80 +176,33 @@ class _Group(click.Group):
 @click.version_option(__version__, "-V", "--version", prog_name="vizdash")
 @click.pass_context
 def cli(ctx: click.Context, /, **values: Any) -> None:
-    """VNC desktops on a Slurm cluster, from the terminal. Without a verb: the dashboard."""
+    """Start and open VNC desktops on a Slurm cluster. Without a verb, open the dashboard."""
     ctx.obj = options_of(ctx, values)
     if ctx.invoked_subcommand is None:
-        _dashboard(ctx.obj)
+        from vizdash.cli.dashboard import show_dashboard
+
+        show_dashboard(ctx.obj)
 
 
-def _dashboard(options: Options) -> None:
-    require_terminal()
-    config, _ = options.load()
-    if asyncio.run(_screens(options, config)):
-        sys.exit(1)
-
-
-def _config(options: Options) -> Config:
-    return options.load()[0]
-
-
-async def _screens(options: Options, config: Config) -> bool:
-    """One dashboard after another, as the person goes from cluster to cluster. What is open stays
-    open, and a cluster that was logged in to stays so. Returns whether the last one crashed.
-    """
-    from vizdash.imaging import Imaging
-    from vizdash.ui.app import VizdashApp
-    from vizdash.ui.desktops import Desktops
-    from vizdash.ui.screens.prompt import Asker
-
-    use_daemon_threads()
-    asker, name, terminal = Asker(), config.cluster.name, TerminalSettings()
-    watch = ConfigWatch(partial(_config, options), config_files(options.config))
-    services: dict[str, Service] = {}
-    desktops: dict[str, Desktops] = {}
-    _on_close_requests(services.values())
+def run_verb(words: list[str]) -> int:
+    """Run the verb of a command line, and return its exit code. Wrong use is one line on stderr."""
     try:
-        while True:
-            if name not in services:
-                chosen = replace(config, cluster=config.clusters[name])
-                services[name] = await connect(chosen, asker)
-                services[name].tunnels.holder = "dashboard"
-                desktops[name] = Desktops(services[name])
-                await services[name].recall()
-            app = VizdashApp(
-                services[name],
-                desktops=desktops[name],
-                reload=watch.changed,
-                imaging=partial(Imaging, services[name]),
-                stay=services[name].use(config),  # it may have been changed at another one
-            )
-            asker.app = app
-            on_signals(app.exit, terminal.restore)
-            end = await app.run_async()
-            if not end or not end.startswith("cluster:"):
-                break
-            config = services[name].config
-            wanted = end.removeprefix("cluster:")
-            name = wanted if wanted in config.clusters else name
-        if end == "hold":
-            await _keep_tunnels({services[n]: desktops[n].routes for n in services})
-        return bool(app.return_code)  # Textual has told the traceback
-    finally:
-        await asyncio.gather(*(d.close() for d in desktops.values()))
-        await asyncio.gather(*(s.close() for s in services.values()))
+        # Not cli.main(), which turns a broken pipe into exit code 1.
+        with cli.make_context("vizdash", words) as context:
+            cli.invoke(context)
+    except click.exceptions.Exit as e:
+        return e.exit_code
+    except click.ClickException as e:
+        output.print_message(_click_words(e))
+        return 2
+    except click.Abort:
+        return 130
+    return 0
 
 
-async def _keep_tunnels(held: Mapping[Service, Mapping[str, Route]]) -> None:
-    """In the background, until their sessions are over or a signal ends it."""
-    report = detach()
-    task = asyncio.current_task()
-    assert task is not None
-    on_signals(task.cancel)
-    for service in held:
-        service.tunnels.adopt("background")
-    count = sum(route.kind != "direct" for routes in held.values() for route in routes.values())
-    tunnels = "1 tunnel" if count == 1 else f"{count} tunnels"
-    kept = f"process {os.getpid()} keeps {tunnels} open: vizdash tunnels shows and closes them"
-    warning = await logout_warning(LocalRunner())
-    report("\n".join(line for line in (kept, warning) if line))
-    await asyncio.gather(*(hold(service, routes) for service, routes in held.items()))
+def _click_words(e: click.ClickException) -> str:
+    words = shorten(" ".join(e.format_message().split()).rstrip("."))
+    if not isinstance(e, click.UsageError):
+        return words
+    where = f" {e.ctx.info_name}" if e.ctx and e.ctx.parent else ""
+    return f"{words} (see vizdash{where} --help)"

@@ -1,4 +1,4 @@
-"""The man pages, made of the help that the verbs show: ``python -m vizdash.cli.manual FOLDER``.
+"""The man pages, generated from the help of the verbs: ``python -m vizdash.cli.manual FOLDER``.
 
 The format is that of man(7); see also man-pages(7).
 """
@@ -14,46 +14,45 @@ import click
 from vizdash import __version__
 from vizdash.actions import REGISTRY, key_label
 from vizdash.cli.common import cli
-from vizdash.cli.examples import EXAMPLES
-from vizdash.cli.verb import SHARED
-from vizdash.files import write_whole
+from vizdash.cli.help import EXAMPLES, SHARED
+from vizdash.util.files import write_whole
 
 _EXITS = (
     ("0", "done"),
-    ("1", "failed: refused, no answer, it ended"),
-    ("2", "wrong use, wrong configuration, or a name that nothing has"),
-    ("130", "after Ctrl-C"),
-    ("141", "nobody reads the output any more"),
+    ("1", "failed: refused, no answer, timed out, or the session failed"),
+    ("2", "wrong use, wrong configuration, or an unknown name"),
+    ("130", "interrupted by Ctrl-C"),
+    ("141", "the reader of the output has closed it"),
 )
 _FILES = (
     ("/etc/vizdash/config.yaml", "the site's configuration"),
-    ("~/.config/vizdash/config.yaml", "your own"),
-    ("~/.local/state/vizdash/log/commands.log", "every call and command, with its outcome"),
+    ("~/.config/vizdash/config.yaml", "the user's own configuration"),
+    ("~/.local/state/vizdash/log/commands.log", "calls and commands with their outcomes"),
     ("~/.local/state/vizdash/log/errors.log", "internal errors"),
 )
 _VARIABLES = (
-    ("VIZDASH_CONFIG", "stands in for your own configuration file"),
-    ("VIZDASH_CLUSTER", "as --cluster"),
-    ("VIZDASH_HOST", "as --host"),
-    ("VIZDASH_READ_ONLY", "as --read-only"),
-    ("VIZDASH_DEBUG", "shows the log live on stderr"),
+    ("VIZDASH_CONFIG", "used instead of the user's own configuration file"),
+    ("VIZDASH_CLUSTER", "like --cluster"),
+    ("VIZDASH_HOST", "like --host"),
+    ("VIZDASH_READ_ONLY", "like --read-only"),
+    ("VIZDASH_DEBUG", "prints the command log to stderr"),
 )
 
 
 def pages() -> dict[str, str]:
-    """Every page's text, by its file name."""
-    # A command keeps the help option of the first context that asks for it: -h must be in it.
+    """The text of every page, by file name."""
+    # A command keeps the help option of the first context that asks for it, which must have -h.
     context = click.Context(cli, info_name="vizdash", **cli.context_settings)
     verbs = [name for name in cli.list_commands(context) if cli.get_command(context, name)]
-    found = {"vizdash.1": "\n".join(_program(context, verbs)) + "\n"}
+    texts = {"vizdash.1": "\n".join(_program(context, verbs)) + "\n"}
     for verb in verbs:
-        found[f"vizdash-{verb}.1"] = "\n".join(_verb(context, verb, verbs)) + "\n"
-    return found
+        texts[f"vizdash-{verb}.1"] = "\n".join(_verb(context, verb, verbs)) + "\n"
+    return texts
 
 
 def _program(context: click.Context, verbs: list[str]) -> Iterator[str]:
     yield _title("vizdash")
-    yield from _section("NAME", r"vizdash \- VNC desktops on a Slurm cluster, from the terminal")
+    yield from _section("NAME", r"vizdash \- start and open VNC desktops on a Slurm cluster")
     yield from _section("SYNOPSIS", ".B vizdash", r"[\fIOPTIONS\fR] [\fIVERB\fR ...]")
     yield from _section("DESCRIPTION", _text(cli.help or ""))
     yield from _section("OPTIONS", *_options(cli, context, shared=True))
@@ -84,7 +83,7 @@ def _verb(context: click.Context, verb: str, verbs: list[str]) -> Iterator[str]:
     yield from _section("SYNOPSIS", rf"\fBvizdash {_text(verb)}\fR {_text(usage)}")
     yield from _section("DESCRIPTION", _text(" ".join((command.help or "").split())))
     yield from _section("OPTIONS", *_options(command, own))
-    yield from _section("OPTIONS OF EVERY VERB", *_options(command, own, shared=True))
+    yield from _section("COMMON OPTIONS", *_options(command, own, shared=True))
     yield from _list("EXIT STATUS", _EXITS)
     yield from _examples(verb)
     yield from _section("SEE ALSO", r"\fBvizdash\fR(1)")
@@ -130,13 +129,13 @@ def _examples(verb: str) -> Iterator[str]:
 
 
 def _text(words: str) -> str:
-    """Text as groff(7) takes it: no escape, no request at the start of a line."""
+    """Text escaped for groff(7): no escape sequences, no request at the start of a line."""
     text = words.replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq")
     return "\n".join(rf"\&{line}" if line[:1] in {".", "'"} else line for line in text.split("\n"))
 
 
 def main() -> None:
-    """Write every page into a folder, which is made."""
+    """Write every page into a folder, which is created."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m vizdash.cli.manual FOLDER")
     folder = Path(sys.argv[1])

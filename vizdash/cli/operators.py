@@ -6,68 +6,71 @@ from typing import Any
 
 import click
 
-from vizdash import output
 from vizdash.actions import REGISTRY
+from vizdash.cli import output
 from vizdash.cli.common import DURATION, cli, common, options_of, run
 from vizdash.errors import Refused
-from vizdash.operations import extension_request
-from vizdash.service import Service
-from vizdash.units import duration_words
+from vizdash.service.operations import extension_request
+from vizdash.service.service import Service
+from vizdash.util.units import format_duration
 
 
-@cli.command(help=REGISTRY.by_verb("drain").help)
+@cli.command(help=REGISTRY.verb_help("drain"))
 @common
 @click.argument("node")
-@click.option("--reason", required=True, help="Why, for everybody to read.")
+@click.option("--reason", required=True, help="Reason, shown to everyone.")
 @click.pass_context
 def drain(ctx: click.Context, /, node: str, reason: str, **values: Any) -> None:
     async def work(service: Service) -> None:
         await service.operations.drain(node, reason)
-        output.talk(f"node {node} takes no new jobs; undo it by: vizdash resume {node}")
+        output.print_message(
+            f"node {node} is draining: no new jobs start there; undo: vizdash resume {node}"
+        )
 
     run(options_of(ctx, values), work)
 
 
-@cli.command(help=REGISTRY.by_verb("resume").help)
+@cli.command(help=REGISTRY.verb_help("resume"))
 @common
 @click.argument("node")
 @click.pass_context
 def resume(ctx: click.Context, /, node: str, **values: Any) -> None:
     async def work(service: Service) -> None:
         await service.operations.resume(node)
-        output.talk(f"node {node} takes jobs again")
+        output.print_message(f"node {node} accepts jobs again")
 
     run(options_of(ctx, values), work)
 
 
-@cli.command(help=REGISTRY.by_verb("extend").help)
+@cli.command(help=REGISTRY.verb_help("extend"))
 @common
 @click.argument("session")
 @click.argument("time", type=DURATION)
 @click.pass_context
 def extend(ctx: click.Context, /, session: str, time: int, **values: Any) -> None:
     async def work(service: Service) -> None:
-        found = await service.find(session)
+        target = await service.sessions.find(session)
         try:
-            limit = await service.operations.extend(found, time)
+            limit = await service.operations.extend(target, time)
         except Refused:
-            if found.live and not (await service.info()).admin and service.engine.name == "slurm":
-                output.talk(extension_request(found, time))
+            if target.live and not (await service.info()).admin and service.engine.name == "slurm":
+                output.print_message(extension_request(target, time))
             raise
-        output.talk(f"session {found.id} may run for {duration_words(limit)} in all")
+        what = "time limit" if target.lease_left_s is None else "lease"
+        output.print_message(f"the {what} of session {target.id} is now {format_duration(limit)}")
 
     run(options_of(ctx, values), work)
 
 
-@cli.command(help=REGISTRY.by_verb("message").help)
+@cli.command(help=REGISTRY.verb_help("message"))
 @common
 @click.argument("session")
-@click.argument("text", nargs=-1, required=True)
+@click.argument("text", nargs=-1, required=True, metavar="TEXT...")
 @click.pass_context
 def message(ctx: click.Context, /, session: str, text: tuple[str, ...], **values: Any) -> None:
     async def work(service: Service) -> None:
-        found = await service.find(session)
-        await service.operations.message(found, " ".join(text))
-        output.talk(f"shown on the desktop of session {found.id}")
+        recipient = await service.sessions.find(session)
+        await service.operations.message(recipient, " ".join(text))
+        output.print_message(f"the message is shown on the desktop of session {recipient.id}")
 
     run(options_of(ctx, values), work)

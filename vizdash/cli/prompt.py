@@ -1,4 +1,4 @@
-"""Asking a person on the terminal that controls us, whatever stdin and stdout are."""
+"""Questions of a login, asked on the controlling terminal, whatever stdin and stdout are."""
 
 from __future__ import annotations
 
@@ -8,68 +8,72 @@ import os
 import termios
 from collections.abc import Iterator
 
+from typing_extensions import override
+
 from vizdash.errors import Unreachable
-from vizdash.model.link import Prompt
-from vizdash.output import printable
+from vizdash.model.connection_status import Prompt
+from vizdash.transport.base import Prompter
+from vizdash.util.text import escape_control
 
 
-class Terminal:
-    """See Prompter: on /dev/tty, as ssh does, without echo for secrets."""
+class TerminalPrompter(Prompter):
+    """A Prompter on /dev/tty, as ssh(1) asks: without echo for secrets, Ctrl-C interrupts."""
 
+    @override
     async def ask(self, prompt: Prompt) -> tuple[str, ...] | None:
-        """See Prompter.ask. Ctrl-C is Ctrl-C; an empty line to a question is no."""
         try:
             tty = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
         except OSError as e:
-            wants = prompt.fields[0].label if prompt.fields else prompt.title
+            question = prompt.fields[0].label if prompt.fields else prompt.title
             why, fix = prompt.alone
-            why = f"{why or f'it asks ({wants})'}, and there is no terminal to ask you on"
-            raise Unreachable(prompt.title, why, fix or "use a key that ssh-agent holds") from e
+            why = f"{why or f'it asks ({question})'}, and there is no terminal to ask you on"
+            raise Unreachable(prompt.title, why, fix or "load a key into ssh-agent") from e
         try:
             for line in (prompt.title, *prompt.lines):
-                _say(tty, f"{printable(line)}\n")
+                _write(tty, f"{escape_control(line)}\n")
             if not prompt.fields:
-                _say(tty, f"Type yes to {prompt.yes or 'go on'}: ")
-                yes = (await _line(tty)).strip().lower() == "yes"
+                _write(tty, f"Type yes to {prompt.yes or 'continue'}: ")
+                yes = (await _read_line(tty)).strip().lower() == "yes"
                 return () if yes else None
             answers = []
             for field in prompt.fields:
-                _say(tty, f"{printable(field.label)}: ")
-                with contextlib.nullcontext() if field.shown else _quiet(tty):
-                    answers.append(await _line(tty))
+                # Echo is off before the question is shown: turning it off discards what was typed.
+                with contextlib.nullcontext() if field.shown else _without_echo(tty):
+                    _write(tty, f"{escape_control(field.label)}: ")
+                    answers.append(await _read_line(tty))
                 if not field.shown:
-                    _say(tty, "\n")
+                    _write(tty, "\n")
             return tuple(answers)
         except EOFError:
             return None
         finally:
             os.close(tty)
 
+    @override
     def show(self, title: str, lines: tuple[str, ...]) -> None:
-        """See Prompter.show."""
         try:
             tty = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
         except OSError:
             return
         try:
             for line in (title, *lines):
-                _say(tty, f"{printable(line)}\n")
+                _write(tty, f"{escape_control(line)}\n")
         finally:
             os.close(tty)
 
+    @override
     async def wait(self, title: str, lines: tuple[str, ...]) -> None:
-        """See Prompter.wait. Ctrl-C is Ctrl-C."""
         self.show(title, lines)
         await asyncio.Event().wait()
 
 
-def _say(tty: int, text: str) -> None:
+def _write(tty: int, text: str) -> None:
     os.write(tty, text.encode(errors="replace"))
 
 
 @contextlib.contextmanager
-def _quiet(tty: int) -> Iterator[None]:
-    """No echo until it's over."""
+def _without_echo(tty: int) -> Iterator[None]:
+    """Turn the terminal's echo off."""
     before = termios.tcgetattr(tty)
     after = [*before]
     after[3] &= ~termios.ECHO
@@ -80,8 +84,8 @@ def _quiet(tty: int) -> Iterator[None]:
         termios.tcsetattr(tty, termios.TCSAFLUSH, before)
 
 
-async def _line(tty: int) -> str:
-    """A line, as the terminal edits it. Raises EOFError at Ctrl-D. It can be cancelled."""
+async def _read_line(tty: int) -> str:
+    """Read a line, edited by the terminal. Raises EOFError for Ctrl-D. Can be cancelled."""
     loop = asyncio.get_running_loop()
     got: asyncio.Future[bytes] = loop.create_future()
 

@@ -7,86 +7,104 @@ import difflib
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vizdash import output
 from vizdash.actions import REGISTRY
-from vizdash.cli.common import DURATION, MEMORY, cli, common, geometry_of, options_of, run
-from vizdash.cli.verb import AFTER
-from vizdash.cli.watch import until_lost
+from vizdash.cli import output
+from vizdash.cli.common import DURATION, MEMORY, cli, common, options_of, parse_geometry, run
+from vizdash.cli.help import AFTER
+from vizdash.cli.hold_tunnels import report_end, until_lost
 from vizdash.config import App
+from vizdash.config.desktop_size import MAX_SCALE
 from vizdash.errors import NotFound, UsageError, VizdashError
 from vizdash.model import Session, SessionRequest, SessionState
-from vizdash.service import Service, request_for
-from vizdash.sessions.routes import Route
-from vizdash.units import duration_words
-from vizdash.waiting import wait_ended, wait_ready
+from vizdash.service.service import Service
+from vizdash.service.wait_ready import wait_ended, wait_ready
+from vizdash.sessions.last_request import build_request
+from vizdash.sessions.picture_quality import QUALITIES
+from vizdash.util.text import escape_control
+from vizdash.util.units import format_duration
+
+if TYPE_CHECKING:
+    from vizdash.sessions.routes import Route
 
 
 @cli.command(needs={"since": ("ended",)})
 @common
-@click.option("--all", "everyone", is_flag=True, help="Everybody's, not only your own.")
-@click.option("--ended", is_flag=True, help="Those that ended, the latest first.")
+@click.option("--all", "everyone", is_flag=True, help="Everyone's sessions, not only yours.")
+@click.option("--ended", is_flag=True, help="Ended sessions, latest first.")
 @click.option(
-    "--since", type=DURATION, default="1d", show_default=True, help="With --ended: how far back."
+    "--since",
+    type=DURATION,
+    default="1d",
+    show_default=True,
+    help="With --ended: how far back, e.g. 7d.",
 )
-@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def sessions(
     ctx: click.Context, /, everyone: bool, ended: bool, since: int, as_json: bool, **values: Any
 ) -> None:
-    """Your sessions: state, node, time left, and why one waits or how it ended."""
+    """List sessions: state, node, time left, and why one is pending or how it ended."""
 
     async def work(service: Service) -> None:
         if ended:
-            found, note = await service.past.ended(since_s=since, all_users=everyone)
+            listed, note = await service.ended.ended(since_s=since, all_users=everyone)
             if note:
-                output.talk(note)
+                output.print_message(note)
         else:
-            found = await service.sessions(all_users=everyone)
+            listed = await service.sessions.query(all_users=everyone)
         if as_json:
             cluster = (await service.info()).cluster
-            output.write_json("sessions", [output.session_json(s) for s in found], cluster)
-        elif found and ended:
-            output.write(output.table(output.ENDED_HEADERS, map(output.ended_row, found)))
-        elif found:
-            output.write(output.table(output.SESSION_HEADERS, map(output.session_row, found)))
+            output.write_json("sessions", [output.session_json(s) for s in listed], cluster)
+        elif listed and ended:
+            output.write(output.table(output.ENDED_HEADERS, map(output.ended_row, listed)))
+        elif listed:
+            output.write(output.table(output.SESSION_HEADERS, map(output.session_row, listed)))
         elif ended:
-            output.talk(f"no session ended in the last {duration_words(since)}")
+            output.print_message(f"no session ended in the last {format_duration(since)}")
         else:
-            output.talk("no sessions (vizdash start APP; vizdash apps lists what there is)")
+            output.print_message(
+                "no sessions (start one: vizdash start APP; list the apps: vizdash apps)"
+            )
 
     run(options_of(ctx, values), work)
 
 
 @cli.command(
-    help=REGISTRY.by_verb("start").help + " Arguments after -- go to sbatch as they are.",
+    help=REGISTRY.verb_help("start") + " Arguments after -- are passed to sbatch.",
     needs={"timeout": ("wait", "and_open")},
     excludes={"test_only": ("wait", "timeout", "and_open")},
 )
 @common
 @click.argument("app")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- SBATCH-ARGS]")
-@click.option("--preset", default="", help="A size of the app's: see vizdash apps.")
-@click.option("--cpus", "cores", type=click.IntRange(1), help="Cores.")
+@click.option("--preset", default="", help="A preset of the app (see vizdash apps).")
+@click.option("--cpus", "cores", type=click.IntRange(1), help="Number of cores.")
 @click.option("--memory", "memory_mib", type=MEMORY, help="Memory, e.g. 4G.")
-@click.option("--gpus", type=click.IntRange(0), help="GPUs.")
+@click.option("--gpus", type=click.IntRange(0), help="Number of GPUs.")
 @click.option("--time", "time_s", type=DURATION, help="Time limit, e.g. 2h or 1-12:00:00.")
-@click.option("--node", help="This node.")
-@click.option("--geometry", callback=geometry_of, help="The desktop's size, e.g. 1920x1080.")
-@click.option("--image", help="A version of the image, or its path.")
-@click.option("--account", help="Who pays.")
+@click.option("--node", help="Run on this node.")
+@click.option("--geometry", callback=parse_geometry, help="Desktop size, e.g. 1920x1080.")
+@click.option(
+    "--scale",
+    type=click.IntRange(1, MAX_SCALE),
+    help="Draw everything 2 or 3 times as large, for HiDPI screens.",
+)
+@click.option("--image", help="Image version, or the path of an image.")
+@click.option("--account", help="Account to charge.")
 @click.option("--qos", help="Quality of service.")
-@click.option("--partition", help="Partition.")
-@click.option("--reservation", help="Reservation.")
-@click.option("--constraint", help="Features that the node must have.")
-@click.option("--test-only", is_flag=True, help="Say when it would start; start nothing.")
-@click.option("--wait", is_flag=True, help="Until the desktop is ready.")
+@click.option("--partition", help="Partition to run in.")
+@click.option("--reservation", help="Run in this reservation.")
+@click.option("--constraint", help="Node features required (as for sbatch).")
+@click.option("--keep", is_flag=True, help="Keep it running while idle, where the site allows it.")
+@click.option("--test-only", is_flag=True, help="Print when it would start; start nothing.")
+@click.option("--wait", is_flag=True, help="Wait until the desktop is ready.")
+@click.option("--open", "and_open", is_flag=True, help="Wait, then open it in your browser.")
 @click.option("--timeout", type=DURATION, help="With --wait or --open: give up after this long.")
-@click.option("--open", "and_open", is_flag=True, help="Wait, then open it in the browser.")
-@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def start(ctx: click.Context, /, app: str, **values: Any) -> None:
     options = options_of(ctx, values)
@@ -95,41 +113,45 @@ def start(ctx: click.Context, /, app: str, **values: Any) -> None:
     test_only = values.pop("test_only")
 
     async def work(service: Service) -> None:
-        _only_after_dashes(ctx, service.app(app), values["extra"])
-        request = request_for(service.app(app), values, preset)
+        _require_dashes(ctx, service.apps.find(app), values["extra"])
+        request = build_request(service.apps.find(app), values, preset)
         if test_only:
-            await _tell_start(service, request, as_json=as_json)
+            await _print_expected_start(service, request, as_json=as_json)
             return
         session = await service.start(request)
         waits = f"; {session.reason}" if session.reason else ""
-        output.talk(f"session {session.id} is job {session.job_id}{waits}")
+        output.print_message(f"session {session.id} is job {session.job_id}{waits}")
+        if warning := await service.query_logout_warning():
+            output.print_message(f"session {session.id}: {warning}")
         cluster = (await service.info()).cluster
-        begun = _Begun(session, cluster, as_json=as_json, and_open=and_open)
+        result = _StartResult(session, cluster, as_json=as_json, and_open=and_open)
         try:
             if wait or and_open:
-                await wait_ready(service, session, output.talk, timeout_s=timeout, seen=begun.see)
+                await wait_ready(
+                    service, session, output.print_message, timeout_s=timeout, seen=result.update
+                )
             if and_open:
-                await _hold(service, begun.session, tell=begun.tell)
+                await _open_and_hold(service, result.session, print_address=result.print)
         finally:
-            begun.tell()
+            result.print()
 
     run(options, work)
 
 
-def _only_after_dashes(ctx: click.Context, app: App, extra: tuple[str, ...]) -> None:
-    """Raises UsageError for a word that would go to sbatch without a ``--`` before it: as its
-    first argument it would be the job script.
+def _require_dashes(ctx: click.Context, app: App, extra: tuple[str, ...]) -> None:
+    """Raises UsageError for an argument of sbatch without ``--`` before it: sbatch would take it
+    for the job script.
     """
     words = extra[: len(extra) - ctx.meta[AFTER]]
     if words:
         near = difflib.get_close_matches(words[0], tuple(app.presets), n=1)
-        fix = f"did you mean --preset {near[0]}?" if near else "arguments of sbatch go after --"
+        fix = f"did you mean --preset {near[0]}?" if near else "write arguments of sbatch after --"
         raise UsageError(f"unexpected argument {words[0]!r}", "", fix)
 
 
-class _Begun:
-    """What was started, told on stdout once: when it has come to what was asked for, or when it
-    will not, so that a script can stop what it has started.
+class _StartResult:
+    """The result of a start, printed once on stdout: also when the session fails or is late, so
+    that a script can stop it.
     """
 
     def __init__(self, session: Session, cluster: str, *, as_json: bool, and_open: bool) -> None:
@@ -137,151 +159,175 @@ class _Begun:
         self._cluster = cluster
         self._as_json = as_json
         self._and_open = and_open
-        self._told = False
+        self._printed = False
 
-    def see(self, session: Session) -> None:
-        """This is how it stands now."""
+    def update(self, session: Session) -> None:
+        """Keep the session as last seen."""
         self.session = session
 
-    def tell(self, address: str = "") -> None:
-        """As JSON, with the address if it was to be opened; else the address, or the id."""
-        if self._told:
+    def print(self, address: str = "") -> None:
+        """Print JSON (with the address if it was to be opened), the address, or the id."""
+        if self._printed:
             return
-        self._told = True
+        self._printed = True
         if self._as_json:
             about = {"address": address or None} if self._and_open else {}
             output.write_json("session", output.session_json(self.session), self._cluster, **about)
         elif not self._and_open:
             output.write(self.session.id)
         else:
-            _write_address(address)
+            _print_address(address)
 
 
-def _write_address(address: str) -> None:
-    """Nothing, where a browser was started on it."""
+def _print_address(address: str) -> None:
+    """Print an address; nothing if it is empty, as when a browser was started."""
     if address:
         output.write_link(address)
 
 
-async def _tell_start(service: Service, request: SessionRequest, *, as_json: bool) -> None:
-    """When it would start: now, at a time, or (the engine does not say) some time."""
-    verdict = await service.fit(request)
-    at = await service.expected_start(request)
-    words = verdict.with_start(at, time.time())
+async def _print_expected_start(
+    service: Service, request: SessionRequest, *, as_json: bool
+) -> None:
+    """Print when it would start: now, at a time, or later (if the engine cannot say)."""
+    plan = await service.plan(request)
+    at = await service.expected_start(plan)
+    words = plan.verdict.text_with_start(at, time.time())
+    words = "; ".join(part for part in (words, plan.notes) if part)
     if as_json:
         cluster = (await service.info()).cluster
-        told = {"fits_now": bool(verdict.now), "expected_start_at": at, "words": words}
-        output.write_json("test", told, cluster)
+        row = {"fits_now": bool(plan.verdict.fits_now), "expected_start_at": at, "words": words}
+        output.write_json("test", row, cluster)
         return
-    output.talk(words)
+    output.print_message(words)
     if at is not None:
         output.write(time.strftime("%Y-%m-%d %H:%M", time.localtime(at)))
 
 
 @cli.command(
     "open",
-    help=REGISTRY.by_verb("open").help + " It holds until Ctrl-C.",
-    excludes={"print_only": ("handoff",)},
+    help=REGISTRY.verb_help("open") + " The tunnel stays open until Ctrl-C.",
+    excludes={"print_only": ("handoff", "viewer"), "viewer": ("quality",)},
 )
 @common
 @click.argument("session")
-@click.option("--print", "print_only", is_flag=True, help="Print the address, start no browser.")
+@click.option(
+    "--print", "print_only", is_flag=True, help="Print the address instead of starting a browser."
+)
 @click.option("--no-browser", "print_only", is_flag=True, hidden=True)
-@click.option("--handoff", is_flag=True, help="For the browser of another computer.")
-@click.option("--timeout", type=DURATION, help="Give up waiting for it after this long.")
+@click.option(
+    "--handoff", is_flag=True, help="Show how to open it in a browser on another computer."
+)
+@click.option(
+    "--viewer", is_flag=True, help="Open it in a native viewer (TigerVNC, TurboVNC, Remmina)."
+)
+@click.option(
+    "--quality",
+    type=click.Choice(QUALITIES),
+    help="Picture quality in the browser, also for the next times; auto measures the link.",
+)
+@click.option("--timeout", type=DURATION, help="Give up after this long if it is not ready.")
 @click.pass_context
 def open_(
     ctx: click.Context, /, session: str, print_only: bool, handoff: bool, **values: Any
 ) -> None:
     options = options_of(ctx, values)
-    timeout = values.pop("timeout")
+    timeout, viewer, quality = values.pop("timeout"), values.pop("viewer"), values.pop("quality")
 
     async def work(service: Service) -> None:
-        found = await service.find(session)
-        found = await wait_ready(service, found, output.talk, timeout_s=timeout)
-        await _hold(service, found, print_only=print_only, handoff=handoff)
+        opened = await service.sessions.find(session)
+        opened = await wait_ready(service, opened, output.print_message, timeout_s=timeout)
+        if quality:
+            await service.desktops.save_quality(quality)
+        if viewer:
+            from vizdash.cli.native_viewer import view
+
+            await view(service, opened, handoff=handoff)
+            return
+        await _open_and_hold(service, opened, print_only=print_only, handoff=handoff)
 
     run(options, work)
 
 
-async def _hold(
+async def _open_and_hold(
     service: Service,
     session: Session,
     *,
     print_only: bool = False,
     handoff: bool = False,
-    tell: Callable[[str], None] = _write_address,
+    print_address: Callable[[str], None] = _print_address,
 ) -> None:
-    """Open the way, tell the address, and keep it until Ctrl-C or the session's end."""
+    """Open a route, print its address, and hold it until Ctrl-C or the end of the session."""
     if print_only:
-        route, shown = await service.open_route(session), False
+        route, shown = await service.desktops.open_route(session), False
     else:
-        route, shown = await service.open_desktop(session, handoff=handoff)
+        route, shown = await service.desktops.open_desktop(session, handoff=handoff)
     try:
+        if route.note:
+            output.print_message(route.note)
         if not shown:
-            await _tell_way(service, session, route, print_only=print_only)
-        tell("" if shown else route.url)
+            await _print_instructions(service, session, route, print_only=print_only)
+        print_address("" if shown else route.url)
         if route.kind == "direct":
-            await service.wait_shown()
+            await service.desktops.wait_pages_loaded()
             return
-        output.talk("this holds the tunnel: Ctrl-C ends it, the session goes on")
-        cause = await until_lost(service, session, route)
-        if cause is None:
-            return
-        if route.closed_on_request:
-            output.talk("another vizdash closed the tunnel; the session keeps running")
-            return
-        try:
-            now = await service.find(session.job_id)
-        except VizdashError:
-            now = session
-        if now.state is SessionState.ENDED or not cause:
-            note = output.note(now) if now.state is SessionState.ENDED else ""
-            output.talk(f"session {session.id} has ended" + (f": {note}" if note else ""))
-            return
-        raise VizdashError(f"the tunnel to {session.node} is gone", cause, "open it again")
+        output.print_message("the tunnel is open; Ctrl-C closes it, the session keeps running")
+        await report_end(service, session, route, await until_lost(service, session, route))
     finally:
         await route.close()
 
 
-async def _tell_way(service: Service, session: Session, route: Route, *, print_only: bool) -> None:
-    """On stderr, what to do before the address works."""
+async def _print_instructions(
+    service: Service, session: Session, route: Route, *, print_only: bool
+) -> None:
+    """Print on stderr what to do before the address works."""
     if route.kind == "handoff":
-        offer = await service.hand_off(route, session)
-        output.talk(f"there is no browser on {offer.host}. On your own computer, run:")
+        offer = await service.desktops.hand_off(route, session)
+        program = f"ParaView {route.server_version}" if route.is_pvserver else "browser"
+        output.print_message(
+            f"there is no {program} on {offer.host}. On your own computer, run this:"
+        )
         output.line_to_copy(offer.command)
-        output.talk("it asks you to log in, says nothing more, and stays. Then open this there:")
+        output.print_message(
+            "leave it running (it prints nothing after the login), and open this address there:"
+        )
+    elif route.is_pvserver:
+        output.print_message(
+            f"connect ParaView {route.server_version} to this address, "
+            f"or load its server file: {route.server_file}"
+        )
     elif not print_only:
-        output.talk("no browser here: open this address (it holds the password)")
+        output.print_message(
+            "there is no browser here: open this address (it contains the password)"
+        )
 
 
-@cli.command(help=REGISTRY.by_verb("stop").help)
+@cli.command(help=REGISTRY.verb_help("stop"))
 @common
-@click.argument("sessions", nargs=-1, required=True)
-@click.option("--note", default="", help="Why, for its owner to read afterwards.")
-@click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+@click.argument("sessions", nargs=-1, required=True, metavar="SESSION...")
+@click.option("--note", default="", help="Reason, shown to the owner of the session.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def stop(
     ctx: click.Context, /, sessions: tuple[str, ...], note: str, as_json: bool, **values: Any
 ) -> None:
     async def work(service: Service) -> None:
-        chosen = [await service.find(word) for word in sessions]
-        errors = await asyncio.gather(*(_stop(service, s, note) for s in chosen))
-        tried = list(zip(chosen, errors, strict=True))
+        given = [await service.sessions.find(word) for word in sessions]
+        errors = await asyncio.gather(*(_stop(service, s, note) for s in given))
+        tried = list(zip(given, errors, strict=True))
         failed = [(session, error) for session, error in tried if error is not None]
-        told = [session for session, error in tried if error is None]
-        late = {s.job_id for s in await wait_ended(service, told)}
-        for session in told:
-            words = "is told to end, but has not yet" if session.job_id in late else "has ended"
-            output.talk(f"session {session.id} {words}")
+        stopped = [session for session, error in tried if error is None]
+        late = {s.job_id for s in await wait_ended(service, stopped)}
+        for session in stopped:
+            words = "is still ending" if session.job_id in late else "has ended"
+            output.print_message(f"session {session.id} {words}")
         for _, error in failed[1:]:
-            output.talk(error.line)
+            output.print_message(error.line)
         if as_json:
             output.write_json(
                 "stopped",
-                [s.id for s in told if s.job_id not in late],
+                [s.id for s in stopped if s.job_id not in late],
                 (await service.info()).cluster,
-                ending=[s.id for s in told if s.job_id in late],
+                ending=[s.id for s in stopped if s.job_id in late],
                 failed=[{"id": s.id, "error": e.line} for s, e in failed],
             )
         if failed:
@@ -291,28 +337,37 @@ def stop(
 
 
 async def _stop(service: Service, session: Session, note: str) -> VizdashError | None:
-    """Stop one of several; what was against it, which must not keep the others from being tried."""
+    """Stop a session. Returns the error, so that the other sessions are still stopped."""
     try:
         await service.stop(session, note)
     except VizdashError as e:
         if session.id in e.line:
             return e
-        named = VizdashError(f"session {session.id}: {e.what}", e.why, e.mend)
+        named = VizdashError(f"session {session.id}: {e.what}", e.why, e.fix)
         named.exit_code = e.exit_code
         return named
     return None
 
 
 @cli.command(
-    help=REGISTRY.by_verb("logs").help + " With --build, that of an app's latest build.",
+    help=REGISTRY.verb_help("logs") + " With --build, of the latest build of an app.",
     needs={"version": ("of_build",)},
 )
 @common
 @click.argument("session")
-@click.option("--build", "of_build", is_flag=True, help="SESSION is an app: show its build's log.")
-@click.option("--version", default="", help="With --build: of this version.")
-@click.option("-f", "--follow", is_flag=True, help="Go on until it ends.")
-@click.option("-n", "--lines", type=click.IntRange(1), default=200, help="How many of the last.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the log until the session ends.")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Number of lines to show, from the end.",
+)
+@click.option(
+    "--build", "of_build", is_flag=True, help="SESSION is an app: show the log of its latest build."
+)
+@click.option("--version", default="", help="With --build: the build of this version.")
 @click.pass_context
 def logs(ctx: click.Context, /, session: str, follow: bool, lines: int, **values: Any) -> None:
     of_build, version = values.pop("of_build"), values.pop("version")
@@ -323,27 +378,27 @@ def logs(ctx: click.Context, /, session: str, follow: bool, lines: int, **values
 
             await show_log(service, session, version, lines=lines, follow=follow)
             return
-        found = await service.find_logged(session)
+        logged = await service.sessions.find_logged(session)
         shown: list[str] = []
         while True:
-            text = (await service.logs(found, lines=lines)).splitlines()
+            text = (await service.sessions.log(logged, lines=lines)).splitlines()
             new = text[_overlap(shown, text) :]
             if new:
-                output.write("\n".join(output.printable(line) for line in new))
+                output.write("\n".join(escape_control(line) for line in new))
             shown = text
-            if not follow or not found.live:
+            if not follow or not logged.live:
                 return
             await asyncio.sleep(1)
             try:
-                found = await service.find(found.job_id)
-            except NotFound:  # it has ended, and the cluster has forgotten it
-                found = replace(found, state=SessionState.ENDED)
+                logged = await service.sessions.find(logged.job_id)
+            except NotFound:  # the session has ended, and the cluster no longer knows it
+                logged = replace(logged, state=SessionState.ENDED)
 
     run(options_of(ctx, values), work)
 
 
 def _overlap(shown: list[str], text: list[str]) -> int:
-    """How many of ``text``'s first lines are the last of ``shown``."""
+    """The number of first lines of ``text`` that are the last lines of ``shown``."""
     for size in range(min(len(shown), len(text)), 0, -1):
         if shown[-size:] == text[:size]:
             return size

@@ -2,6 +2,16 @@
 
 from vizdash.config.explain import BUILT_IN, Explained
 from vizdash.config.load import load
-from vizdash.config.model import App, Build, Cluster, Config, Deploy, Ui
+from vizdash.config.model import App, Build, Cluster, Config, Deploy, UiSettings
 
-__all__ = ["BUILT_IN", "App", "Build", "Cluster", "Config", "Deploy", "Explained", "Ui", "load"]
+__all__ = [
+    "BUILT_IN",
+    "App",
+    "Build",
+    "Cluster",
+    "Config",
+    "Deploy",
+    "Explained",
+    "UiSettings",
+    "load",
+]

@@ -1,4 +1,4 @@
-"""Each value in force and where it came from, for ``vizdash config --explain``."""
+"""Each active value and where it comes from, for ``vizdash config --explain``."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vizdash.config import schema
-from vizdash.config.fields import Item
-from vizdash.config.model import Config
+from vizdash.config.key_declaration import find_key, keys_of, write_value
+from vizdash.config.model import Config, ConfigFile, UiSettings
+from vizdash.config.readers import Item
 
 BUILT_IN = "built-in"
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One value and where it came from."""
+    """One value and where it comes from."""
 
     key: str
     value: str
@@ -25,65 +25,52 @@ class Explained:
 def explain(
     merged: Item, config: Config, over: Mapping[str, tuple[str, str]]
 ) -> tuple[Explained, ...]:
-    """What the files say, then the defaults of keys that none of them names. ``over`` are keys
-    with a value and origin that no file gave: flags and the environment.
+    """The values of the files, and the defaults of all other keys. ``over`` holds value and origin
+    of the keys that flags and the environment set.
     """
-    rows = {row.key: row for row in _of_files(merged)}
-    # Names of the user's choice (an environment, presets) stand one by one, or not at all.
+    rows = {row.key: row for row in _list_file_values(merged)}
+    # Names of the user's choice (environment, presets) have a row each, or none.
     above = {key[:i] for key in rows for i, char in enumerate(key) if char == "."}
-    for key, value in _defaults(config):
+    active = ConfigFile(
+        default_cluster=config.cluster.name,
+        ui=config.ui,
+        clusters=config.clusters,
+        apps=config.apps,
+    )
+    for key, value in _list_values(ConfigFile, active, ""):
         if key not in above:
             rows.setdefault(key, Explained(key, value, BUILT_IN))
-    rows |= {key: Explained(key, *found) for key, found in over.items()}
+    rows |= {key: Explained(key, *origin) for key, origin in over.items()}
     return tuple(rows[key] for key in sorted(rows))
 
 
-def _of_files(item: Item) -> Iterator[Explained]:
+def _list_file_values(item: Item) -> Iterator[Explained]:
     value = item.value
     if isinstance(value, dict) and value:
         for entry in value.values():
-            yield from _of_files(entry)
+            yield from _list_file_values(entry)
     elif item.path:
-        if item.path.endswith(".vnc_password"):
+        key = find_key(keys_of(ConfigFile), item.path)
+        if key is not None and key.secret:
             shown = "(hidden)"
         elif isinstance(value, list):
-            shown = ", ".join(entry.written for entry in value)
+            shown = write_value(tuple(entry.written for entry in value))
         else:
             shown = item.written
         yield Explained(item.path, shown, item.origin)
 
 
-def _defaults(config: Config) -> Iterator[tuple[str, str]]:
-    """The values of the typed configuration, in the config's own terms."""
-    tops: dict[str, Mapping[str, Any]] = {"clusters": config.clusters, "apps": config.apps}
-    for pattern in schema.key_paths():
-        top, _, rest = pattern.partition(".*.")
-        if not rest:
-            if pattern == "default_cluster":
-                yield pattern, config.cluster.name
-            elif pattern == "read_only":
-                yield pattern, "false"
-            elif pattern == "locked":
-                yield pattern, ""
-            elif pattern.startswith("ui.") and "*" not in pattern:
-                yield pattern, _written(config.ui, pattern.removeprefix("ui."))
+def _list_values(owner: type, thing: Any, path: str) -> Iterator[tuple[str, str]]:
+    """The path and value of every key that ``owner`` declares, from the typed configuration."""
+    for name, key in keys_of(owner).items():
+        value, here = getattr(thing, key.attribute), f"{path}{name}"
+        if key.named and owner is ConfigFile and key.below:
+            for chosen, one in value.items():
+                yield from _list_values(key.below, one, f"{here}.{chosen}.")
+        elif key.named:
+            if owner is not UiSettings:
+                yield here, ""
+        elif key.below:
+            yield from _list_values(key.below, value, f"{here}.")
         else:
-            plain, named, _ = rest.partition(".*")
-            for name, thing in tops[top].items():
-                yield f"{top}.{name}.{plain}", "" if named else _written(thing, rest)
-
-
-def _written(thing: Any, path: str) -> str:
-    """An attribute's value; the unit in the attribute's name, if it has one, goes to the value."""
-    *above, last = path.split(".")
-    for name in above:
-        thing = getattr(thing, name)
-    for suffix, unit in (("_s", "s"), ("_mib", "M")):
-        if hasattr(thing, f"{last}{suffix}"):
-            return f"{getattr(thing, last + suffix)}{unit}"
-    value = getattr(thing, last)
-    if last == "ports":
-        return f"{value[0]}-{value[1]}"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            yield here, "(hidden)" if key.secret and value else key.write(value)

@@ -1,10 +1,11 @@
-"""The protocol that both engines keep."""
+"""The protocol of an engine: what runs jobs and knows nodes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
 
+from vizdash.engines.job_selection import JobSelection, SelectedJobs, select_jobs
 from vizdash.model import Job, JobRequest, Node, Partition, Reservation
 
 
@@ -12,9 +13,9 @@ from vizdash.model import Job, JobRequest, Node, Partition, Reservation
 class EngineInfo:
     """Who and what the engine is: ``cluster`` its name, ``version`` of its software,
     ``user`` the name that its jobs will carry, ``admin`` whether that user may act on
-    everyone's jobs, ``node_admin`` whether on nodes. ``accounting`` is whether what has ended is
-    kept for good, ``memory_s`` how many seconds it is kept else (0: untold). ``memory_tracked`` is
-    whether jobs are given memory, so that it can be asked for.
+    everyone's jobs, ``node_admin`` whether on nodes. ``accounting`` is whether ended jobs are kept
+    for good, ``job_retention_s`` for how many seconds they are kept otherwise (0: unknown).
+    ``memory_tracked`` is whether memory is allocated to jobs, so that it can be requested.
     """
 
     name: str
@@ -24,12 +25,12 @@ class EngineInfo:
     admin: bool = False
     node_admin: bool = False
     accounting: bool = False
-    memory_s: int = 0
+    job_retention_s: int = 0
     memory_tracked: bool = True
 
 
 class Engine(Protocol):
-    """Runs jobs and tells of nodes and jobs. Every call may raise Unreachable or TimedOut."""
+    """Runs jobs, and lists nodes and jobs. Every call may raise Unreachable or TimedOut."""
 
     @property
     def name(self) -> str:
@@ -37,7 +38,7 @@ class Engine(Protocol):
         ...
 
     async def info(self) -> EngineInfo:
-        """Ask once; kept afterwards."""
+        """Who and what the engine is: queried once, then cached."""
         ...
 
     async def nodes(self) -> tuple[Node, ...]:
@@ -45,72 +46,81 @@ class Engine(Protocol):
         ...
 
     async def partitions(self) -> tuple[Partition, ...]:
-        """All partitions, hidden ones (so marked) too."""
+        """All partitions, including hidden ones (marked so)."""
         ...
 
     async def reservations(self) -> tuple[Reservation, ...]:
-        """The reservations of nodes that this user may see, now and later."""
+        """Current and future reservations of nodes, as far as this user may see them."""
         ...
 
     async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:
-        """Jobs waiting, running and lately ended (while the engine still knows them).
+        """Pending, running and recently ended jobs (while the engine still knows them).
 
-        With ``user``, that user's only (cheap); with ``partition``, those of that partition.
+        With ``user``, only that user's (cheaper); with ``partition``, only those of that partition.
         """
         ...
 
-    async def submit(self, request: JobRequest) -> str:
-        """Hand in a job and return its id.
+    async def select_jobs(self, selection: JobSelection) -> SelectedJobs:
+        """Of everyone's jobs, those that matter: cheaper than ``jobs`` where there are many."""
+        return select_jobs(await self.jobs(), selection)
 
-        Raises Refused, with the engine's reason in words, when the engine won't have it.
-        """
+    async def submit(self, request: JobRequest) -> str:
+        """Submit a job and return its id. Raises Refused, with the engine's reason in words."""
         ...
 
     async def expected_start(self, request: JobRequest) -> int | None:
-        """When the job would start if it were handed in now, in seconds since the epoch; None
-        when the engine can't say. Nothing is handed in. Raises Refused as ``submit`` does.
+        """When the job would start if it were submitted now, in seconds since the epoch; None
+        where the engine can't say. Nothing is submitted. Raises Refused as ``submit`` does.
         """
         ...
 
     async def cancel(self, job_id: str) -> None:
-        """End a job, its TERM trap included. A job that has already ended is no error.
+        """Cancel a job; its TERM trap runs. A job that has already ended is no error.
 
-        Raises Refused when the job is someone else's, NotFound when there's no such job.
+        Raises Refused for another user's job, NotFound where no such job exists.
         """
         ...
 
     async def history(self, *, since_s: int, user: str | None = None) -> tuple[Job, ...]:
-        """Jobs that ended in the last ``since_s`` seconds; of ``user``, or of all one may see.
+        """Jobs that ended in the last ``since_s`` seconds: those of ``user``, or all that this user
+        may see.
 
-        Raises Refused, saying why, where nothing keeps them.
+        Raises Refused, with the cause, where no accounting keeps them.
         """
         ...
 
     async def drain(self, node: str, reason: str) -> None:
-        """Let no new job onto a node; ``reason`` tells others why.
+        """Drain a node: running jobs finish, no new ones start. ``reason`` is shown to all users.
 
-        Raises Refused when this user may not, or the engine has no such node.
+        Raises Refused where this user may not, or no such node exists.
         """
         ...
 
     async def resume(self, node: str) -> None:
-        """Undo ``drain``. Raises Refused when this user may not, or the node is not drained."""
+        """Undo ``drain``. Raises Refused where this user may not, or the node is not drained."""
         ...
 
-    async def set_time_limit(self, job_id: str, time_s: int) -> None:
-        """Give a job another time limit, in seconds from its start.
+    async def max_time_s(self, account: str, qos: str, partition_qos: str = "") -> int | None:
+        """The longest time limit that this user's jobs may have with this account and QOS (empty:
+        their defaults) in a partition with this QOS, in seconds; None for no limit, or where none
+        is known.
+        """
+        return None
 
-        Raises Refused when this user may not, or it is too long.
+    async def set_time_limit(self, job_id: str, time_s: int) -> None:
+        """Change a job's time limit, in seconds from its start.
+
+        Raises Refused where this user may not, or the limit is too long.
         """
         ...
 
-    async def annotate(self, job_id: str, comment: str) -> None:
-        """Write a job's comment. Raises Refused when this user may not."""
+    async def set_comment(self, job_id: str, comment: str) -> None:
+        """Write a job's comment. Raises Refused where this user may not."""
         ...
 
-    async def tell(self, job_id: str, text: str, comment: str) -> None:
-        """Have a running session show ``text``; ``comment`` is its job's comment with the text.
+    async def send_message(self, job_id: str, text: str, comment: str) -> None:
+        """Show ``text`` in a running session; ``comment`` is its job's comment with the text.
 
-        Raises Refused when this user may not, or nothing there shows it.
+        Raises Refused where this user may not, or the session can show nothing.
         """
         ...

@@ -1,119 +1,149 @@
-"""One file from node to node: chain.sh on each of them, and what its scheduler wants done.
+"""Copies one file from node to node: runs chain.sh on each node and carries out the schedule.
 
-The image host and every node run ``chain.sh`` over one ssh(1) each; ``schedule.py`` says who feeds
-whom. Nodes reach each other by ssh(1) as the account that deploys, with the keys that it has there;
-no agent is forwarded.
+The image host and every node run ``chain.sh``, each over one ssh(1) connection;
+``chain_schedule.py`` decides which node feeds which. Nodes connect to each other by ssh(1) as the
+deploy account, with the keys that it has on them; no agent is forwarded.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vizdash.errors import Unreachable, VizdashError
-from vizdash.images.peer import HEAD, REPORT_S, Attach, Move
-from vizdash.images.schedule import Schedule
-from vizdash.images.shell import BASH, NodeShell, new_mark
-from vizdash.images.travel import Stop
-from vizdash.resources import node_script
+from vizdash.images.chain_peer import HEAD, MEASURED_BYTES, REPORT_S, Attach, Move
+from vizdash.images.chain_schedule import ChainSchedule
+from vizdash.images.copy import CopyTarget
+from vizdash.images.node_script import BASH_STDIN, NodeShell, new_mark
 from vizdash.transport.base import Pipe, PipeRunner
-from vizdash.transport.ssh_words import node_failure
+from vizdash.transport.node_ssh import node_ssh_error
+from vizdash.util.assets import node_script
+from vizdash.util.open_files import raise_limit
 
-#: Nodes that are connected to at once: each handshake costs the image host's CPU time.
+#: Nodes that are connected to at the same time: each handshake costs the image host CPU time.
 _CONNECTS = 8
-#: Seconds that a node has to run its part, and after which the first ones are not kept waiting
-#: for the others.
+#: Seconds that a node has to start its script, and seconds after which the first nodes no longer
+#: wait for the others.
 _READY_S = 60.0
 _GATHER_S = 5.0
-#: Seconds without a new byte anywhere until the chain is given up.
+#: Seconds that a node has for the rest of its digest once it has the whole file.
+_HASH_S = 10.0
+#: Seconds without a new byte on any node after which the chain is given up.
 _STALL_S = 120.0
-#: Bytes that each connection carries first, to be timed; and open files for each node.
-_PROBE_BYTES = 1 << 18
+#: Bytes that each connection carries first (chain.sh): the last MEASURED_BYTES of them measure its
+#: rate. Open files needed for each node.
+_PROBE_BYTES = MEASURED_BYTES * 3 // 2
 _FILES = 6
+#: Where the hard limit of open files is lower (ulimit -Hn): those that each node's pipes take, and
+#: those that are left for all else.
+_PIPES, _OTHER_FILES = 4, 192
 
 
 @dataclass(slots=True)
 class _Agent:
-    """chain.sh on one node, and the last line that it printed beside its reports."""
+    """chain.sh running on one node, and the task that reads its reports."""
 
     pipe: Pipe
     reading: asyncio.Task[None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """What a chain brings: ``path`` of the image host, to be ``part`` in ``folder`` of a node."""
+class ChainFile:
+    """A file to copy: ``path`` on the image host becomes ``part`` in ``folder`` on each node, which
+    reads its digest while it arrives if it is to be ``hashed``.
+    """
 
     folder: str
     path: str
     size_bytes: int
     part: str
+    hashed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FileEnd:
+    """``why`` a node is left to rsync (empty: it has the whole file); the digest that it read while
+    the file arrived, and the file's stamp then (see images.sh), empty if it could not.
+    """
+
+    why: str = ""
+    digest: str = ""
+    stamp: str = ""
 
 
 class Chain:
-    """One chain. Everything that is started is ended with it, however that happens."""
+    """One chain. However it ends, everything that it started is stopped.
+
+    ``on_bytes`` gets a node and the bytes that it has, ``on_end`` a node and how its copy ended.
+    """
 
     def __init__(
         self,
         shell: NodeShell,
-        file: File,
-        stops: Sequence[Stop],
-        tell: Callable[[str, int], None],
-        over: Callable[[str, str], None],
+        file: ChainFile,
+        targets: Sequence[CopyTarget],
+        on_bytes: Callable[[str, int], None],
+        on_end: Callable[[str, FileEnd], None],
     ) -> None:
         self._shell = shell
         self._file = file
-        self._stops = {stop.node: stop for stop in stops}
-        self._tell = tell
-        self._over = over
+        self._targets = {target.node: target for target in targets}
+        self._on_bytes = on_bytes
+        self._on_end = on_end
         self._mark = new_mark()
-        self._schedule = Schedule(file.size_bytes)
+        self._schedule = ChainSchedule(file.size_bytes)
         self._agents: dict[str, _Agent] = {}
-        self._told: set[str] = set()
-        self._news = asyncio.Event()
+        self._ended: set[str] = set()
+        #: When each node had the whole file; the digest and stamp that it read.
+        self._complete_at: dict[str, float] = {}
+        self._digests: dict[str, tuple[str, str]] = {}
+        self._reported = asyncio.Event()
         self._progress_at = time.monotonic()
         self._lock, self._part = f"{file.folder}/.lock", f"{file.folder}/{file.part}"
 
     async def run(self) -> None:
-        """Until every node has it all, or is left to rsync."""
-        _raise_limit(_FILES * (len(self._stops) + 32))
+        """Copy until every node has the whole file or is left to rsync."""
+        limit = raise_limit(_FILES * (len(self._targets) + 32))
+        for node in list(self._targets)[max(0, limit - _OTHER_FILES) // _PIPES :]:
+            self._end(node, f"{limit} open files are too few for more nodes at once (ulimit -Hn)")
         try:
             await self._start(HEAD, self._file.path)
             async with asyncio.TaskGroup() as group:
                 joining = group.create_task(self._join())
-                await self._chain(joining)
+                await self._run_schedule(joining)
                 joining.cancel()
         finally:
             await asyncio.shield(self._close())
 
-    # ------------------------------------------------------------------ the nodes
+    # ------------------------------------------------------------------ nodes
 
     async def _join(self) -> None:
-        gate = asyncio.Semaphore(_CONNECTS)
+        slots = asyncio.Semaphore(_CONNECTS)
 
         async def one(node: str) -> None:
-            async with gate:
+            async with slots:
                 try:
                     await asyncio.wait_for(self._start(node, self._part), _READY_S)
                 except TimeoutError:
-                    self._schedule.lost(node, "it does not answer")
+                    self._schedule.remove_node(node, "it does not answer")
                 except VizdashError as e:
-                    self._schedule.lost(node, e.why or e.line)
-                self._news.set()
+                    self._schedule.remove_node(node, e.why or e.line)
+                self._reported.set()
 
-        await asyncio.gather(*(one(node) for node in self._stops))
+        await asyncio.gather(*(one(node) for node in self._targets if node not in self._ended))
 
     async def _start(self, node: str, part: str) -> None:
-        """Run the script there, and wait for its first word. Raises VizdashError."""
+        """Start the script on a node and wait until it is ready. Raises VizdashError."""
         runner = self._shell.runner
         if not isinstance(runner, PipeRunner):
-            raise Unreachable(node or "chain", "commands can't be left running there")
-        words = (*BASH, self._mark, part, str(self._file.size_bytes), str(_PROBE_BYTES))
+            raise Unreachable(node or "chain", "no commands can be kept running there")
+        hashed = "hash" if self._file.hashed and node != HEAD else ""
+        size = str(self._file.size_bytes)
+        words = (*BASH_STDIN, self._mark, part, size, str(_PROBE_BYTES), hashed)
         pipe = await runner.pipe(self._shell.argv(node, words))
         agent = self._agents[node] = _Agent(pipe)
         await _send(pipe, node_script("chain.sh").read_text(encoding="utf-8"))
@@ -124,7 +154,7 @@ class Chain:
             raise VizdashError(node, self._schedule.peers[node].gone)
 
     async def _read(self, node: str, pipe: Pipe, ready: asyncio.Event) -> None:
-        """Take what a node reports until it ends."""
+        """Read a node's reports until its script ends."""
         rest = b""
         with contextlib.suppress(OSError):
             while data := await pipe.reader.read(65536):
@@ -133,13 +163,13 @@ class Chain:
                     _, mark, words = line.decode(errors="replace").partition(self._mark)
                     if mark:
                         self._report(node, words.strip(), ready)
-        said = await pipe.wait()
+        stderr = await pipe.wait()
         if node != HEAD:
-            self._schedule.lost(node, node_failure(node, node, said).why)
-        elif not self._told >= set(self._stops):
+            self._schedule.remove_node(node, node_ssh_error(node, node, stderr).why)
+        elif not self._ended >= set(self._targets):
             self._progress_at = float("-inf")
         ready.set()
-        self._news.set()
+        self._reported.set()
 
     def _report(self, node: str, words: str, ready: asyncio.Event) -> None:
         kind, _, rest = words.partition(" ")
@@ -147,96 +177,109 @@ class Chain:
         match kind:
             case "ready":
                 if node != HEAD:
-                    self._schedule.joined(node, self._stops[node].arrived, now)
+                    self._schedule.add_node(node, self._targets[node].arrived, now)
                 ready.set()
             case "size" if rest.isdecimal() and node != HEAD:
-                self._size(node, int(rest), now)
+                self._report_size(node, int(rest), now)
+            case "digest" if node != HEAD:
+                digest, _, stamp = rest.partition(" ")
+                self._digests[node] = (digest, stamp)
+                if digest:  # all of it was read, so it is there
+                    self._report_size(node, self._file.size_bytes, now)
+            case "probing" if rest.strip() in self._targets:
+                self._schedule.report_probing(node, rest.strip(), now)
             case "probed":
                 child, _, took = rest.partition(" ")
-                if child in self._stops and took.isdecimal() and int(took):
-                    self._schedule.probed(node, child, _PROBE_BYTES * 1e6 / int(took))
-            case "later" if rest.strip() in self._stops:
-                self._schedule.ended(node, rest.strip(), "", now)
+                if child in self._targets and took.isdecimal() and int(took):
+                    self._schedule.report_probe(node, child, MEASURED_BYTES * 1e6 / int(took))
+            case "later" if rest.strip() in self._targets:
+                self._schedule.report_end(node, rest.strip(), "", now)
             case "ended":
                 child, _, why = rest.partition(" ")
-                if child in self._stops:
-                    self._schedule.ended(node, child, why, now)
-        self._news.set()
+                if child in self._targets:
+                    self._schedule.report_end(node, child, why, now)
+        self._reported.set()
 
-    def _size(self, node: str, size: int, now: float) -> None:
+    def _report_size(self, node: str, size: int, now: float) -> None:
         if size > self._schedule.peers[node].size:
             self._progress_at = now
-            self._tell(node, size)
-        self._schedule.told(node, size, now)
+            self._on_bytes(node, size)
+        self._schedule.report_size(node, size, now)
 
-    # ------------------------------------------------------------------ the chain
+    # ------------------------------------------------------------------ schedule
 
-    async def _chain(self, joining: asyncio.Task[None]) -> None:
+    async def _run_schedule(self, joining: asyncio.Task[None]) -> None:
         began = time.monotonic()
-        resumed = any(stop.arrived for stop in self._stops.values())
-        while not self._told >= set(self._stops):
+        resumed = any(target.arrived for target in self._targets.values())
+        while not self._ended >= set(self._targets):
             now = time.monotonic()
-            # What arrived at an earlier try decides on the order, so all are waited for.
+            # The bytes that an earlier deploy left decide on the order, so all nodes are waited
+            # for.
             if not resumed or joining.done() or now - began > _GATHER_S:
-                for move in self._schedule.moves(now):
-                    await self._carry_out(move)
-            self._settle(now, joining)
-            self._news.clear()
+                for move in self._schedule.next_moves(now):
+                    await self._execute(move)
+            self._report_ends(now, joining)
+            self._reported.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), REPORT_S / 2)
-            await asyncio.sleep(0.02)  # what comes together is worked off together
+                await asyncio.wait_for(self._reported.wait(), REPORT_S / 2)
+            await asyncio.sleep(0.02)  # handle reports that arrive together in one pass
 
-    def _settle(self, now: float, joining: asyncio.Task[None]) -> None:
-        """Say which nodes have it all; and which are left, once nobody waits for them any more."""
+    def _report_ends(self, now: float, joining: asyncio.Task[None]) -> None:
+        """Report the nodes that have the whole file, and those that are left once no node waits for
+        them.
+        """
         schedule = self._schedule
         for node, peer in schedule.peers.items():
             if peer.size >= self._file.size_bytes and not peer.gone:
-                self._end(node, "")
+                since = self._complete_at.setdefault(node, now)
+                if not self._file.hashed or node in self._digests or now - since > _HASH_S:
+                    self._end(node, "")
         why = ""
         if now - self._progress_at > _STALL_S:
-            why = f"nothing came for {_STALL_S:.0f} s"
+            why = f"no data for {_STALL_S:.0f} s"
         elif now != self._progress_at and self._progress_at == float("-inf"):
-            why = "the image host's own part of the chain ended"
+            why = "the chain's script on the image host ended"
         elif schedule.blocked:
             why = schedule.blocked
         if why:
-            for node in self._stops:
-                self._end(node, why)
+            for node in self._targets:
+                self._end(node, "" if node in self._complete_at else why)
         elif joining.done() and not schedule.good:
             for node, peer in schedule.peers.items():
                 if peer.gone:
                     self._end(node, peer.gone)
 
     def _end(self, node: str, why: str) -> None:
-        if node not in self._told:
-            self._told.add(node)
-            self._over(node, why)
+        if node not in self._ended:
+            self._ended.add(node)
+            digest, stamp = ("", "") if why else self._digests.get(node, ("", ""))
+            self._on_end(node, FileEnd(why, digest, stamp))
 
-    async def _carry_out(self, move: Move) -> None:
+    async def _execute(self, move: Move) -> None:
         agent = self._agents.get(move.feeder)
         if agent is None:
             return
         line = "stop"
         if isinstance(move, Attach):
-            stop = self._stops[move.child]
-            words = (*BASH, self._part, self._lock, self._mark, str(_PROBE_BYTES))
-            command = shlex.join((*(("sudo", "-n") if stop.sudo else ()), *words))
+            target = self._targets[move.child]
+            words = (*BASH_STDIN, self._part, self._lock, self._mark, str(_PROBE_BYTES))
+            command = shlex.join((*(("sudo", "-n") if target.sudo else ()), *words))
             host = self._shell.host(move.child)
             line = shlex.join(
-                ("feed", move.child, command, *self._shell.ssh(move.child), host.name)
+                ("feed", move.child, command, *self._shell.ssh(move.child, shared=False), host.name)
             )
         try:
             await _send(agent.pipe, f"{line}\n")
         except VizdashError as e:
-            # Its connection is gone, which its reader is about to say, too.
+            # Its connection is lost, which its reader is about to report as well.
             if move.feeder != HEAD:
-                self._schedule.lost(move.feeder, e.why or e.line)
+                self._schedule.remove_node(move.feeder, e.why or e.line)
 
     async def _close(self) -> None:
-        """End the script everywhere: its standard input ends, and with it what it started."""
-        await asyncio.gather(*(self._shut(agent) for agent in self._agents.values()))
+        """Stop the script on every node by closing its standard input."""
+        await asyncio.gather(*(self._stop_agent(agent) for agent in self._agents.values()))
 
-    async def _shut(self, agent: _Agent) -> None:
+    async def _stop_agent(self, agent: _Agent) -> None:
         with contextlib.suppress(OSError):
             agent.pipe.writer.close()
         if agent.reading is not None:
@@ -249,18 +292,9 @@ class Chain:
 
 
 async def _send(pipe: Pipe, text: str) -> None:
-    """Raises VizdashError when it has ended."""
+    """Send text to a script. Raises VizdashError when the script has ended."""
     try:
         pipe.writer.write(text.encode())
         await pipe.writer.drain()
     except OSError as e:
         raise VizdashError("chain", await pipe.wait()) from e
-
-
-def _raise_limit(files: int) -> None:
-    """As many open files as are needed, as far as the system lets us (getrlimit(2))."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < files:
-        most = files if hard == resource.RLIM_INFINITY else min(files, hard)
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))

@@ -1,8 +1,8 @@
-"""An update made once for many nodes: what turns the image that they have into the new one.
+"""Updates many nodes with one delta, which turns their old image into the new one.
 
 The image host compares the new image with the block checksums of one node's old image, and keeps
-the difference as a batch of rsync(1) (``--only-write-batch``) for as long as it is sent. Each node
-checks its old image's digest before it applies that, and the result's after.
+the difference as a batch of rsync(1) (``--only-write-batch``) while it is sent. Each node verifies
+the digest of its old image before it applies the delta, and the digest of the result after.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from vizdash.errors import Unreachable, VizdashError
-from vizdash.images.shell import BASH, NodeShell, new_mark
-from vizdash.images.travel import Cargo, Stop, remote
-from vizdash.resources import node_script
+from vizdash.images.copy import CopyTarget, SourceImage, rsync_options
+from vizdash.images.node_script import BASH_STDIN, NodeShell, new_mark
 from vizdash.transport.base import Pipe, PipeRunner
+from vizdash.util.assets import node_script
 
-#: Nodes whose old image is tried; seconds that making a delta may take, and bytes of the image that
-#: are compared in each second more.
+#: Nodes whose old image is tried; seconds that making a delta may take, plus one for so many bytes
+#: of the image.
 _SOURCES = 2
 _MAKING_S = 60.0
 _BYTES_PER_S = 4e6
-#: Seconds that a node has to read its old image or to make the new one, beside those by size.
+#: Seconds that a node has to read its old image or to write the new one.
 _READ_S = 3600.0
 
 
@@ -39,40 +39,44 @@ class Delta:
 
 
 @asynccontextmanager
-async def made(
-    shell: NodeShell, root: str, cargo: Cargo, stops: Sequence[Stop]
+async def make_delta(
+    shell: NodeShell, root: str, source: SourceImage, targets: Sequence[CopyTarget]
 ) -> AsyncIterator[Delta]:
-    """The delta for nodes with one basis. It is removed at the end, also when we are killed.
+    """Make the delta for targets with one basis; it is removed at the end, even if vizdash is
+    killed.
 
-    Raises VizdashError when it can't be made.
+    Raises VizdashError when it cannot be made.
     """
-    pipe, delta = await _from_any(shell, root, cargo, stops)
+    pipe, delta = await _make_from_any(shell, root, source, targets)
     try:
         yield delta
     finally:
         await asyncio.shield(_release(pipe))
 
 
-async def _from_any(
-    shell: NodeShell, root: str, cargo: Cargo, stops: Sequence[Stop]
+async def _make_from_any(
+    shell: NodeShell, root: str, source: SourceImage, targets: Sequence[CopyTarget]
 ) -> tuple[Pipe, Delta]:
     failure = VizdashError("delta", "no node has an older image")
-    for stop in stops[:_SOURCES]:
+    for target in targets[:_SOURCES]:
         try:
-            return await _from(shell, root, cargo, stop)
+            return await _make_from(shell, root, source, target)
         except VizdashError as e:
-            failure = VizdashError("delta", f"{stop.node}: {e.why or e.line}")
+            failure = VizdashError("delta", f"{target.node}: {e.why or e.line}")
     raise failure
 
 
-async def _from(shell: NodeShell, root: str, cargo: Cargo, stop: Stop) -> tuple[Pipe, Delta]:
-    """Make it from one node's old image, which is read whole meanwhile: only its digest says that
-    it is the one that the other nodes have.
+async def _make_from(
+    shell: NodeShell, root: str, source: SourceImage, target: CopyTarget
+) -> tuple[Pipe, Delta]:
+    """Make the delta from one node's old image while verifying that image's digest.
+
+    Only the digest proves that it is the image that the other nodes have.
     """
-    checking = asyncio.create_task(_check(shell, root, cargo, stop))
+    checking = asyncio.create_task(_verify_basis(shell, root, source, target))
     pipe: Pipe | None = None
     try:
-        pipe, delta = await _start(shell, root, cargo, stop)
+        pipe, delta = await _start(shell, root, source, target)
         await checking
     except BaseException:
         checking.cancel()
@@ -83,36 +87,42 @@ async def _from(shell: NodeShell, root: str, cargo: Cargo, stop: Stop) -> tuple[
     return pipe, delta
 
 
-async def _check(shell: NodeShell, root: str, cargo: Cargo, stop: Stop) -> None:
-    path = f"{cargo.app}/{stop.like}"
-    answer = await shell.ask(stop.node, "verify", root, path, sudo=stop.sudo, timeout_s=_READ_S)
-    if answer[:3] != ["read", path, stop.basis]:
-        raise VizdashError(stop.node, f"its {stop.like} is damaged")
+async def _verify_basis(
+    shell: NodeShell, root: str, source: SourceImage, target: CopyTarget
+) -> None:
+    path = f"{source.app}/{target.like}"
+    answer = await shell.ask(
+        target.node, "verify", root, "1", path, sudo=target.sudo, timeout_s=_READ_S
+    )
+    if answer[:3] != ["read", path, target.basis]:
+        raise VizdashError(target.node, f"its {target.like} is damaged")
 
 
-async def _start(shell: NodeShell, root: str, cargo: Cargo, stop: Stop) -> tuple[Pipe, Delta]:
+async def _start(
+    shell: NodeShell, root: str, source: SourceImage, target: CopyTarget
+) -> tuple[Pipe, Delta]:
     if not isinstance(shell.runner, PipeRunner):
-        raise Unreachable("delta", "commands can't be left running there")
+        raise Unreachable("delta", "no commands can be kept running there")
     mark = new_mark()
-    options, host = remote(shell, stop, ("rsync",))
-    model = f"{host}:{root.rstrip('/')}/{cargo.app}/{stop.like}"
-    words = (*BASH, mark, cargo.path, *options, model)
+    options, host = rsync_options(shell, target, ("rsync",))
+    model = f"{host}:{root.rstrip('/')}/{source.app}/{target.like}"
+    words = (*BASH_STDIN, mark, source.path, *options, model)
     pipe = await shell.runner.pipe(shell.argv("", words))
     try:
         pipe.writer.write(node_script("delta.sh").read_text(encoding="utf-8").encode())
         await pipe.writer.drain()
-        longest_s = _MAKING_S + cargo.size_bytes / _BYTES_PER_S
+        longest_s = _MAKING_S + source.size_bytes / _BYTES_PER_S
         size, digest, path = await asyncio.wait_for(_answer(pipe, mark), longest_s)
     except TimeoutError:
         await _release(pipe)
-        raise VizdashError("rsync", "it took too long to compare the images") from None
+        raise VizdashError("rsync", "comparing the images took too long") from None
     except OSError as e:
         await pipe.close()
         raise VizdashError("rsync", await pipe.wait()) from e
     except BaseException:
         await asyncio.shield(_release(pipe))
         raise
-    return pipe, Delta(path, int(size), digest, stop.basis)
+    return pipe, Delta(path, int(size), digest, target.basis)
 
 
 async def _answer(pipe: Pipe, mark: str) -> tuple[str, str, str]:
@@ -123,11 +133,11 @@ async def _answer(pipe: Pipe, mark: str) -> tuple[str, str, str]:
         if made_ and line.endswith("\n"):
             size, digest, path = line[:-1].split(" ", 2)
             return size, digest, path
-    raise VizdashError("rsync", await pipe.wait() or "it ended without a word")
+    raise VizdashError("rsync", await pipe.wait() or "it ended without an answer")
 
 
 async def _release(pipe: Pipe) -> None:
-    """End the script, which removes the delta when its input ends."""
+    """Stop the script, which removes the delta when its input ends."""
     with contextlib.suppress(OSError):
         pipe.writer.close()
         with contextlib.suppress(TimeoutError):
@@ -135,21 +145,37 @@ async def _release(pipe: Pipe) -> None:
     await pipe.close()
 
 
-async def apply(
-    shell: NodeShell, root: str, cargo: Cargo, stop: Stop, delta: Delta, *, send: bool
-) -> None:
-    """Make the new image on a node from its old one, and give it its name. With ``send`` the delta
-    goes there first, else it is there.
+async def apply_delta(
+    shell: NodeShell,
+    root: str,
+    source: SourceImage,
+    target: CopyTarget,
+    delta: Delta,
+    *,
+    send: bool,
+) -> str:
+    """Make the new image on a node from its old one, and give it its final name. Returns the node's
+    answer.
 
-    Raises VizdashError naming the cause; then the node is as it was.
+    With ``send``, the delta is sent first; otherwise it is already there. Raises VizdashError
+    naming the cause; unless it could only not be made current, the node is then unchanged.
     """
     deploy = shell.deploy
-    await shell.ask(
-        stop.node,
+    placed, *_ = await shell.ask(
+        target.node,
         "apply",
-        *(root, cargo.app, cargo.version, cargo.digest, str(cargo.size_bytes)),
-        *(deploy.owner, deploy.mode, stop.like, stop.basis, delta.digest, str(delta.size_bytes)),
-        sudo=stop.sudo,
+        *(root, source.app, source.version, source.digest, str(source.size_bytes)),
+        *(
+            deploy.owner,
+            deploy.mode,
+            *target.switch_words(),
+            target.like,
+            target.basis,
+            delta.digest,
+            str(delta.size_bytes),
+        ),
+        sudo=target.sudo,
         timeout_s=_READ_S,
         data=delta.path if send else "",
     )
+    return placed

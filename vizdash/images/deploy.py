@@ -1,184 +1,217 @@
-"""Brings an image to nodes: looked at, copied, checked, named, tried, and only then switched to.
+"""Deploys an image to nodes, step by step: check, copy, verify, rename, try, then switch.
 
-Every node goes its own way; one that fails harms no other. What a killed deploy leaves behind
-has a name that is none of an image's, and the next one takes it up.
+Each node proceeds on its own, and one that fails does not affect the others. A killed deploy leaves
+only files without an image's name, which the next deploy continues from.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vizdash.config import Deploy
 from vizdash.errors import Refused, VizdashError
-from vizdash.images.matrix import ASKED_S, look_at
-from vizdash.images.progress import Phase, Progress
-from vizdash.images.shell import NodeShell
-from vizdash.images.travel import Arrival, Cargo, Stop, Travel, arrived
-from vizdash.model import Image, Place
+from vizdash.images.copy import (
+    CopyMethod,
+    CopyOutcome,
+    CopyTarget,
+    SourceImage,
+    count_arrived_bytes,
+)
+from vizdash.images.node_script import NodeShell
+from vizdash.images.progress import ChangeProgress, Phase
+from vizdash.images.survey import PATIENT_S, survey_node
+from vizdash.model import Image, ImageRoot
 
-#: Seconds that a node has to read an image whole.
+#: Seconds that a node has to read a whole image.
 _READ_S = 3600.0
-#: What uname -m calls the architectures that Go (and so a SIF) names otherwise.
+#: Go's names (as in a SIF file) of the architectures that uname -m prints.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
 
-Smoke = Callable[[str], Awaitable[str]]
+#: Programs that a node needs.
+_TOOLS = ("rsync", "flock")
+
+SmokeTest = Callable[[str], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """Where images go: the way to the nodes, and the image root on them."""
+class DeploySite:
+    """Where images are deployed: how nodes are reached, and their image root."""
 
     shell: NodeShell
     root: str
-    travel: Travel
+    copy_method: CopyMethod
 
     @property
     def deploy(self) -> Deploy:
-        """The configuration's part."""
+        """The configuration's ``deploy`` section."""
         return self.shell.deploy
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """A node that can be changed, as it was seen; ``sudo`` says by whose rights."""
+class WritableNode:
+    """A node whose image root the caller can change, with sudo(8) or without."""
 
-    place: Place
+    image_root: ImageRoot
     images: tuple[Image, ...]
     sudo: bool
 
 
-async def reach(site: Site, node: str) -> Reached:
-    """Look at a node that is to be changed.
+async def check_writable(site: DeploySite, node: str) -> WritableNode:
+    """Check that a node's image root can be changed.
 
-    Raises VizdashError naming why nothing can be changed there.
+    Raises VizdashError naming the reason if it cannot.
     """
-    place, images = await look_at(site.shell, node, site.root, timeout_s=ASKED_S)
-    missing = [tool for tool in ("rsync", "flock") if tool not in place.tools]
+    image_root, images = await survey_node(site.shell, node, site.root, timeout_s=PATIENT_S)
+    if writable := writable_as_is(site.deploy, image_root, images):
+        return writable
+    missing = [tool for tool in _TOOLS if tool not in image_root.tools]
     if missing:
         raise Refused(node, f"it has no {' and no '.join(missing)}", "install it there")
     policy = site.deploy.sudo
-    if place.writable and policy != "always":
-        return Reached(place, images, sudo=False)
     if policy == "never":
-        raise Refused(node, f"{place.user} may not write {site.root}", "see deploy.sudo")
+        raise Refused(node, f"{image_root.user} may not write {site.root}", "see deploy.sudo")
     try:
-        place, images = await look_at(site.shell, node, site.root, sudo=True, timeout_s=ASKED_S)
+        image_root, images = await survey_node(
+            site.shell, node, site.root, sudo=True, timeout_s=PATIENT_S
+        )
     except VizdashError as e:
-        why = f"{place.user} may not write {site.root}, and sudo says: {e.why or e.line}"
+        why = f"{image_root.user} may not write {site.root}, and sudo reports: {e.why or e.line}"
         raise Refused(node, why, "deploy as root or as an account with sudo") from e
-    return Reached(place, images, sudo=True)
+    return WritableNode(image_root, images, sudo=True)
+
+
+def writable_as_is(
+    deploy: Deploy, image_root: ImageRoot, images: tuple[Image, ...]
+) -> WritableNode | None:
+    """Return the node if it can be changed without sudo(8) and has the programs for it."""
+    if image_root.failure or not image_root.writable or deploy.sudo == "always":
+        return None
+    if any(tool not in image_root.tools for tool in _TOOLS):
+        return None
+    return WritableNode(image_root, images, sudo=False)
 
 
 class Deployment:
-    """One image to several nodes. ``smoke`` tries a node before it is switched: it gives words
-    on what it found, or raises VizdashError.
+    """Deploys one image to several nodes.
+
+    ``smoke`` tests a node before it is switched: it returns a note on the result, or raises
+    VizdashError. ``surveyed`` are nodes that were found writable just before.
     """
 
     def __init__(
-        self, site: Site, cargo: Cargo, progress: Progress, *, smoke: Smoke | None = None
+        self,
+        site: DeploySite,
+        source: SourceImage,
+        progress: ChangeProgress,
+        *,
+        smoke: SmokeTest | None = None,
+        surveyed: Mapping[str, WritableNode] | None = None,
     ) -> None:
         self.site = site
-        self.cargo = cargo
+        self._surveyed = surveyed or {}
+        self.source = source
         self.progress = progress
         self._smoke = smoke
-        self._stops: dict[str, Stop] = {}
+        self._targets: dict[str, CopyTarget] = {}
         self._legacy: dict[str, str] = {}
-        #: Nodes that it is brought to together with others, and how that went.
-        self._arrivals: dict[str, asyncio.Future[Arrival]] = {}
-        self._arrived: dict[str, Arrival] = {}
+        #: Nodes that are served by one distribution, and their outcomes.
+        self._pending_copies: dict[str, asyncio.Future[CopyOutcome]] = {}
+        self._copy_outcomes: dict[str, CopyOutcome] = {}
 
     async def run(self, nodes: Sequence[str], canary: str = "") -> None:
-        """Bring it to all; with a ``canary``, to that one first and to the others only when it
-        went well there. How each ended is in ``progress``. A cancelled run leaves what arrived
-        for the next one.
+        """Deploy to all nodes, or first to ``canary`` and then, if it succeeds, to the others.
+
+        ``progress`` has the outcome of each node. A cancelled run keeps what has arrived for the
+        next.
         """
         try:
             if canary:
-                await self._wave((canary,))
+                await self._deploy_wave((canary,))
                 if self.progress.nodes[canary].phase is not Phase.DONE:
-                    error = VizdashError("", f"it failed on {canary}, which went first")
+                    error = VizdashError("", f"the canary {canary} failed")
                     for node in nodes:
                         if node != canary:
                             self.progress.fail(node, error, Phase.SKIPPED)
                     return
-            # A shared file system is one place, whose name is empty.
-            await self._wave([node for node in nodes if not canary or node != canary])
+            # A shared file system is one target with an empty name.
+            await self._deploy_wave([node for node in nodes if not canary or node != canary])
         except asyncio.CancelledError:
             self.progress.cancel()
             raise
 
-    async def _wave(self, nodes: Sequence[str]) -> None:
-        least = self.site.travel.least
-        if least and len(nodes) >= least:
-            await self._together(nodes)
+    async def _deploy_wave(self, nodes: Sequence[str]) -> None:
+        min_nodes = self.site.copy_method.min_nodes
+        if min_nodes and len(nodes) >= min_nodes:
+            await self._deploy_distributed(nodes)
         else:
-            await self._all(nodes, self._whole)
+            await self._on_all(nodes, self._deploy_node)
 
-    async def _together(self, nodes: Sequence[str]) -> None:
-        """What can be brought to several nodes together is; each has its own checked and switched
-        as soon as it is there.
-        """
-        await self._all(nodes, self._prepare, self.site.shell.gate.places)
+    async def _deploy_distributed(self, nodes: Sequence[str]) -> None:
+        """Distribute the image; each node is verified and switched as soon as it has it."""
+        await self._on_all(nodes, self._prepare, self.site.shell.throttle.limit)
         rows = self.progress.nodes
-        coming = [self._stops[n] for n in nodes if n in self._stops and rows[n].copied]
+        targets = [self._targets[n] for n in nodes if n in self._targets and rows[n].copied]
         loop = asyncio.get_running_loop()
-        coming = list(self.site.travel.together(coming))
-        self._arrivals = {stop.node: loop.create_future() for stop in coming}
-        gates = asyncio.Semaphore(self.site.shell.gate.places), self._gate()
+        targets = list(self.site.copy_method.distributable(targets))
+        self._pending_copies = {target.node: loop.create_future() for target in targets}
+        slots = asyncio.Semaphore(self.site.shell.throttle.limit), self._new_slots()
 
         async def one(node: str) -> None:
-            if node in self._arrivals:
-                self._arrived[node] = await self._arrivals[node]
-            quick = not rows[node].copied or self._came(node)
-            async with gates[0 if quick else 1]:
-                await self._tried(node, self._bring)
+            if node in self._pending_copies:
+                self._copy_outcomes[node] = await self._pending_copies[node]
+            quick = not rows[node].copied or self._has_arrived(node)
+            async with slots[0 if quick else 1]:
+                await self._run_on_node(node, self._finish_node)
 
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._prime(coming))
+            group.create_task(self._distribute(targets))
             for node in nodes:
                 if not rows[node].phase.over:
                     group.create_task(one(node))
 
-    async def _prime(self, coming: Sequence[Stop]) -> None:
-        why = "it was left out"
+    async def _distribute(self, targets: Sequence[CopyTarget]) -> None:
+        why = "left out of the distribution"
         try:
-            if coming:
-                await self.site.travel.prime(self.cargo, coming, self._primed, self._over)
+            if targets:
+                await self.site.copy_method.distribute(
+                    self.source, targets, self._on_bytes, self._on_end
+                )
         except VizdashError as e:
             why = e.line
-        for arrival in self._arrivals.values():
-            if not arrival.done():
-                arrival.set_result(Arrival(why))
+        for outcome in self._pending_copies.values():
+            if not outcome.done():
+                outcome.set_result(CopyOutcome(why))
 
-    def _over(self, node: str, arrival: Arrival) -> None:
-        if not self._arrivals[node].done():
-            self._arrivals[node].set_result(arrival)
+    def _on_end(self, node: str, outcome: CopyOutcome) -> None:
+        if not self._pending_copies[node].done():
+            self._pending_copies[node].set_result(outcome)
 
-    def _came(self, node: str) -> bool:
-        """Whether it is there, brought together with others."""
-        arrival = self._arrived.get(node)
-        return arrival is not None and not arrival.why
+    def _has_arrived(self, node: str) -> bool:
+        """Whether the node received the image by the distribution."""
+        outcome = self._copy_outcomes.get(node)
+        return outcome is not None and not outcome.why
 
-    def _gate(self) -> asyncio.Semaphore:
+    def _new_slots(self) -> asyncio.Semaphore:
         return asyncio.Semaphore(self.site.deploy.at_once)
 
-    async def _all(
+    async def _on_all(
         self, nodes: Sequence[str], work: Callable[[str], Awaitable[None]], at_once: int = 0
     ) -> None:
-        """Do it on several nodes at once; what fails is written down there."""
-        gate = asyncio.Semaphore(at_once) if at_once else self._gate()
+        """Run ``work`` on several nodes at once; a failure is recorded as that node's outcome."""
+        slots = asyncio.Semaphore(at_once) if at_once else self._new_slots()
 
         async def one(node: str) -> None:
-            async with gate:
-                await self._tried(node, work)
+            async with slots:
+                await self._run_on_node(node, work)
 
         async with asyncio.TaskGroup() as group:
             for node in nodes:
                 group.create_task(one(node))
 
-    async def _tried(self, node: str, work: Callable[[str], Awaitable[None]]) -> None:
+    async def _run_on_node(self, node: str, work: Callable[[str], Awaitable[None]]) -> None:
         try:
             await work(node)
         except VizdashError as e:
@@ -186,96 +219,120 @@ class Deployment:
 
     # ------------------------------------------------------------------ one node
 
-    async def _whole(self, node: str) -> None:
+    async def _deploy_node(self, node: str) -> None:
         await self._prepare(node)
-        await self._bring(node)
+        await self._finish_node(node)
 
     async def _prepare(self, node: str) -> None:
-        """Look, and lay a basis for what is to come."""
-        cargo = self.cargo
-        self.progress.enter(node, Phase.LOOKING)
-        reached = await reach(self.site, node)
-        arch = _ARCHITECTURES.get(reached.place.arch, reached.place.arch)
-        if cargo.arch and arch and cargo.arch != arch:
-            raise Refused(node, f"the image is for {cargo.arch}, the node is {arch}")
+        """Check the node and prepare it for the copy."""
+        source = self.source
+        self.progress.enter(node, Phase.INSPECTING)
+        reached = self._surveyed.get(node) or await check_writable(self.site, node)
+        arch = _ARCHITECTURES.get(reached.image_root.arch, reached.image_root.arch)
+        if source.arch and arch and source.arch != arch:
+            raise Refused(node, f"the image is for {source.arch}, the node is {arch}")
         self.progress.enter(node, Phase.COMPARING)
-        words = (cargo.app, cargo.version, cargo.digest, str(cargo.size_bytes))
+        words = (source.app, source.version, source.digest, str(source.size_bytes))
         answer = await self._ask(node, "prepare", *words, sudo=reached.sudo)
-        state, like, come, _, basis = answer
+        state, like, come, _, basis, delta = answer
         if state.startswith("other"):
             raise Refused(
                 node,
-                f"it has a {cargo.name} with another content ({state[6:18]})",
-                "versions are never overwritten: build it as a new one, or remove that file",
+                f"it has a different {source.name} ({state[6:18]})",
+                "versions are never overwritten: build a new version, or remove that file",
             )
-        self._stops[node] = Stop(node, reached.sudo, like, int(come), basis)
-        self._legacy[node] = legacy_version(reached.images, cargo.app)
+        legacy = self._legacy[node] = legacy_version(reached.images, source.app)
+        self._targets[node] = CopyTarget(
+            node,
+            reached.sudo,
+            like,
+            int(come),
+            basis,
+            int(delta),
+            legacy="" if self._smoke else legacy,
+        )
         if state == "have":
             self.progress.enter(node, Phase.WAITING, "it has the image")
         else:
             self.progress.nodes[node].copied = True
-            self.progress.enter(node, Phase.WAITING, "mends" if state == "damaged" else "")
+            self.progress.enter(node, Phase.WAITING, "fixes" if state == "damaged" else "")
 
-    def _primed(self, node: str, done: int) -> None:
+    def _on_bytes(self, node: str, done: int) -> None:
         row = self.progress.nodes[node]
         if row.phase is Phase.WAITING:
-            like = self._stops[node].like
-            version = version_in(like, self.cargo.app)
-            note = f"what differs from {version}" if like else "from node to node"
+            like = self._targets[node].like
+            version = version_in(like, self.source.app)
+            note = f"changes from {version}" if like else "from node to node"
             self.progress.enter(node, Phase.COPYING, note)
         self.progress.copied(node, done)
 
-    async def _bring(self, node: str) -> None:
-        """Copy, check, name, try, switch."""
-        cargo, stop = self.cargo, self._stops[node]
+    async def _finish_node(self, node: str) -> None:
+        """Copy, verify, rename, test and switch."""
+        source, target = self.source, self._targets[node]
         row = self.progress.nodes[node]
-        mended = row.note == "mends"
+        fixed = row.note == "fixes"
+        was = result = ""
         if row.copied:
-            await self._copy(node, stop)
-            arrival = self._arrived.get(node)
-            if arrival is None or not arrival.placed:
-                await self._place(node, stop)
-        found = ""
+            await self._copy(node, target)
+            copied = self._copy_outcomes.get(node, CopyOutcome())
+            if copied.placed is not None:
+                was = copied.placed
+            else:
+                was = await self._rename(node, target, copied)
         if self._smoke is not None:
             self.progress.enter(node, Phase.TESTING)
-            found = await self._smoke(node)
-        self.progress.enter(node, Phase.SWITCHING)
-        was, *_ = await self._ask(
-            node, "switch", cargo.app, cargo.version, self._legacy[node], "deploy", sudo=stop.sudo
-        )
-        row.switched = was != cargo.name
-        note = "mended" if mended else "deployed" if row.copied else "it had it"
+            result = await self._smoke(node)
+        if not (row.copied and target.legacy):
+            was = await self._switch(node, target)
+        row.switched = was != source.name
+        note = "fixed" if fixed else "deployed" if row.copied else "already there"
         if row.switched and was:
-            note += f", before: {version_in(was, cargo.app)}"
-        if (arrival := self._arrived.get(node)) and arrival.why:
-            note += f", from the image host: {arrival.why}"
-        self.progress.enter(node, Phase.DONE, f"{note}; {found}" if found else note)
+            note += f", before: {version_in(was, source.app)}"
+        if (outcome := self._copy_outcomes.get(node)) and outcome.why:
+            note += f", from the image host: {outcome.why}"
+        self.progress.enter(node, Phase.DONE, f"{note}; {result}" if result else note)
 
-    async def _place(self, node: str, stop: Stop) -> None:
-        cargo, deploy = self.cargo, self.site.deploy
-        self.progress.enter(node, Phase.CHECKING)
-        about = (cargo.app, cargo.version, cargo.digest, str(cargo.size_bytes))
-        await self._ask(node, "place", *about, deploy.owner, deploy.mode, sudo=stop.sudo)
+    async def _rename(self, node: str, target: CopyTarget, outcome: CopyOutcome) -> str:
+        """Verify and rename what has arrived; unless it is tested first, make it current. Returns
+        the node's answer.
+        """
+        source, deploy = self.source, self.site.deploy
+        self.progress.enter(node, Phase.VERIFYING)
+        about = (source.app, source.version, source.digest, str(source.size_bytes))
+        words = (*about, deploy.owner, deploy.mode, *target.switch_words())
+        read = () if outcome.why else (outcome.digest, outcome.stamp)
+        answer = await self._ask(node, "place", *words, *read, sudo=target.sudo)
+        return answer[0]
 
-    async def _copy(self, node: str, stop: Stop) -> None:
+    async def _switch(self, node: str, target: CopyTarget) -> str:
+        """Make the image current. Returns the name of the image that was current."""
+        source = self.source
+        self.progress.enter(node, Phase.SWITCHING)
+        words = (source.app, source.version, self._legacy[node], "deploy", str(int(time.time())))
+        answer = await self._ask(node, "switch", *words, sudo=target.sudo)
+        return answer[0]
+
+    async def _copy(self, node: str, target: CopyTarget) -> None:
         row, note = self.progress.nodes[node], ""
-        if arrival := self._arrived.get(node):
-            row.bytes_sent = arrival.sent
-            if not arrival.why:
-                self.progress.copied(node, self.cargo.size_bytes)
+        if outcome := self._copy_outcomes.get(node):
+            row.bytes_sent = outcome.sent
+            if not outcome.why:
+                self.progress.copied(node, self.source.size_bytes)
                 return
-            # rsync is for what is missing still.
-            note = f"from the image host: {arrival.why}"
-            come = await arrived(self.site.shell, self.site.root, self.cargo, stop)
-            row.bytes_sent += max(0, come - stop.arrived)
-            stop = replace(stop, arrived=come)
+            # rsync copies the rest.
+            note = f"from the image host: {outcome.why}"
+            arrived_bytes = await count_arrived_bytes(
+                self.site.shell, self.site.root, self.source, target
+            )
+            row.bytes_sent += max(0, arrived_bytes - target.arrived)
+            target = replace(target, arrived=arrived_bytes)
         self.progress.enter(node, Phase.COPYING, note)
 
-        def done(count: int) -> None:
+        def report_bytes(count: int) -> None:
             self.progress.copied(node, count)
 
-        row.bytes_sent += await self.site.travel.send(self.cargo, stop, done)
-        self.progress.copied(node, self.cargo.size_bytes)
+        row.bytes_sent += await self.site.copy_method.copy(self.source, target, report_bytes)
+        self.progress.copied(node, self.source.size_bytes)
 
     async def _ask(self, node: str, verb: str, *words: str, sudo: bool) -> list[str]:
         return await self.site.shell.ask(
@@ -284,11 +341,11 @@ class Deployment:
 
 
 def legacy_version(images: Sequence[Image], app: str) -> str:
-    """The version under which an image is kept that has no other name than ``<app>.sif``."""
+    """Return the version under which to keep an image whose only name is ``<app>.sif``."""
     names = (i.version for i in images if i.path.endswith(f"/{app}/{app}.sif"))
     return next(names, "") or "legacy"
 
 
 def version_in(name: str, app: str) -> str:
-    """The version in a file's name."""
+    """Return the version in a file's name."""
     return name.removesuffix(".sif").removeprefix(f"{app}-")

@@ -1,8 +1,8 @@
-"""An image to many nodes at once, in about the time of one copy.
+"""Chooses how an image gets to many nodes at once: a chain, one delta, or rsync.
 
-What travels is the image, or for nodes that have the same older one a delta (``delta.py``), from
-node to node (``chain.py``). What could not be brought that way is left to rsync(1) from the image
-host.
+Nodes that have the same older image receive a delta (``delta.py``), the others the image itself;
+both go from node to node (``chain.py``). Nodes that cannot be served this way are left to rsync(1)
+from the image host.
 """
 
 from __future__ import annotations
@@ -11,154 +11,144 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from typing_extensions import override
+
 from vizdash.errors import VizdashError
 from vizdash.images import delta
-from vizdash.images.chain import Chain, File
-from vizdash.images.shell import NodeShell
-from vizdash.images.travel import Arrival, Cargo, Rsync, Stop, Travel
+from vizdash.images.chain import Chain, ChainFile, FileEnd
+from vizdash.images.copy import CopyMethod, CopyOutcome, CopyTarget, RsyncCopy, SourceImage
+from vizdash.images.node_script import NodeShell
 
-#: Bytes of a delta for all nodes together up to which the image host sends it to each itself: that
-#: takes less than to set up a chain.
-_EACH_BYTES = 32 << 20
+#: Total bytes of a delta, for all nodes together, up to which the image host sends it to each node
+#: itself: that is faster than setting up a chain.
+_EACH_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Distribution(Rsync):
-    """A first copy from node to node, and an update as one delta, each where ``least`` nodes or
-    more want it.
+class ChainCopy(RsyncCopy):
+    """Copies a new image from node to node, and an update as one delta.
+
+    Each is used from ``min_nodes`` nodes on.
     """
 
-    least: int = 4
+    min_nodes: int = 4
 
-    def together(self, stops: Sequence[Stop]) -> tuple[Stop, ...]:
-        """See Travel.together."""
-        groups = self._groups(stops).values()
-        return tuple(stop for group in groups for stop in group)
+    @override
+    def distributable(self, targets: Sequence[CopyTarget]) -> tuple[CopyTarget, ...]:
+        groups = self._groups(targets).values()
+        return tuple(target for group in groups for target in group)
 
-    def _groups(self, stops: Sequence[Stop]) -> dict[str, list[Stop]]:
-        """Nodes by the digest of the image that they have; "" for those that have none."""
-        found: dict[str, list[Stop]] = {}
-        for stop in stops:
-            if not self.shell.is_here(stop.node) and bool(stop.like) == bool(stop.basis):
-                found.setdefault(stop.basis, []).append(stop)
-        return {basis: group for basis, group in found.items() if len(group) >= max(2, self.least)}
+    def _groups(self, targets: Sequence[CopyTarget]) -> dict[str, list[CopyTarget]]:
+        """Group the targets by the digest of the image that they have; empty for none."""
+        groups: dict[str, list[CopyTarget]] = {}
+        for target in targets:
+            if not self.shell.is_here(target.node) and bool(target.like) == bool(target.basis):
+                groups.setdefault(target.basis, []).append(target)
+        return {
+            basis: group for basis, group in groups.items() if len(group) >= max(2, self.min_nodes)
+        }
 
-    async def prime(
+    @override
+    async def distribute(
         self,
-        cargo: Cargo,
-        stops: Sequence[Stop],
-        tell: Callable[[str, int], None],
-        over: Callable[[str, Arrival], None],
+        source: SourceImage,
+        targets: Sequence[CopyTarget],
+        on_bytes: Callable[[str, int], None],
+        on_end: Callable[[str, CopyOutcome], None],
     ) -> None:
-        """See Travel.prime."""
 
-        async def one(basis: str, group: Sequence[Stop]) -> None:
-            before = {stop.node: stop.arrived for stop in group}
+        async def one(basis: str, group: Sequence[CopyTarget]) -> None:
+            before = {target.node: target.arrived for target in group}
 
-            def come(node: str, why: str) -> None:
-                over(node, Arrival(why, 0 if why else cargo.size_bytes - before[node]))
+            def end_node(node: str, ending: FileEnd) -> None:
+                sent = 0 if ending.why else source.size_bytes - before[node]
+                on_end(node, CopyOutcome(ending.why, sent, ending.digest, ending.stamp))
 
             try:
                 if basis:
-                    await self._update(cargo, group, tell, over)
+                    await self._update(source, group, on_bytes, on_end)
                 else:
-                    image = File(self.folder(cargo), cargo.path, cargo.size_bytes, cargo.part)
-                    await Chain(self.shell, image, group, tell, come).run()
+                    image = ChainFile(
+                        self.folder(source), source.path, source.size_bytes, source.part
+                    )
+                    await Chain(self.shell, image, group, on_bytes, end_node).run()
             except VizdashError as e:
-                for stop in group:
-                    over(stop.node, Arrival(e.line))
+                for target in group:
+                    on_end(target.node, CopyOutcome(e.line))
 
         async with asyncio.TaskGroup() as tasks:
-            for basis, group in self._groups(stops).items():
+            for basis, group in self._groups(targets).items():
                 tasks.create_task(one(basis, group))
 
     async def _update(
         self,
-        cargo: Cargo,
-        stops: Sequence[Stop],
-        tell: Callable[[str, int], None],
-        over: Callable[[str, Arrival], None],
+        source: SourceImage,
+        targets: Sequence[CopyTarget],
+        on_bytes: Callable[[str, int], None],
+        on_end: Callable[[str, CopyOutcome], None],
     ) -> None:
-        """Make the delta, and bring it to all of these nodes, which have its basis."""
-        gate = asyncio.Semaphore(self.shell.gate.places)
-        async with delta.made(self.shell, self.root, cargo, stops) as made:
-            send = made.size_bytes * len(stops) <= _EACH_BYTES
+        """Make the delta and apply it on all targets, which have its basis."""
+        slots = asyncio.Semaphore(self.shell.throttle.limit)
+        async with delta.make_delta(self.shell, self.root, source, targets) as made:
+            send = made.size_bytes * len(targets) <= _EACH_BYTES
 
-            async def one(stop: Stop, sent: int) -> None:
-                async with gate:
-                    tell(stop.node, 0)
+            async def one(target: CopyTarget, sent: int) -> None:
+                async with slots:
+                    on_bytes(target.node, 0)
                     try:
-                        await delta.apply(self.shell, self.root, cargo, stop, made, send=send)
+                        placed = await delta.apply_delta(
+                            self.shell, self.root, source, target, made, send=send
+                        )
                     except VizdashError as e:
-                        over(stop.node, Arrival(e.why or e.line, sent))
+                        on_end(target.node, CopyOutcome(e.why or e.line, sent))
                     else:
-                        over(stop.node, Arrival(sent=sent, placed=True))
+                        on_end(target.node, CopyOutcome(sent=sent, placed=placed))
 
             async with asyncio.TaskGroup() as tasks:
                 if send:
-                    for stop in stops:
-                        tasks.create_task(one(stop, made.size_bytes))
+                    for target in targets:
+                        tasks.create_task(one(target, made.size_bytes))
                     return
-                feeding = _Feeding(self, cargo, made)
-                there = await feeding.expected(stops, over)
+                by_node = {target.node: target for target in targets}
 
-                def come(node: str, why: str) -> None:
-                    stop = there[node]
-                    if why:
-                        over(node, Arrival(why))
+                def end_node(node: str, ending: FileEnd) -> None:
+                    target = by_node[node]
+                    if ending.why:
+                        on_end(node, CopyOutcome(ending.why))
                     else:
-                        tasks.create_task(one(stop, made.size_bytes - stop.arrived))
+                        tasks.create_task(one(target, made.size_bytes - target.delta_arrived))
 
-                await feeding.run(list(there.values()), tell, come)
+                await _DeltaChain(self, source, made).run(targets, on_bytes, end_node)
 
 
 @dataclass(frozen=True, slots=True)
-class _Feeding:
-    """A delta on its way from node to node, as a file of its own."""
+class _DeltaChain:
+    """A delta that is copied from node to node, as a file of its own."""
 
-    site: Distribution
-    cargo: Cargo
+    site: ChainCopy
+    source: SourceImage
     made: delta.Delta
-
-    async def expected(
-        self, stops: Sequence[Stop], over: Callable[[str, Arrival], None]
-    ) -> dict[str, Stop]:
-        """Have it begun on the nodes: those that do, with what is there of it."""
-        found: dict[str, Stop] = {}
-        words = (self.site.root, self.cargo.app, self.cargo.delta)
-
-        async def one(stop: Stop) -> None:
-            try:
-                answer = await self.site.shell.ask(stop.node, "expect", *words, sudo=stop.sudo)
-            except VizdashError as e:
-                over(stop.node, Arrival(e.why or e.line))
-            else:
-                size = int(answer[0])
-                found[stop.node] = replace(stop, arrived=size)
-
-        async with asyncio.TaskGroup() as tasks:
-            for stop in stops:
-                tasks.create_task(one(stop))
-        return found
 
     async def run(
         self,
-        stops: Sequence[Stop],
-        tell: Callable[[str, int], None],
-        over: Callable[[str, str], None],
+        targets: Sequence[CopyTarget],
+        on_bytes: Callable[[str, int], None],
+        on_end: Callable[[str, FileEnd], None],
     ) -> None:
-        """Feed it to them. ``tell`` gets bytes of the image that they make up."""
+        """Copy the delta to the targets. ``on_bytes`` gets the equivalent bytes of the image."""
         size = self.made.size_bytes
-        file = File(self.site.folder(self.cargo), self.made.path, size, self.cargo.delta)
+        folder = self.site.folder(self.source)
+        file = ChainFile(folder, self.made.path, size, self.source.delta, hashed=False)
 
-        def told(node: str, done: int) -> None:
-            tell(node, self.cargo.size_bytes * done // size)
+        def report_bytes(node: str, done: int) -> None:
+            on_bytes(node, self.source.size_bytes * done // size)
 
-        await Chain(self.site.shell, file, stops, told, over).run()
+        targets = [replace(target, arrived=target.delta_arrived) for target in targets]
+        await Chain(self.site.shell, file, targets, report_bytes, on_end).run()
 
 
-def travel(shell: NodeShell, root: str) -> Travel:
-    """The way that the configuration names."""
+def choose_copy_method(shell: NodeShell, root: str) -> CopyMethod:
+    """Return the copy method that the configuration names."""
     if shell.deploy.method in {"auto", "chain"}:
-        return Distribution(shell, root, least=2 if shell.deploy.method == "chain" else 4)
-    return Rsync(shell, root)
+        return ChainCopy(shell, root, min_nodes=2 if shell.deploy.method == "chain" else 4)
+    return RsyncCopy(shell, root)

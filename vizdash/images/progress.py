@@ -1,4 +1,4 @@
-"""How far a change to several nodes is."""
+"""What is known of a change while it runs: each node's phase, bytes, rate and outcome."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from vizdash.errors import VizdashError
 
 
 class Phase(StrEnum):
-    """Where a node is. Those after SWITCHING are ends."""
+    """The phase of a node. The last four are final."""
 
     WAITING = "waiting"
-    LOOKING = "looking"
+    INSPECTING = "inspecting"
     COMPARING = "comparing"
     COPYING = "copying"
-    CHECKING = "checking"
+    VERIFYING = "verifying"
     TESTING = "testing"
     SWITCHING = "switching"
     DONE = "done"
@@ -27,15 +27,17 @@ class Phase(StrEnum):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more happens there."""
+        """Whether the phase is final."""
         return self in {Phase.DONE, Phase.FAILED, Phase.CANCELLED, Phase.SKIPPED}
 
 
 @dataclass(slots=True)
 class NodeProgress:
-    """One node. ``bytes_done`` of ``bytes_total`` are there (come, or taken from an image like
-    it), ``bytes_sent`` travelled; ``copied`` says that it had not got the image, ``switched``
-    that another one started before; ``note`` says how it ended.
+    """The progress of one node.
+
+    ``bytes_done`` of ``bytes_total`` are there, received or taken from a similar image;
+    ``bytes_sent`` were sent. ``copied``: the node lacked the image; ``switched``: another image was
+    current before; ``note`` describes the outcome.
     """
 
     node: str
@@ -51,14 +53,14 @@ class NodeProgress:
 
     @property
     def rate(self) -> float:
-        """Bytes per second since its copy began; 0 when that can't be told yet."""
+        """Bytes per second since its copy began; 0 while unknown."""
         took = time.monotonic() - self.began
         return self.bytes_done / took if self.began and took > 0.2 else 0.0
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until its copy is done, at this rate; None when that can't be told."""
-        # The first bytes come in a burst, or late: they foretell nothing.
+        """Seconds until its copy is done at this rate; None while unknown."""
+        # The first bytes arrive in a burst, or late: they predict nothing.
         if self.phase is not Phase.COPYING or self.bytes_done * 50 < self.bytes_total:
             return None
         if not self.rate:
@@ -66,93 +68,93 @@ class NodeProgress:
         return max(0, self.bytes_total - self.bytes_done) / self.rate
 
 
-class Progress:
-    """All nodes of one change. ``tell`` is called with a node whenever that one changed."""
+class ChangeProgress:
+    """The progress of all nodes. ``on_change`` is called with each node that changes."""
 
     def __init__(
         self,
         nodes: Iterable[str],
-        tell: Callable[[NodeProgress], None] = lambda node: None,
+        on_change: Callable[[NodeProgress], None] = lambda node: None,
         bytes_total: int = 0,
     ) -> None:
         self.nodes = {name: NodeProgress(name, bytes_total) for name in nodes}
-        self._tell = tell
+        self._on_change = on_change
 
     def enter(self, node: str, phase: Phase, note: str = "") -> NodeProgress:
-        """A node's next phase."""
+        """Enter a node's next phase."""
         row = self.nodes[node]
         row.phase, row.note = phase, note
         if phase is Phase.COPYING:
             row.began = time.monotonic()
-        self._tell(row)
+        self._on_change(row)
         return row
 
     def copied(self, node: str, done: int) -> None:
-        """So many bytes are there now."""
+        """Set how many bytes a node has."""
         row = self.nodes[node]
         row.bytes_done = min(done, row.bytes_total)
-        self._tell(row)
+        self._on_change(row)
 
     def fail(self, node: str, error: VizdashError, phase: Phase = Phase.FAILED) -> None:
-        """A node's end with a cause."""
+        """End a node with an error."""
         row = self.nodes[node]
         row.error = error
-        self.enter(node, phase, cause(error, node))
+        self.enter(node, phase, describe_cause(error, node))
 
     def cancel(self) -> None:
-        """Everything was broken off: each node that was not done says where."""
+        """End all nodes that are not done, with a note on how far they got."""
         for row in self.nodes.values():
             if not row.phase.over:
-                begun = f"broken off while {row.phase}"
+                begun = f"interrupted while {row.phase}"
                 if row.copied and row.phase is Phase.COPYING and row.bytes_total:
                     begun += f" at {100 * row.bytes_done // row.bytes_total}%"
                 if row.phase is Phase.WAITING:
-                    begun = "nothing was done there"
-                error = VizdashError(row.node, begun, "the same again goes on there")
+                    begun = "nothing was changed there"
+                error = VizdashError(row.node, begun, "repeat the command to continue")
                 self.fail(row.node, error, Phase.CANCELLED)
 
     @property
     def bytes_total(self) -> int:
-        """Of all nodes that are copied to."""
+        """The total bytes of all nodes that are copied to."""
         return sum(
             r.bytes_total for r in self.nodes.values() if r.copied or r.phase is Phase.COPYING
         )
 
     @property
     def bytes_done(self) -> int:
-        """Of all nodes that are copied to."""
+        """The bytes that these nodes have."""
         return sum(
             r.bytes_done for r in self.nodes.values() if r.copied or r.phase is Phase.COPYING
         )
 
     @property
     def bytes_sent(self) -> int:
-        """What travelled."""
+        """The bytes sent to all nodes."""
         return sum(r.bytes_sent for r in self.nodes.values())
 
     @property
     def rate(self) -> float:
-        """Bytes per second of all that are being copied to."""
+        """Bytes per second to all nodes being copied to."""
         return sum(r.rate for r in self.nodes.values() if r.phase is Phase.COPYING)
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the last of the copies that go on is done; None when not known."""
-        found = [r.left_s for r in self.nodes.values() if r.left_s is not None]
-        return max(found) if found else None
+        """Seconds until the last running copy is done; None while unknown."""
+        times = [r.left_s for r in self.nodes.values() if r.left_s is not None]
+        return max(times, default=None)
 
     def of(self, *phases: Phase) -> tuple[NodeProgress, ...]:
-        """The nodes in one of these phases."""
+        """Return the nodes in one of these phases."""
         return tuple(r for r in self.nodes.values() if r.phase in phases)
 
     @property
     def failed(self) -> tuple[NodeProgress, ...]:
-        """The nodes that did not get there."""
+        """The nodes that failed, were cancelled, or were not tried."""
         return self.of(Phase.FAILED, Phase.CANCELLED, Phase.SKIPPED)
 
 
-def cause(error: VizdashError, node: str) -> str:
-    """The error in one line, without the name of the node whose row it stands in."""
+def describe_cause(error: VizdashError, node: str) -> str:
+    """Return the error in one line, without the node's name, which its row already has."""
     if error.what != node or not error.why:
         return error.line
-    return f"{error.why} ({error.mend})" if error.mend else error.why
+    return f"{error.why} ({error.fix})" if error.fix else error.why

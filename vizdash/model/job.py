@@ -1,4 +1,4 @@
-"""Jobs as the engine tells them."""
+"""Jobs as the engine reports them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vizdash.model.node import Node
-from vizdash.nodesets import expand
+from vizdash.util.nodesets import expand_nodes
 
 
 class JobState(StrEnum):
-    """Slurm's base job states (squeue(1), "JOB STATE CODES"); UNKNOWN for one newer than us."""
+    """Slurm's base job states (squeue(1), "JOB STATE CODES"); UNKNOWN for a newer one."""
 
     PENDING = "PENDING"
     CONFIGURING = "CONFIGURING"
@@ -89,11 +89,23 @@ class Job:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The nodes that it runs on, one by one."""
-        return expand(self.node)
+        """The names of its nodes."""
+        return expand_nodes(self.node)
 
 
-def on_nodes(jobs: Iterable[Job], nodes: Iterable[Node]) -> tuple[Job, ...]:
+#: Reasons of a job that waits for its turn only.
+RESOURCES = "waiting for free cores, memory or GPUs"
+PRIORITY = "jobs with a higher priority come first"
+#: Those of a job that is planned soon; empty: it has not been tried yet.
+_SOON_PLANNED = frozenset({"", RESOURCES, PRIORITY})
+
+
+def may_start_soon(state: JobState, reason: str, start_at: int | None) -> bool:
+    """Whether a job waits for nodes and is planned soon, or has an expected start."""
+    return state is JobState.PENDING and (reason in _SOON_PLANNED or start_at is not None)
+
+
+def jobs_on_nodes(jobs: Iterable[Job], nodes: Iterable[Node]) -> tuple[Job, ...]:
     """The jobs that run on one of ``nodes``."""
     names = {node.name for node in nodes}
     live = (job for job in jobs if job.node and not job.state.ended)

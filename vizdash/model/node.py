@@ -1,7 +1,8 @@
-"""Nodes and partitions as Slurm describes them (scontrol(1), "show node")."""
+"""Nodes, partitions and GRES as Slurm describes them (scontrol(1), "show node"; gres.conf(5))."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from vizdash.model.reservation import Reservation
 #: Base states on which Slurm may start a job now (slurm.conf(5), "NodeName ... State").
 _UP = frozenset({"IDLE", "MIXED", "ALLOCATED"})
 
-#: State flags that keep new jobs away although the base state looks well.
+#: State flags that keep new jobs away whatever the base state is.
 _BARRED = frozenset(
     {
         "DRAIN",
@@ -24,7 +25,7 @@ _BARRED = frozenset(
     }
 )
 
-#: Those of them that a reservation sets: they don't bar the reservation's own jobs.
+#: Flags that a reservation sets: they do not keep away the reservation's own jobs.
 _RESERVED = frozenset({"MAINTENANCE", "RESERVED"})
 
 
@@ -39,7 +40,7 @@ class Gres:
 
     @property
     def free(self) -> int:
-        """Units not given to any job."""
+        """Units not allocated."""
         return max(0, self.total - self.used)
 
 
@@ -81,12 +82,12 @@ class Node:
 
     @property
     def cores_free(self) -> int:
-        """Cores not given to any job."""
+        """Cores not allocated."""
         return max(0, self.cores - self.cores_alloc)
 
     @property
     def memory_free_mib(self) -> int:
-        """Memory not given to any job, in MiB (Slurm's account, not the system's)."""
+        """Memory not allocated, in MiB (by Slurm's account, not the system's)."""
         return max(0, self.memory_mib - self.memory_alloc_mib)
 
     @property
@@ -96,7 +97,7 @@ class Node:
 
     @property
     def gpus_free(self) -> int:
-        """GPUs not given to any job."""
+        """GPUs not allocated."""
         return sum(g.free for g in self.gres if g.name == "gpu")
 
     @property
@@ -106,18 +107,18 @@ class Node:
 
     @property
     def usable_reserved(self) -> bool:
-        """Whether it is in a reservation now, and Slurm would start that one's jobs here."""
+        """Whether it is in a reservation now, and Slurm would start the reservation's jobs here."""
         barred = _BARRED.intersection(self.flags)
         return self.state in _UP and bool(barred) and barred <= _RESERVED
 
     def notice(self, now: float) -> str:
-        """Why nothing may start on it, or for how long it may (``now`` in epoch seconds)."""
-        reserved = [r.words_with_rest(now) for r in self.reservations if now < r.end_at]
+        """Why no job may start on it, or how long one may be (``now`` in epoch seconds)."""
+        reserved = [r.describe_with_time_left(now) for r in self.reservations if now < r.end_at]
         return "; ".join(part for part in (self.reason, *reserved[:1]) if part)
 
     @property
-    def state_words(self) -> str:
-        """The state as people say it: ``idle``, ``mixed``, ``drained``, ``draining``, ``down``."""
+    def state_text(self) -> str:
+        """The state for display: ``idle``, ``mixed``, ``drained``, ``draining``, ``down``."""
         busy = self.cores_alloc > 0 or self.state in {"MIXED", "ALLOCATED"}
         if self.state == "DOWN":
             return "down"
@@ -125,13 +126,13 @@ class Node:
             return "not responding"
         if "DRAIN" in self.flags:
             return "draining" if busy else "drained"
-        for flag, words in _FLAG_WORDS.items():
+        for flag, text in _FLAG_TEXTS.items():
             if flag in self.flags:
-                return words
+                return text
         return self.state.lower()
 
 
-_FLAG_WORDS = {
+_FLAG_TEXTS = {
     "MAINTENANCE": "maintenance",
     "RESERVED": "reserved",
     "POWERING_DOWN": "powering down",
@@ -157,8 +158,9 @@ class Partition:
     "OverSubscribe=EXCLUSIVE"). ``shared`` is whether jobs may share cores, ``preempts`` whether a
     job may push others aside, ``one_user`` whether a node is one user's at a time: then only the
     scheduler knows what has room. ``backfills`` is whether a job may start before others that wait,
-    if it delays none of them ("SchedulerType"). ``hidden`` ones (for nobody to see, or for some
-    groups alone) are not proposed, but sbatch may take jobs for them.
+    if it delays none of them ("SchedulerType"). ``hidden`` ones (hidden, or for some groups only)
+    are not offered, but sbatch may accept jobs for them. ``qos`` is its own QOS, whose limits hold
+    for all its jobs (empty: none).
     """
 
     name: str
@@ -180,15 +182,16 @@ class Partition:
     backfills: bool = True
     tier: int = 1
     hidden: bool = False
+    qos: str = ""
     parts: tuple[Partition, ...] = ()
 
     @classmethod
-    def called(cls, name: str, among: Iterable[Partition]) -> Partition | None:
+    def combine(cls, name: str, among: Iterable[Partition]) -> Partition | None:
         """The one of that name; of several (``viz,gpu``; sbatch(1), "--partition") one with the
         nodes of all and the most generous of their limits. None when one is not there.
         """
         known = {partition.name: partition for partition in among}
-        if unknown(name, known) is not None:
+        if find_unknown_partition(name, known) is not None:
             return None
         parts = tuple(known[word] for word in name.split(","))
         if len(parts) == 1:
@@ -205,26 +208,53 @@ class Partition:
 
     @property
     def each(self) -> tuple[Partition, ...]:
-        """The partitions that it is."""
+        """The single partitions that it stands for."""
         return self.parts or (self,)
+
+    @property
+    def limits_cores(self) -> bool:
+        """Whether its jobs may not have all cores of a node."""
+        limits = ((p.max_cores_per_node, p.max_cores_per_socket) for p in self.each)
+        return any(limit != (None, None) for limit in limits)
 
     def has(self, node: Node) -> bool:
         """Whether ``node`` is one of its nodes."""
         return any(p.name in node.partitions for p in self.each)
 
 
-def shown(nodes: Iterable[Node], partitions: Iterable[Partition]) -> tuple[Node, ...]:
-    """The nodes without those of hidden partitions alone, where that leaves any."""
+def visible_nodes(nodes: Iterable[Node], partitions: Iterable[Partition]) -> tuple[Node, ...]:
+    """The nodes except those that are only in hidden partitions; all, if that leaves none."""
     hidden = {p.name for p in partitions if p.hidden}
-    found = tuple(n for n in nodes if not n.partitions or not hidden.issuperset(n.partitions))
-    return found or tuple(nodes)
+    visible = tuple(n for n in nodes if not n.partitions or not hidden.issuperset(n.partitions))
+    return visible or tuple(nodes)
 
 
-def unknown(name: str, known: Collection[str]) -> str | None:
-    """The first of the partitions in ``name`` that is not there; None when all are."""
+def find_unknown_partition(name: str, known: Collection[str]) -> str | None:
+    """The first partition in ``name`` that does not exist; None if all do."""
     return next((word for word in name.split(",") if word not in known), None)
 
 
 def _most(limits: Iterable[int | None]) -> int | None:
-    found = [*limits]
-    return None if None in found else max(limit for limit in found if limit is not None)
+    values = [*limits]
+    return None if None in values else max(limit for limit in values if limit is not None)
+
+
+# name[:type]:count, where name may carry "gres/" (TRES form: gres/gpu:a100=2 or gres:gpu:2).
+# The name ends there: gpu_mem or gpu-nic are other resources.
+_GPU = re.compile(r"(?:gres[/:])?gpu(?![^:=(])(?::(\(null\)|[^:=,(]+))?(?:[:=]([0-9]+))?")
+
+
+def gpu_count(gres: str) -> int:
+    """How many GPUs a job's GRES text asks for: ``gpu:1``, ``gres/gpu:a100:2``, ``gres/gpu=1``;
+    ``gpu`` alone is one; ``N/A`` and ``(null)`` are none.
+    """
+    total = 0
+    for word in gres.split(","):
+        match = _GPU.match(word.strip())
+        if match is None:
+            continue
+        kind, count = match.groups()
+        if count is None and kind is not None and kind.isdecimal():
+            count = kind
+        total += int(count) if count else 1
+    return total

@@ -1,4 +1,4 @@
-"""What a person asks for (SessionRequest) and what an engine is given (JobRequest)."""
+"""A session as the user requests it, and a job as an engine takes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class SessionRequest:
-    """A session as a person asks for it; empty text means the default of app, site or Slurm."""
+    """A session as the user requests it. An empty text means the default of app, site or Slurm.
+    ``keep`` is whether it keeps running while it is idle. ``scale`` is how many times larger its
+    desktop is drawn (0: the app's default); ``geometry`` is its size before that.
+    """
 
     app: str
     resources: Resources = Resources()
@@ -30,15 +33,18 @@ class SessionRequest:
     reservation: str = ""
     constraint: str = ""
     extra: tuple[str, ...] = ()
+    keep: bool = False
+    scale: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
     """A job as an engine takes it: the whole script, and what it needs.
 
-    ``exclude`` are nodes to keep off (they lack the image). ``output`` is an absolute path on the
+    ``exclude`` are nodes not to use (they lack the image). ``output`` is an absolute path on the
     node's file system; ``extra`` are raw sbatch(1) arguments, passed last so that they win.
     ``memory`` is how memory is asked for: ``mem`` (a node's), ``mem-per-cpu``, or ``none``.
+    ``time_min_s`` is the least time limit that the job can use (0: only the one requested).
     """
 
     name: str
@@ -57,3 +63,4 @@ class JobRequest:
     exclude: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     memory: str = "mem"
+    time_min_s: int = 0

@@ -1,4 +1,4 @@
-"""A session: one VNC desktop, which is one job."""
+"""A session: one VNC desktop or one service, which is one job."""
 
 from __future__ import annotations
 
@@ -7,10 +7,24 @@ from enum import StrEnum
 
 from vizdash.model.request import Resources
 
+#: The kinds of apps that are services: their sessions have no desktop.
+SERVICE_KINDS = ("web", "pvserver")
+#: What GL_RENDERER begins with, or has in it, by whose device it is; Mesa's software renderers have
+#: names of their own.
+_VENDORS = (
+    ("NVIDIA", ("nvidia", "quadro", "tesla", "geforce", "grid ", "nvs ")),
+    ("AMD", ("amd", "radeon", "firepro")),
+    ("Intel", ("intel",)),
+)
+_SOFTWARE = ("llvmpipe", "softpipe", "swrast", "software rasterizer")
+
+#: Why a suspended session can't be opened, and what helps.
+WHY_SUSPENDED = ("its job is suspended", "an operator can resume it: scontrol resume")
+
 
 class SessionState(StrEnum):
-    """Where a session stands. SUSPENDED: its job is stopped and holds its node (scontrol(1),
-    "suspend"). UNKNOWN: the engine could not be asked, or no more than the job is known.
+    """The state of a session. SUSPENDED: its job is stopped but holds its node (scontrol(1),
+    "suspend"). UNKNOWN: the engine did not answer, or only the job is known.
     """
 
     PENDING = "pending"
@@ -26,20 +40,26 @@ class SessionState(StrEnum):
 class Session:
     """One session as shown in a row.
 
-    ``reason`` says in words why a pending one waits, or why the state is unknown; ``result`` how an
+    ``reason`` is why a pending session waits, or why the state is unknown. ``result`` is how an
     ended one ended (``finished``, ``cancelled``, ``timed out``, ``failed``); ``step`` and ``error``
-    are the step that failed and its last error line. ``submitted_at``, ``expected_start_at`` and
-    ``started_at`` are seconds since the epoch, ``time_left_s`` seconds (None: no limit).
-    ``mine`` is whether it belongs to the person asking. ``viewers`` is how many browsers look at
-    a ready desktop, and ``idle_since`` (seconds since the epoch) since when nobody has; both are
-    None when the job does not tell, and ``idle_since`` while somebody looks. ``note`` is what an
-    operator wrote to it, such as why it was stopped; ``ended_at`` (seconds since the epoch) is
-    when it did.
-    ``image_digest`` is the SHA-256 that was recorded on its node for the image it runs from (empty:
-    none was); ``newer_version`` is the version that new sessions of its app run, where that is
-    newer. ``warning`` is what a running one has to do without, and why, as its own job reports it.
-    ``account`` and ``qos`` are its job's (empty: none, or not known). ``claim`` texts come
-    from the job's comment, which anyone can forge: they are shown, never trusted.
+    are the failed step and its last error line. ``submitted_at``, ``expected_start_at``,
+    ``started_at`` and ``ended_at`` are seconds since the epoch, ``time_left_s`` seconds (None: no
+    limit). ``mine`` is whether it belongs to the user. ``viewers`` counts the browsers connected to
+    a ready desktop, and ``idle_since`` (seconds since the epoch) is when the last one left; both
+    are None when the job does not report them, and ``idle_since`` while a browser is connected.
+    ``watched_by`` are the users that it is shared with from this machine and who watch it now.
+    ``note`` is an operator's message, such as why it was stopped. ``image_digest`` is the SHA-256
+    recorded on its node for its image (empty: none); ``newer_version`` is the version of new
+    sessions of its app, if newer. ``warning`` is what a running session lacks and why, as its job
+    reports it. ``renderer`` is what draws OpenGL on a running session's desktop: GL_RENDERER as the
+    driver names it, or ``none: `` and the reason; empty while it is unknown. ``service`` is the
+    kind of a service (of SERVICE_KINDS), empty for a desktop. ``lease_s`` is the length of the
+    lease that it was started with (0: none), and ``lease_left_s`` what is left of the lease, which
+    may have been extended; only its owner knows. ``idle_left_s`` are the seconds until it ends
+    for being idle, once it has warned of that (None: it has not). ``account`` and ``qos`` are its
+    job's (empty: none, or not known). ``scale`` is how many times larger its desktop is drawn, for
+    HiDPI screens; only its owner knows. Texts that come from the job's comment can be forged by
+    anyone: they are shown, never trusted.
     """
 
     id: str
@@ -61,17 +81,61 @@ class Session:
     image_digest: str = ""
     newer_version: str = ""
     warning: str = ""
+    renderer: str = ""
     submitted_at: int | None = None
     expected_start_at: int | None = None
     started_at: int | None = None
     time_left_s: int | None = None
     viewers: int | None = None
     idle_since: int | None = None
+    lease_s: int = 0
+    lease_left_s: int | None = None
+    idle_left_s: int | None = None
+    watched_by: tuple[str, ...] = ()
     note: str = ""
     ended_at: int | None = None
     legacy: bool = False
+    service: str = ""
+    scale: int = 1
+
+    @property
+    def renderer_name(self) -> str:
+        """The renderer in one word: ``NVIDIA``, ``AMD``, ``Intel``, ``llvmpipe``, ``none``; empty
+        while it is unknown.
+        """
+        text = self.renderer.lower()
+        if text.startswith("none:"):
+            return "none"
+        for name in (*_SOFTWARE[:3], "virgl", "zink"):
+            if name in text:
+                return name
+        for name, words in _VENDORS:
+            if any(word in text for word in words):
+                return name
+        return "software" if _SOFTWARE[3] in text else self.renderer.partition(" ")[0]
+
+    @property
+    def software_reason(self) -> str:
+        """For a session that was given a GPU and draws in software: a line with the reason; empty
+        for every other session.
+        """
+        if not self.resources.gpus:
+            return ""
+        if "OpenGL in software" in self.warning:
+            return self.warning
+        if self.renderer_name in {"none", "software", *_SOFTWARE}:
+            return f"OpenGL in software: {self.renderer}"
+        return ""
 
     @property
     def live(self) -> bool:
-        """Whether it holds, or waits for, resources."""
+        """Whether it holds or waits for resources."""
         return self.state is not SessionState.ENDED
+
+    @property
+    def ends_in_s(self) -> int | None:
+        """Seconds until it ends, by its lease, its time limit or because it is idle; None where
+        none of them is known.
+        """
+        known = (self.lease_left_s, self.time_left_s, self.idle_left_s)
+        return min((left for left in known if left is not None), default=None)

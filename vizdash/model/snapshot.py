@@ -1,11 +1,11 @@
-"""All that one poll saw."""
+"""The result of one poll."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from vizdash.model.image import Image, Matrix, Place
+from vizdash.model.image import Image, ImageRoot, Matrix
 from vizdash.model.job import Job
 from vizdash.model.node import Node, Partition
 from vizdash.model.session import Session
@@ -13,7 +13,7 @@ from vizdash.model.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Sums over the usable nodes of the partition; of memory where it is tracked."""
+    """Sums over the usable nodes of the partition; memory only where Slurm tracks it."""
 
     cores: int = 0
     cores_alloc: int = 0
@@ -39,13 +39,15 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One poll. ``taken_at`` (seconds since the epoch, when the user's own jobs were told) and
-    ``asked_s`` (seconds that the engine's answers took, without the looks at images and folders)
-    are outside equality.
+    """The result of one poll. Not compared: ``taken_at`` (seconds since the epoch, when the user's
+    own jobs were listed) and ``asked_s`` (seconds that the engine's answers took, without images
+    and folders).
 
-    ``jobs`` are those that run on the nodes, other people's too (as of a while ago), ``waiting``
-    those that a new job of the partition may have to let go first, ``past_note``
-    says in words why ended sessions are known for a short time only (empty: they are kept).
+    ``jobs`` run on the nodes, those of other users included (these may be a while old). ``waiting``
+    are pending jobs that may start before a new job of the partition. ``past_note`` is why ended
+    sessions are known for a short time only (empty: they are recorded).
+    With ``own_only`` other users' jobs have not been queried yet; ``saved`` was read from a file: a
+    picture of the last poll of an earlier dashboard.
     """
 
     cluster: str
@@ -59,10 +61,12 @@ class Snapshot:
     jobs: tuple[Job, ...] = ()
     waiting: tuple[Job, ...] = ()
     past_note: str = ""
-    places: tuple[Place, ...] = ()
+    image_roots: tuple[ImageRoot, ...] = ()
     wanted_images: tuple[tuple[str, str], ...] = ()
     taken_at: float = field(default=0.0, compare=False)
     asked_s: float = field(default=0.0, compare=False)
+    own_only: bool = field(default=False, compare=False)
+    saved: bool = field(default=False, compare=False)
 
     @property
     def capacity(self) -> Capacity:
@@ -71,14 +75,14 @@ class Snapshot:
 
     def jobs_on(self, node: str) -> tuple[Job, ...]:
         """What runs on a node, the largest first; a session is found by its job's id."""
-        found = [job for job in self.jobs if node in job.nodes]
-        return tuple(sorted(found, key=lambda j: (-j.cores, -j.memory_mib, j.id)))
+        jobs = [job for job in self.jobs if node in job.nodes]
+        return tuple(sorted(jobs, key=lambda j: (-j.cores, -j.memory_mib, j.id)))
 
     @property
     def matrix(self) -> Matrix:
         """Images × nodes."""
-        return Matrix(self.images, self.places, self.wanted_images)
+        return Matrix(self.images, self.image_roots, self.wanted_images)
 
-    def called(self, name: str) -> Snapshot:
-        """With the person's own name for the cluster, if they gave it one."""
+    def rename(self, name: str) -> Snapshot:
+        """Return the snapshot with the user's name for the cluster, unless it is empty."""
         return replace(self, cluster=name) if name else self

@@ -1,1 +1,1 @@
-"""Sessions: asking for them, finding them, reaching them, ending them."""
+"""Sessions: planning, submitting, listing, reaching and previewing them."""

@@ -1,17 +1,19 @@
 """A session's public record: the job's comment (sbatch(1), --comment).
 
-It is world-readable, and anyone may write one into a job of their own, so it holds no secret
-and is taken as a claim: shown, never trusted with a path or a command. Form, version 1::
+It is world-readable, and any user may write one into their own job. So it holds no secret and
+counts as a claim: it is shown, but never used as a path or a command. Format, version 1::
 
     vizdash/1 id=3f9a01bc app=desktop image=1.0 state=ready step=ready viewers=0 since=1767225600
 
-``viewers`` says how many browsers look at the desktop, ``since`` (seconds since the epoch) when
-the first came or the last went, ``digest`` is the SHA-256 recorded for the image that the job
-runs from; jobs that can't tell leave them out. ``note`` is a text that an operator (or the owner)
-has for who sits at the desktop, percent-encoded (RFC 3986) UTF-8: the job shows it and takes it
-out, or keeps it when it ends. ``error``, encoded likewise, is the last error line of a job that
-could not write it into its folder. Other values are made of
-``[A-Za-z0-9._:+@/-]``; an empty one is written ``-``.
+``lease`` is the length in seconds of the session's lease, if it has one: see assets/jobs/lease.sh.
+``viewers`` is the number of browsers that show the desktop, ``since`` (seconds since the epoch)
+when the first connected or the last disconnected, ``digest`` is the SHA-256 recorded for the image
+that the job runs from; a job that does not know them leaves them out. ``kind`` is that of a service
+(``web`` or ``pvserver``); a desktop has none. ``note`` is a message of an
+operator (or the owner) to the user of the desktop, percent-encoded (RFC 3986) UTF-8: the job shows
+and removes it, or keeps it when it ends. ``error``, encoded likewise, is the last error line of a
+job that could not write it into its folder. Other values are made of ``[A-Za-z0-9._:+@/-]``; an
+empty one is written ``-``.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
 SCHEMA = 1
-_MARK = f"vizdash/{SCHEMA} "
+#: The beginning of each such comment.
+MARK = f"vizdash/{SCHEMA} "
 _SAFE = re.compile(r"[^A-Za-z0-9._:+@/-]")
 _PAIR = re.compile(r"([a-z]+)=([A-Za-z0-9._:+@/-]{1,64})|(note|error)=([A-Za-z0-9._~%-]{1,900})")
-#: Bytes of a note, encoded: a comment is kept up to 1,024 (slurm.conf(5), "job_comment").
+#: Bytes of an encoded note: a comment has at most 1,024 (slurm.conf(5), "job_comment").
 NOTE_LIMIT = 700
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -45,6 +48,8 @@ class Claim:
     note: str = ""
     digest: str = ""
     error: str = ""
+    kind: str = ""
+    lease: int | None = None
 
 
 def encode(claim: Claim) -> str:
@@ -52,7 +57,9 @@ def encode(claim: Claim) -> str:
     pairs = [
         ("id", claim.id),
         ("app", claim.app),
+        *([("kind", claim.kind)] if claim.kind else []),
         ("image", claim.image),
+        *([("lease", str(claim.lease))] if claim.lease else []),
         ("state", claim.state),
         ("step", claim.step),
     ]
@@ -60,14 +67,14 @@ def encode(claim: Claim) -> str:
         pairs += [("viewers", str(claim.viewers)), ("since", str(claim.since))]
     if claim.digest:
         pairs.append(("digest", claim.digest))
-    text = _MARK + " ".join(f"{key}={_SAFE.sub('_', value)[:64] or '-'}" for key, value in pairs)
+    text = MARK + " ".join(f"{key}={_SAFE.sub('_', value)[:64] or '-'}" for key, value in pairs)
     for key, value in (("note", claim.note), ("error", claim.error)):
         text += f" {key}={encode_note(value)}" if value else ""
     return text
 
 
 def encode_note(text: str) -> str:
-    """A note as it stands in a comment."""
+    """A note as it is written in a comment."""
     return quote(text, safe="")
 
 
@@ -77,11 +84,11 @@ def with_note(claim: Claim, text: str) -> Claim:
 
 
 def decode(comment: str) -> Claim | None:
-    """The claim in a comment, or None when it isn't one of ours (or is malformed)."""
-    if not comment.startswith(_MARK):
+    """The claim in a comment; None where it is not vizdash's, or malformed."""
+    if not comment.startswith(MARK):
         return None
     pairs: dict[str, str] = {}
-    for word in comment[len(_MARK) :].split(" "):
+    for word in comment[len(MARK) :].split(" "):
         match = _PAIR.fullmatch(word)
         if not match:
             return None
@@ -102,6 +109,8 @@ def decode(comment: str) -> Claim | None:
         note=pairs.get("note", ""),
         digest=_digest(pairs.get("digest", "")),
         error=pairs.get("error", ""),
+        kind=pairs.get("kind", ""),
+        lease=_number(pairs.get("lease", "")),
     )
 
 

@@ -1,4 +1,4 @@
-"""A session's folder: log, status and connection, readable by its owner alone."""
+"""A session's folder: log, status and connection file, readable by its owner only."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vizdash.errors import NotFound, Refused
-from vizdash.files import account_name, check_private, make_private, read_own, write_whole
+from vizdash.model import SERVICE_KINDS
 from vizdash.sessions.comment import is_id
+from vizdash.util.files import account_name, check_private, make_private, read_own, write_whole
 
 _LIMIT = 64 * 1024
-#: Written by who submits (``job``) and by the job itself (``status``): the job's values count.
-STATUS_FILES = ("job", "status")
+#: The end of the session's lease: written by the job, and by vizdash to extend it.
+LEASE_FILE = "lease"
+#: Written at submission (``job``) and by the job itself (``status``), whose values take precedence.
+STATUS_FILES = ("job", "status", LEASE_FILE)
 
 
 def sessions_root(state_dir: str = "") -> Path:
-    """``~/.local/state/vizdash/sessions``, or below a site's ``state_dir`` (``%u`` is the user's
-    name): a fixed place, since it has to be the same on nodes, which do not see the client's
-    environment.
+    """The folder of all session folders: ``~/.local/state/vizdash/sessions``, or below a site's
+    ``state_dir`` (``%u`` is the user's name). It must be the same on nodes, which do not see the
+    client's environment.
     """
     if state_dir:
         return Path(state_dir.replace("%u", account_name())) / "sessions"
@@ -31,7 +34,7 @@ def sessions_root(state_dir: str = "") -> Path:
 
 def make_root(root: Path, state_dir: str = "") -> None:
     """Make ``root`` (``sessions_root``), 0700. Below a ``state_dir`` every folder from the one with
-    the user's name on has to be the user's own: where all may write, anyone can have made it.
+    the user's name on must belong to the user: where all may write, anyone can have made it.
 
     Raises OSError.
     """
@@ -52,26 +55,26 @@ def make_root(root: Path, state_dir: str = "") -> None:
 
 def folder_of(session_id: str, root: Path | None = None) -> Path:
     """The folder of a session, below ``root`` (else ``sessions_root()``). Raises ValueError for
-    what is no session id.
+    an invalid session id.
     """
     if not is_id(session_id):
-        raise ValueError(f"{session_id!r} is no session id")
+        raise ValueError(f"{session_id!r} is not a session id")
     return (root or sessions_root()) / session_id
 
 
 def make_folder(session_id: str, record: str = "", state_dir: str = "") -> Path:
-    """Make the folder, 0700, with a record in it (see ``job_record``). Raises Refused when it can't
-    be made, or holds no file.
+    """Make the folder, 0700, with a record in it (see ``job_record``). Raises Refused where it or
+    the file can't be made.
     """
     root = sessions_root(state_dir)
     folder = folder_of(session_id, root)
-    mend = "see state_dir in the config" if state_dir else "check your home"
+    fix = "see state_dir in the config" if state_dir else "check your home"
     try:
         make_root(root, state_dir)
         folder.mkdir(mode=0o700)
         folder.chmod(0o700)
     except OSError as e:
-        raise Refused(f"can't make {folder}", _words(e), mend) from e
+        raise Refused(f"can't make {folder}", _error_text(e), fix) from e
     try:
         write_record(session_id, record, root)
     except Refused:
@@ -81,25 +84,33 @@ def make_folder(session_id: str, record: str = "", state_dir: str = "") -> Path:
     return folder
 
 
-def write_record(session_id: str, record: str, root: Path | None = None) -> None:
-    """Replace the submitter's own file. Raises Refused when it can't be written."""
-    path = folder_of(session_id, root) / STATUS_FILES[0]
+def write_record(
+    session_id: str, record: str, root: Path | None = None, name: str = STATUS_FILES[0]
+) -> None:
+    """Replace the record of the submission, or file ``name``. Raises Refused where it can't be
+    written.
+    """
+    path = folder_of(session_id, root) / name
     try:
         write_whole(path, record)
     except OSError as e:
-        mend = "check your home" if path.is_relative_to(Path.home()) else "see state_dir"
-        raise Refused(f"can't write {path}", _words(e), mend) from e
+        fix = "check your home" if path.is_relative_to(Path.home()) else "see state_dir"
+        raise Refused(f"can't write {path}", _error_text(e), fix) from e
 
 
-def _words(error: OSError) -> str:
-    """Why, and of what, where that is not what was asked for."""
+def _error_text(error: OSError) -> str:
+    """The cause of an error, with its file where that is another one."""
     where = f": {error.filename}" if error.errno == errno.EPERM and error.filename else ""
     return f"{error.strerror or error}{where}"
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to reach a session. The passwords are kept out of ``repr``."""
+    """How to reach a session. The passwords are kept out of ``repr``.
+
+    ``kind`` is that of a service (empty: a desktop), whose ``password`` is the token of its gate;
+    ``server_version`` is what a pvserver reports. ``scale`` is as in Session.
+    """
 
     job_id: str
     node: str
@@ -113,16 +124,22 @@ class Connection:
     display: str = ""
     image_digest: str = ""
     started_at: int = 0
+    kind: str = ""
+    server_version: str = ""
+    scale: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the job last said of itself (see the session protocol in assets/jobs/vnc.sh).
+    """The last status that the job wrote (see the session protocol in assets/jobs/vnc.sh).
 
     ``updated_at``, ``ready_at`` (when the desktop first answered) and ``begun_at`` (when the run of
     the job that wrote it began, by the scheduler's clock) are seconds since the epoch; 0 where the
-    job did not write them. ``job_id``, ``app``, ``image_version`` and ``legacy`` are there from the
-    submission on; ``warning`` is as in Session; ``viewers`` and ``since`` are as in the comment.
+    job did not write them. ``job_id``, ``app``, ``image_version``, ``service``, ``legacy`` and
+    ``scale`` are known from the submission on; ``warning``, ``renderer``, ``service`` and ``scale``
+    are as in Session;
+    ``viewers`` and ``since`` are as in the comment. ``lease_end_at`` is when its lease ends
+    (None: it has none), ``idle_end_at`` when it will end for being idle (None: it is not).
     """
 
     state: str = ""
@@ -136,19 +153,24 @@ class Status:
     app: str = ""
     image_version: str = ""
     image_digest: str = ""
+    service: str = ""
     legacy: bool = False
     warning: str = ""
+    renderer: str = ""
     viewers: int | None = None
     since: int | None = None
+    lease_end_at: int | None = None
+    idle_end_at: int | None = None
+    scale: int = 1
 
 
 def read_connection(session_id: str, root: Path | None = None) -> Connection:
-    """The connection file. Raises NotFound when there's none (yet, or any more)."""
+    """The content of the connection file. Raises NotFound where it does not exist."""
     return connection_of(session_id, read_pairs(folder_of(session_id, root) / "connection"))
 
 
 def connection_of(session_id: str, values: Mapping[str, str] | None) -> Connection:
-    """What a connection file says. Raises NotFound when it is not there, or another's."""
+    """The connection in a file's values. Raises NotFound without any, or of another session."""
     if values is None or values.get("SESSION_ID") != session_id:
         raise NotFound(f"session {session_id}", "it has no connection file", "is it ready?")
     port = values.get("VNC_PORT", "")
@@ -165,18 +187,21 @@ def connection_of(session_id: str, values: Mapping[str, str] | None) -> Connecti
         display=values.get("DISPLAY", ""),
         image_digest=values.get("IMAGE_DIGEST", ""),
         started_at=_number(values.get("START_TIME", "")),
+        kind=values.get("KIND", ""),
+        server_version=values.get("SERVER_VERSION", ""),
+        scale=_number(values.get("SCALE", "")) or 1,
     )
 
 
 def read_status(session_id: str, root: Path | None = None) -> Status:
-    """What the submitter's and the job's own file hold; an empty Status where neither is there."""
+    """The status from STATUS_FILES; an empty Status where none exists."""
     folder = folder_of(session_id, root)
     pairs = [read_pairs(folder / name) or {} for name in STATUS_FILES]
     return status_of({key: value for part in pairs for key, value in part.items()})
 
 
 def status_of(values: Mapping[str, str] | None) -> Status:
-    """What the files of a status hold together."""
+    """The status from the values of its files."""
     values = values or {}
     viewers, since = values.get("VIEWERS", ""), values.get("SINCE", "")
     return Status(
@@ -191,29 +216,40 @@ def status_of(values: Mapping[str, str] | None) -> Status:
         app=values.get("APP", ""),
         image_version=values.get("IMAGE_VERSION", ""),
         image_digest=values.get("IMAGE_DIGEST", ""),
+        service=values.get("KIND", "") if values.get("KIND", "") in SERVICE_KINDS else "",
         legacy=values.get("KIND", "") == "legacy",
         warning=values.get("WARNING", ""),
+        renderer=values.get("RENDERER", ""),
         viewers=_number(viewers) if viewers else None,
         since=_number(since) if since else None,
+        lease_end_at=_number(values.get("LEASE_END", "")) or None,
+        idle_end_at=_number(values.get("IDLE_END", "")) or None,
+        scale=_number(values.get("SCALE", "")) or 1,
     )
 
 
-def job_record(app: str, version: str, kind: str, job_id: str = "") -> str:
-    """The submitter's own file: which app and image the session is of, and which job it is."""
-    return f"APP={app}\nIMAGE_VERSION={version}\nKIND={kind}\nJOB_ID={job_id}\n"
+def lease_record(end_at: int) -> str:
+    """The content of LEASE_FILE, as assets/jobs/lease.sh reads it."""
+    return f"LEASE_END={end_at}\n"
+
+
+def job_record(app: str, version: str, kind: str, job_id: str = "", *, scale: int = 1) -> str:
+    """The record of the submission: the session's app and image, its job's id, and its scale."""
+    scaled = f"SCALE={scale}\n" if scale != 1 else ""
+    return f"APP={app}\nIMAGE_VERSION={version}\nKIND={kind}\nJOB_ID={job_id}\n{scaled}"
 
 
 def by_job(root: Path) -> dict[str, str]:
     """The ids of the user's own sessions below ``root`` by their jobs' ids."""
-    found = {}
+    names = {}
     for place in root.iterdir() if root.is_dir() else ():
         if is_id(place.name) and (job_id := read_status(place.name, root).job_id):
-            found[job_id] = place.name
-    return found
+            names[job_id] = place.name
+    return names
 
 
 def read_pairs(path: Path) -> dict[str, str] | None:
-    """``KEY=VALUE`` lines of a file that is ours; None when it isn't there or isn't ours."""
+    """``KEY=VALUE`` lines of a file; None where it does not exist or is not this user's."""
     return pairs_of(read_own(path))
 
 

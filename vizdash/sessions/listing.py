@@ -1,17 +1,72 @@
-"""Jobs -> sessions: what a job and its comment say, in a user's terms."""
+"""Jobs to sessions: which jobs are sessions, and what a job, its comment and its node report."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
-from vizdash.engines.slurm.reasons import reason_words
-from vizdash.model import Job, JobState, Resources, Session, SessionState
-from vizdash.model.drift import version_key
-from vizdash.model.gres import gpu_count
-from vizdash.sessions.comment import Claim, decode
-from vizdash.sessions.folder import Status
+from vizdash.engines.slurm import commands, parse
+from vizdash.engines.slurm.reasons import NO_LOG, NON_ZERO_EXIT
+from vizdash.errors import VizdashError
+from vizdash.model import SERVICE_KINDS, Job, JobState, Resources, Session, SessionState
+from vizdash.model.node import gpu_count
+from vizdash.model.version import version_key
+from vizdash.sessions import comment
+from vizdash.sessions.comment import Claim, decode, encode
+from vizdash.sessions.folder import Status, job_record
+from vizdash.sessions.folder_store import SessionStore
+from vizdash.sessions.legacy_info_file import NodeFileReader
+from vizdash.transport.base import CommandRunner
+from vizdash.transport.node_ssh import NodeHosts
+
+
+class SessionIdentifier:
+    """Finds the sessions of jobs whose comments do not name them, by the session folders. Remembers
+    the results: folders are read again only when an unknown job appears.
+    """
+
+    def __init__(self, store: SessionStore) -> None:
+        self._store = store
+        self._comments: dict[str, str] = {}
+        self._strangers: set[str] = set()
+
+    async def identify(self, jobs: Iterable[Job], user: str) -> tuple[Job, ...]:
+        """``jobs``; those of ``user`` that a session folder names get their session's claim.
+
+        Raises Unreachable or TimedOut.
+        """
+        all_jobs = tuple(jobs)
+        unclaimed = [job for job in all_jobs if job.user == user and decode(job.comment) is None]
+        ids = {job.id for job in unclaimed}
+        self._strangers &= ids
+        unknown = ids - self._comments.keys() - self._strangers
+        if unknown:
+            await self._read_comments(unknown)
+            # A job with vizdash's name may be one whose folder does not name it yet.
+            named = {job.id for job in unclaimed if app_from_job_name(job) and not job.state.ended}
+            self._strangers |= unknown - self._comments.keys() - named
+        return tuple(
+            replace(job, comment=self._comments[job.id])
+            if job.id in ids and job.id in self._comments
+            else job
+            for job in all_jobs
+        )
+
+    async def _read_comments(self, job_ids: set[str]) -> None:
+        sessions = {job: id for job, id in (await self._store.by_job()).items() if job in job_ids}
+        if not sessions:
+            return
+        statuses = await self._store.statuses(sessions.values())
+        for job_id, session_id in sessions.items():
+            status = statuses.get(session_id)
+            if status is not None:
+                step = "legacy" if status.legacy else ""
+                # No app's name in folders of an earlier vizdash: the job's name has it.
+                claim = Claim(session_id, status.app or "-", status.image_version, "pending", step)
+                self._comments[job_id] = encode(claim)
+
 
 _RESULTS = {
     JobState.COMPLETED: "finished",
@@ -22,10 +77,10 @@ _RESULTS = {
     JobState.PREEMPTED: "cancelled",
 }
 
-#: Ends that the engine itself made, so that it knows best.
-_TOLD = {JobState.CANCELLED, JobState.TIMEOUT}
+#: Ends caused by the engine itself, whose word counts.
+_ENDED_BY_ENGINE = {JobState.CANCELLED, JobState.TIMEOUT}
 
-#: What the job alone decides.
+#: States that the job alone decides.
 _FIXED = {
     JobState.PENDING: SessionState.PENDING,
     JobState.COMPLETING: SessionState.ENDING,
@@ -33,12 +88,12 @@ _FIXED = {
     JobState.STOPPED: SessionState.SUSPENDED,  # SIGSTOP; it holds its node as well
     JobState.UNKNOWN: SessionState.UNKNOWN,
 }
-#: Where the folder has nothing to add to the comment.
-_UNTOLD = {JobState.PENDING, JobState.UNKNOWN}
+#: States in which the folder adds nothing to the comment.
+_WITHOUT_STATUS = {JobState.PENDING, JobState.UNKNOWN}
 _RUNNING = {SessionState.STARTING, SessionState.READY, SessionState.SUSPENDED}
 
-_NO_MORE = "only its job is known, not whether its desktop is ready"
-_UNSAID = "the job ended without saying why"
+_ONLY_JOB = "only its job is known, not whether its desktop is ready"
+_NO_CAUSE = "the job ended without giving a cause"
 #: Causes of an end that the job itself could not write down.
 _CAUSES = {
     JobState.OUT_OF_MEMORY: "ran out of the memory it was given",
@@ -50,16 +105,18 @@ _CAUSES = {
 
 
 #: The name that vizdash gives a session's job is this and the app's name (submit.py).
-NAME = "vizdash-"
-_NAMED = re.compile(rf"{NAME}(?!build-)([A-Za-z0-9][A-Za-z0-9._-]{{0,63}})")
+JOB_NAME_PREFIX = "vizdash-"
+#: Words of which the job of a session of vizdash's has one, in its comment or its name.
+SESSION_WORDS = frozenset({comment.MARK, JOB_NAME_PREFIX})
+_NAMED = re.compile(rf"{JOB_NAME_PREFIX}(?!build-)([A-Za-z0-9][A-Za-z0-9._-]{{0,63}})")
 
-#: Seconds by which a run of a job may seem to begin before its start: by the scheduler's own
-#: clock, and by the node's. A requeued job waits longer.
+#: Seconds by which a run of a job may seem to begin before its start: by the scheduler's clock, and
+#: by the node's. A requeued job waits longer.
 _SAME_RUN_S = 30
 _SAME_RUN_CLOCKS_S = 300
 
 
-def sessions_of(
+def sessions_from_jobs(
     jobs: Iterable[Job],
     user: str,
     *,
@@ -67,27 +124,29 @@ def sessions_of(
 ) -> tuple[Session, ...]:
     """The sessions among ``jobs``, live ones first, newest first.
 
-    ``status_of`` gives what the folders of the sessions named by ``need_status`` hold: for the
-    user's own sessions that is what counts. A comment is a claim, so a second job with the id of a
-    first one of the same user does not hide it: rows are told apart by their job.
+    ``status_of`` returns the statuses in the folders that ``folders_to_read`` names; for the user's
+    own sessions they take precedence. A comment is only a claim: a second job with the same id does
+    not hide the first one, since rows are distinguished by their jobs.
 
-    Where a job has no claim but vizdash's name, no more than the job is known: it is shown under
-    its job's id.
+    Of a job with vizdash's job name but without a claim, only the job is known: the session gets
+    its id.
     """
-    found = []
+    sessions = []
     for job in jobs:
         claim, mine = decode(job.comment), job.user == user
         if claim is not None:
             status = Status()
-            if mine and job.state not in _UNTOLD:
+            if mine and job.state not in _WITHOUT_STATUS:
                 status = _own_status(job, status_of(claim.id))
-            found.append(session_of(job, claim, status, mine=mine))
-        elif app := app_of(job):
-            found.append(session_of(job, Claim(job.id, app, state=""), Status(), mine=mine))
-    return in_order(found)
+            sessions.append(session_from_job(job, claim, status, mine=mine))
+        elif app := app_from_job_name(job):
+            sessions.append(
+                session_from_job(job, Claim(job.id, app, state=""), Status(), mine=mine)
+            )
+    return sort_sessions(sessions)
 
 
-def in_order(sessions: Iterable[Session]) -> tuple[Session, ...]:
+def sort_sessions(sessions: Iterable[Session]) -> tuple[Session, ...]:
     """Live ones first, newest first."""
     return tuple(
         sorted(
@@ -98,22 +157,24 @@ def in_order(sessions: Iterable[Session]) -> tuple[Session, ...]:
     )
 
 
-def called(word: str, sessions: Iterable[Session]) -> list[Session]:
-    """Those that ``word`` means: their id, their job's or its array's, or the start of their id."""
+def match_sessions(word: str, sessions: Iterable[Session]) -> list[Session]:
+    """The sessions that ``word`` names: by id, job id, id of the job array, or start of the id."""
     known = tuple(sessions)
     exact = [s for s in known if word in {s.id, s.job_id}]
     exact = exact or [s for s in known if s.job_id.startswith(f"{word}_")]
     return exact or [s for s in known if len(word) >= 3 and s.id.startswith(word)]
 
 
-def app_of(job: Job) -> str:
-    """The app that the name of a session's job holds; empty for other jobs."""
+def app_from_job_name(job: Job) -> str:
+    """The app in the name of a session's job; empty for other jobs."""
     match = _NAMED.fullmatch(job.name)
     return match[1] if match else ""
 
 
-def with_newer(sessions: Iterable[Session], wanted: Mapping[str, str]) -> tuple[Session, ...]:
-    """Each live session that runs an older image than ``wanted`` (versions by app) is told so."""
+def mark_newer_images(
+    sessions: Iterable[Session], wanted: Mapping[str, str]
+) -> tuple[Session, ...]:
+    """Mark live sessions that run an older image than ``wanted`` (current versions by app)."""
 
     def newer(session: Session) -> str:
         there, has = wanted.get(session.app, ""), session.image_version
@@ -124,18 +185,19 @@ def with_newer(sessions: Iterable[Session], wanted: Mapping[str, str]) -> tuple[
     return tuple(replace(s, newer_version=newer(s)) for s in sessions)
 
 
-def need_status(jobs: Iterable[Job], user: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The session ids whose folders are to be read, of jobs that run and of jobs that have ended:
-    ``user``'s own only, since nobody else's folder can be read.
+def folders_to_read(jobs: Iterable[Job], user: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The ids of sessions whose folders must be read: of running jobs, and of ended jobs. Only
+    ``user``'s own, since other users' folders can't be read.
     """
     own = [(job, claim) for job in jobs if job.user == user and (claim := decode(job.comment))]
-    running = tuple(c.id for job, c in own if job.state not in _UNTOLD and not job.state.ended)
+    live = (c.id for job, c in own if job.state not in _WITHOUT_STATUS and not job.state.ended)
+    running = tuple(live)
     return running, tuple(c.id for job, c in own if job.state.ended and c.id not in running)
 
 
 def _own_status(job: Job, status: Status) -> Status:
-    """``status`` if this very run of the job wrote it: a requeued job keeps its id and folder, and
-    a comment may name another session's folder.
+    """``status`` where this run of the job wrote it: a requeued job keeps its id and folder, and a
+    comment may name another session's folder.
     """
     if status.job_id not in {"", job.id}:
         return Status()
@@ -152,18 +214,17 @@ def _order(job_id: str) -> tuple[int, str]:
     return (int(head), job_id) if head.isdecimal() else (0, job_id)
 
 
-def session_of(job: Job, claim: Claim, status: Status, *, mine: bool) -> Session:
-    """The session of a job, from what the job's comment claims and what its owner knows of it."""
+def session_from_job(job: Job, claim: Claim, status: Status, *, mine: bool) -> Session:
+    """The session of a job, from its comment's claim and, for its owner, the folder's status."""
     state = _state(job.state, status.state if mine else claim.state, known=claim.state != "")
     ready = state is SessionState.READY
     result, step, error = _end(job, claim, status) if state is SessionState.ENDED else ("", "", "")
     seen = status if mine and status.state else claim
-    reason = reason_words(job.reason) if state is SessionState.PENDING else ""
-    reason = _NO_MORE if state is SessionState.UNKNOWN and not claim.state else reason
+    only_job = state is SessionState.UNKNOWN and not claim.state
     return Session(
         id=claim.id,
         job_id=job.id,
-        app=claim.app if claim.app != "-" else app_of(job) or "-",
+        app=claim.app if claim.app != "-" else app_from_job_name(job) or "-",
         user=job.user,
         state=state,
         mine=mine,
@@ -171,34 +232,50 @@ def session_of(job: Job, claim: Claim, status: Status, *, mine: bool) -> Session
         partition=job.partition,
         account=job.account,
         qos=job.qos,
-        reason=reason,
+        reason=_ONLY_JOB if only_job else job.reason if state is SessionState.PENDING else "",
         result=result,
         step=step or (status.step if state is SessionState.STARTING else ""),
         error=error,
-        resources=Resources(
-            cores=job.cores,
-            memory_mib=job.memory_mib,
-            gpus=gpu_count(job.gres),
-            time_s=job.time_limit_s or 0,
-        ),
+        resources=_resources(job),
         image_version=claim.image or status.image_version,
         image_digest=status.image_digest or claim.digest,
         submitted_at=job.submit_at,
         expected_start_at=job.start_at if state is SessionState.PENDING else None,
         started_at=None if state is SessionState.PENDING else job.start_at,
         time_left_s=job.time_left_s,
+        lease_s=claim.lease or 0,
+        lease_left_s=_left_until(status.lease_end_at, job) if mine and state in _RUNNING else None,
+        idle_left_s=_left_until(status.idle_end_at, job) if mine and ready else None,
         warning=status.warning if mine and state in _RUNNING else "",
+        renderer=status.renderer if mine and state in _RUNNING else "",
         viewers=seen.viewers if ready else None,
         idle_since=seen.since if ready and seen.viewers == 0 else None,
         note=claim.note,
         ended_at=job.end_at,
         legacy=claim.step.startswith("legacy"),
+        service=status.service or (claim.kind if claim.kind in SERVICE_KINDS else ""),
+        scale=status.scale if mine else 1,
     )
 
 
-def _state(job: JobState, told: str, *, known: bool) -> SessionState:
-    """The job's state rules; what the session says of itself (``told``) only refines a running
-    one. ``known`` is whether there is anything that could say it.
+def _resources(job: Job) -> Resources:
+    gpus = gpu_count(job.gres)
+    return Resources(job.cores, job.memory_mib, gpus, job.time_limit_s or 0)
+
+
+def _left_until(at: int | None, job: Job) -> int | None:
+    """Seconds from now until ``at``, by the scheduler's clock; None where one of them is unknown.
+    A job's time left and its limit say what time it is there.
+    """
+    if at is None or None in {job.start_at, job.time_limit_s, job.time_left_s}:
+        return None
+    limit_at = (job.start_at or 0) + (job.time_limit_s or 0)
+    return max(0, (job.time_left_s or 0) - (limit_at - at))
+
+
+def _state(job: JobState, claimed: str, *, known: bool) -> SessionState:
+    """The session's state. The job's state decides; what the session reports (``claimed``) refines
+    that of a running job. ``known`` is whether a claim exists at all.
     """
     if job.ended:
         return SessionState.ENDED
@@ -207,9 +284,9 @@ def _state(job: JobState, told: str, *, known: bool) -> SessionState:
     if not known:
         return SessionState.UNKNOWN
     if job is JobState.RUNNING:
-        if told == "ready":
+        if claimed == "ready":
             return SessionState.READY
-        if told in {"ending", "ended", "failed"}:
+        if claimed in {"ending", "ended", "failed"}:
             return SessionState.ENDING
     return SessionState.STARTING
 
@@ -219,22 +296,70 @@ def _end(job: Job, claim: Claim, status: Status) -> tuple[str, str, str]:
     result = _RESULTS.get(job.state, "failed")
     if job.state in _CAUSES:
         return result, claim.step, _CAUSES[job.state]
-    if job.state in _TOLD:
-        return result, "", ""
+    if job.state in _ENDED_BY_ENGINE:
+        same = status.state == "ended" and status.result == result
+        return result, "", status.error if same else ""
     if status.state == "ended" and status.result:
         result = status.result
     elif job.state is JobState.COMPLETED and claim.state == "failed":
         result = "failed"
     if result != "failed":
-        return result, "", ""
+        return result, "", status.error if result == status.result else ""
     if status.state == "ended":
-        return result, status.step or claim.step, status.error or _UNSAID
-    # Its folder could not take it, or nothing of the job ran.
+        return result, status.step or claim.step, status.error or _NO_CAUSE
+    # Its folder could not be written, or nothing of the job ran.
     step = claim.step if claim.state == "failed" else status.step or claim.step
-    return result, step, claim.error or status.error or _cause(job) or _UNSAID
+    return result, step, claim.error or status.error or _cause(job) or _NO_CAUSE
 
 
 def _cause(job: Job) -> str:
-    """The engine's reason, where that is more than that the job failed."""
-    words = reason_words(job.reason)
-    return "" if words == reason_words("NonZeroExitCode") else words
+    """The engine's reason, where it says more than that the job failed."""
+    return "" if job.reason == NON_ZERO_EXIT else job.reason
+
+
+#: Seconds that a list of sessions waits for a node, and how many nodes are asked at once.
+_WAIT_S = 8.0
+_AT_ONCE = 4
+
+
+class LogFailures:
+    """Why jobs could not open their logs, as their nodes report it. Each node is asked once, as the
+    user, and the answer is written into the session's folder.
+    """
+
+    def __init__(self, runner: CommandRunner, hosts: NodeHosts, store: SessionStore) -> None:
+        self._runner = runner
+        self._reader = NodeFileReader(runner, hosts, "ssh")  # no step of a job that has ended
+        self._store = store
+        self._known: dict[str, str] = {}
+
+    async def explain(
+        self, sessions: Iterable[Session], jobs: Collection[Job]
+    ) -> tuple[Session, ...]:
+        """``sessions``; the user's own that failed this way get the cause from their node."""
+        all_sessions = tuple(sessions)
+        failed = {s.job_id: s for s in all_sessions if s.mine and s.error == NO_LOG}
+        if not failed:
+            return all_sessions
+        asked = [j for j in jobs if j.id in failed.keys() - self._known.keys() and j.nodes]
+        await asyncio.gather(*(self._ask(j, failed[j.id]) for j in asked[:_AT_ONCE]))
+        return tuple(
+            replace(s, error=self._known.get(s.job_id) or s.error) if s.job_id in failed else s
+            for s in all_sessions
+        )
+
+    async def _ask(self, job: Job, session: Session) -> None:
+        self._known[job.id] = ""
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                result = await self._runner.run(commands.show_job(job.id))
+                path = parse.job_log(result.stdout)
+                why = await self._reader.unwritable(job, path) if path else ""
+            self._known[job.id] = why
+            kind = "legacy" if session.legacy else session.service or "vizdash"
+            version, scale = session.image_version, session.scale
+            record = job_record(session.app, version, kind, job.id, scale=scale)
+            if why:
+                await self._store.write_record(session.id, f"{record}ERROR={why}\n")
+        except (VizdashError, TimeoutError):
+            return  # Slurm's reason remains

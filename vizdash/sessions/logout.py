@@ -1,4 +1,4 @@
-"""Whether what this process leaves behind survives its user's logout.
+"""Whether background processes survive the user's logout.
 
 systemd-logind ends the processes of a login session where KillUserProcesses is set
 (logind.conf(5)), and those of the user's service manager with the last session of a user who does
@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 
 from vizdash.errors import VizdashError
-from vizdash.files import account_name
 from vizdash.transport.base import Command, CommandRunner
+from vizdash.util.files import account_name
 
 _SESSION = re.compile(r"/session-[^/\n]+\.scope", re.MULTILINE)
 _MANAGER = re.compile(r"/user@\d+\.service", re.MULTILINE)
@@ -23,7 +23,7 @@ _TIMEOUT_S = 5.0
 
 
 async def logout_warning(runner: CommandRunner, cgroup: str | None = None) -> str:
-    """Why a process left behind ends at logout, and the fix; empty when it stays, as far as is
+    """Why a background process ends at logout, and the fix; empty where it survives, as far as is
     known. ``cgroup`` is the text of /proc/self/cgroup (cgroups(7)); None reads it.
     """
     text = await asyncio.to_thread(_own_cgroup) if cgroup is None else cgroup

@@ -1,8 +1,8 @@
-"""A small live picture of a ready session of one's own, for as long as somebody looks at it.
+"""A live preview of the user's own ready session, as long as it is shown.
 
-It comes from Xvnc's own socket, not through websockify, so that a look is no viewer (see
-``inner_viewers`` in assets/jobs/inner.sh). Cheap by design: one update at a time, at most one in
-``EVERY_S`` seconds, fewer when they are large; an idle desktop costs nothing.
+It comes from Xvnc's socket, not through websockify, so that it does not count as a viewer (see
+``inner_viewers`` in assets/jobs/inner.sh). It is cheap by design: one update at a time, at most one
+in ``EVERY_S`` seconds, fewer when they are large; an idle desktop costs nothing.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from vizdash.errors import NotFound, Refused
 from vizdash.model import Session, SessionState
 from vizdash.sessions.folder import Connection
-from vizdash.sessions.rfb import Screen, Viewer
-from vizdash.sessions.store import SessionStore
+from vizdash.sessions.folder_store import SessionStore
+from vizdash.sessions.rfb import Framebuffer, RfbClient
 from vizdash.transport.base import PortForwarder
 
 #: Seconds between two pictures, and the bytes a second that they may cost in the long run.
 EVERY_S = 2.0
 BYTES_PER_S = 32 * 1024
-#: Seconds between looks whether another size is wanted, while the desktop stands still.
+#: Seconds between checks for another requested size, while the desktop does not change.
 _SIZE_S = 0.5
-#: Points of the desktop that make one point of the picture, across and down.
+#: Pixels of the desktop that are sampled for one of the picture, across and down.
 _POINTS = 3
 _sleep = asyncio.sleep
 
@@ -46,80 +46,80 @@ class Picture:
         return red, green, blue
 
 
-async def of_session(
+async def session_pictures(
     session: Session,
     store: SessionStore,
     forwarder: PortForwarder,
     size: Callable[[], tuple[int, int]],
 ) -> AsyncGenerator[Picture, None]:
-    """Pictures of a ready session of one's own; close it (``aclosing``) to end them.
+    """Pictures of the user's own ready session; close the iterator (``aclosing``) to end them.
 
-    ``size`` is asked for the largest picture wanted, in points. Raises Refused for someone else's
+    ``size`` returns the largest size of a picture, in pixels. Raises Refused for another user's
     session or one that is not ready, and as ``pictures`` does.
     """
     if not session.mine or session.state is not SessionState.READY:
         why = f"it is {session.state}" if session.mine else f"it belongs to {session.user}"
         raise Refused(f"no picture of session {session.id}", why)
     connection = await store.connection(session.id)
-    async with aclosing(pictures(connection, forwarder, size)) as found:
-        async for picture in found:
+    async with aclosing(pictures(connection, forwarder, size)) as stream:
+        async for picture in stream:
             yield picture
 
 
 async def pictures(
     connection: Connection, forwarder: PortForwarder, size: Callable[[], tuple[int, int]]
 ) -> AsyncGenerator[Picture, None]:
-    """Pictures of a desktop: one at once, then one whenever something changed or another size is
-    wanted, until the iterator is closed or the desktop is gone.
+    """Pictures of a desktop: one at once, then one at every change of the desktop or the requested
+    size, until the iterator is closed or the desktop ends.
 
-    ``size`` is asked for the largest picture wanted, in points; a picture keeps the desktop's
-    shape. Raises NotFound where there's no socket to look at, Unreachable or TimedOut when the
-    node or the desktop does not answer.
+    ``size`` returns the largest size of a picture, in pixels; a picture keeps the desktop's aspect
+    ratio. Raises NotFound without a VNC socket, Unreachable or TimedOut where the node or the
+    desktop does not answer.
     """
     if not connection.vnc_socket:
-        raise NotFound("the desktop's picture", "this session has no socket to look at")
+        raise NotFound("the desktop's picture", "this session has no VNC socket")
     forward = await forwarder.open(connection.node, connection.vnc_socket, job_id=connection.job_id)
     try:
-        viewer = await Viewer.connect(forward.dial, connection.view_password)
+        client = await RfbClient.connect(forward.dial, connection.view_password)
         try:
-            async with aclosing(_pictures(viewer, size)) as found:
-                async for picture in found:
+            async with aclosing(_pictures(client, size)) as stream:
+                async for picture in stream:
                     yield picture
         finally:
-            await viewer.close()
+            await client.close()
     finally:
-        # Whoever is cancelled twice has not tidied up.
+        # A second cancellation must not leave the tunnel open.
         await asyncio.shield(forward.close())
 
 
 async def _pictures(
-    viewer: Viewer, size: Callable[[], tuple[int, int]]
+    client: RfbClient, size: Callable[[], tuple[int, int]]
 ) -> AsyncGenerator[Picture, None]:
     whole, shown = True, (0, 0)
     while True:
-        before = viewer.received
-        await viewer.ask(whole=whole)
-        update = asyncio.ensure_future(viewer.update())
+        before = client.received
+        await client.ask(whole=whole)
+        update = asyncio.ensure_future(client.update())
         try:
             while not update.done():
                 await asyncio.wait({update}, timeout=_SIZE_S)
                 if not update.done() and not whole and size() != shown:
                     shown = size()
-                    yield await asyncio.to_thread(shrink, viewer.screen, *shown)
+                    yield await asyncio.to_thread(scale_down, client.screen, *shown)
         finally:
             update.cancel()
             await asyncio.gather(update, return_exceptions=True)
         whole = not update.result()
         if not whole:
             shown = size()
-            yield await asyncio.to_thread(shrink, viewer.screen, *shown)
-        await _sleep(max(EVERY_S, (viewer.received - before) / BYTES_PER_S))
+            yield await asyncio.to_thread(scale_down, client.screen, *shown)
+        await _sleep(max(EVERY_S, (client.received - before) / BYTES_PER_S))
 
 
-def shrink(screen: Screen, width: int, height: int) -> Picture:
-    """The desktop in at most ``width`` x ``height`` points, in its own shape.
+def scale_down(screen: Framebuffer, width: int, height: int) -> Picture:
+    """The desktop in at most ``width`` x ``height`` pixels, with its aspect ratio.
 
-    A point is the mean of a few of the desktop's, so that text turns grey instead of glittering.
+    Each is the mean of a few of the desktop's, so that text turns grey instead of flickering.
     """
     scale = min(width / screen.width, height / screen.height, 1.0)
     wide, tall = max(1, round(screen.width * scale)), max(1, round(screen.height * scale))

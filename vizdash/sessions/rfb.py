@@ -1,6 +1,6 @@
-"""A viewer's half of the RFB protocol (RFC 6143), as far as a small picture needs it.
+"""The client side of the RFB protocol (RFC 6143), as far as a preview needs it.
 
-It only looks: it never sends a key, and logs in with the view-only password. Pixels are asked for
+It is view-only: it sends no input, and logs in with the view-only password. Pixels are requested
 in 16 bits (5 red, 6 green, 5 blue), ZRLE-encoded, one update at a time.
 """
 
@@ -20,10 +20,10 @@ _RGB565 = struct.pack(">BBBBHHHBBB3x", 16, 16, 0, 1, 31, 63, 31, 11, 5, 0)
 _RAW, _ZRLE, _DESKTOP_SIZE = 0, 16, -223
 _VNC_AUTH = 2
 _TILE = 64
-#: A desktop of 7680x4320 and some: what claims more is no desktop.
+#: More than a desktop of 7680x4320; a server that announces more is not one.
 _MOST_PIXELS = 40_000_000
 _MOST_BYTES = 4 * _MOST_PIXELS
-#: Seconds that a server has for an answer that it owes.
+#: Seconds within which the server must answer.
 _ANSWER_S = 15.0
 
 
@@ -36,14 +36,14 @@ Area = tuple[int, int, int, int]
 
 
 class BadServer(Unreachable):
-    """What answers speaks no RFB, or not as RFC 6143 has it."""
+    """The server does not speak RFB, or not as RFC 6143 defines it."""
 
     def __init__(self, why: str) -> None:
         super().__init__("the desktop's picture", why)
 
 
 @dataclass(slots=True)
-class Screen:
+class Framebuffer:
     """The desktop's pixels, two bytes each, little-endian RGB565, row by row."""
 
     width: int
@@ -51,14 +51,14 @@ class Screen:
     pixels: bytearray = field(repr=False)
 
     @classmethod
-    def black(cls, width: int, height: int) -> Screen:
+    def black(cls, width: int, height: int) -> Framebuffer:
         """Raises BadServer for a size that no desktop has."""
         if not 0 < width * height <= _MOST_PIXELS:
             raise BadServer(f"a desktop of {width}x{height} pixels")
         return cls(width, height, bytearray(width * height * 2))
 
     def put(self, x: int, y: int, width: int, height: int, pixels: bytes | memoryview) -> None:
-        """Draw a rectangle. Raises BadServer when it lies outside."""
+        """Draw a rectangle. Raises BadServer where it lies outside the desktop."""
         if x + width > self.width or y + height > self.height:
             raise BadServer("a rectangle outside the desktop")
         if not width:
@@ -70,7 +70,7 @@ class Screen:
             at += step
 
 
-class Viewer:
+class RfbClient:
     """A connection to a desktop; ``screen`` is what it last showed, ``received`` counts bytes."""
 
     def __init__(self, reader: Reader, writer: Writer) -> None:
@@ -78,61 +78,48 @@ class Viewer:
         self._writer = writer
         self._ahead = b""
         self._inflate = zlib.decompressobj()
-        self.screen = Screen.black(1, 1)
+        self.screen = Framebuffer.black(1, 1)
         self.received = 0
 
     @classmethod
-    async def connect(cls, dial: Dial, password: str) -> Viewer:
+    async def connect(cls, dial: Dial, password: str) -> RfbClient:
         """Log in at the desktop that ``dial`` leads to.
 
-        Raises Unreachable when there's nobody or the password is wrong, TimedOut without an answer.
+        Raises Unreachable where nothing listens or the password is wrong, TimedOut without an
+        answer.
         """
         try:
             reader, writer = await dial()
         except OSError as e:
             raise Unreachable("the desktop's picture", e.strerror or str(e)) from e
-        viewer = cls(reader, writer)
+        client = cls(reader, writer)
         try:
             async with asyncio.timeout(_ANSWER_S):
-                await viewer._log_in(password)
+                await client._log_in(password)
         except TimeoutError as e:
-            await viewer.close()
+            await client.close()
             raise TimedOut("the desktop's picture", f"no answer in {_ANSWER_S:g} s") from e
         except BaseException:
-            await viewer.close()
+            await client.close()
             raise
-        return viewer
+        return client
 
     async def close(self) -> None:
-        """End it; the desktop goes on."""
+        """Close the connection; the desktop keeps running."""
         self._writer.close()
 
     async def _log_in(self, password: str) -> None:
-        version = await self._read(12)
-        if not version.startswith(b"RFB 003."):
-            raise BadServer(f"it greets with {version!r}")
-        if version < b"RFB 003.008":
-            raise BadServer(f"it speaks {version.decode(errors='replace').strip()} only")
-        self._writer.write(b"RFB 003.008\n")
-        kinds = await self._read((await self._read(1))[0])
-        if not kinds:
-            raise BadServer(f"it refuses: {await self._text()}")
-        if _VNC_AUTH not in kinds:
-            raise BadServer(f"it wants to be logged in by {list(kinds)}, not by VncAuth")
-        self._writer.write(bytes([_VNC_AUTH]))
-        self._writer.write(answer(password, await self._read(16)))
-        if struct.unpack(">I", await self._read(4))[0] != 0:
-            raise BadServer(f"it refuses: {await self._text()}")
+        await authenticate(self._read, self._writer, password)
         self._writer.write(b"\x01")  # the others stay
         width, height = struct.unpack(">HH16x", await self._read(20))
         await self._text()
-        self.screen = Screen.black(width, height)
+        self.screen = Framebuffer.black(width, height)
         self._writer.write(struct.pack(">B3x", 0) + _RGB565)
         encodings = (_ZRLE, _RAW, _DESKTOP_SIZE)
         self._writer.write(struct.pack(">BxH3i", 2, len(encodings), *encodings))
 
     async def ask(self, *, whole: bool) -> None:
-        """Ask for the whole desktop, or for what changes since the last update."""
+        """Request the whole desktop, or the changes since the last update."""
         size = (self.screen.width, self.screen.height)
         self._writer.write(struct.pack(">BBHHHH", 3, not whole, 0, 0, *size))
         try:
@@ -167,7 +154,7 @@ class Viewer:
         for _ in range(count):
             x, y, width, height, encoding = struct.unpack(">HHHHi", await self._read(12))
             if encoding == _DESKTOP_SIZE:
-                self.screen = Screen.black(width, height)
+                self.screen = Framebuffer.black(width, height)
                 same = False
             elif encoding == _RAW:
                 self.screen.put(x, y, width, height, await self._read(width * height * 2))
@@ -189,9 +176,7 @@ class Viewer:
         draw_zrle(self.screen, area, plain)
 
     async def _text(self) -> str:
-        """A length and as many bytes."""
-        (size,) = struct.unpack(">I", await self._read(4))
-        return (await self._read(size)).decode(errors="replace")
+        return await _read_text(self._read)
 
     async def _read(self, size: int) -> bytes:
         if size > _MOST_BYTES:
@@ -212,21 +197,57 @@ class Viewer:
         return data
 
 
+async def authenticate(
+    read: Callable[[int], Awaitable[bytes]], writer: Writer, password: str
+) -> None:
+    """Log in to a server with VNC Authentication (RFC 6143, 7.1): all that comes before ClientInit.
+    ``read`` returns exactly as many bytes. Raises BadServer.
+    """
+    version = await read(12)
+    if not version.startswith(b"RFB 003."):
+        raise BadServer(f"it greets with {version!r}")
+    if version < b"RFB 003.008":
+        raise BadServer(f"it speaks {version.decode(errors='replace').strip()} only")
+    writer.write(b"RFB 003.008\n")
+    kinds = await read((await read(1))[0])
+    if not kinds:
+        raise BadServer(f"it refuses: {await _read_text(read)}")
+    if _VNC_AUTH not in kinds:
+        raise BadServer(f"it wants to be logged in by {list(kinds)}, not by VncAuth")
+    writer.write(bytes([_VNC_AUTH]))
+    writer.write(answer(password, await read(16)))
+    if struct.unpack(">I", await read(4))[0] != 0:
+        raise BadServer(f"it refuses: {await _read_text(read)}")
+
+
+async def _read_text(read: Callable[[int], Awaitable[bytes]]) -> str:
+    """A length and as many bytes."""
+    (size,) = struct.unpack(">I", await read(4))
+    return (await read(size)).decode(errors="replace")
+
+
 def answer(password: str, challenge: bytes) -> bytes:
     """VNC Authentication's answer (RFC 6143, 7.2.2): DES of the challenge, the password's first
     eight bytes being the key, the bits of each mirrored.
     """
+    padded = password.encode("latin-1", errors="replace")[:8].ljust(8, b"\0")
+    return encrypt_des(padded, challenge)
+
+
+def encrypt_des(key: bytes, data: bytes) -> bytes:
+    """DES as VNC uses it, for whole blocks of eight bytes: the bits of each byte of the key are
+    mirrored.
+    """
     from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
     from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
-    padded = password.encode("latin-1", errors="replace")[:8].ljust(8, b"\0")
-    key = bytes(int(f"{byte:08b}"[::-1], 2) for byte in padded)
+    mirrored = bytes(int(f"{byte:08b}"[::-1], 2) for byte in key)
     # Three times the same key is DES itself. ECB is what the protocol says.
-    cipher = Cipher(TripleDES(key * 3), modes.ECB())  # noqa: S305
-    return cipher.encryptor().update(challenge)
+    cipher = Cipher(TripleDES(mirrored * 3), modes.ECB())  # noqa: S305
+    return cipher.encryptor().update(data)
 
 
-def draw_zrle(screen: Screen, area: Area, data: bytes) -> None:
+def draw_zrle(screen: Framebuffer, area: Area, data: bytes) -> None:
     """Draw a rectangle from unpacked ZRLE data (RFC 6143, 7.7.6), tile by tile.
 
     Raises BadServer for data that break off or that RFC 6143 does not know.
@@ -240,10 +261,10 @@ def draw_zrle(screen: Screen, area: Area, data: bytes) -> None:
                 wide = min(_TILE, width - left)
                 tile, at = _tile(data, at, wide, tall)
                 if len(tile) != wide * tall * 2:
-                    raise BadServer("a tile that breaks off")
+                    raise BadServer("an incomplete tile")
                 screen.put(x + left, y + top, wide, tall, tile)
     except IndexError as e:
-        raise BadServer("a tile that breaks off") from e
+        raise BadServer("an incomplete tile") from e
 
 
 def _tile(data: bytes, at: int, wide: int, tall: int) -> tuple[bytes, int]:
@@ -287,7 +308,7 @@ def _unpack(byte: int, bits: int, palette: list[bytes]) -> bytes:
 
 
 def _length(data: bytes, at: int, most: int) -> tuple[int, int]:
-    """A run's length: bytes of 255 go on, the sum is one less. ``most`` is what is left to draw."""
+    """A run's length: a byte of 255 continues it, the sum is one less. ``most`` is the limit."""
     length = 1
     while data[at] == 255:
         length, at = length + 255, at + 1

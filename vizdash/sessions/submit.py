@@ -1,39 +1,41 @@
-"""From what a person asks for to a job."""
+"""Submitting a planned session exactly once, even where the connection is lost."""
 
 from __future__ import annotations
 
-import secrets
+import asyncio
+import contextlib
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 from vizdash.config import App, Cluster
-from vizdash.config.fields import GEOMETRY
-from vizdash.errors import Refused, UsageError
-from vizdash.model import JobRequest, SessionRequest
-from vizdash.resources import example_config, job_script
+from vizdash.config.readers import GEOMETRY
+from vizdash.engines import Engine
+from vizdash.errors import (
+    ConnectionLost,
+    NotFound,
+    Refused,
+    TimedOut,
+    Unreachable,
+    UsageError,
+    VizdashError,
+)
+from vizdash.model import SERVICE_KINDS, JobRequest
 from vizdash.sessions import comment
-from vizdash.sessions.arguments import check_arguments, check_script
-from vizdash.sessions.listing import NAME
-from vizdash.sessions.script import Value, render
+from vizdash.sessions.comment import decode
+from vizdash.sessions.folder import job_record
+from vizdash.sessions.folder_store import SessionStore
+from vizdash.sessions.job_script import Value, render_script
+from vizdash.sessions.listing import JOB_NAME_PREFIX
+from vizdash.sessions.sbatch_arguments import check_arguments, check_script_arguments
+from vizdash.sessions.start_plan import StartPlan
+from vizdash.util.assets import example_config, job_script
 
-#: The job script that runs a site's script of the legacy kind.
+#: The job script that runs a site's legacy script.
 LEGACY_SCRIPT = "legacy.sh"
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """All that was decided before the folder is made and the engine is asked."""
-
-    session_id: str
-    app: App
-    runtime: str
-    image: str
-    version: str
-
-
-def new_id() -> str:
-    """A session id: 32 random bits, eight hexadecimal digits."""
-    return secrets.token_hex(4)
+#: The variable by which a job script knows its lease. A site's own script may not use it: its
+#: sessions have a time limit only.
+_LEASE = "VIZDASH_LEASE_SECONDS"
 
 
 def image_path(app: App, cluster: Cluster, version: str) -> str:
@@ -50,46 +52,38 @@ def image_path(app: App, cluster: Cluster, version: str) -> str:
     return app.image or f"{cluster.image_root.rstrip('/')}/{app.name}/{app.name}.sif"
 
 
-def job_request(
-    request: SessionRequest,
-    prepared: Prepared,
-    cluster: Cluster,
-    *,
-    engine: str,
-    output: str,
-    exclude: tuple[str, ...] = (),
-) -> JobRequest:
-    """The job for ``request``. Raises NotFound for a missing job script, Refused for one that
-    can't be read, UsageError for bad values and for arguments that no session can have.
+def build_job_request(plan: StartPlan, cluster: Cluster, *, engine: str, folder: str) -> JobRequest:
+    """The job of ``plan``, with its session's ``folder`` as the job sees it. Raises NotFound for a
+    missing job script, Refused for one that can't be read, UsageError for bad values and for
+    sbatch arguments that no session can have.
     """
-    app = prepared.app
+    request, app = plan.request, plan.app
     check_arguments(request.extra)
-    geometry = request.geometry or app.geometry
-    if not GEOMETRY.fullmatch(geometry):
-        raise UsageError(f"geometry {geometry!r}", "", "write WIDTHxHEIGHT, e.g. 1280x720")
-    values = _values(prepared, cluster, engine=engine, geometry=geometry, folder=output)
-    claim = comment.Claim(
-        prepared.session_id,
-        app.name,
-        prepared.version,
-        "pending",
-        "legacy" if app.kind == "legacy" else "",
-    )
+    if not GEOMETRY.fullmatch(plan.geometry):
+        raise UsageError(f"geometry {plan.geometry!r}", "", "write WIDTHxHEIGHT, e.g. 1280x720")
+    step = "legacy" if app.kind == "legacy" else ""
+    kind = app.kind if app.kind in SERVICE_KINDS else ""
+    script = _script(app, cluster, _values(plan, cluster, engine=engine, folder=folder))
+    lease_s = plan.lease_s if _LEASE in script.replace(f"{_LEASE}=", "") else 0
+    claim = comment.Claim(plan.session_id, app.name, plan.version, "pending", step)
+    claim = replace(claim, kind=kind, lease=lease_s)
+    time_s = plan.limit_s if lease_s else request.resources.time_s
     return JobRequest(
-        name=f"{NAME}{app.name}",
-        script=_script(app, cluster, values),
-        session_id=prepared.session_id,
+        name=f"{JOB_NAME_PREFIX}{app.name}",
+        script=script,
+        session_id=plan.session_id,
         app=app.name,
         comment=comment.encode(claim),
-        output=f"{output}/job.log",
-        resources=request.resources,
+        output=f"{folder}/job.log",
+        resources=replace(request.resources, time_s=time_s),
+        time_min_s=lease_s,
         node=request.node,
-        account=request.account or cluster.account,
-        qos=request.qos or cluster.qos,
-        partition=request.partition or cluster.partition,
+        account=plan.account,
+        qos=plan.qos,
+        partition=plan.partition,
         reservation=request.reservation,
         constraint=request.constraint,
-        exclude=exclude,
+        exclude=plan.excluded_nodes,
         extra=request.extra,
         memory=cluster.memory_request,
     )
@@ -106,45 +100,160 @@ def _script(app: App, cluster: Cluster, values: Mapping[str, Value]) -> str:
             raise Refused(f"job script {path}", "it is not UTF-8 text", "save it as UTF-8") from e
 
     script = text(app.script)
-    check_script(script, app.script, legacy=app.kind == "legacy")
+    check_script_arguments(script, app.script, legacy=app.kind == "legacy")
     if app.kind != "legacy":
-        return render(script, values, text)
-    # The site's script runs as a child of ours, whole; its #SBATCH lines stay sbatch's.
+        return render_script(script, values, text)
+    # The site's script runs unchanged as a child of ours; its #SBATCH lines apply to the job.
     wrapper = text(LEGACY_SCRIPT).split("\n")
     header = [line for line in script.split("\n") if line.startswith("#SBATCH")]
     whole = "\n".join([wrapper[0], *header, *wrapper[1:]])
-    return render(whole, {**values, "VIZDASH_SCRIPT": script}, text)
+    return render_script(whole, {**values, "VIZDASH_SCRIPT": script}, text)
 
 
-def _values(
-    prepared: Prepared, cluster: Cluster, *, engine: str, geometry: str, folder: str
-) -> dict[str, Value]:
-    app = prepared.app
-    command = app.host_command if prepared.runtime == "host" else app.command
-    if prepared.runtime == "host" and app.kind != "legacy" and not command:
+def _values(plan: StartPlan, cluster: Cluster, *, engine: str, folder: str) -> dict[str, Value]:
+    app = plan.app
+    command = app.host_command if plan.runtime == "host" else app.command
+    if plan.runtime == "host" and app.kind != "legacy" and not command:
         raise UsageError(f"app {app.name}", "it has no host_command", f"see {example_config()}")
     environment = {**cluster.environment, **app.environment}
-    return {
-        "SESSION_ID": prepared.session_id,
+    values: dict[str, Value] = {
+        "SESSION_ID": plan.session_id,
         "VNC_PORT": "",
         "VIZDASH_FOLDER": folder,
         "VIZDASH_SCHEMA": comment.SCHEMA,
         "VIZDASH_ENGINE": engine,
         "VIZDASH_APP": app.name,
-        "VIZDASH_RUNTIME": prepared.runtime,
-        "VIZDASH_IMAGE": prepared.image,
-        "VIZDASH_IMAGE_VERSION": prepared.version,
+        "VIZDASH_RUNTIME": plan.runtime,
+        "VIZDASH_IMAGE": plan.image,
+        "VIZDASH_IMAGE_VERSION": plan.version,
         "VIZDASH_COMMAND": command,
-        "VIZDASH_GEOMETRY": geometry,
+        "VIZDASH_GEOMETRY": plan.geometry,
         "VIZDASH_ROUTE": cluster.route,
         "VIZDASH_PORT_MIN": cluster.ports[0],
         "VIZDASH_PORT_MAX": cluster.ports[1],
         "VIZDASH_BINDS": (*cluster.binds, *app.binds),
         "VIZDASH_ENV": tuple(f"{name}={value}" for name, value in environment.items()),
         "VIZDASH_MODULES": (*cluster.modules, *app.modules),
-        "VIZDASH_JOB_ID": prepared.session_id if engine == "local" else "",
+        "VIZDASH_JOB_ID": plan.session_id if engine == "local" else "",
         "VIZDASH_WARN_SECONDS": 300,
         "VIZDASH_READY_TIMEOUT": cluster.ready_timeout_s,
         "VIZDASH_ENDS_WITH": app.ends_with,
         "VIZDASH_VNC_PASSWORD": app.vnc_password,
+        **_lifetime_values(plan),
     }
+    if plan.scale != 1:
+        values["VIZDASH_SCALE"] = plan.scale
+    if app.kind in SERVICE_KINDS:
+        values["VIZDASH_KIND"] = app.kind
+        values["VIZDASH_LISTEN"] = "port" if app.kind == "pvserver" else app.listen
+        values["VIZDASH_PATH"] = app.path
+    return values
+
+
+def _lifetime_values(plan: StartPlan) -> dict[str, Value]:
+    """Values for the job's lease and idle policy; none for what it does not have."""
+    values: dict[str, Value] = {_LEASE: plan.lease_s} if plan.lease_s else {}
+    if plan.idle is not None:
+        values |= {
+            "VIZDASH_IDLE_SECONDS": plan.idle.after_s or 0,
+            "VIZDASH_IDLE_GRACE": plan.idle.grace_s or 0,
+            "VIZDASH_IDLE_CPU": plan.idle.cpu_percent or 0,
+            "VIZDASH_IDLE_GPU": plan.idle.gpu_percent or 0,
+        }
+    return values
+
+
+#: For how many seconds, and in how many queries, a submission without an answer is searched for in
+#: the queue.
+_AFTER_LOSS_S = 90.0
+_QUERIES = 5
+
+
+async def submit_once(
+    engine: Engine, store: SessionStore, cluster: Cluster, plan: StartPlan
+) -> str:
+    """Make the session's folder, submit its job, and return the job's id.
+
+    Raises Refused, NotFound, UsageError or Unreachable, leaving nothing behind. A submission
+    without an answer is never repeated, since it may have arrived: the queue is searched for the
+    session's id, and TimedOut is raised where it does not appear.
+    """
+    # The local engine's jobs have the ids of their sessions.
+    known = plan.session_id if engine.name == "local" else ""
+    folder = await store.make(plan.session_id, _record(plan, known))
+    try:
+        job = build_job_request(plan, cluster, engine=engine.name, folder=folder)
+        job_id = await _submit(engine, job)
+    except (ConnectionLost, TimedOut) as e:
+        if engine.name == "local":
+            raise
+        job_id = await _found_again(engine, store, plan, job.name, e)
+    except (Refused, NotFound, UsageError, Unreachable):
+        # The first error is reported: a host that can't be reached can't be cleaned up either.
+        with contextlib.suppress(VizdashError, OSError):
+            await store.remove(plan.session_id)
+        raise
+    if job_id != known:
+        # The job exists in any case, and writes its id into the folder, too, when it runs.
+        with contextlib.suppress(VizdashError):
+            await store.write_record(plan.session_id, _record(plan, job_id))
+    return job_id
+
+
+async def _submit(engine: Engine, job: JobRequest) -> str:
+    """Submit ``job``. A job with a lease that is refused is submitted with the lease as its time
+    limit: an association may allow no longer one.
+    """
+    try:
+        return await engine.submit(job)
+    except Refused:
+        if not job.time_min_s or job.time_min_s >= job.resources.time_s:
+            raise
+    short = replace(job.resources, time_s=job.time_min_s)
+    return await engine.submit(replace(job, resources=short, time_min_s=0))
+
+
+def _record(plan: StartPlan, job_id: str) -> str:
+    app = plan.app
+    return job_record(app.name, plan.version, app.kind, job_id, scale=plan.scale)
+
+
+async def _found_again(
+    engine: Engine, store: SessionStore, plan: StartPlan, name: str, error: VizdashError
+) -> str:
+    """The job's id: by its comment; by the folder, once it runs; or because it is the only job of
+    that name that no session folder knows.
+    """
+    user = (await engine.info()).user
+    deadline = time.monotonic() + _AFTER_LOSS_S
+    queries = 0
+    while queries < _QUERIES and time.monotonic() < deadline:
+        await asyncio.sleep(1)
+        try:
+            jobs = await engine.jobs(user=user)
+        except (TimedOut, Unreachable):
+            continue
+        queries += 1
+        for job in jobs:
+            claim = decode(job.comment)
+            if claim is not None and claim.id == plan.session_id:
+                return job.id
+        nameless = [j.id for j in jobs if j.name == name and decode(j.comment) is None]
+        if not nameless:
+            continue
+        try:
+            known = await store.by_job()
+        except (TimedOut, Unreachable):
+            continue
+        for job_id in nameless:
+            if known.get(job_id) == plan.session_id:
+                return job_id
+        live = {job.id for job in jobs if not job.state.ended}
+        candidates = [id for id in nameless if id not in known and id in live]
+        if len(candidates) == 1:
+            return candidates[0]
+    raise TimedOut(
+        f"session {plan.session_id} of {plan.app.name}",
+        f"{error.why}: it may have been submitted",
+        "check your sessions before you start another",
+    ) from error

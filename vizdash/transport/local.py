@@ -1,4 +1,4 @@
-"""Commands of this machine."""
+"""Commands of this machine: run to the end, followed, piped, or streamed line by line."""
 
 from __future__ import annotations
 
@@ -6,17 +6,31 @@ import asyncio
 import codecs
 import contextlib
 import os
+import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
+
+from typing_extensions import override
 
 from vizdash.errors import CommandFailed, TimedOut, Unreachable, last_line
-from vizdash.transport.base import KEPT, Command, Reader, Result, Writer
+from vizdash.transport import child
+from vizdash.transport.base import (
+    KEPT,
+    Command,
+    Follower,
+    Pipe,
+    PipeRunner,
+    Reader,
+    Result,
+    Writer,
+)
 from vizdash.transport.timeouts import answer_limit, read_all, read_answer
 
-#: Runs a command until its own end, or that of the pipe on stdin, whose other end is ours.
+#: Runs a command, and stops it when the pipe on stdin closes; vizdash holds the other end.
 _GUARD = """
 exec 3<&0
 "$@" </dev/null 3<&- &
@@ -27,50 +41,80 @@ code=$?
 kill $! 2>/dev/null
 exit $code
 """
-#: Seconds a command gets to end after SIGTERM before SIGKILL.
+#: Seconds between SIGTERM and SIGKILL.
 _GRACE_S = 2.0
-#: Pipes to commands that may still end in an error that nobody needs to hear of.
+#: Tasks that wait for a closed stdin, so that its error is not logged.
 _PIPES: set[asyncio.Task[None]] = set()
 
 
-class LocalPipe:
-    """See Pipe."""
+class LocalPipe(Pipe):
+    """A running process of this machine with its standard input and output."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: child.Child) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        self.reader: Reader = process.stdout
-        self.writer: Writer = process.stdin
+        self._reader, self._writer = process.stdout, process.stdin
         self._process = process
-        self._said = ""
+        self._last_line = ""
+        self._closed = False
         self._reading = asyncio.create_task(self._read())
+
+    @property
+    @override
+    def reader(self) -> Reader:
+        return self._reader
+
+    @property
+    @override
+    def writer(self) -> Writer:
+        return self._writer
 
     async def _read(self) -> None:
         assert self._process.stderr is not None
-        async for line in self._process.stderr:
-            self._said = last_line(line.decode(errors="replace")) or self._said
+        while True:
+            try:
+                if not (line := await self._process.stderr.readline()):
+                    return
+            except ValueError:  # a line beyond asyncio's limit, which it has dropped
+                continue
+            self._last_line = last_line(line.decode(errors="replace")) or self._last_line
 
+    @override
     async def wait(self) -> str:
-        """See Pipe.wait."""
-        code = await self._process.wait()
-        await self._reading
-        return self._said or f"it ended with code {code}"
+        try:
+            code = await asyncio.wait_for(self._process.wait(), _GRACE_S if self._closed else None)
+        except TimeoutError:
+            return self._last_line or "it could not be stopped"
+        await asyncio.wait({self._reading}, timeout=_GRACE_S)
+        return self._last_line or f"it ended with code {code}"
 
+    @override
     async def close(self) -> None:
-        """See Pipe.close. An end of input comes first: most commands end by it."""
+        """Close its stdin first, which ends most commands; then terminate it.
+
+        A process that does not end is left behind: one that only root may kill, such as a stopped
+        sudo(8), or one that waits for a file system.
+        """
+        self._closed = True
         with contextlib.suppress(OSError):
-            self.writer.close()
+            self._writer.close()
         if self._process.returncode is None:
-            await _end(self._process)
-        await self._reading
+            await _kill(self._process)
+            await _drain(self._process.stdout)
+        # A process that it has left behind may hold stderr open.
+        await asyncio.wait({self._reading}, timeout=_GRACE_S)
+        await self._process.close()
+        await asyncio.wait({self._reading}, timeout=_GRACE_S)
+        self._reading.cancel()
 
 
-class LocalRunner:
-    """Runs commands here, each in a process group of its own, never through a shell."""
+class LocalRunner(PipeRunner, Follower):
+    """Runs commands on this machine, each in its own process group, never through a shell."""
 
+    @override
     async def run(self, command: Command) -> Result:
-        """See CommandRunner.run. A cancelled call ends its command first."""
-        process = await _start(command)
+        """Run a command; a cancelled call stops its command first."""
+        process = await _start(command, gather=True)
         assert process.stdout is not None
         assert process.stderr is not None
         try:
@@ -89,13 +133,15 @@ class LocalRunner:
             raise
         return Result(process.returncode or 0, os.fsdecode(out), os.fsdecode(stderr.data))
 
+    @override
     async def follow(self, command: Command, on_output: Callable[[str], None]) -> Result:
-        """See Follower.follow. A cancelled call ends its command first, and so does our own end,
-        whatever it is: a command that takes long must not go on behind a vizdash that was killed.
+        """Follow a command. A cancelled call stops its command first. The command also stops when
+        vizdash dies: a long command must not outlive a vizdash that was killed.
         """
         if not self.has(command.argv[0]):
             raise Unreachable(command.argv[0], "no such program on this machine")
-        guarded = replace(command, argv=("bash", "--norc", "-c", _GUARD, "vizdash", *command.argv))
+        argv = ("bash", "--norc", "-p", "-c", _GUARD, "vizdash", *command.argv)
+        guarded = replace(command, argv=argv)
         process = await _start(guarded if command.input is None else command, hold=True)
         assert process.stdout is not None
         assert process.stderr is not None
@@ -117,28 +163,32 @@ class LocalRunner:
             raise
         return Result(process.returncode or 0, out, err)
 
+    @override
     async def pipe(self, argv: Sequence[str]) -> LocalPipe:
-        """See PipeRunner.pipe."""
         process = await _start(Command(tuple(argv), input=""))
         _ignore_broken_pipe(process)
         return LocalPipe(process)
 
+    @override
     def has(self, program: str) -> bool:
-        """Whether ``program`` is on PATH."""
         return shutil.which(program) is not None
 
 
-async def _start(command: Command, *, hold: bool = False) -> asyncio.subprocess.Process:
-    """Start it, with a stdin for its input; ``hold`` makes one that says when we are gone."""
+async def _start(command: Command, *, hold: bool = False, gather: bool = False) -> child.Child:
+    """Start a command; with ``hold``, its stdin is a pipe that closes when vizdash dies. ``gather``
+    as in child.start.
+    """
     program = command.argv[0]
     pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     try:
-        return await asyncio.create_subprocess_exec(
+        return await child.start(
             *command.argv,
             stdin=nothing if command.input is None and not hold else pipe,
             stdout=pipe,
             stderr=pipe,
             start_new_session=True,
+            gather=gather,
+            limit=child.GATHER_LIMIT if gather else child.LIMIT,
         )
     except FileNotFoundError as e:
         raise Unreachable(program, "no such program on this machine") from e
@@ -146,7 +196,7 @@ async def _start(command: Command, *, hold: bool = False) -> asyncio.subprocess.
         raise Unreachable(program, e.strerror or str(e)) from e
 
 
-async def _feed(process: asyncio.subprocess.Process, text: str | None) -> None:
+async def _feed(process: child.Child, text: str | None) -> None:
     if process.stdin is None or text is None:
         return  # held open
     _ignore_broken_pipe(process)
@@ -156,9 +206,9 @@ async def _feed(process: asyncio.subprocess.Process, text: str | None) -> None:
     process.stdin.close()
 
 
-def _ignore_broken_pipe(process: asyncio.subprocess.Process) -> None:
-    """A command that ends without reading all of its input is no error; asyncio would print one
-    (with a traceback, whenever the pipe is forgotten).
+def _ignore_broken_pipe(process: child.Child) -> None:
+    """Ignore a command that ends before it has read all of its input. asyncio would print a
+    traceback when the pipe is garbage-collected.
     """
 
     async def closed(writer: asyncio.StreamWriter) -> None:
@@ -171,19 +221,34 @@ def _ignore_broken_pipe(process: asyncio.subprocess.Process) -> None:
     task.add_done_callback(_PIPES.discard)
 
 
-async def _follow(stream: asyncio.StreamReader, tell: Callable[[str], None]) -> str:
-    """Tell a stream's text as it comes; returns its end."""
+async def _follow(stream: asyncio.StreamReader, report: Callable[[str], None]) -> str:
+    """Pass a stream's text to ``report`` as it arrives; return the last KEPT characters."""
     decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
     kept = ""
     while data := await stream.read(KEPT):
         if text := decode(data):
             kept = (kept + text)[-KEPT:]
-            tell(text)
+            report(text)
     return kept + decode(b"", final=True)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End a process group, its leader or not: TERM, then KILL for whoever is left."""
+async def _end(process: child.Child) -> None:
+    """Stop a process group, and read what it has left in its pipes."""
+    await _kill(process)
+    for stream in (process.stdout, process.stderr):
+        await _drain(stream)
+    await process.close()
+
+
+async def _drain(stream: asyncio.StreamReader | None) -> None:
+    """Read the rest of a pipe."""
+    if stream is not None:
+        with contextlib.suppress(TimeoutError, RuntimeError):  # it is still being read
+            await asyncio.wait_for(stream.read(), _GRACE_S)
+
+
+async def _kill(process: child.Child) -> None:
+    """Stop a process group, even one without its leader: SIGTERM, then SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):  # sudo(8) runs as root
             os.killpg(process.pid, number)
@@ -194,11 +259,6 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             await asyncio.sleep(0.02)
     if process.stdin is not None:
         process.stdin.close()
-    # Its pipes' ends are met here, or the loop would be left with transports that nobody closed.
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stream.read(), _GRACE_S)
 
 
 def _lives(group: int) -> bool:
@@ -209,3 +269,118 @@ def _lives(group: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+#: Bytes after which a line is split: some tools draw their progress without any line end.
+_LONGEST = 64 * 1024
+_CHUNK = 1 << 16
+_ENDS = re.compile(rb"\r\n|\n|\r")
+#: Seconds between the end of stdin and SIGTERM, and from there to SIGKILL.
+_STREAM_GRACE_S = 30.0
+_STREAM_TERM_S = 5.0
+
+
+class Stream(Protocol):
+    """A long-running command whose output is read line by line and whose stdin is held open.
+
+    The command is expected to end when its stdin closes: then it ends with vizdash, on this machine
+    and on any host that it reaches by ssh(1) or srun(1).
+    """
+
+    def lines(self) -> AsyncIterator[str]:
+        """The lines of its stdout and stderr, to the end."""
+
+    async def finish(self) -> int:
+        """Close its stdin, wait for its end (after a time by SIGTERM and SIGKILL), and return its
+        exit code.
+        """
+
+
+class Streamer(Protocol):
+    """Starts commands as streams."""
+
+    async def open(self, argv: Sequence[str], script: str) -> Stream:
+        """Start ``argv``, write ``script`` to its stdin, and keep that open.
+
+        Raises Unreachable when it cannot be started.
+        """
+
+
+class LocalStream(Stream):
+    """A process of this machine, in its own session (setsid(2))."""
+
+    def __init__(self, process: child.Child) -> None:
+        self._process = process
+
+    @override
+    async def lines(self) -> AsyncIterator[str]:
+        """Read by lines; a carriage return ends one too, since progress bars are drawn with it."""
+        assert self._process.stdout is not None
+        kept = b""
+        while chunk := await self._process.stdout.read(_CHUNK):
+            *whole, kept = _ENDS.split(kept + chunk)
+            for line in whole:
+                yield line.decode("utf-8", "replace")
+            if len(kept) > _LONGEST:
+                yield kept.decode("utf-8", "replace")
+                kept = b""
+        if kept:
+            yield kept.decode("utf-8", "replace")
+
+    @override
+    async def finish(self) -> int:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        drain = asyncio.create_task(self._drain())
+        try:
+            for seconds, number in (
+                (_STREAM_GRACE_S, signal.SIGTERM),
+                (_STREAM_TERM_S, signal.SIGKILL),
+            ):
+                try:
+                    return await asyncio.wait_for(self._process.wait(), seconds)
+                except TimeoutError:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.killpg(self._process.pid, number)
+            try:
+                return await asyncio.wait_for(self._process.wait(), _STREAM_TERM_S)
+            except TimeoutError:  # as in LocalPipe.close
+                return -signal.SIGKILL
+        finally:
+            # A process that it has left behind may hold stdout open.
+            await asyncio.wait({drain}, timeout=_GRACE_S)
+            drain.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await drain
+            await self._process.close()
+
+    async def _drain(self) -> None:
+        """Read the remaining output, so that a full pipe does not keep the command from ending."""
+        assert self._process.stdout is not None
+        with contextlib.suppress(RuntimeError):  # lines() is still being read
+            while await self._process.stdout.read(_CHUNK):
+                pass
+
+
+class LocalStreamer(Streamer):
+    """Starts commands of this machine, ssh(1) and srun(1) among them."""
+
+    @override
+    async def open(self, argv: Sequence[str], script: str) -> LocalStream:
+        try:
+            process = await child.start(
+                *argv,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except FileNotFoundError as e:
+            raise Unreachable(argv[0], "no such program on this machine") from e
+        except OSError as e:
+            raise Unreachable(argv[0], e.strerror or str(e)) from e
+        assert process.stdin is not None
+        process.stdin.write(script.encode("utf-8", "surrogateescape"))
+        with contextlib.suppress(ConnectionError):  # its output says why
+            await process.stdin.drain()
+        return LocalStream(process)

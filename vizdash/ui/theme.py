@@ -1,35 +1,18 @@
-"""The themes, and the tones in which everything is written."""
+"""The themes: colours of each tone and part of the screen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from textual.content import Content
 from textual.theme import Theme
 
-from vizdash.ui.format import escape_control
-
-#: What a piece of text is, not how it looks: each has a colour in the theme and a component
-#: class in the tables. A tone never says anything that the words beside it do not.
-Tone = Literal["text", "muted", "faint", "strong", "accent", "good", "warn", "bad", "busy"]
-TONES: tuple[Tone, ...] = (
-    "text",
-    "muted",
-    "faint",
-    "strong",
-    "accent",
-    "good",
-    "warn",
-    "bad",
-    "busy",
-)
+from vizdash.ui.present.lines import TONES
 
 
 @dataclass(frozen=True, slots=True)
 class _Palette:
-    """The colours of one theme. ``tones`` are in the order of TONES."""
+    """The colours of one theme; ``tones`` in the order of TONES."""
 
     tones: tuple[str, ...]
     background: str
@@ -140,46 +123,8 @@ _CONTRAST = _Palette(
     rest="#262626",
 )
 
-#: By the name that the config knows; the first is the usual one.
+#: By name in the config; the first is the default.
 THEMES: Mapping[str, Theme] = {
     name: _theme(f"vizdash-{name}", colours)
     for name, colours in (("dark", _DARK), ("light", _LIGHT), ("contrast", _CONTRAST))
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A piece of a line. ``text`` may be anybody's: it is escaped before it is shown."""
-
-    text: str
-    tone: Tone = "text"
-    bold: bool = False
-
-
-Line = tuple[Span, ...]
-
-
-def line(*parts: Span | str) -> Line:
-    """A line of spans; bare strings are in the usual tone."""
-    return tuple(Span(part) if isinstance(part, str) else part for part in parts if part)
-
-
-def content(spans: Iterable[Span]) -> Content:
-    """Spans for a widget that draws Content. Never read as markup."""
-    return Content.assemble(*(_styled(span) for span in spans))
-
-
-def keys_line(keys: Iterable[tuple[str, str]]) -> Content:
-    """Keys and what each does, for the line at the bottom of a screen."""
-    pairs = ((Span(key, "accent", bold=True), Span(f" {what}   ", "muted")) for key, what in keys)
-    return content(span for pair in pairs for span in pair)
-
-
-def lines(found: Iterable[Line]) -> Content:
-    """Several lines for a widget that draws Content."""
-    return Content("\n").join(content(one) for one in found)
-
-
-def _styled(span: Span) -> tuple[str, str]:
-    style = f"$tone-{span.tone}" + (" bold" if span.bold else "")
-    return escape_control(span.text), style

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, Static
 
-from tests.unit.images import recorded
-from vizdash.cli.prompt import Terminal
+from tests.unit.images import recorded_images
+from vizdash.cli.prompt import TerminalPrompter
 from vizdash.config import load
-from vizdash.connect import connect
-from vizdash.imaging import Imaging
+from vizdash.service.factory import connect
+from vizdash.service.image_admin import ImageAdmin
 from vizdash.ui.app import VizdashApp
-from vizdash.ui.screens.confirm import Confirm
+from vizdash.ui.pending_service import ControllerOptions
+from vizdash.ui.screens.change_progress import ChangeProgressScreen
+from vizdash.ui.screens.confirm import ConfirmScreen
 from vizdash.ui.screens.deploy import DeployScreen
-from vizdash.ui.screens.matrix import MatrixScreen
-from vizdash.ui.screens.progress import ProgressScreen
+from vizdash.ui.screens.image_matrix import ImageMatrixScreen
 
 CONFIG = """
 clusters:
@@ -46,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "store/gedit").mkdir(parents=True)
     (tmp_path / "root").mkdir()
     for version in ("1.0", "1.1"):
-        whole = recorded.image(tmp_path, "plain").read_bytes()
+        whole = recorded_images.image(tmp_path, "plain").read_bytes()
         file = tmp_path / f"store/gedit/gedit-{version}.sif"
         file.write_bytes(whole + version.encode())
     (tmp_path / "config.yaml").write_text(CONFIG.format(folder=tmp_path))
@@ -55,8 +56,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def app_on(folder: Path) -> VizdashApp:
     config, _ = load(path=str(folder / "config.yaml"))
-    service = await connect(config, Terminal())
-    return VizdashApp(service, imaging=lambda: Imaging(service))
+    service = await connect(config, TerminalPrompter())
+    return VizdashApp(service, options=ControllerOptions(image_admin=lambda: ImageAdmin(service)))
 
 
 def verdict(app: VizdashApp) -> str:
@@ -65,7 +66,7 @@ def verdict(app: VizdashApp) -> str:
 
 async def may_change(app: VizdashApp, pilot: object) -> None:
     """Wait until the dashboard is what is seen, and images can be changed from it."""
-    dashboard = app._dashboard
+    dashboard = app.dashboard
     await until(pilot, lambda: app.screen is dashboard and dashboard.image_rights == "")
 
 
@@ -84,20 +85,20 @@ async def begin(app: VizdashApp, pilot: object, version: str) -> None:
     await press("enter")
     await until(pilot, lambda: f"gedit {version}" in verdict(app))
     await press("enter")
-    await until(pilot, lambda: isinstance(app.screen, Confirm))  # no node was named
+    await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))  # no node was named
     await press("y")
-    await until(pilot, lambda: isinstance(app.screen, ProgressScreen))
+    await until(pilot, lambda: isinstance(app.screen, ChangeProgressScreen))
 
 
 async def deploy(app: VizdashApp, pilot: object, version: str) -> None:
     await begin(app, pilot, version)
     press = pilot.press  # type: ignore[attr-defined]
     screen = app.screen
-    assert isinstance(screen, ProgressScreen)
+    assert isinstance(screen, ChangeProgressScreen)
     await until(pilot, lambda: bool(screen.table.rows) and screen.table.rows[0].phase.over)
-    assert str(screen.table.rows[0].phase) == "done"
+    assert str(screen.table.rows[0].phase) == "done", screen.table.rows[0].note
     # The inventory is written when the nodes are done, and another change begins after that.
-    await until(pilot, lambda: app._images is not None and not app._images.busy)
+    await until(pilot, lambda: not app.controllers.images.busy)
     await press("escape")
 
 
@@ -108,17 +109,17 @@ async def test_deploy_and_roll_back(folder: Path) -> None:
         await deploy(app, pilot, "1.1")
         link = folder / "root/gedit/gedit.sif"
         assert os.readlink(link) == "gedit-1.1.sif"
-        await until(pilot, lambda: len(app._dashboard.images.rows) == 2)
+        await until(pilot, lambda: len(app.dashboard.images.rows) == 2)
         await may_change(app, pilot)
         await pilot.press("3", "r")
-        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
         await pilot.press("y")
         await until(pilot, lambda: os.readlink(link) == "gedit-1.0.sif")
-        await until(pilot, lambda: isinstance(app.screen, ProgressScreen))
+        await until(pilot, lambda: isinstance(app.screen, ChangeProgressScreen))
         await pilot.press("escape", "M")
-        await until(pilot, lambda: isinstance(app.screen, MatrixScreen))
+        await until(pilot, lambda: isinstance(app.screen, ImageMatrixScreen))
         matrix = app.screen
-        assert isinstance(matrix, MatrixScreen)
+        assert isinstance(matrix, ImageMatrixScreen)
         await until(
             pilot,
             lambda: (
@@ -135,7 +136,7 @@ exec sleep 3600
 """
 
 
-async def test_a_deploy_is_broken_off_and_goes_on_the_next_time(
+async def test_an_interrupted_deploy_continues_the_next_time(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = os.environ["PATH"]
@@ -147,31 +148,33 @@ async def test_a_deploy_is_broken_off_and_goes_on_the_next_time(
     async with app.run_test(size=(130, 36)) as pilot:
         await begin(app, pilot, "1.0")
         await until(pilot, (folder / "rsync.pid").exists)
-        assert "x Break off" in keys(app)
+        assert "x Cancel" in keys(app)
         await pilot.press("x")
         screen = app.screen
-        assert isinstance(screen, ProgressScreen)
+        assert isinstance(screen, ChangeProgressScreen)
         await until(pilot, lambda: str(screen.table.rows[0].phase) == "cancelled")
         note = screen.table.rows[0].note
-        assert note.startswith("broken off while copying")
-        assert note.endswith("(the same again goes on there)")
-        await until(pilot, lambda: "Break off" not in keys(app))
+        assert note.startswith("interrupted while copying")
+        assert note.endswith("(repeat the command to continue)")
+        await until(pilot, lambda: "x Cancel" not in keys(app))
         pid = int((folder / "rsync.pid").read_text())
         await until(pilot, lambda: not Path(f"/proc/{pid}").exists())
         there = {f.name for f in (folder / "root/gedit").glob("*.sif")}
         assert there == set()  # nothing has an image's name
-        told = [note.message for note in app._notifications]
-        assert any("broken off, done on no node, not on" in text for text in told), told
+        notifications = [note.message for note in app._notifications]
+        assert any("interrupted, done on no node, not on" in text for text in notifications), (
+            notifications
+        )
         await pilot.press("escape")
         monkeypatch.setenv("PATH", usual)
         await deploy(app, pilot, "1.0")
         assert os.readlink(folder / "root/gedit/gedit.sif") == "gedit-1.0.sif"
 
 
-async def test_no_such_version_is_told_in_the_form(folder: Path) -> None:
+async def test_an_unknown_version_is_shown_in_the_form(folder: Path) -> None:
     app = await app_on(folder)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: app._dashboard.image_rights == "")
+        await until(pilot, lambda: app.dashboard.image_rights == "")
         await pilot.press("d", "right")
         app.screen.query_one("#deploy-version", Input).value = "9"
         await pilot.pause()

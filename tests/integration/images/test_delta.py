@@ -13,24 +13,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.images.nodes import Cluster, cargo, deploy, sif
+from tests.integration.images.folder_nodes import FolderNodes, deploy, sif_like_bytes, write_image
 from vizdash.images import distribution
-from vizdash.images.progress import NodeProgress, Progress
-from vizdash.images.travel import Cargo
+from vizdash.images.copy import SourceImage
+from vizdash.images.progress import ChangeProgress, NodeProgress
 
 MIB = 1 << 20
-ONE = sif(6 * MIB, 1)
+ONE = sif_like_bytes(6 * MIB, 1)
 _DIGEST = hashlib.sha256(ONE).hexdigest()
-TWO = ONE[: 2 * MIB] + sif(60_000, 2) + ONE[2 * MIB :]
+TWO = ONE[: 2 * MIB] + sif_like_bytes(60_000, 2) + ONE[2 * MIB :]
 NODES = ("n1", "n2", "n3", "n4", "n5")
 #: A delta is about this long at most.
 SMALL = 100_000
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderNodes:
     """Nodes that have 1.0."""
-    made = Cluster(tmp_path, monkeypatch)
+    made = FolderNodes(tmp_path, monkeypatch)
     made.add(*NODES, "new")
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
@@ -44,18 +44,18 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> Cargo:
-    return cargo(tmp_path, TWO, "1.1")
+def two(tmp_path: Path) -> SourceImage:
+    return write_image(tmp_path, TWO, "1.1")
 
 
-def done(progress: Progress) -> dict[str, NodeProgress]:
-    """Each node, all of which went well."""
-    told = [(row.node, row.phase, row.note) for row in progress.nodes.values()]
-    assert {str(row.phase) for row in progress.nodes.values()} == {"done"}, told
+def done(progress: ChangeProgress) -> dict[str, NodeProgress]:
+    """Each node, all of which succeeded."""
+    rows = [(row.node, row.phase, row.note) for row in progress.nodes.values()]
+    assert {str(row.phase) for row in progress.nodes.values()} == {"done"}, rows
     return progress.nodes
 
 
-def has_both(cluster: Cluster, *nodes: str, old: bytes = ONE, new: bytes = TWO) -> None:
+def has_both(cluster: FolderNodes, *nodes: str, old: bytes = ONE, new: bytes = TWO) -> None:
     """The new image is current, the old one is what it was, and nothing else is left."""
     for node in nodes:
         folder = cluster.root(node) / "gedit"
@@ -66,7 +66,7 @@ def has_both(cluster: Cluster, *nodes: str, old: bytes = ONE, new: bytes = TWO) 
         assert left == {".lock", ".journal"}, node
 
 
-def nothing_left(cluster: Cluster) -> None:
+def nothing_left(cluster: FolderNodes) -> None:
     """Nothing runs in the name of the nodes, and the image host keeps no delta."""
     deadline = time.monotonic() + 60
     while True:
@@ -81,7 +81,7 @@ def nothing_left(cluster: Cluster) -> None:
         time.sleep(0.1)
 
 
-def test_it_is_made_once_and_sent_to_each(cluster: Cluster, two: Cargo) -> None:
+def test_it_is_made_once_and_sent_to_each(cluster: FolderNodes, two: SourceImage) -> None:
     (cluster.folder / "n1/noise").touch()
     rows = done(asyncio.run(deploy(cluster.site(), two, *NODES)))
     has_both(cluster, *NODES)
@@ -93,7 +93,7 @@ def test_it_is_made_once_and_sent_to_each(cluster: Cluster, two: Cargo) -> None:
 
 
 def test_a_large_one_goes_from_node_to_node(
-    cluster: Cluster, two: Cargo, monkeypatch: pytest.MonkeyPatch
+    cluster: FolderNodes, two: SourceImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distribution, "_EACH_BYTES", 0)
     rows = done(asyncio.run(deploy(cluster.site(), two, *NODES)))
@@ -104,10 +104,10 @@ def test_a_large_one_goes_from_node_to_node(
     nothing_left(cluster)
 
 
-def test_of_the_same_size_and_time(cluster: Cluster, tmp_path: Path) -> None:
+def test_of_the_same_size_and_time(cluster: FolderNodes, tmp_path: Path) -> None:
     """Rsync takes such a file for the same one."""
     new = ONE[:MIB] + b"other" + ONE[MIB + 5 :]
-    what = cargo(tmp_path, new, "1.1")
+    what = write_image(tmp_path, new, "1.1")
     for file in (Path(what.path), *(cluster.root(n) / "gedit/gedit-1.0.sif" for n in NODES)):
         os.utime(file, (1_700_000_000, 1_700_000_000))
     rows = done(asyncio.run(deploy(cluster.site(), what, *NODES)))
@@ -116,13 +116,15 @@ def test_of_the_same_size_and_time(cluster: Cluster, tmp_path: Path) -> None:
     assert cluster.log().count("--server") == 1
 
 
-def test_few_nodes_get_it_by_rsync(cluster: Cluster, two: Cargo) -> None:
+def test_few_nodes_get_it_by_rsync(cluster: FolderNodes, two: SourceImage) -> None:
     done(asyncio.run(deploy(cluster.site(), two, *NODES[:3])))
     has_both(cluster, *NODES[:3])
     assert cluster.log().count("--server") == 3
 
 
-def test_a_node_without_the_old_version_gets_all_of_it(cluster: Cluster, two: Cargo) -> None:
+def test_a_node_without_the_old_version_gets_all_of_it(
+    cluster: FolderNodes, two: SourceImage
+) -> None:
     rows = done(asyncio.run(deploy(cluster.site(), two, "new", *NODES)))
     has_both(cluster, *NODES)
     assert (cluster.root("new") / "gedit/gedit.sif").read_bytes() == TWO
@@ -131,7 +133,7 @@ def test_a_node_without_the_old_version_gets_all_of_it(cluster: Cluster, two: Ca
 
 
 @pytest.mark.parametrize("node", ["n1", "n3"], ids=["the one that is compared with", "another"])
-def test_a_damaged_old_copy_is_named(cluster: Cluster, two: Cargo, node: str) -> None:
+def test_a_damaged_old_copy_is_named(cluster: FolderNodes, two: SourceImage, node: str) -> None:
     file = cluster.root(node) / "gedit/gedit-1.0.sif"
     damaged = ONE[:1000] + b"X" + ONE[1001:]
     with file.open("r+b") as opened:
@@ -152,13 +154,13 @@ FAULTS = {
     "it does nothing and exits with 0": ("rsync", "exit 0", "the delta made an image with digest"),
     "it is killed": ("rsync", "ulimit -f 1000", "rsync can't apply the delta"),
     "the disk is full": ("rsync", _ENOSPC, "No space left on device (28)"),
-    "the delta is cut off": ("head", "", "the delta did not arrive whole"),
+    "the delta is cut off": ("head", "", "the delta arrived incomplete"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_where_it_can_not_be_applied_rsync_brings_it(
-    cluster: Cluster, two: Cargo, fault: str
+def test_where_it_cannot_be_applied_rsync_brings_it(
+    cluster: FolderNodes, two: SourceImage, fault: str
 ) -> None:
     name, words, why = FAULTS[fault]
     # images.sh reads the delta with head -c, and begins of files too.
@@ -172,8 +174,8 @@ def test_where_it_can_not_be_applied_rsync_brings_it(
     nothing_left(cluster)
 
 
-def test_where_none_can_be_made_rsync_brings_it_and_says_why(
-    cluster: Cluster, two: Cargo, monkeypatch: pytest.MonkeyPatch
+def test_where_none_can_be_made_rsync_brings_it_and_gives_the_reason(
+    cluster: FolderNodes, two: SourceImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(cluster.folder / "nowhere"))
     rows = done(asyncio.run(deploy(cluster.site(), two, *NODES)))
@@ -181,22 +183,22 @@ def test_where_none_can_be_made_rsync_brings_it_and_says_why(
     assert all("No such file or directory" in row.note for row in rows.values()), rows
 
 
-def test_killed_while_it_is_applied(cluster: Cluster, two: Cargo, tmp_path: Path) -> None:
+def test_killed_while_it_is_applied(cluster: FolderNodes, two: SourceImage, tmp_path: Path) -> None:
     """No name of an image is there before it is whole; the next run does it all."""
     waits = f"until [ -e {tmp_path}/go ]; do sleep 0.1; done; exit 20"
     for node in NODES:
         cluster.tool(node, "rsync", _ONLY_BATCH.format(f"touch {tmp_path}/at-{node}; {waits}"))
     script = f"""
 import asyncio, os
-from tests.integration.images.nodes import ROOT, deploy
+from tests.integration.images.folder_nodes import ROOT, deploy
 from vizdash.config import Deploy
-from vizdash.images.deploy import Site
-from vizdash.images.distribution import travel
-from vizdash.images.shell import NodeShell
-from vizdash.images.travel import Cargo
+from vizdash.images.deploy import DeploySite
+from vizdash.images.distribution import choose_copy_method
+from vizdash.images.node_script import NodeShell
+from vizdash.images.copy import SourceImage
 from vizdash.transport.local import LocalRunner
 shell = NodeShell(LocalRunner(), Deploy(owner="{os.getuid()}:{os.getgid()}"))
-asyncio.run(deploy(Site(shell, ROOT, travel(shell, ROOT)), {two!r}, *{NODES!r}))
+asyncio.run(deploy(DeploySite(shell, ROOT, choose_copy_method(shell, ROOT)), {two!r}, *{NODES!r}))
 """
     process = subprocess.Popen([sys.executable, "-c", script])
     deadline = time.monotonic() + 120

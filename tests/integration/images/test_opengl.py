@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from vizdash.smoke import _ask, renderer_in
+from vizdash.service.smoke_test import _renderer_check, describe_renderer
 
 
 def test_a_machine_without_a_gpu_says_llvmpipe(tmp_path: Path) -> None:
@@ -17,11 +17,11 @@ def test_a_machine_without_a_gpu_says_llvmpipe(tmp_path: Path) -> None:
     with log, subprocess.Popen(words, pass_fds=[write], stdout=log, stderr=log) as server:
         os.close(write)
         try:
-            with os.fdopen(read) as told:
-                display = told.readline().strip()
+            with os.fdopen(read) as pipe:
+                display = pipe.readline().strip()
             assert display, (tmp_path / "log").read_text()
             asked = subprocess.run(
-                ["bash", "-c", _ask("xterm") + "true"],
+                ["bash", "-c", _renderer_check("xterm") + "true"],
                 env={**os.environ, "DISPLAY": f":{display}"},
                 capture_output=True,
                 text=True,
@@ -30,4 +30,4 @@ def test_a_machine_without_a_gpu_says_llvmpipe(tmp_path: Path) -> None:
             )
         finally:
             server.terminate()
-    assert renderer_in(asked.stdout).startswith("OpenGL is drawn by llvmpipe"), asked
+    assert describe_renderer(asked.stdout).startswith("OpenGL is drawn by llvmpipe"), asked

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.vd import Vizdash
+from tests.unit.cli.console_script import Vizdash
 
 
 @pytest.fixture

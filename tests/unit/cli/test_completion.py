@@ -1,4 +1,4 @@
-"""What a shell completes, asked as bash's, zsh's and fish's scripts ask."""
+"""What a shell completes, queried as the scripts of bash, zsh and fish do."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.vd import Vizdash
-from vizdash.cli import complete
-from vizdash.images.inventory import Inventory
-from vizdash.model import Image, Place, Session, SessionState
+from tests.unit.cli.console_script import Vizdash
+from vizdash.cli import options
+from vizdash.images.drift import Inventory
+from vizdash.model import Image, ImageRoot, Session, SessionState
 
 PROGRAM = Path(sys.executable).with_name("vizdash")
 
@@ -36,12 +36,12 @@ class Completed:
     def __call__(self, line: str) -> list[str]:
         words = line.split(" ")
         with self._monkeypatch.context() as patch:
-            patch.setenv(complete.VARIABLE, "bash_complete")
+            patch.setenv(options.COMPLETION_VARIABLE, "bash_complete")
             patch.setenv("COMP_WORDS", line)
             patch.setenv("COMP_CWORD", str(len(words) - 1))
-            said = self._vizdash()
-        assert (said.code, said.err) == (0, "")
-        found = (row.partition(",")[2] for row in said.out.splitlines())
+            output = self._vizdash()
+        assert (output.code, output.err) == (0, "")
+        found = (row.partition(",")[2] for row in output.out.splitlines())
         return [*filter(None, found)]
 
 
@@ -67,10 +67,10 @@ def test_sessions_and_versions(completed: Completed, monkeypatch: pytest.MonkeyP
 
     async def inventory(*_: object) -> Inventory:
         images = (Image("gedit", "/i/gedit-1.2.sif", "1.2"), Image("pv", "/i/pv-5.sif", "5"))
-        return Inventory({"n1": (Place("n1"), images)})
+        return Inventory({"n1": (ImageRoot("n1"), images)})
 
-    monkeypatch.setattr("vizdash.service.Service.sessions", sessions)
-    monkeypatch.setattr("vizdash.images.inventory.read", inventory)
+    monkeypatch.setattr("vizdash.service.session_queries.SessionQueries.query", sessions)
+    monkeypatch.setattr("vizdash.images.drift.read_inventory", inventory)
     assert completed("vizdash stop 3f") == ["3f9a01bc"]
     assert completed("vizdash start gedit --image ") == ["1.2"]
     assert completed("vizdash deploy pv --version ") == ["5"]
@@ -87,9 +87,9 @@ def test_whatever_goes_wrong_completes_nothing(completed: Completed, vizdash: Vi
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_has_a_script(vizdash: Vizdash, shell: str) -> None:
-    said = vizdash("completion", shell)
-    assert (said.code, said.err) == (0, "")
-    assert complete.VARIABLE in said.out and "vizdash" in said.out
+    output = vizdash("completion", shell)
+    assert (output.code, output.err) == (0, "")
+    assert options.COMPLETION_VARIABLE in output.out and "vizdash" in output.out
 
 
 def test_bash_itself_completes_by_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from importlib import import_module
 
 import pytest
 
-from tests.unit.cli.vd import Vizdash
+from tests.unit.cli.console_script import Vizdash
 from vizdash.engines.local import machine
 
 
@@ -15,20 +15,20 @@ from vizdash.engines.local import machine
     [["--help"], ["-h"], ["--version"], ["-V"], ["nodes", "-h"], ["apps"], ["nodes"], ["config"]],
 )
 def test_done(vizdash: Vizdash, words: list[str]) -> None:
-    said = vizdash(*words)
-    assert (said.code, said.err) == (0, "")
-    assert said.out
+    output = vizdash(*words)
+    assert (output.code, output.err) == (0, "")
+    assert output.out
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ([], "the dashboard needs a terminal (scripts use the verbs: see --help)"),
+        ([], "the dashboard needs a terminal (for scripts, use the verbs: see --help)"),
         (["strat"], "No such command 'strat'"),
         (["nodes", "--jsno"], "No such option"),
         (["start"], "Missing argument 'APP' (see vizdash start --help)"),
-        (["start", "desktop", "--memory", "lots"], "'lots' is no amount of memory"),
-        (["start", "desktop", "--time", "0"], "'0' is no length of time"),
+        (["start", "desktop", "--memory", "lots"], "'lots' is not an amount of memory"),
+        (["start", "desktop", "--time", "0"], "'0' is not a length of time"),
         (["start", "desktop", "--cpus", "0"], "0 is not in the range"),
         (["start", "desktop", "--geometry", "big"], "write WIDTHxHEIGHT"),
         (["start", "desktop", "--geometry", "1280x720;id"], "write WIDTHxHEIGHT"),
@@ -43,26 +43,26 @@ def test_done(vizdash: Vizdash, words: list[str]) -> None:
     ],
 )
 def test_wrong_use(vizdash: Vizdash, words: list[str], line: str) -> None:
-    said = vizdash(*words)
-    assert (said.code, said.out) == (2, "")
-    assert line in said.line
+    output = vizdash(*words)
+    assert (output.code, output.out) == (2, "")
+    assert line in output.line
 
 
 def test_a_wrong_config_names_its_place(vizdash: Vizdash) -> None:
     vizdash.config.write_text("clusters:\n  here: {engnie: local}\n")
     for verb in (["nodes"], ["apps"], ["config"], ["start", "desktop"], ["doctor"]):
-        said = vizdash(*verb)
-        assert (said.code, said.out) == (2, "")
-        assert said.line == (
+        output = vizdash(*verb)
+        assert (output.code, output.out) == (2, "")
+        assert output.line == (
             f"{vizdash.config}:2: clusters.here.engnie: no such key (did you mean 'engine'?)"
         )
 
 
-def test_wrong_keys_of_ones_own_are_found_without_the_dashboard(vizdash: Vizdash) -> None:
+def test_wrong_configured_keys_are_found_without_the_dashboard(vizdash: Vizdash) -> None:
     vizdash.config.write_text("ui:\n  keys:\n    stopp: X\n")
-    said = vizdash("config")
-    assert (said.code, said.out) == (2, "")
-    assert said.line == (
+    output = vizdash("config")
+    assert (output.code, output.out) == (2, "")
+    assert output.line == (
         f"{vizdash.config}:3: ui.keys.stopp: no such action (did you mean 'stop'?)"
     )
     vizdash.config.write_text("ui:\n  keys:\n    stop: X\n")
@@ -88,30 +88,40 @@ def test_wrong_keys_of_ones_own_are_found_without_the_dashboard(vizdash: Vizdash
         (["drain", "elsewhere", "--reason", "x"], "node elsewhere: there is no such node"),
         (["tunnels", "3f9a01bc"], "tunnel to session 3f9a01bc: there is none"),
         (["images", "--node", "elsewhere"], "nodes elsewhere: not in the partition"),
+        (["images", "dekstop", "--history"], "app 'dekstop': not in the catalogue"),
+        (["doctor", "--node", "elsewhere"], "node elsewhere: not in the partition"),
+        (["strat"], "No such command 'strat'. Did you mean 'start'?"),
     ],
 )
 def test_unknown_names(vizdash: Vizdash, words: list[str], line: str) -> None:
-    said = vizdash(*words)
-    assert (said.code, said.out) == (2, "")
-    assert line in said.line
+    output = vizdash(*words)
+    assert (output.code, output.out) == (2, "")
+    assert line in output.line
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["start", "desktop", "--timeout", "5s"], "--timeout goes with --wait or --open only"),
-        (["start", "desktop", "--test-only", "--open"], "--open does nothing beside --test-only"),
-        (["sessions", "--since", "2d"], "--since goes with --ended only"),
-        (["logs", "desktop", "--version", "1"], "--version goes with --build only"),
-        (["open", "x", "--print", "--handoff"], "--handoff does nothing beside --print"),
-        (["images", "--history", "--verify"], "--verify does nothing beside --history"),
-        (["images", "--history", "--node", "n"], "--node does nothing beside --history"),
+        (["start", "desktop", "--timeout", "5s"], "--timeout needs --wait or --open"),
+        (["start", "desktop", "--test-only", "--open"], "--open has no effect with --test-only"),
+        (["sessions", "--since", "2d"], "--since needs --ended"),
+        (["logs", "desktop", "--version", "1"], "--version needs --build"),
+        (["open", "x", "--print", "--handoff"], "--handoff has no effect with --print"),
+        (["open", "x", "--print", "--viewer"], "--viewer has no effect with --print"),
+        (["open", "x", "--viewer", "--quality", "low"], "--quality has no effect with --viewer"),
+        (["deploy", "x", "--gpus", "1"], "--gpus needs --smoke"),
+        (["start", "desktop", "--account", "x"], "--account x: this machine has no Slurm"),
+        (["start", "desktop", "--qos", "x", "--test-only"], "--qos x: this machine has no Slurm"),
+        (["start", "desktop", "--constraint", "x"], "--constraint x: this machine has no Slurm"),
+        (["start", "desktop", "--reservation", "x"], "--reservation x: this machine has no Slurm"),
+        (["images", "--history", "--verify"], "--verify has no effect with --history"),
+        (["images", "--history", "--node", "n"], "--node has no effect with --history"),
     ],
 )
 def test_options_that_would_do_nothing(vizdash: Vizdash, words: list[str], line: str) -> None:
-    said = vizdash(*words)
-    assert (said.code, said.out) == (2, "")
-    assert line in said.line
+    output = vizdash(*words)
+    assert (output.code, output.out) == (2, "")
+    assert line in output.line
 
 
 @pytest.mark.parametrize(
@@ -119,38 +129,50 @@ def test_options_that_would_do_nothing(vizdash: Vizdash, words: list[str], line:
     [
         (["start", "desktop", "--read-only"], "read-only"),
         (["--read-only", "start", "desktop"], "read-only"),
-        (["start", "desktop", "--cpus", "100000"], "100000 cores asked"),
-        (["start", "desktop", "--memory", "1000T"], "MiB asked"),
+        (["start", "desktop", "--cpus", "100000"], "100000 cores requested"),
+        (["start", "desktop", "--memory", "1000T"], "GiB requested"),
         (["images", "desktop"], "images of 'desktop': no node has one"),
     ],
 )
 def test_failed(vizdash: Vizdash, words: list[str], line: str) -> None:
-    said = vizdash(*words)
-    assert (said.code, said.out) == (1, "")
-    assert line in said.line
+    output = vizdash(*words)
+    assert (output.code, output.out) == (1, "")
+    assert line in output.line
 
 
 def test_a_word_before_the_dashes_is_not_sbatch_s(vizdash: Vizdash) -> None:
     """sbatch would take it for the job script."""
     app = "presets: {large: {cores: 1}}, runtime: host, host_command: xterm"
     vizdash.config.write_text(f"clusters: {{here: {{engine: local}}}}\napps: {{own: {{{app}}}}}\n")
-    for word, fix in (("large", "did you mean --preset large?"), ("x", "arguments of sbatch go")):
+    for word, fix in (
+        ("large", "did you mean --preset large?"),
+        ("x", "write arguments of sbatch"),
+    ):
         for more in ([], ["--test-only"], ["--", "--nice"]):
-            said = vizdash("start", "own", word, *more)
-            assert (said.code, said.out) == (2, "")
-            assert f"unexpected argument '{word}'" in said.line
-            assert fix in said.line
-    said = vizdash("start", "own", "--", "--nice", "large")
-    assert "unexpected argument" not in said.line
-    assert "there is no Slurm here" in said.line
+            output = vizdash("start", "own", word, *more)
+            assert (output.code, output.out) == (2, "")
+            assert f"unexpected argument '{word}'" in output.line
+            assert fix in output.line
+    output = vizdash("start", "own", "--", "--nice", "large")
+    assert "unexpected argument" not in output.line
+    assert "this machine has no Slurm" in output.line
+
+
+def test_an_image_for_an_app_without_one(vizdash: Vizdash) -> None:
+    app = "runtime: host, host_command: xterm, resources: {cores: 1, memory: 1M}"
+    vizdash.config.write_text(f"clusters: {{here: {{engine: local}}}}\napps: {{own: {{{app}}}}}\n")
+    said = vizdash("start", "own", "--image", "1.0")
+    assert (said.code, said.out) == (2, "")
+    assert "--image 1.0: own runs on the host, without an image (leave it out)" in said.line
+    assert "1 core, " in vizdash("apps").out
 
 
 def test_a_test_says_no_where_a_start_would_be_refused(vizdash: Vizdash) -> None:
     """All of this machine's memory: some of it is always in use, and nothing waits here."""
-    memory = f"{machine.look().memory_mib}M"
-    said = vizdash("start", "desktop", "--cpus", "1", "--memory", memory, "--test-only")
-    assert (said.code, said.out) == (1, "")
-    assert "no room on this machine" in said.line
+    memory = f"{machine.read_machine().memory_mib}M"
+    output = vizdash("start", "desktop", "--cpus", "1", "--memory", memory, "--test-only")
+    assert (output.code, output.out) == (1, "")
+    assert "not enough free capacity on this machine" in output.line
 
 
 def test_a_refused_start_leaves_nothing(vizdash: Vizdash) -> None:
@@ -174,20 +196,20 @@ def test_a_job_script_that_cannot_be_used_is_one_line(vizdash: Vizdash) -> None:
     )
     assert "it is not UTF-8 text" in vizdash("start", "bytes").line
     assert f"not in {jobs}" in vizdash("start", "gone").line
-    said = vizdash("start", "empty")
-    assert (said.code, "it has no host_command" in said.line) == (2, True)
+    output = vizdash("start", "empty")
+    assert (output.code, "it has no host_command" in output.line) == (2, True)
 
 
-def test_a_fault_of_our_own_is_one_line_unless_asked_for(
+def test_an_internal_error_is_one_line_unless_debugging(
     vizdash: Vizdash, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object) -> None:
         raise KeyError("uid 12345")
 
-    monkeypatch.setattr(import_module("vizdash.cli.common"), "connect", broken)
-    said = vizdash("nodes")
-    assert said.code == 1
-    assert "vizdash: internal error: KeyError" in said.line
+    monkeypatch.setattr(import_module("vizdash.service.factory"), "connect", broken)
+    output = vizdash("nodes")
+    assert output.code == 1
+    assert output.line.startswith("internal error: KeyError")
     monkeypatch.setenv("VIZDASH_DEBUG", "1")
     with pytest.raises(KeyError):
         vizdash("nodes")
@@ -197,6 +219,6 @@ def test_a_deploy_of_what_is_missing_takes_its_versions_from_the_inventory(
     vizdash: Vizdash,
 ) -> None:
     for words in (["--version", "1"], ["--from", "/x.sif"], ["--canary", "n1"], ["--force"]):
-        said = vizdash("deploy", "gedit", "--missing", *words)
-        assert said.code == 2 and f"--missing takes no {words[0]}" in said.err
+        output = vizdash("deploy", "gedit", "--missing", *words)
+        assert output.code == 2 and f"--missing takes no {words[0]}" in output.err
     assert vizdash("deploy").code == 2

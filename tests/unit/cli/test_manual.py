@@ -1,4 +1,4 @@
-"""The man pages: one for each verb, whole, and nothing in them that groff takes for its own."""
+"""The man pages: one for each verb, complete, and without text that groff would interpret."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from vizdash.actions import REGISTRY
 from vizdash.cli import manual
-from vizdash.cli.common import HOMES, cli
+from vizdash.cli.common import VERB_MODULES, cli
 
-VERBS = sorted(verb for verbs in HOMES.values() for verb in verbs)
+VERBS = sorted(verb for verbs in VERB_MODULES.values() for verb in verbs)
 #: What man(7) has of requests and macros, as far as the pages use any.
 _KNOWN = {".TH", ".SH", ".TP", ".B"}
 

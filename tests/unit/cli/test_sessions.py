@@ -1,28 +1,25 @@
-"""The verbs about sessions, on an engine whose answers are the test's own."""
+"""The verbs about sessions, on an engine with given answers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib import import_module
 from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
-from tests.unit.cli.vd import Said, Vizdash
-from vizdash import waiting
+from tests.fakes import FakeEngine, service_on
+from tests.unit.cli.console_script import Output, Vizdash
 from vizdash.config import Config
-from vizdash.engines import Engine, EngineInfo
-from vizdash.errors import Refused, Unreachable, UsageError, VizdashError
-from vizdash.model import Job, JobRequest, JobState, Node, Partition, Reservation
-from vizdash.service import Service
+from vizdash.errors import Refused, Unreachable, UsageError
+from vizdash.model import Job, JobRequest, JobState, Node, Partition
+from vizdash.service import wait_ready
+from vizdash.service.desktop_routes import DesktopRoutes
+from vizdash.service.service import Service
 from vizdash.sessions import folder
 from vizdash.sessions.comment import Claim, decode, encode
 from vizdash.sessions.routes import Route
-from vizdash.transport import Command, Result
-from vizdash.transport.forward import SshForwarder
 
 ONE, TWO, THREE = "3f9a01bc", "3f9a02bc", "4c0ffee0"
 
@@ -42,71 +39,38 @@ def _write_status(job: Job) -> None:
         (folder.folder_of(claim.id) / "status").write_text(text)
 
 
-class NoCommands:
-    """Nothing is run."""
+def starts_as(engine: FakeEngine, *course: tuple[JobState, str]) -> None:
+    """What becomes of a session that is started: its job's states and claims."""
 
-    async def run(self, command: Command) -> Result:
-        return Result(1, "", "")
+    def begin(request: JobRequest) -> None:
+        number = 1040 + len(engine.submitted)
+        engine.queues = [(job(number, request.session_id, *stands),) for stands in course]
 
-    def has(self, program: str) -> bool:
-        return False
+    engine.on_submit = begin
 
 
-@dataclass
-class FakeEngine:
-    """``looks`` are the answers about jobs, one after another; the last one stays. ``course`` is
-    what becomes of a session that is started: its job's states and claims.
-    """
-
-    looks: list[tuple[Job, ...]] = field(default_factory=lambda: [()])
-    refusals: dict[str, VizdashError] = field(default_factory=dict)
-    cancelled: list[str] = field(default_factory=list)
-    course: tuple[tuple[JobState, str], ...] = ()
-    name: str = "slurm"
-
-    async def info(self) -> EngineInfo:
-        return EngineInfo("slurm", "viz", "24.11", "alice")
-
-    async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:
-        jobs = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
-        for one in jobs:
-            _write_status(one)
-        return jobs
-
-    async def nodes(self) -> tuple[Node, ...]:
-        return (Node("n1", "IDLE", cores=8, memory_mib=8192, partitions=("viz",)),)
-
-    async def partitions(self) -> tuple[Partition, ...]:
-        return (Partition("viz", default=True, nodes=("n1",)),)
-
-    async def reservations(self) -> tuple[Reservation, ...]:
-        return ()
-
-    async def submit(self, request: JobRequest) -> str:
-        self.looks = [(job(1041, request.session_id, *stands),) for stands in self.course]
-        return "1041"
-
-    async def cancel(self, job_id: str) -> None:
-        if job_id in self.refusals:
-            raise self.refusals[job_id]
-        await asyncio.sleep(0)  # a refusal of another one comes before this is done
-        self.cancelled.append(job_id)
+def cancelled(engine: FakeEngine) -> list[str]:
+    return [change[1] for change in engine.changes if change[0] == "cancel"]
 
 
 @pytest.fixture
 def engine(vizdash: Vizdash, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    made = FakeEngine()
+    made = FakeEngine(
+        all_nodes=(Node("n1", "IDLE", cores=8, memory_mib=8192, partitions=("viz",)),),
+        all_partitions=(Partition("viz", default=True, nodes=("n1",)),),
+        on_answer=_write_status,
+    )
 
     async def connect(config: Config, *_: object) -> Service:
-        return Service(config, cast("Engine", made), NoCommands(), SshForwarder())
+        return service_on(made, config=config)
 
-    monkeypatch.setattr(import_module("vizdash.cli.common"), "connect", connect)
+    monkeypatch.setattr(import_module("vizdash.service.factory"), "connect", connect)
     return made
 
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
-    """Between two looks at a log there is no time, but what the test does then."""
+    """No time passes between two reads of a log, but for what the test does then."""
 
     def between(do: Callable[[], None]) -> None:
         async def sleep(seconds: float) -> None:
@@ -127,8 +91,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     async def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    monkeypatch.setattr(waiting, "asyncio", SimpleNamespace(sleep=sleep))
-    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(wait_ready, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(wait_ready, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
 
 def left(session_id: str, log: str, *, job_id: str = "") -> None:
@@ -148,8 +112,8 @@ def test_a_log_is_shown_when_the_cluster_has_forgotten_the_job(
 ) -> None:
     left(ONE, "one's last words\n", job_id="1041")
     left(TWO, "two's\n", job_id="1042")
-    said = vizdash("logs", word)
-    assert (said.code, said.out, said.err) == (0, "one's last words\n", "")
+    output = vizdash("logs", word)
+    assert (output.code, output.out, output.err) == (0, "one's last words\n", "")
     assert vizdash("logs", word, "-f").out == "one's last words\n"
 
 
@@ -163,7 +127,7 @@ def test_a_log_is_shown_of_a_job_that_wrote_nothing_else(
 def test_a_live_session_goes_before_one_that_is_forgotten(
     vizdash: Vizdash, engine: FakeEngine
 ) -> None:
-    engine.looks = [(job(1042, TWO),)]
+    engine.queues = [(job(1042, TWO),)]
     left(ONE, "one's\n", job_id="1041")
     left(TWO, "two's\n", job_id="1042")
     assert vizdash("logs", ONE[:4]).out == "two's\n"
@@ -172,9 +136,9 @@ def test_a_live_session_goes_before_one_that_is_forgotten(
 def test_what_is_left_of_several_is_not_guessed_at(vizdash: Vizdash, engine: FakeEngine) -> None:
     left(ONE, "one's\n", job_id="1041")
     left(TWO, "two's\n", job_id="1042")
-    said = vizdash("logs", ONE[:4])
-    assert (said.code, said.out) == (2, "")
-    assert said.line == f"session {ONE[:4]}: could be several (name the whole id)"
+    output = vizdash("logs", ONE[:4])
+    assert (output.code, output.out) == (2, "")
+    assert output.line == f"session {ONE[:4]}: could be several (name the whole id)"
     for word in (THREE, ONE[:2], "1043"):
         assert "there is no such session of yours" in vizdash("logs", word).line
 
@@ -183,15 +147,15 @@ def test_a_log_that_is_followed_ends_when_the_cluster_forgets_the_job(
     vizdash: Vizdash, engine: FakeEngine, hasty: Callable[[Callable[[], None]], None]
 ) -> None:
     left(ONE, "begun\n", job_id="1041")
-    engine.looks = [(job(1041, ONE),), (job(1041, ONE),), ()]
+    engine.queues = [(job(1041, ONE),), (job(1041, ONE),), ()]
     log = folder.folder_of(ONE) / "job.log"
 
     def write() -> None:
         log.write_text(log.read_text() + "more\n")
 
     hasty(write)
-    said = vizdash("logs", ONE, "-f")
-    assert (said.code, said.out, said.err) == (0, "begun\nmore\nmore\n", "")
+    output = vizdash("logs", ONE, "-f")
+    assert (output.code, output.out, output.err) == (0, "begun\nmore\nmore\n", "")
 
 
 # ---------------------------------------------------------------------- stop
@@ -209,26 +173,26 @@ def _after(*states: JobState) -> tuple[Job, ...]:
 @pytest.mark.usefixtures("clock")
 def test_all_are_stopped_whatever_comes_of_one(vizdash: Vizdash, engine: FakeEngine) -> None:
     over = JobState.CANCELLED
-    engine.looks = [_three(), _three(), _three(), _after(JobState.RUNNING, over, JobState.RUNNING)]
+    engine.queues = [_three(), _three(), _three(), _after(JobState.RUNNING, over, JobState.RUNNING)]
     engine.refusals = {
-        "1041": UsageError("scancel", "no such option"),
-        "1043": Unreachable("Slurm", "slurmctld does not answer", "wait"),
+        "cancel 1041": UsageError("scancel", "no such option"),
+        "cancel 1043": Unreachable("Slurm", "slurmctld does not answer", "wait"),
     }
-    said = vizdash("stop", ONE, TWO, THREE, "--json")
-    assert engine.cancelled == ["1042"]
-    assert said.code == 2
+    output = vizdash("stop", ONE, TWO, THREE, "--json")
+    assert cancelled(engine) == ["1042"]
+    assert output.code == 2
     first, last = (
         f"session {ONE}: scancel: no such option",
         (f"session {THREE}: Slurm: slurmctld does not answer (wait)"),
     )
-    assert said.err.splitlines() == [
+    assert output.err.splitlines() == [
         f"vizdash: session {TWO} has ended",
         f"vizdash: {last}",
         f"vizdash: {first}",
     ]
-    assert said.json["stopped"] == [TWO]
-    assert said.json["ending"] == []
-    assert said.json["failed"] == [{"id": ONE, "error": first}, {"id": THREE, "error": last}]
+    assert output.json["stopped"] == [TWO]
+    assert output.json["ending"] == []
+    assert output.json["failed"] == [{"id": ONE, "error": first}, {"id": THREE, "error": last}]
 
 
 @pytest.mark.usefixtures("clock")
@@ -237,28 +201,28 @@ def test_what_does_not_end_in_time_is_not_called_stopped(
     vizdash: Vizdash, engine: FakeEngine, words: tuple[str, ...]
 ) -> None:
     now = _after(JobState.CANCELLED, JobState.COMPLETING)
-    engine.looks = [_three(), _three(), now]
-    said = vizdash("stop", ONE, TWO, *words)
-    assert said.code == 0
-    assert said.err.splitlines() == [
+    engine.queues = [_three(), _three(), now]
+    output = vizdash("stop", ONE, TWO, *words)
+    assert output.code == 0
+    assert output.err.splitlines() == [
         f"vizdash: session {ONE} has ended",
-        f"vizdash: session {TWO} is told to end, but has not yet",
+        f"vizdash: session {TWO} is still ending",
     ]
     if words:
-        told = {key: said.json[key] for key in ("stopped", "ending", "failed")}
-        assert told == {"stopped": [ONE], "ending": [TWO], "failed": []}
+        shown = {key: output.json[key] for key in ("stopped", "ending", "failed")}
+        assert shown == {"stopped": [ONE], "ending": [TWO], "failed": []}
     else:
-        assert said.out == ""
+        assert output.out == ""
 
 
 def test_what_names_the_session_already_is_left_as_it_is(
     vizdash: Vizdash, engine: FakeEngine
 ) -> None:
-    engine.looks = [_three()]
-    engine.refusals = {"1041": Refused(f"session {ONE}", "it belongs to bob")}
-    said = vizdash("stop", ONE)
-    assert (said.code, said.out) == (1, "")
-    assert said.line == f"session {ONE}: it belongs to bob"
+    engine.queues = [_three()]
+    engine.refusals = {"cancel 1041": Refused(f"session {ONE}", "it belongs to bob")}
+    output = vizdash("stop", ONE)
+    assert (output.code, output.out) == (1, "")
+    assert output.line == f"session {ONE}: it belongs to bob"
 
 
 # ---------------------------------------------------------------------- start
@@ -278,9 +242,9 @@ def plain(vizdash: Vizdash, engine: FakeEngine, clock: None) -> FakeEngine:
     return engine
 
 
-def _id(said: Said) -> str:
+def _id(output: Output) -> str:
     """The session that was started, as stderr calls it."""
-    return said.err.split()[2]
+    return output.err.split()[2]
 
 
 @pytest.mark.parametrize(
@@ -290,34 +254,37 @@ def _id(said: Said) -> str:
         ((STARTING, FAILED), "ended", " failed at step xvnc: its node failed"),
     ],
 )
-def test_what_was_started_is_told_though_it_did_not_come(
+def test_a_started_session_is_printed_though_it_did_not_get_ready(
     vizdash: Vizdash,
     plain: FakeEngine,
     course: tuple[tuple[JobState, str], ...],
     state: str,
     line: str,
 ) -> None:
-    plain.course = course
+    starts_as(plain, *course)
     for words in ((), ("--json",)):
-        said = vizdash("start", "plain", "--wait", "--timeout", "1m", *words)
-        assert said.code == 1
-        assert f"session {_id(said)}{line}" in said.err.splitlines()[-1]
+        output = vizdash("start", "plain", "--wait", "--timeout", "1m", *words)
+        assert output.code == 1
+        assert f"session {_id(output)}{line}" in output.err.splitlines()[-1]
         if words:
-            assert (said.json["session"]["id"], said.json["session"]["state"]) == (_id(said), state)
-            assert "address" not in said.json
+            assert (output.json["session"]["id"], output.json["session"]["state"]) == (
+                _id(output),
+                state,
+            )
+            assert "address" not in output.json
         else:
-            assert said.out == f"{_id(said)}\n"
+            assert output.out == f"{_id(output)}\n"
 
 
-def test_what_is_ready_is_told_once(vizdash: Vizdash, plain: FakeEngine) -> None:
-    plain.course = (STARTING, READY)
-    said = vizdash("start", "plain", "--wait")
-    assert (said.code, said.out) == (0, f"{_id(said)}\n")
+def test_a_ready_session_is_printed_once(vizdash: Vizdash, plain: FakeEngine) -> None:
+    starts_as(plain, STARTING, READY)
+    output = vizdash("start", "plain", "--wait")
+    assert (output.code, output.out) == (0, f"{_id(output)}\n")
     assert vizdash("start", "plain", "--wait", "--json").json["session"]["state"] == "ready"
 
 
 def _opens(monkeypatch: pytest.MonkeyPatch, kind: str, *, shown: bool) -> None:
-    """Desktops are opened by such a route, and whoever holds it goes at once."""
+    """Desktops are opened by such a route, and its holder ends at once."""
 
     async def open_desktop(*_: object, **__: object) -> tuple[Route, bool]:
         return Route(kind, ADDRESS, "127.0.0.1", 40123, "/tmp/vizdash-x7k2m9qd/s"), shown
@@ -325,7 +292,7 @@ def _opens(monkeypatch: pytest.MonkeyPatch, kind: str, *, shown: bool) -> None:
     async def until_lost(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(Service, "open_desktop", open_desktop)
+    monkeypatch.setattr(DesktopRoutes, "open_desktop", open_desktop)
     monkeypatch.setattr(import_module("vizdash.cli.sessions"), "until_lost", until_lost)
 
 
@@ -334,14 +301,14 @@ def test_the_address_is_in_the_one_object(
     vizdash: Vizdash, plain: FakeEngine, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     _opens(monkeypatch, kind, shown=False)
-    plain.course = (READY,)
-    said = vizdash("start", "plain", "--open", "--json")
-    assert (said.code, said.json["session"]["state"]) == (0, "ready")
-    address, _, secret = said.json["address"].partition("#")
+    starts_as(plain, READY)
+    output = vizdash("start", "plain", "--open", "--json")
+    assert (output.code, output.json["session"]["state"]) == (0, "ready")
+    address, _, secret = output.json["address"].partition("#")
     assert "password" not in address
     assert secret == ADDRESS.partition("#")[2]
-    assert "Xk29fQpa" not in said.err
-    plain.course = (READY,)
+    assert "Xk29fQpa" not in output.err
+    starts_as(plain, READY)
     alone = vizdash("start", "plain", "--open").out
     assert alone.count("\n") == 1
     assert alone.endswith(f"/vnc.html#{secret}\n")
@@ -351,19 +318,35 @@ def test_a_browser_that_shows_it_needs_no_address(
     vizdash: Vizdash, plain: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _opens(monkeypatch, "tunnel", shown=True)
-    plain.course = (READY,)
-    said = vizdash("start", "plain", "--open", "--json")
-    assert (said.code, said.json["address"]) == (0, None)
+    starts_as(plain, READY)
+    output = vizdash("start", "plain", "--open", "--json")
+    assert (output.code, output.json["address"]) == (0, None)
     assert vizdash("start", "plain", "--open").out == ""
 
 
-def test_one_that_can_not_be_opened_is_told_all_the_same(
+def test_a_session_that_cannot_be_opened_is_printed_nevertheless(
     vizdash: Vizdash, plain: FakeEngine
 ) -> None:
-    plain.course = (READY,)  # but it has left no connection file
-    said = vizdash("start", "plain", "--open", "--json")
-    assert said.code == 1
-    assert "it has no connection file" in said.err.splitlines()[-1]
-    assert (said.json["session"]["id"], said.json["address"]) == (_id(said), None)
-    said = vizdash("start", "plain", "--open")
-    assert (said.code, said.out) == (1, "")
+    starts_as(plain, READY)  # but it has left no connection file
+    output = vizdash("start", "plain", "--open", "--json")
+    assert output.code == 1
+    assert "it has no connection file" in output.err.splitlines()[-1]
+    assert (output.json["session"]["id"], output.json["address"]) == (_id(output), None)
+    output = vizdash("start", "plain", "--open")
+    assert (output.code, output.out) == (1, "")
+
+
+def test_a_session_that_would_end_at_logout_says_so(
+    vizdash: Vizdash, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def warning(self: Service) -> str:
+        return "logind ends it when you log out"
+
+    starts_as(engine, (JobState.PENDING, "pending"))
+    assert "log out" not in vizdash("start", "desktop").err
+    monkeypatch.setattr(Service, "query_logout_warning", warning)
+    started = vizdash("start", "desktop")
+    assert started.code == 0
+    last = started.err.splitlines()[-1]
+    assert last.startswith("vizdash: session ")
+    assert last.endswith(": logind ends it when you log out")

@@ -10,7 +10,7 @@ from typing import IO
 
 import pytest
 
-from tests.unit.cli.vd import Vizdash
+from tests.unit.cli.console_script import Vizdash
 
 PROGRAM = str(Path(sys.executable).with_name("vizdash"))
 
@@ -63,7 +63,7 @@ def test_any_encoding_will_do(environ: dict[str, str], encoding: str) -> None:
     assert ("파라뷰" if encoding == "utf-8" else "\\ud30c") in row
 
 
-def test_every_call_is_logged_and_shown_live_when_asked_for(
+def test_every_call_is_logged_and_shown_live_when_requested(
     vizdash: Vizdash, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = vizdash.config.parents[2] / ".local/state/vizdash/log/commands.log"
@@ -74,3 +74,31 @@ def test_every_call_is_logged_and_shown_live_when_asked_for(
     assert lines[-1].endswith("exit 2: vizdash stop nosuch")
     monkeypatch.setenv("VIZDASH_DEBUG", "1")
     assert "exit 0: vizdash nodes" in vizdash("nodes").err
+
+
+@pytest.mark.parametrize(
+    ("words", "logged"),
+    [
+        ("ssh nosuch mysql -pgeheim", "vizdash ssh nosuch …"),
+        ("ssh --cluster here nosuch mysql -pgeheim", "vizdash ssh --cluster here nosuch …"),
+        ("--cluster here ssh nosuch mysql -pgeheim", "vizdash --cluster here ssh nosuch …"),
+        ("ssh nosuch", "vizdash ssh nosuch"),
+        ("ssh nosuch -- env KEY=geheim", "vizdash ssh nosuch …"),
+        ("start nosuch -- --export=KEY=geheim", "vizdash start nosuch -- …"),
+        ("build nosuch --arg key=geheim", "vizdash build nosuch --arg key=…"),
+        ("build nosuch --arg=key=geheim -q", "vizdash build nosuch --arg=key=… -q"),
+        ("build nosuch --arg", "vizdash build nosuch --arg"),
+    ],
+)
+def test_words_that_may_be_a_secret_are_not_logged(
+    vizdash: Vizdash, words: str, logged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are the user's own, and the log goes into a report for others."""
+    log = vizdash.config.parents[2] / ".local/state/vizdash/log/commands.log"
+    monkeypatch.setenv("VIZDASH_DEBUG", "1")
+    done = vizdash(*words.split())
+    assert done.code == 2
+    text = log.read_text()
+    assert "geheim" not in text + done.err
+    shown = text.splitlines()[-1].partition("vizdash ")
+    assert "".join(shown[1:]).replace("'", "") == logged

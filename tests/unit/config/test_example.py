@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from vizdash.config import Config, load, schema
+from vizdash.config.example import write_example
+from vizdash.config.key_declaration import find_key, keys_of
+from vizdash.config.model import ConfigFile
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.yaml"
 #: A line that sets something; every other line is prose also when its "# " is taken away.
@@ -36,6 +39,17 @@ def pattern(key: str) -> str:
 
 
 NAMED = {"presets", "environment", "arguments", "keys"}
+
+
+def test_it_is_written_from_the_declared_keys() -> None:
+    """After a change of a key: python -m vizdash.config.example >config.example.yaml."""
+    assert EXAMPLE.read_text(encoding="utf-8") == write_example()
+
+
+def test_every_key_has_a_help() -> None:
+    for path in schema.key_paths():
+        found = find_key(keys_of(ConfigFile), path)
+        assert found is not None and found.help.endswith("."), path
 
 
 def test_it_loads(uncommented: Path) -> None:

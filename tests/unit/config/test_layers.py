@@ -1,4 +1,4 @@
-"""Built-in, site, user, environment, flags: who wins, who may not, and who said it."""
+"""Built-in, site, user, environment, flags: which layer wins, may be set, and is named."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_every_layer_is_named_by_explain(layers: Layers, tmp_path: Path) -> None
     assert rows["clusters.viz.account"].origin == f"{tmp_path}/user.yaml:2"
     assert rows["read_only"] == Explained("read_only", "true", "--read-only")
     assert rows["apps.desktop.title"].origin == "built-in"
-    # Also what no file names: the value in force, in the config's own terms.
+    # Also what no file names: the active value, in the config's own terms.
     assert rows["clusters.viz.refresh"] == Explained("clusters.viz.refresh", "10s", "built-in")
     assert rows["clusters.viz.ports"].value == "6080-6099"
     assert rows["apps.desktop.resources.gpus"].value == "0"
@@ -67,7 +67,7 @@ def test_explain_knows_every_value_of_a_bare_config(layers: Layers) -> None:
     config, rows = layers()
     assert rows["default_cluster"].value == config.cluster.name == "here"
     assert rows["clusters.here.route"].value == "tunnel"
-    # What holds names of one's own choice is shown too, as long as there are none.
+    # Tables with names of the user's choice are shown too while they are empty.
     assert rows["clusters.here.environment"].value == rows["apps.gedit.presets"].value == ""
     assert "locked" in rows
     assert "apps.desktop.presets" not in rows
@@ -94,9 +94,7 @@ def test_read_only_is_off(layers: Layers, value: str) -> None:
     assert layers(environ={"VIZDASH_READ_ONLY": value})[0].read_only is False
 
 
-def test_another_file_stands_in_for_the_users_and_not_for_the_sites(
-    layers: Layers, tmp_path: Path
-) -> None:
+def test_another_file_replaces_the_users_but_not_the_sites(layers: Layers, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text("clusters: {viz: {qos: high}}\n")
     config, _ = layers(SITE, "clusters: {viz: {account: physics}}\n", path=str(other))

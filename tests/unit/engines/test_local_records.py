@@ -1,4 +1,4 @@
-"""The local engine's memory: a reused PID is no session, a damaged record is none either."""
+"""The local engine's records: a reused PID is no session, nor is a damaged record."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def request() -> JobRequest:
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "sessions" / ID
     made.mkdir(parents=True)
-    records.write(made, request())
+    records.write_record(made, request())
     return made
 
 
@@ -56,7 +56,7 @@ def long_ago(folder: Path) -> None:
     os.utime(folder / "job.json", (time.time() - 100, time.time() - 100))
 
 
-def test_the_supervisor_is_who_says_so(folder: Path, sleeper: int) -> None:
+def test_the_supervisor_is_known_by_its_mark(folder: Path, sleeper: int) -> None:
     mark(folder, sleeper, machine.start_ticks(sleeper), machine.boot_id())
     assert records.supervisor(folder) == sleeper
 
@@ -117,12 +117,12 @@ def test_what_was_written_is_read(folder: Path) -> None:
     ["", "[]", "{}", "null", "{", "[" * 100_000, '{"id": 1}'],
     ids=["empty", "list", "no-keys", "null", "cut", "deep", "types"],
 )
-def test_a_damaged_record_is_passed_over(folder: Path, text: str) -> None:
+def test_a_damaged_record_is_skipped(folder: Path, text: str) -> None:
     (folder / "job.json").write_text(text)
     assert list(records.read_all(folder.parent)) == []
 
 
-def test_a_record_with_wrong_types_or_of_another_session_is_passed_over(folder: Path) -> None:
+def test_a_record_with_wrong_types_or_of_another_session_is_skipped(folder: Path) -> None:
     whole = json.loads((folder / "job.json").read_text())
     for change in ({"cores": "2"}, {"comment": None}, {"id": "00000000"}, {"more": 1}):
         (folder / "job.json").write_text(json.dumps(whole | change))
@@ -138,7 +138,7 @@ def test_a_root_with_other_things_in_it(folder: Path) -> None:
     assert list(records.read_all(root / "nosuch")) == []
 
 
-async def test_a_killed_supervisor_is_told_with_its_step(folder: Path) -> None:
+async def test_a_killed_supervisor_is_reported_with_its_step(folder: Path) -> None:
     long_ago(folder)
     (folder / "status").write_text("STATE=starting\nSTEP=xvnc\nUPDATED=1\n")
     (folder / "connection").write_text("PASSWORD=x\n")
@@ -151,7 +151,7 @@ async def test_a_killed_supervisor_is_told_with_its_step(folder: Path) -> None:
     assert not (folder / "connection").exists()
 
 
-async def test_last_words_that_come_with_the_end_are_heard(
+async def test_last_output_that_arrives_with_the_end_is_kept(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The supervisor writes how it ended, and goes, while we look."""
@@ -195,8 +195,8 @@ async def test_a_new_session_whose_supervisor_is_not_there_yet_runs(folder: Path
     assert node.cores_alloc == 1
 
 
-async def test_jobs_of_another_machine_with_the_same_home_are_let_alone(folder: Path) -> None:
-    """Whether they live can't be told from here, so they are not buried."""
+async def test_jobs_of_another_machine_with_the_same_home_are_left_alone(folder: Path) -> None:
+    """Whether they run cannot be seen from here, so they are not cleaned up."""
     whole = json.loads((folder / "job.json").read_text())
     (folder / "job.json").write_text(json.dumps(whole | {"boot": "another", "host": "elsewhere"}))
     long_ago(folder)
@@ -207,14 +207,14 @@ async def test_jobs_of_another_machine_with_the_same_home_are_let_alone(folder: 
     assert (folder / "connection").exists()
 
 
-async def test_a_supervisor_that_was_there_and_is_gone_is_buried_at_once(folder: Path) -> None:
+async def test_a_supervisor_that_was_there_and_is_gone_is_cleaned_up_at_once(folder: Path) -> None:
     mark(folder, 2**22 + 1, 1, machine.boot_id())
     (job,) = await LocalEngine(folder.parent).jobs()
     assert job.state is JobState.FAILED
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"extra": ("--exclusive",)}, "--exclusive"),
         ({"reservation": "course"}, "--reservation course"),
@@ -222,13 +222,13 @@ async def test_a_supervisor_that_was_there_and_is_gone_is_buried_at_once(folder:
     ],
 )
 async def test_what_only_slurm_can_give_is_refused(
-    tmp_path: Path, change: dict[str, Any], told: str
+    tmp_path: Path, change: dict[str, Any], expected: str
 ) -> None:
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=expected):
         await LocalEngine(tmp_path).submit(replace(request(), **change))
 
 
-async def test_a_home_that_can_not_be_written_is_a_refusal(tmp_path: Path) -> None:
+async def test_a_home_that_cannot_be_written_is_a_refusal(tmp_path: Path) -> None:
     """The folder for the session's record is not there, as when the home went away."""
     with pytest.raises(Refused, match=r"job\.json.*No such file.*check your home"):
         await LocalEngine(tmp_path).submit(request())
@@ -237,8 +237,8 @@ async def test_a_home_that_can_not_be_written_is_a_refusal(tmp_path: Path) -> No
 def test_gpus_are_given_by_number_and_none_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    about = replace(machine.look(), gpu_ids=(0, 1, 3))
-    monkeypatch.setattr(machine, "look", lambda: about)
+    about = replace(machine.read_machine(), gpu_ids=(0, 1, 3))
+    monkeypatch.setattr(machine, "read_machine", lambda: about)
     monkeypatch.setattr(LocalEngine, "_check", lambda *_: None)
     given = []
 
@@ -255,7 +255,7 @@ def test_gpus_are_given_by_number_and_none_twice(
     assert given == ["0,1", None, "3"]
 
 
-HERE = machine.Place("0af1", "n1", "pid:[4026531836]", "boot-2")
+HERE = machine.HostIdentity("0af1", "n1", "pid:[4026531836]", "boot-2")
 BOOTED = 1000.0
 
 
@@ -275,7 +275,9 @@ BOOTED = 1000.0
         (replace(HERE, pid_space="pid:[4026532001]", boot="boot-1"), 500, False),
     ],
 )
-def test_whose_a_job_of_a_shared_home_is(other: machine.Place, seen: int, held: bool) -> None:
+def test_whose_a_job_of_a_shared_home_is(
+    other: machine.HostIdentity, seen: int, held: bool
+) -> None:
     assert HERE.holds(other, seen, BOOTED, now=9000) is held
 
 
@@ -286,19 +288,19 @@ def test_a_host_that_has_just_booted_waits_for_a_sign_of_life() -> None:
 
 
 @pytest.mark.parametrize("host", ["n2", ""])
-async def test_a_clone_of_this_machine_does_not_bury_its_sessions(
+async def test_a_clone_of_this_machine_does_not_clean_up_its_sessions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     """The same machine-id and home; its own name, or the same one and booted after the session."""
-    record = records.write(tmp_path, request())
+    record = records.write_record(tmp_path, request())
     folder = tmp_path / record.id
     folder.mkdir()
     (tmp_path / "job.json").rename(folder / "job.json")
     (folder / "status").write_text("STATE=ready\n")
     (folder / "supervisor").write_text(f"{os.getpid()} 1 {machine.boot_id()}\n")
-    here = machine.place()
+    here = machine.this_host()
     clone = replace(here, boot="another", host=host or here.host)
-    monkeypatch.setattr(records, "place", lambda: clone)
+    monkeypatch.setattr(records, "this_host", lambda: clone)
     now = time.time()
     monkeypatch.setattr(records, "booted_at", lambda: now - 1000)
     began = replace(record, started_at=int(now) - 2000)
@@ -306,7 +308,7 @@ async def test_a_clone_of_this_machine_does_not_bury_its_sessions(
     assert await LocalEngine(tmp_path).jobs() == ()
     assert (folder / "status").read_text() == "STATE=ready\n"
     # On the host itself it has died, and that is written down.
-    monkeypatch.setattr(records, "place", lambda: here)
+    monkeypatch.setattr(records, "this_host", lambda: here)
     (job,) = await LocalEngine(tmp_path).jobs()
     assert job.state is JobState.FAILED
     assert "STATE=ended" in (folder / "status").read_text()

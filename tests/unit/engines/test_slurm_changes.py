@@ -1,4 +1,4 @@
-"""What three generations of Slurm say to operators and to those who are none."""
+"""What three versions of Slurm answer to operators and to ordinary users."""
 
 from __future__ import annotations
 
@@ -6,25 +6,16 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.unit.engines.recorded import VERSIONS, Recording, Replay, from_program
+from tests.unit.engines.slurm_replay import (
+    DESKTOP_REQUEST,
+    VERSIONS,
+    Recording,
+    Replay,
+    from_program,
+)
 from vizdash.engines.slurm import SlurmEngine, commands, parse
 from vizdash.errors import CommandFailed, NotFound, Refused, Unreachable
-from vizdash.model import Job, JobRequest, JobState, Resources
-
-REQUEST = JobRequest(
-    name="vizdash-desktop",
-    script="#!/bin/bash\ntrue\n",
-    session_id="0a1b2c3d",
-    app="desktop",
-    comment="",
-    output="/dev/null",
-    resources=Resources(),
-)
-
-
-@pytest.fixture(params=VERSIONS)
-def recording(request: pytest.FixtureRequest) -> Recording:
-    return Recording(request.param)
+from vizdash.model import Job, JobState
 
 
 @pytest.mark.parametrize(
@@ -41,28 +32,28 @@ async def test_roles(recording: Recording, user: str, admin: bool, node_admin: b
     info = await recording.engine(user=user).info()
     assert (info.admin, info.node_admin) == (admin, node_admin)
     assert info.accounting
-    assert info.memory_s == 3600
+    assert info.job_retention_s == 3600
 
 
-def test_a_role_is_told_while_slurmdbd_does_not_answer(recording: Recording) -> None:
+def test_a_role_is_known_while_slurmdbd_does_not_answer(recording: Recording) -> None:
     answer = recording.answer("user-olga-dbd-down")
     assert parse.admin_level(answer.stdout, "olga") == "Operator"
 
 
-def test_another_users_level_is_not_ones_own(recording: Recording) -> None:
+def test_another_users_level_is_not_yours(recording: Recording) -> None:
     answer = recording.answer("user-olga")
     assert parse.admin_level(answer.stdout, "ol") == ""
     assert parse.admin_level("", "olga") == ""
 
 
-async def test_without_accounting_nobody_is_asked() -> None:
+async def test_without_accounting_no_role_is_queried() -> None:
     replay = NoAccounting(Recording(VERSIONS[-1]))
     info = await SlurmEngine(replay, user="olga").info()
-    assert (info.admin, info.accounting, info.memory_s) == (False, False, 300)
+    assert (info.admin, info.accounting, info.job_retention_s) == (False, False, 300)
     assert len(replay.commands) == 1
     with pytest.raises(Refused, match="keeps no accounting") as caught:
         await SlurmEngine(replay, user="olga").history(since_s=60)
-    assert "it knows what ended for 5 min" in caught.value.line
+    assert "ended jobs are known for 5 min" in caught.value.line
 
 
 class NoAccounting(Replay):
@@ -92,7 +83,7 @@ Change = Callable[[SlurmEngine], Awaitable[None]]
 DRAIN: Change = lambda e: e.drain("viz-node008", "x")  # noqa: E731
 RESUME: Change = lambda e: e.resume("viz-node008")  # noqa: E731
 LIMIT: Change = lambda e: e.set_time_limit("1", 7200)  # noqa: E731
-COMMENT: Change = lambda e: e.annotate("1", "x")  # noqa: E731
+COMMENT: Change = lambda e: e.set_comment("1", "x")  # noqa: E731
 
 
 @pytest.mark.parametrize(
@@ -128,7 +119,7 @@ async def test_who_may_does(recording: Recording, name: str, change: Change) -> 
         ("comment-nosuch", COMMENT, "the comment of job 1 was not", "no such job"),
     ],
 )
-async def test_who_may_not_is_told(
+async def test_a_user_without_rights_is_refused_with_the_reason(
     recording: Recording, name: str, change: Change, what: str, why: str
 ) -> None:
     with pytest.raises(Refused) as caught:
@@ -141,13 +132,13 @@ async def test_who_may_not_is_told(
 @pytest.mark.parametrize("name", ["warn-alice", "warn-ended", "warn-nosuch"])
 async def test_a_job_that_is_not_woken(recording: Recording, name: str) -> None:
     engine = recording.engine(scontrol="comment-olga", scancel=name)
-    with pytest.raises(Refused, match="job 1 was not told"):
-        await engine.tell("1", "hello", "comment")
+    with pytest.raises(Refused, match="job 1 got no message"):
+        await engine.send_message("1", "hello", "comment")
 
 
 async def test_a_message_is_a_comment_and_a_signal(recording: Recording) -> None:
     replay = Replay(recording, instead={"scontrol": "comment-olga", "scancel": "warn-olga"})
-    await SlurmEngine(replay, user="olga").tell("1", "hello", "vizdash/1 ... note=hello")
+    await SlurmEngine(replay, user="olga").send_message("1", "hello", "vizdash/1 ... note=hello")
     first, second = (from_program(command) for command in replay.commands)
     assert first == ["scontrol", "update", "JobId=1", "Comment=vizdash/1 ... note=hello"]
     assert second == ["scancel", "--signal=USR1", "--batch", "1"]
@@ -162,14 +153,14 @@ def test_a_list_of_nodes_is_no_node(name: str) -> None:
 
 
 @pytest.fixture
-async def past(recording: Recording) -> dict[str, Job]:
+async def ended_jobs(recording: Recording) -> dict[str, Job]:
     found = await recording.engine(user="olga").history(since_s=86400)
     by_id = {job.id: job for job in found}
     return {key: by_id[value] for key, value in recording.jobs.items() if value in by_id}
 
 
-def test_how_each_ended(past: dict[str, Job]) -> None:
-    states = {name: past[name].state for name in ("timeout", "done", "failed", "cancelled")}
+def test_how_each_ended(ended_jobs: dict[str, Job]) -> None:
+    states = {name: ended_jobs[name].state for name in ("timeout", "done", "failed", "cancelled")}
     assert states == {
         "timeout": JobState.TIMEOUT,
         "done": JobState.COMPLETED,
@@ -178,13 +169,13 @@ def test_how_each_ended(past: dict[str, Job]) -> None:
     }
 
 
-def test_what_still_runs_is_not_over(past: dict[str, Job]) -> None:
-    assert "session" not in past
-    assert "resources" not in past
+def test_what_still_runs_is_not_over(ended_jobs: dict[str, Job]) -> None:
+    assert "session" not in ended_jobs
+    assert "resources" not in ended_jobs
 
 
-def test_a_past_jobs_figures(past: dict[str, Job]) -> None:
-    job = past["timeout"]
+def test_a_past_jobs_figures(ended_jobs: dict[str, Job]) -> None:
+    job = ended_jobs["timeout"]
     assert (job.user, job.node, job.partition) == ("bob", "viz-node011", "spare")
     assert (job.cores, job.memory_mib, job.time_limit_s) == (1, 128, 60)
     assert job.account == "viz"
@@ -194,17 +185,17 @@ def test_a_past_jobs_figures(past: dict[str, Job]) -> None:
     assert job.submit_at <= job.start_at < job.end_at
 
 
-def test_one_that_never_ran_has_no_node(past: dict[str, Job]) -> None:
-    assert past["priority"].node == ""
-    assert past["priority"].state is JobState.CANCELLED
+def test_one_that_never_ran_has_no_node(ended_jobs: dict[str, Job]) -> None:
+    assert ended_jobs["priority"].node == ""
+    assert ended_jobs["priority"].state is JobState.CANCELLED
 
 
-async def test_ones_own_history_is_ones_own(recording: Recording) -> None:
+async def test_the_history_holds_only_the_users_own_jobs(recording: Recording) -> None:
     found = await recording.engine().history(since_s=86400, user="alice")
     assert {job.user for job in found} == {"alice"}
 
 
-async def test_a_user_whom_the_host_does_not_know(recording: Recording) -> None:
+async def test_a_user_unknown_to_the_host(recording: Recording) -> None:
     with pytest.raises(CommandFailed, match="Invalid user id: nosuch"):
         await recording.engine(sacct="sacct-nobody").history(since_s=60, user="nosuch")
 
@@ -256,10 +247,10 @@ async def test_when_it_would_start(recording: Recording) -> None:
     whole = jobs[recording.job("whole")]
     assert whole.start_at is not None
     assert whole.time_limit_s is not None
-    later = await recording.engine(sbatch="test-later").expected_start(REQUEST)
+    later = await recording.engine(sbatch="test-later").expected_start(DESKTOP_REQUEST)
     assert later is not None
     assert 0 <= later - (whole.start_at + 2 * whole.time_limit_s) < 300
-    other = await recording.engine(sbatch="test-now").expected_start(REQUEST)
+    other = await recording.engine(sbatch="test-now").expected_start(DESKTOP_REQUEST)
     assert other is not None
 
 
@@ -269,19 +260,19 @@ async def test_when_it_would_start(recording: Recording) -> None:
 )
 async def test_it_would_never_start(recording: Recording, name: str, why: str) -> None:
     with pytest.raises(Refused, match=why) as caught:
-        await recording.engine(sbatch=name).expected_start(REQUEST)
+        await recording.engine(sbatch=name).expected_start(DESKTOP_REQUEST)
     assert caught.value.what == "desktop can't be started"
 
 
-def test_nothing_is_handed_in_by_asking() -> None:
-    command = commands.would_start(commands.sbatch(REQUEST))
+def test_nothing_is_submitted_by_asking() -> None:
+    command = commands.sbatch_test_only(commands.sbatch(DESKTOP_REQUEST))
     words = from_program(command)
     assert words[:2] == ["sbatch", "--test-only"]
     assert "SLURM_TIME_FORMAT=%s" in command.argv
-    assert words[2:] == from_program(commands.sbatch(REQUEST))[1:]
-    assert command.input == REQUEST.script
+    assert words[2:] == from_program(commands.sbatch(DESKTOP_REQUEST))[1:]
+    assert command.input == DESKTOP_REQUEST.script
 
 
-@pytest.mark.parametrize("said", ["", "sbatch: Job 7 to start at soon using 1 processors"])
-def test_a_start_that_is_not_told(said: str) -> None:
-    assert parse.would_start(said) is None
+@pytest.mark.parametrize("output", ["", "sbatch: Job 7 to start at soon using 1 processors"])
+def test_a_start_that_slurm_does_not_report(output: str) -> None:
+    assert parse.parse_test_only(output) is None

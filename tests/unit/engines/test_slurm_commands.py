@@ -1,4 +1,4 @@
-"""The commands: what is handed to Slurm, and what never is."""
+"""The command lines: what Slurm gets, and what it never gets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.engines.recorded import VERSIONS, Recording, from_program
+from tests.unit.engines.slurm_replay import VERSIONS, Recording, from_program
 from vizdash.engines.slurm import commands
 from vizdash.errors import NotFound
 from vizdash.model import JobRequest, Resources
@@ -71,24 +71,24 @@ def test_a_time_limit_is_rounded_up_to_minutes(seconds: int, minutes: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "expected"),
     [
         ("/home/alice/plain", "/home/alice/plain"),
         ("/home/a%j/log", "/home/a%%j/log"),
         ("/home/%u/%%/log", "/home/%%u/%%%%/log"),
     ],
 )
-def test_a_percent_sign_in_a_path_is_no_pattern(path: str, told: str) -> None:
-    assert options(sbatch(output=path))["--output"] == told
+def test_a_percent_sign_in_a_path_is_no_pattern(path: str, expected: str) -> None:
+    assert options(sbatch(output=path))["--output"] == expected
 
 
-def test_gpus_are_asked_for_only_when_wanted() -> None:
+def test_gpus_are_requested_only_when_wanted() -> None:
     assert "--gres" not in options(sbatch())
     assert options(sbatch(resources=Resources(gpus=2)))["--gres"] == "gpu:2"
 
 
-def test_wishes() -> None:
-    told = options(
+def test_requested_resources() -> None:
+    arguments = options(
         sbatch(
             partition="viz",
             account="science",
@@ -98,22 +98,22 @@ def test_wishes() -> None:
             exclude=("viz-node001", "viz-node002"),
         )
     )
-    assert told["--partition"] == "viz"
-    assert told["--account"] == "science"
-    assert told["--qos"] == "small"
-    assert told["--reservation"] == "course"
-    assert told["--constraint"] == "gpu&big"
-    assert told["--exclude"] == "viz-node001,viz-node002"
-    assert "--nodelist" not in told
+    assert arguments["--partition"] == "viz"
+    assert arguments["--account"] == "science"
+    assert arguments["--qos"] == "small"
+    assert arguments["--reservation"] == "course"
+    assert arguments["--constraint"] == "gpu&big"
+    assert arguments["--exclude"] == "viz-node001,viz-node002"
+    assert "--nodelist" not in arguments
 
 
-def test_a_node_that_is_asked_for_is_never_excluded_too() -> None:
-    told = options(sbatch(node="viz-node001", exclude=("viz-node001",)))
-    assert told["--nodelist"] == "viz-node001"
-    assert "--exclude" not in told
+def test_a_node_that_is_requested_is_never_excluded_too() -> None:
+    arguments = options(sbatch(node="viz-node001", exclude=("viz-node001",)))
+    assert arguments["--nodelist"] == "viz-node001"
+    assert "--exclude" not in arguments
 
 
-def test_a_wish_that_is_not_there_is_no_empty_option() -> None:
+def test_what_is_not_requested_is_no_empty_option() -> None:
     assert not {"--partition", "--account", "--qos", "--nodelist"} & set(options(sbatch()))
 
 
@@ -132,8 +132,8 @@ def test_extra_arguments_come_last_so_that_they_win() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_is_handed_in_is_what_real_slurm_took(version: str) -> None:
-    recorded = Recording(version).asked("sbatch-ok")
+def test_what_is_submitted_is_what_real_slurm_took(version: str) -> None:
+    recorded = Recording(version).argv("sbatch-ok")
     request = JobRequest(
         name="r-ok",
         script="",
@@ -151,6 +151,7 @@ def test_what_is_handed_in_is_what_real_slurm_took(version: str) -> None:
 
 ALL = {
     "squeue": commands.squeue("0" * 24),
+    "squeue-everyone": commands.squeue_everyone("0" * 24),
     "nodes": commands.show_nodes(),
     "sbatch": commands.sbatch(REQUEST),
     "scancel": commands.scancel("12"),
@@ -199,7 +200,7 @@ def test_separators_are_never_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "memory_mib", "told"),
+    ("how", "memory_mib", "expected"),
     [
         ("mem", 2048, ["--mem=2048M"]),
         ("mem-per-cpu", 2048, ["--mem-per-cpu=1024M"]),
@@ -207,9 +208,9 @@ def test_separators_are_never_the_same() -> None:
         ("none", 2048, []),
     ],
 )
-def test_how_memory_is_asked_for(how: str, memory_mib: int, told: list[str]) -> None:
+def test_how_memory_is_requested(how: str, memory_mib: int, expected: list[str]) -> None:
     words = sbatch(memory=how, resources=Resources(2, memory_mib))
-    assert [word for word in words if word.startswith("--mem")] == told
+    assert [word for word in words if word.startswith("--mem")] == expected
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Jobs as three generations of Slurm tell them, those that want to break the listing included."""
+"""Jobs as three versions of Slurm print them, with texts that try to break the listing."""
 
 from __future__ import annotations
 
@@ -7,20 +7,15 @@ import re
 
 import pytest
 
-from tests.unit.engines.recorded import VERSIONS, Recording, Replay, from_program
+from tests.unit.engines.slurm_replay import Recording, Replay, from_program
 from vizdash.engines.slurm import SlurmEngine, commands, parse
 from vizdash.errors import Unreachable, VizdashError
 from vizdash.model import Job, JobState
-from vizdash.model.gres import gpu_count
+from vizdash.model.node import gpu_count
 from vizdash.sessions.comment import decode
 from vizdash.transport import Command, Result
 
 SESSION_COMMENT = "vizdash/1 id=0a1b2c3d app=paraview image=5.11 state=ready step=ready"
-
-
-@pytest.fixture(params=VERSIONS)
-def recording(request: pytest.FixtureRequest) -> Recording:
-    return Recording(request.param)
 
 
 @pytest.fixture
@@ -30,7 +25,7 @@ async def jobs(recording: Recording) -> dict[str, Job]:
     return {key: found[number] for key, number in recording.jobs.items() if number in found}
 
 
-async def test_every_job_is_listed_and_none_is_made_up(recording: Recording) -> None:
+async def test_every_job_is_listed_and_none_is_invented(recording: Recording) -> None:
     listed = await recording.engine().jobs()
     assert len(listed) == len({job.id for job in listed})
     known = {number for key, number in recording.jobs.items() if key != "dave-3"}
@@ -85,7 +80,7 @@ def test_states(jobs: dict[str, Job], key: str, state: JobState) -> None:
         ("resources", "waiting for free cores, memory or GPUs"),
         ("priority", "jobs with a higher priority come first"),
         ("dependency", "waiting for another job"),
-        ("never", "it waits for a job that can no longer do what was asked"),
+        ("never", "the job it depends on can no longer satisfy the dependency"),
         ("later", "it is not to start yet"),
         ("held", "held by its user"),
         ("held-by-admin", "held by an administrator"),
@@ -138,7 +133,7 @@ def test_gpus_of_a_job(jobs: dict[str, Job]) -> None:
     assert gpu_count(jobs["session"].gres) == 0
 
 
-def test_memory_asked_for_by_core_is_told_by_core(jobs: dict[str, Job]) -> None:
+def test_memory_requested_per_core_is_reported_per_core(jobs: dict[str, Job]) -> None:
     """squeue does not say which of both it is; vizdash's own jobs ask by node."""
     assert (jobs["per-cpu"].cores, jobs["per-cpu"].memory_mib) == (2, 512)
 
@@ -200,7 +195,7 @@ async def test_array_tasks(recording: Recording) -> None:
     found = [j for j in await recording.engine().jobs() if j.id.startswith(f"{number}_")]
     assert {job.id for job in found} == {f"{number}_1", f"{number}_[2-9%1]"}
     waiting = next(job for job in found if job.state is JobState.PENDING)
-    assert waiting.reason == "as many tasks of the array run as may run at once"
+    assert waiting.reason == "the array's limit of running tasks is reached"
 
 
 async def test_parts_of_a_heterogeneous_job(recording: Recording) -> None:
@@ -235,8 +230,8 @@ async def test_a_user_without_jobs(recording: Recording) -> None:
     assert await engine.jobs(user="eve") == ()
 
 
-async def test_a_user_whom_slurm_does_not_know(recording: Recording) -> None:
-    """No jobs, or an error: never somebody else's jobs."""
+async def test_a_user_unknown_to_slurm(recording: Recording) -> None:
+    """No jobs, or an error: never another user's jobs."""
     engine = recording.engine(squeue="squeue-nobody")
     try:
         found = await engine.jobs(user="nosuch")
@@ -261,7 +256,7 @@ async def test_what_is_asked_is_what_was_recorded(recording: Recording, name: st
         "partitions": commands.show_partitions(),
         "config": commands.show_config(),
     }[name]
-    assert from_program(now) == recording.asked(name), "record again: tests/recorded/record all"
+    assert from_program(now) == recording.argv(name), "record again: tests/recorded/record all"
 
 
 async def test_each_call_has_a_separator_of_its_own(recording: Recording) -> None:
@@ -273,7 +268,7 @@ async def test_each_call_has_a_separator_of_its_own(recording: Recording) -> Non
     assert first != second
 
 
-class Answers:
+class FixedAnswers:
     """A CommandRunner with one answer."""
 
     def __init__(self, result: Result) -> None:
@@ -290,15 +285,17 @@ async def test_a_ping_that_is_refused_takes_nothing_from_the_configuration(
     recording: Recording,
 ) -> None:
     """scontrol show config ends with it: code 1, and no word (RPC rate limit, REQUEST_PING)."""
-    told = recording.answer("config").stdout
-    assert (await SlurmEngine(Answers(Result(1, told, "")), user="alice")._configured()).cluster
-    for answer in (Result(1, "", ""), Result(1, told, "slurm_load_ctl_conf error: x\n")):
+    shown = recording.answer("config").stdout
+    assert (
+        await SlurmEngine(FixedAnswers(Result(1, shown, "")), user="alice")._configured()
+    ).cluster
+    for answer in (Result(1, "", ""), Result(1, shown, "slurm_load_ctl_conf error: x\n")):
         with pytest.raises(VizdashError):
-            await SlurmEngine(Answers(answer), user="alice")._configured()
+            await SlurmEngine(FixedAnswers(answer), user="alice")._configured()
 
 
 async def test_no_jobs_at_all() -> None:
-    assert await SlurmEngine(Answers(Result(0, "", "")), user="alice").jobs() == ()
+    assert await SlurmEngine(FixedAnswers(Result(0, "", "")), user="alice").jobs() == ()
 
 
 def test_a_state_that_is_newer_than_us_is_unknown() -> None:

@@ -1,17 +1,12 @@
-"""Nodes and partitions as three generations of Slurm tell them."""
+"""Nodes and partitions as three versions of Slurm print them."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.unit.engines.recorded import VERSIONS, Recording
-from vizdash.engines.slurm import clusterconfig, parse
+from tests.unit.engines.slurm_replay import VERSIONS, Recording
+from vizdash.engines.slurm import cluster_config, parse
 from vizdash.model import Gres, Node, Partition
-
-
-@pytest.fixture(params=VERSIONS)
-def recording(request: pytest.FixtureRequest) -> Recording:
-    return Recording(request.param)
 
 
 @pytest.fixture
@@ -30,7 +25,7 @@ def test_three_generations_were_recorded() -> None:
     assert Recording(VERSIONS[2]).number > (25,)
 
 
-async def test_every_node_is_told_once(nodes: dict[str, Node]) -> None:
+async def test_every_node_is_listed_once(nodes: dict[str, Node]) -> None:
     expected = {f"viz-node{n:03}" for n in range(1, 12)} | {"viz-cloud001"}
     assert set(nodes) == expected
 
@@ -42,7 +37,7 @@ async def test_numbers_of_a_busy_node(nodes: dict[str, Node]) -> None:
     assert (node.gpus, node.gpus_free) == (0, 0)
     assert node.os_load is not None
     assert node.os_load >= 0
-    assert (node.state, node.state_words, node.usable) == ("MIXED", "mixed", True)
+    assert (node.state, node.state_text, node.usable) == ("MIXED", "mixed", True)
     assert node.reason == ""
     assert node.features == ()
     assert node.address == "login"
@@ -86,7 +81,7 @@ async def test_states(
     nodes: dict[str, Node], name: str, state: str, words: str, usable: bool
 ) -> None:
     node = nodes[name]
-    assert (node.state, node.state_words, node.usable) == (state, words, usable)
+    assert (node.state, node.state_text, node.usable) == (state, words, usable)
 
 
 async def test_flags(nodes: dict[str, Node]) -> None:
@@ -133,7 +128,7 @@ async def test_partitions_limits(partitions: dict[str, Partition]) -> None:
 def test_a_partitions_tier_and_its_limit_of_each_socket() -> None:
     """As Slurm 24.11 shows them (scontrol(1), "show partition")."""
     line = "PartitionName=viz MaxCPUsPerNode=UNLIMITED MaxCPUsPerSocket=2 PriorityTier=10 State=UP"
-    (viz,) = parse.partitions(line, about=clusterconfig.config("SchedulerType = sched/builtin\n"))
+    (viz,) = parse.partitions(line, about=cluster_config.config("SchedulerType = sched/builtin\n"))
     assert (viz.max_cores_per_socket, viz.tier, viz.backfills) == (2, 10, False)
 
 
@@ -167,15 +162,15 @@ async def test_info(recording: Recording) -> None:
 
 
 async def test_the_next_job_id_is_beyond_all_jobs(recording: Recording) -> None:
-    told = clusterconfig.config(recording.answer("config").stdout)
-    assert told.slurm_user == "root"
+    settings = cluster_config.config(recording.answer("config").stdout)
+    assert settings.slurm_user == "root"
     ids = [int(number.split("+")[0]) for number in recording.jobs.values() if number]
     before = [n for key, n in zip(recording.jobs, ids, strict=False) if key != "dave-3"]
-    assert told.next_job_id > max(before)
+    assert settings.next_job_id > max(before)
 
 
 @pytest.mark.parametrize(
-    ("told", "state", "flags"),
+    ("text", "state", "flags"),
     [
         ("MIXED+DRAIN+PLANNED", "MIXED", ("DRAIN", "PLANNED")),
         ("IDLE*", "IDLE", ("NOT_RESPONDING",)),
@@ -186,5 +181,5 @@ async def test_the_next_job_id_is_beyond_all_jobs(recording: Recording) -> None:
         ("", "UNKNOWN", ()),
     ],
 )
-def test_every_way_of_writing_a_state(told: str, state: str, flags: tuple[str, ...]) -> None:
-    assert parse.node_state(told) == (state, flags)
+def test_every_spelling_of_a_state(text: str, state: str, flags: tuple[str, ...]) -> None:
+    assert parse.node_state(text) == (state, flags)

@@ -1,4 +1,4 @@
-"""What three generations of Slurm say when they won't, or can't."""
+"""What three versions of Slurm print when they refuse or fail."""
 
 from __future__ import annotations
 
@@ -6,63 +6,46 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.engines.recorded import VERSIONS, Recording, Replay, from_program
+from tests.unit.engines.slurm_replay import (
+    DESKTOP_REQUEST,
+    VERSIONS,
+    Recording,
+    Replay,
+    from_program,
+)
 from vizdash.engines.slurm import SlurmEngine, commands, refusals
-from vizdash.errors import (
-    CommandFailed,
-    NotFound,
-    Refused,
-    TimedOut,
-    Unreachable,
-    VizdashError,
-)
-from vizdash.model import JobRequest, Resources
+from vizdash.errors import CommandFailed, NotFound, Refused, TimedOut, Unreachable, VizdashError
 from vizdash.transport import Command, Result
-
-REQUEST = JobRequest(
-    name="vizdash-desktop",
-    script="#!/bin/bash\ntrue\n",
-    session_id="0a1b2c3d",
-    app="desktop",
-    comment="",
-    output="/dev/null",
-    resources=Resources(),
-)
-
-
-@pytest.fixture(params=VERSIONS)
-def recording(request: pytest.FixtureRequest) -> Recording:
-    return Recording(request.param)
 
 
 async def refused(recording: Recording, name: str) -> VizdashError:
     engine = recording.engine(sbatch=name)
     with pytest.raises(VizdashError) as caught:
-        await engine.submit(REQUEST)
+        await engine.submit(DESKTOP_REQUEST)
     return caught.value
 
 
 async def test_a_job_that_is_taken_gives_its_id(recording: Recording) -> None:
-    number = await recording.engine(sbatch="sbatch-ok").submit(REQUEST)
+    number = await recording.engine(sbatch="sbatch-ok").submit(DESKTOP_REQUEST)
     assert number == recording.answer("sbatch-ok").stdout.strip()
     assert number.isdigit()
 
 
 async def test_a_warning_does_not_hide_the_id(recording: Recording) -> None:
-    number = await recording.engine(sbatch="sbatch-nodes-many").submit(REQUEST)
+    number = await recording.engine(sbatch="sbatch-nodes-many").submit(DESKTOP_REQUEST)
     assert number.isdigit()
 
 
 @pytest.mark.parametrize(
-    ("name", "why", "mend"),
+    ("name", "why", "fix"),
     [
-        ("memory", "no node of the partition has that much memory", "ask for less memory"),
-        ("memory-limit", "the partition gives no job that much memory", "ask for less memory"),
+        ("memory", "no node of the partition has that much memory", "request less memory"),
+        ("memory-limit", "the partition gives no job that much memory", "request less memory"),
         ("cores", "many cores", "ask for fewer cores"),
         ("cores-limit", "many cores", "ask for fewer cores"),
-        ("cores-and-memory", "memory", "ask for less"),
-        ("gpus", "no node it may run on has the cores, memory and GPUs asked for", "ask for less"),
-        ("gpus-kind", "no node it may run on has the cores, memory and GPUs asked for", ""),
+        ("cores-and-memory", "memory", "request less"),
+        ("gpus", "no node it may run on has the requested cores, memory and GPUs", "request less"),
+        ("gpus-kind", "no node it may run on has the requested cores, memory and GPUs", ""),
         ("gpus-both", "GPUs were asked for both with and without a type", "ask for one"),
         ("gres", "the cluster has no such GPUs (or other GRES)", "ask for none"),
         ("partition", "there is no such partition", "name another partition"),
@@ -71,7 +54,7 @@ async def test_a_warning_does_not_hide_the_id(recording: Recording) -> None:
         ("excluded", "no node it may run on has", ""),
         ("constraint", "no node has the features", "leave out --constraint"),
         ("constraint-syntax", "no node has the features", "leave out --constraint"),
-        ("time-limit", "it is more time than the partition allows", "ask for less time"),
+        ("time-limit", "it is more time than the partition allows", "request less time"),
         ("time-syntax", "that is no time limit", "2h"),
         ("reservation", "there is no such reservation", "leave out --reservation"),
         ("reservation-other", "the reservation is not for you", "leave out --reservation"),
@@ -85,8 +68,8 @@ async def test_a_warning_does_not_hide_the_id(recording: Recording) -> None:
         ("qos", "you may not use this QOS, or there is none such", "name another QOS"),
         ("qos-other", "you may not use this QOS", "name another QOS"),
         ("qos-partition", "you may not use this QOS", "name another QOS"),
-        ("qos-strict", "more than the QOS allows a job: CPUs", "ask for less"),
-        ("qos-strict-time", "more than the QOS allows a job: time", "ask for less"),
+        ("qos-strict", "more than the QOS allows a job: CPUs", "request less"),
+        ("qos-strict-time", "more than the QOS allows a job: time", "request less"),
         ("qos-submit", "more than the QOS allows a user: submitted jobs", "stop a session"),
         ("account-submit", "more than the account allows: submitted jobs", "stop a session"),
         ("site-rule", "site rule: at most 2 desktops; each: see the wiki", ""),
@@ -101,12 +84,12 @@ async def test_a_warning_does_not_hide_the_id(recording: Recording) -> None:
         ("empty", "the script is empty", ""),
     ],
 )
-async def test_refusals(recording: Recording, name: str, why: str, mend: str) -> None:
+async def test_refusals(recording: Recording, name: str, why: str, fix: str) -> None:
     error = await refused(recording, f"sbatch-{name}")
     assert isinstance(error, Refused)
     assert error.what == "desktop was not started"
     assert why in error.why
-    assert mend in error.mend
+    assert fix in error.fix
     assert "\n" not in error.line
     assert "sbatch:" not in error.line
     assert "Batch job submission failed" not in error.line
@@ -154,7 +137,7 @@ async def test_a_submission_that_fails_names_the_cause(
 
 async def test_a_submission_without_answer_may_have_arrived(recording: Recording) -> None:
     error = await refused(recording, "sbatch-hung")
-    assert "it may still start" in error.mend
+    assert "it may still start" in error.fix
 
 
 async def test_without_configuration(recording: Recording) -> None:
@@ -182,7 +165,7 @@ async def test_cancelling_an_ended_job_is_no_error(recording: Recording) -> None
 
 
 @pytest.mark.parametrize("name", ["scancel-other", "scancel-other-ended"])
-async def test_cancelling_somebody_elses_job(recording: Recording, name: str) -> None:
+async def test_cancelling_another_users_job(recording: Recording, name: str) -> None:
     with pytest.raises(Refused, match="it is not yours"):
         await recording.engine(scancel=name).cancel("9")
 
@@ -229,7 +212,7 @@ class Runner:
 
 
 class Configured(Runner):
-    """The same, but it tells how the cluster is configured."""
+    """The same, but it answers how the cluster is configured."""
 
     async def run(self, command: Command) -> Result:
         return Result(0, "", "") if "config" in command.argv else await super().run(command)
@@ -240,13 +223,13 @@ async def test_a_timeout_of_the_transport_names_the_program() -> None:
     with pytest.raises(TimedOut, match=r"^squeue: no answer in 30 s"):
         await engine.jobs()
     with pytest.raises(TimedOut, match=r"^scontrol: no answer in 30 s"):
-        await engine.submit(REQUEST)  # how memory is asked for has to be known first
+        await engine.submit(DESKTOP_REQUEST)  # how memory is asked for has to be known first
 
 
 async def test_a_submission_without_an_answer_may_have_arrived() -> None:
     engine = SlurmEngine(Configured(TimedOut("env", "no answer in 30 s")), user="alice")
     with pytest.raises(TimedOut, match=r"^sbatch: .*it may still start"):
-        await engine.submit(REQUEST)
+        await engine.submit(DESKTOP_REQUEST)
 
 
 #: What Slurm 24.11 prints while it retries, and what is shown of it.
@@ -303,14 +286,14 @@ async def test_a_hanging_submission_may_have_arrived_unless_it_had_no_configurat
     line = "sbatch: error: Unable to contact slurm controller, sleeping and retrying"
     engine = SlurmEngine(Configured(TimedOut("env", "no answer", stderr=f"{line}\n")), user="alice")
     with pytest.raises(TimedOut, match="it may still start"):
-        await engine.submit(REQUEST)
+        await engine.submit(DESKTOP_REQUEST)
     stderr = RETRYING[0][0].replace("squeue", "sbatch")
     engine = SlurmEngine(Configured(TimedOut("env", "no answer", stderr=stderr)), user="alice")
     with pytest.raises(Unreachable, match="SLURM_CONF"):
-        await engine.submit(REQUEST)
+        await engine.submit(DESKTOP_REQUEST)
 
 
-async def test_an_unreachable_host_is_told_as_it_is() -> None:
+async def test_an_unreachable_host_is_reported_as_unreachable() -> None:
     engine = SlurmEngine(Runner(Unreachable("login", "connection refused")), user="alice")
     with pytest.raises(Unreachable, match=r"^login: connection refused"):
         await engine.jobs()
@@ -319,24 +302,24 @@ async def test_an_unreachable_host_is_told_as_it_is() -> None:
 async def test_sbatch_without_an_id_is_an_error() -> None:
     engine = SlurmEngine(Runner(Result(0, "queued\n", "")), user="alice")
     with pytest.raises(CommandFailed, match="no job id"):
-        await engine.submit(REQUEST)
+        await engine.submit(DESKTOP_REQUEST)
 
 
-async def test_the_id_is_told_from_the_clusters_name() -> None:
+async def test_the_job_id_is_separated_from_the_clusters_name() -> None:
     engine = SlurmEngine(Runner(Result(0, "note of the site\n123;recorded\n", "")), user="alice")
-    assert await engine.submit(replace(REQUEST, partition="viz")) == "123"
+    assert await engine.submit(replace(DESKTOP_REQUEST, partition="viz")) == "123"
 
 
 @pytest.mark.parametrize("name", ["sinfo", "sinfo-down"])
-def test_the_first_look_at_a_cluster_was_recorded(recording: Recording, name: str) -> None:
-    assert recording.asked(name) == ["sinfo", "-h", "-o", "%P"]
+def test_the_first_queries_of_a_cluster_were_recorded(recording: Recording, name: str) -> None:
+    assert recording.argv(name) == ["sinfo", "-h", "-o", "%P"]
     assert recording.answer(name).code == (1 if name == "sinfo-down" else 0)
 
 
 def test_scancel_and_squeue_of_one_job_are_asked_as_recorded(recording: Recording) -> None:
-    assert from_program(commands.scancel("999999")) == recording.asked("scancel-none")
+    assert from_program(commands.scancel("999999")) == recording.argv("scancel-none")
     asked = commands.squeue(recording.nonce, job_id="999999")
-    assert from_program(asked) == recording.asked("squeue-no-job")
+    assert from_program(asked) == recording.argv("squeue-no-job")
 
 
 async def test_nodes_that_are_private_are_none_and_no_failure() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.engines.recorded import VERSIONS, Recording
-from vizdash.engines.slurm import clusterconfig, parse
+from tests.unit.engines.slurm_replay import VERSIONS, Recording
+from vizdash.engines.slurm import cluster_config, parse
 from vizdash.engines.slurm.client import SlurmEngine
-from vizdash.engines.slurm.reservations import reservations
+from vizdash.engines.slurm.parse import reservations
 from vizdash.model import JobRequest, Partition, Resources
 from vizdash.transport import Command, Result
 
@@ -27,13 +27,13 @@ Users=(null) Groups=(null) Accounts=science Licenses=abaqus:5 State=ACTIVE Burst
 """
 
 
-def test_what_they_have_and_for_whom() -> None:
+def test_what_reservations_hold_and_for_which_users() -> None:
     maint, part = reservations(LINES)
     assert (maint.start_at, maint.end_at) == (1795884499, 1795891699)
     assert (maint.nodes, maint.maintenance) == (("n1", "n2", "n3"), True)
     assert (part.nodes, part.maintenance) == (("n2", "n3"), False)
     assert (part.cores_on("n2"), part.cores_on("n3"), maint.cores_on("n1")) == (1, 3, None)
-    assert (part.users, part.whom) == (("bob", "-eve"), "bob")
+    assert (part.users, part.owners) == (("bob", "-eve"), "bob")
 
 
 def test_none() -> None:
@@ -49,7 +49,7 @@ async def test_recorded_ones(version: str) -> None:
     assert found["maint"].nodes == ("viz-node011",)
     assert found["later"].users == ("bob",)
     assert found["later"].end_at - found["later"].start_at == 3600
-    assert (found["some"].whom, found["some"].cores_on("viz-node011")) == ("account science", 2)
+    assert (found["some"].owners, found["some"].cores_on("viz-node011")) == ("account science", 2)
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ async def test_recorded_ones(version: str) -> None:
     ],
 )
 def test_what_a_job_is_given(lines: str, unit: str, tracked: bool) -> None:
-    found = clusterconfig.config(lines)
+    found = cluster_config.config(lines)
     assert (found.unit, found.memory_tracked) == (unit, tracked)
 
 
 def test_a_partitions_rules() -> None:
-    cluster = clusterconfig.config(
+    cluster = cluster_config.config(
         "SelectTypeParameters = CR_CORE_MEMORY\nMaxMemPerCPU = 1000\nDefMemPerNode = UNLIMITED\n"
         "PreemptType = preempt/qos"
     )
@@ -124,7 +124,7 @@ class Untracked:
         return True
 
 
-async def test_where_memory_is_not_tracked_none_is_asked_for() -> None:
+async def test_where_memory_is_not_tracked_none_is_requested() -> None:
     site = Untracked()
     engine = SlurmEngine(site, user="alice")
     request = JobRequest("x", "#!/bin/bash\n", "1", "", "", "/dev/null", Resources(2, 2048))

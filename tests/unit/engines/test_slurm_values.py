@@ -1,4 +1,4 @@
-"""Slurm's ways of writing numbers, times, memory, GRES and reasons, also those not recorded."""
+"""Slurm's formats of numbers, times, memory, GRES and reasons, also those not recorded."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vizdash.engines.slurm import clusterconfig, commands, parse, reason_words, values
+from vizdash.engines.slurm import cluster_config, commands, describe_reason, parse, values
 from vizdash.engines.slurm.commands import JOB_FIELDS, field_mark, record_mark
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"),
+    ("text", "seconds"),
     [
         ("0:00", 0),
         ("0:59", 59),
@@ -29,12 +29,12 @@ from vizdash.engines.slurm.commands import JOB_FIELDS, field_mark, record_mark
         ("", None),
     ],
 )
-def test_seconds(told: str, seconds: int | None) -> None:
-    assert values.seconds(told) == seconds
+def test_seconds(text: str, seconds: int | None) -> None:
+    assert values.seconds(text) == seconds
 
 
 @pytest.mark.parametrize(
-    ("told", "cores", "mebibytes"),
+    ("text", "cores", "mebibytes"),
     [
         ("3584", 1, 3584),
         ("3584M", 1, 3584),
@@ -50,12 +50,12 @@ def test_seconds(told: str, seconds: int | None) -> None:
         ("lots", 1, 0),
     ],
 )
-def test_mebibytes(told: str, cores: int, mebibytes: int) -> None:
-    assert values.mebibytes(told, cores) == mebibytes
+def test_mebibytes(text: str, cores: int, mebibytes: int) -> None:
+    assert values.mebibytes(text, cores) == mebibytes
 
 
 @pytest.mark.parametrize(
-    ("told", "found"),
+    ("text", "found"),
     [
         ("(null)", ()),
         ("N/A", ()),
@@ -73,8 +73,8 @@ def test_mebibytes(told: str, cores: int, mebibytes: int) -> None:
         ("lustre:no_consume:4K", (("lustre", "", 4096),)),
     ],
 )
-def test_gres(told: str, found: tuple[tuple[str, str, int], ...]) -> None:
-    assert values.gres(told) == found
+def test_gres(text: str, found: tuple[tuple[str, str, int], ...]) -> None:
+    assert values.gres(text) == found
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_gres(told: str, found: tuple[tuple[str, str, int], ...]) -> None:
     ],
 )
 def test_reasons(code: str, words: str) -> None:
-    assert reason_words(code) == words
+    assert describe_reason(code) == words
 
 
 #: What a job's name or comment may hold: anything but NUL, broken UTF-8 included.
@@ -163,11 +163,11 @@ def test_no_answer_breaks_the_parsers(answer: str) -> None:
     parse.nodes(answer)
     parse.nodes(f"NodeName=n1 {answer}")
     parse.partitions(f"PartitionName=p {answer}")
-    clusterconfig.config(answer)
+    cluster_config.config(answer)
     values.gres(answer)
     values.seconds(answer)
     values.mebibytes(answer)
-    reason_words(answer)
+    describe_reason(answer)
 
 
 @settings(max_examples=200)
@@ -175,6 +175,6 @@ def test_no_answer_breaks_the_parsers(answer: str) -> None:
 def test_a_reason_changes_no_other_field(reason: str) -> None:
     line = "NodeName=n1 CPUTot=4 CPUEfctv=4 RealMemory=3584 State=IDLE+DRAIN MemSpecLimit=100 "
     line += "Partitions=viz "
-    plain, told = parse.nodes(line)[0], parse.nodes(f"{line}Reason={reason}")[0]
-    assert (told.name, told.state, told.flags) == (plain.name, plain.state, plain.flags)
-    assert (told.cores, told.memory_mib) == (plain.cores, plain.memory_mib)
+    plain, shown = parse.nodes(line)[0], parse.nodes(f"{line}Reason={reason}")[0]
+    assert (shown.name, shown.state, shown.flags) == (plain.name, plain.state, plain.flags)
+    assert (shown.cores, shown.memory_mib) == (plain.cores, plain.memory_mib)

@@ -9,13 +9,13 @@ import subprocess
 import time
 from pathlib import Path
 
-from vizdash.resources import assets
+from vizdash.util.assets import assets
 
 _DEADLINE_S = 60
 
 
 def test_a_cancel_is_not_lost_as_soon_as_the_supervisor_is_known(tmp_path: Path) -> None:
-    """Its file is there, but it has gone no further: mv(1) has not come back yet."""
+    """Its file exists, but it has gone no further: mv(1) has not returned yet."""
     folder, programs = tmp_path / "session", tmp_path / "programs"
     folder.mkdir()
     programs.mkdir()

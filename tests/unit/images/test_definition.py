@@ -25,9 +25,9 @@ From: {{base}}
 
 
 def test_the_sites_own_comes_first(tmp_path: Path) -> None:
-    assert definition.find("gedit", str(tmp_path)).path.name == "gedit.def"
+    assert definition.find_definition("gedit", str(tmp_path)).path.name == "gedit.def"
     (tmp_path / "gedit.def").write_text(TEXT)
-    found = definition.find("gedit", str(tmp_path))
+    found = definition.find_definition("gedit", str(tmp_path))
     assert found.path == tmp_path / "gedit.def"
     assert found.digest == hashlib.sha256(TEXT.encode()).hexdigest()
     assert found.arguments == {"bootstrap", "base", "version"}
@@ -36,15 +36,15 @@ def test_the_sites_own_comes_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("app", ["desktop", "gedit", "paraview"])
-def test_ours_tell_their_version_and_take_a_local_base(app: str) -> None:
-    found = definition.find(app, "")
+def test_shipped_definitions_declare_their_version_and_take_a_local_base(app: str) -> None:
+    found = definition.find_definition(app, "")
     assert found.version == "1.0"
     assert {"bootstrap", "base", "version"} <= found.arguments
 
 
-def test_a_missing_one_names_where_it_was_looked_for(tmp_path: Path) -> None:
+def test_a_missing_definition_names_the_searched_folders(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=f"not in {tmp_path}, .*defs"):
-        definition.find("nothing", str(tmp_path))
+        definition.find_definition("nothing", str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -57,16 +57,16 @@ def test_a_missing_one_names_where_it_was_looked_for(tmp_path: Path) -> None:
         ("Bootstrap: docker\n%labels\n    Version {{ version }}\n", ""),
     ],
 )
-def test_the_version_a_file_tells(tmp_path: Path, text: str, version: str) -> None:
+def test_the_version_that_a_definition_declares(tmp_path: Path, text: str, version: str) -> None:
     path = tmp_path / "x.def"
     path.write_text(text)
-    assert definition.read(path).version == version
+    assert definition.read_definition(path).version == version
 
 
 def test_labels_are_a_section_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "x.def"
     path.write_text("Bootstrap: docker\n%runscript\n    exec true")
-    text = definition.read(path).with_labels({"Version": "7", "a.b": "c d"})
+    text = definition.read_definition(path).with_labels({"Version": "7", "a.b": "c d"})
     assert text == (
         "Bootstrap: docker\n%runscript\n    exec true\n\n%labels\n    Version 7\n    a.b c d\n"
     )
@@ -77,4 +77,4 @@ def test_what_is_no_definition_file(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x.def"
     path.write_bytes(data)
     with pytest.raises(UsageError, match="definition file"):
-        definition.read(path)
+        definition.read_definition(path)

@@ -1,4 +1,4 @@
-"""The SIF reader against heads of real images, and against every kind of damage."""
+"""The SIF reader on heads of real images, and on every kind of damage."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.images.recorded import SIZES, head, image
+from tests.unit.images.recorded_images import SIZES, head, image
 from vizdash.errors import VizdashError
 from vizdash.images import sif
-from vizdash.images.source import Chunks, MissingBytes
+from vizdash.images.sif import FetchedBytes, MissingBytes
 
 DESCRIPTORS = 4096
 ENTRY = 585
@@ -48,7 +48,7 @@ def test_reads_what_apptainer_wrote(tmp_path: Path) -> None:
 def test_reads_a_large_image_from_its_head_alone(tmp_path: Path) -> None:
     info = sif.read(image(tmp_path, "gedit"))
     assert (info.version, info.labels["App"]) == ("1.0", "gedit")
-    source = Chunks("gedit.sif", SIZES["gedit"], head("gedit")[: sif.HEAD_BYTES])
+    source = FetchedBytes("gedit.sif", SIZES["gedit"], head("gedit")[: sif.HEAD_BYTES])
     with pytest.raises(MissingBytes) as missing:
         sif.parse(source)
     at, length = missing.value.offset, missing.value.length
@@ -79,13 +79,13 @@ def test_an_image_without_metadata_is_an_image(tmp_path: Path) -> None:
     assert not info.has_metadata
 
 
-def test_a_sif_without_a_system_says_so(tmp_path: Path) -> None:
+def test_a_sif_without_a_system_is_reported(tmp_path: Path) -> None:
     info = sif.read(image(tmp_path, "empty"))
-    assert info.problem == "it holds no system partition"
+    assert info.problem == "it has no system partition"
     assert info.arch == ""
 
 
-def test_an_oci_sif_says_so(tmp_path: Path) -> None:
+def test_an_oci_sif_is_reported(tmp_path: Path) -> None:
     path = changed(image(tmp_path, "plain"), DESCRIPTORS, struct.pack("<i", 0x400A))
     assert "OCI-SIF" in sif.read(path).problem
 
@@ -102,7 +102,7 @@ def test_an_oci_sif_says_so(tmp_path: Path) -> None:
         (b"\x01\x02\x03" * 99, "unknown data"),
     ],
 )
-def test_other_files_are_told_for_what_they_are(tmp_path: Path, content: bytes, words: str) -> None:
+def test_other_kinds_of_files_are_recognised(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "x.sif"
     path.write_bytes(content)
     with pytest.raises(sif.NotSif, match=words) as error:
@@ -136,8 +136,8 @@ def test_every_cut_is_noticed(tmp_path: Path) -> None:
         (88, struct.pack("<q", -1), "impossible table"),
         (88, struct.pack("<q", 1 << 40), "impossible table"),
         (96, struct.pack("<q", 0), "impossible table"),
-        (DESCRIPTORS + 17, struct.pack("<q", -5), "impossible place"),
-        (DESCRIPTORS + 25, struct.pack("<q", -5), "impossible place"),
+        (DESCRIPTORS + 17, struct.pack("<q", -5), "impossible offset"),
+        (DESCRIPTORS + 25, struct.pack("<q", -5), "impossible offset"),
         (DESCRIPTORS + 25, struct.pack("<q", 1 << 62), "ends at"),
     ],
 )
@@ -160,7 +160,7 @@ def metadata_at() -> tuple[int, int]:
 def test_damage_of_the_metadata(tmp_path: Path, text: bytes) -> None:
     offset, size = metadata_at()
     path = changed(image(tmp_path, "tiny"), offset, text.ljust(size)[:size])
-    with pytest.raises(sif.DamagedSif, match="its metadata is no JSON"):
+    with pytest.raises(sif.DamagedSif, match="its metadata is not JSON"):
         sif.read(path)
 
 
@@ -180,7 +180,7 @@ def test_metadata_of_another_shape_is_no_metadata(tmp_path: Path, tree: object) 
 def test_a_partition_that_is_no_squashfs(tmp_path: Path) -> None:
     entry = head("tiny")[DESCRIPTORS + 2 * ENTRY : DESCRIPTORS + 3 * ENTRY]
     (offset,) = struct.unpack_from("<q", entry, 17)
-    with pytest.raises(sif.DamagedSif, match="no squashfs"):
+    with pytest.raises(sif.DamagedSif, match="not a squashfs"):
         sif.read(changed(image(tmp_path, "tiny"), offset, bytes(96)))
     with pytest.raises(sif.DamagedSif, match="in a partition of"):
         sif.read(changed(image(tmp_path, "plain"), 32768 + 40, struct.pack("<q", 1 << 50)))
@@ -204,11 +204,11 @@ def test_a_partition_that_is_no_squashfs(tmp_path: Path) -> None:
         ({}, ""),
     ],
 )
-def test_the_version_is_of_our_own_label_alone(labels: dict[str, str], version: str) -> None:
+def test_the_version_comes_only_from_vizdashs_label(labels: dict[str, str], version: str) -> None:
     assert sif.SifInfo(1, labels=labels).version == version
 
 
-def test_an_encrypted_image_says_so(tmp_path: Path) -> None:
+def test_an_encrypted_image_is_reported(tmp_path: Path) -> None:
     """Its file system is of kind 5 (sif-v2, pkg/sif/sif.go: FsEncryptedSquashfs)."""
     partition = DESCRIPTORS + 2 * ENTRY + ENTRY - 384
     path = changed(image(tmp_path, "tiny"), partition, struct.pack("<i", 5))
@@ -225,8 +225,8 @@ def test_a_folder_and_a_missing_file(tmp_path: Path) -> None:
 
 def test_the_digest_is_sha256sums(tmp_path: Path) -> None:
     path = image(tmp_path, "tiny")
-    said = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout
-    assert sif.digest(path) == said.split()[0]
+    output = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout
+    assert sif.digest(path) == output.split()[0]
 
 
 class Whole:

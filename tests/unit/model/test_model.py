@@ -1,4 +1,4 @@
-"""The words of the model: node states, GRES, capacity, what changed."""
+"""Frozen types of the model: node states, GRES, capacity, and differences of snapshots."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vizdash.model import Capacity, Gres, JobState, Node, Snapshot
-from vizdash.model.gres import gpu_count
+from vizdash.model import Capacity, Gres, JobState, Node, Resources, Session, SessionState, Snapshot
+from vizdash.model.node import gpu_count
 
 NODE = Node("n1", "IDLE", cores=8, memory_mib=16384, partitions=("viz",))
 
@@ -35,7 +35,7 @@ def test_states(
     state: str, flags: tuple[str, ...], cores_alloc: int, words: str, *, usable: bool
 ) -> None:
     node = replace(NODE, state=state, flags=flags, cores_alloc=cores_alloc)
-    assert (node.state_words, node.usable) == (words, usable)
+    assert (node.state_text, node.usable) == (words, usable)
 
 
 def test_free_is_never_negative() -> None:
@@ -101,3 +101,28 @@ def test_job_states_wait_run_or_have_ended() -> None:
 def test_a_superscript_is_no_count() -> None:
     """str.isdigit says yes to it, and int() no."""
     assert gpu_count("gpu:²") == 1
+
+
+@pytest.mark.parametrize(
+    ("renderer", "name", "software"),
+    [
+        ("", "", False),
+        ("NVIDIA A40/PCIe/SSE2", "NVIDIA", False),
+        ("Quadro RTX 6000/PCIe/SSE2", "NVIDIA", False),
+        ("Tesla T4/PCIe/SSE2", "NVIDIA", False),
+        ("AMD Radeon Pro W6800 (radeonsi, navi21, LLVM 17.0.6, DRM 3.54)", "AMD", False),
+        ("Mesa Intel(R) UHD Graphics 770 (ADL-S GT1)", "Intel", False),
+        ("llvmpipe (LLVM 19.1.7, 256 bits)", "llvmpipe", True),
+        ("softpipe", "softpipe", True),
+        ("Software Rasterizer", "software", True),
+        ("none: its X server has no GLX", "none", True),
+        ("Adreno 740", "Adreno", False),
+    ],
+)
+def test_what_draws_in_a_word(renderer: str, name: str, *, software: bool) -> None:
+    session = Session("3f9a01bc", "7", "desktop", "alice", SessionState.READY, renderer=renderer)
+    assert (session.renderer_name, session.software_reason) == (name, "")
+    with_gpu = replace(session, resources=Resources(gpus=1))
+    assert with_gpu.software_reason == (f"OpenGL in software: {renderer}" if software else "")
+    why = "OpenGL in software, without VirtualGL: no GPU device"
+    assert replace(with_gpu, warning=why).software_reason == why

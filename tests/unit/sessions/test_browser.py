@@ -1,4 +1,4 @@
-"""The user's browser is started on a page that nobody else can read, and that goes by itself."""
+"""The user's browser opens a private page that is removed after use."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ async def test_a_browser_that_stays_in_the_foreground_blocks_nothing(
         page.remove()
 
 
-async def test_the_page_goes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_page_is_removed_after_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(browser, "PAGE_S", 0)
     monkeypatch.setenv("BROWSER", "true")
     page = browser.RedirectFile(URL)
@@ -99,7 +101,7 @@ async def test_the_page_goes_by_itself(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("program", ["false", "/nonexistent/browser"])
-async def test_a_browser_that_does_not_start_is_told_and_leaves_nothing(
+async def test_a_browser_that_does_not_start_is_reported_and_leaves_nothing(
     program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BROWSER", program)

@@ -1,4 +1,4 @@
-"""The comment: what is encoded comes back, and no text in the world does harm."""
+"""The comment: what is encoded is decoded again, and no text does harm."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_any_text_is_a_claim_or_none(text: str) -> None:
         " vizdash/1 id=3f9a01bc app=desktop",
     ],
 )
-def test_what_is_not_ours(text: str) -> None:
+def test_comments_that_are_not_vizdashs(text: str) -> None:
     assert decode(text) is None
 
 

@@ -1,4 +1,4 @@
-"""Jobs -> sessions: the job's state rules, a claim only refines it."""
+"""Jobs to sessions: the job's state decides, a claim only refines it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vizdash.model import Job, JobState, SessionState
+from vizdash.model.job import RESOURCES
 from vizdash.sessions.comment import Claim, encode
 from vizdash.sessions.folder import Status
-from vizdash.sessions.listing import need_status, sessions_of, with_newer
+from vizdash.sessions.listing import folders_to_read, mark_newer_images, sessions_from_jobs
 
 ID = "3f9a01bc"
 
@@ -43,19 +44,21 @@ def job(state: JobState = JobState.RUNNING, claimed: str = "ready", **changes: o
     ],
 )
 def test_states(state: JobState, claimed: str, expected: SessionState) -> None:
-    """Of other people's sessions by the comment, of one's own by the folder alone."""
-    (session,) = sessions_of([job(state, claimed)], "bob")
+    """Of other users' sessions by the comment, of your own only by the folder."""
+    (session,) = sessions_from_jobs([job(state, claimed)], "bob")
     assert session.state is expected
     own, lie = Status(claimed, job_id="7"), "starting" if claimed == "ready" else "ready"
-    (session,) = sessions_of([job(state, lie)], "alice", status_of=lambda _: own)
+    (session,) = sessions_from_jobs([job(state, lie)], "alice", status_of=lambda _: own)
     assert session.state is expected
 
 
-def test_a_claim_of_readiness_is_nothing_without_a_folder_that_says_so() -> None:
-    (session,) = sessions_of([job(JobState.RUNNING, "ready")], "alice")
+def test_a_claim_of_readiness_needs_a_folder_that_confirms_it() -> None:
+    (session,) = sessions_from_jobs([job(JobState.RUNNING, "ready")], "alice")
     assert session.state is SessionState.STARTING
     other = Status("ready", job_id="6")  # another job's
-    (session,) = sessions_of([job(JobState.RUNNING, "ready")], "alice", status_of=lambda _: other)
+    (session,) = sessions_from_jobs(
+        [job(JobState.RUNNING, "ready")], "alice", status_of=lambda _: other
+    )
     assert session.state is SessionState.STARTING
 
 
@@ -73,7 +76,7 @@ def test_a_requeued_job_has_nothing_of_its_earlier_run(
     status: Status, expected: SessionState
 ) -> None:
     again = job(JobState.RUNNING, "ready", start_at=2000)
-    (session,) = sessions_of([again], "alice", status_of=lambda _: status)
+    (session,) = sessions_from_jobs([again], "alice", status_of=lambda _: status)
     assert session.state is expected
 
 
@@ -83,29 +86,29 @@ def test_where_the_comment_is_a_sites_own_the_job_is_shown_by_its_name(
     user: str, comment: str
 ) -> None:
     running = job(name="vizdash-gedit")
-    (session,) = sessions_of([replace(running, comment=comment)], user)
+    (session,) = sessions_from_jobs([replace(running, comment=comment)], user)
     assert (session.id, session.job_id, session.app) == ("7", "7", "gedit")
     assert session.state is SessionState.UNKNOWN
     assert "only its job is known" in session.reason
     assert session.mine is (user == "alice")
     pending = replace(running, comment=comment, state=JobState.PENDING)
-    assert sessions_of([pending], user)[0].state is SessionState.PENDING
+    assert sessions_from_jobs([pending], user)[0].state is SessionState.PENDING
     build = replace(running, comment=comment, name="vizdash-build-gedit")
-    assert sessions_of([build], user) == ()
+    assert sessions_from_jobs([build], user) == ()
 
 
 def test_viewers_and_digest_come_from_the_folder() -> None:
     status = Status("ready", job_id="7", viewers=0, since=5, image_digest="ab")
-    (session,) = sessions_of([job()], "alice", status_of=lambda _: status)
+    (session,) = sessions_from_jobs([job()], "alice", status_of=lambda _: status)
     assert (session.viewers, session.idle_since, session.image_digest) == (0, 5, "ab")
 
 
 def test_a_warning_stands_while_the_session_runs() -> None:
-    status = Status("ready", job_id="7", warning="OpenGL in software: no GPU")
-    (session,) = sessions_of([job()], "alice", status_of=lambda _: status)
-    assert session.warning == "OpenGL in software: no GPU"
-    (session,) = sessions_of([job(JobState.FAILED)], "alice", status_of=lambda _: status)
-    assert session.warning == ""
+    status = Status("ready", job_id="7", warning="OpenGL in software: no GPU", renderer="none: x")
+    (session,) = sessions_from_jobs([job()], "alice", status_of=lambda _: status)
+    assert (session.warning, session.renderer) == ("OpenGL in software: no GPU", "none: x")
+    (session,) = sessions_from_jobs([job(JobState.FAILED)], "alice", status_of=lambda _: status)
+    assert (session.warning, session.renderer) == ("", "")
 
 
 def test_an_error_that_the_folder_could_not_take_is_in_the_comment() -> None:
@@ -113,22 +116,22 @@ def test_an_error_that_the_folder_could_not_take_is_in_the_comment() -> None:
     comment = encode(Claim(ID, "desktop", "1.0", "failed", "folder", error=full))
     failed = replace(job(JobState.FAILED), comment=comment, reason="it ended with an error")
     stale = Status("starting", "xvnc", job_id="7")
-    (session,) = sessions_of([failed], "alice", status_of=lambda _: stale)
+    (session,) = sessions_from_jobs([failed], "alice", status_of=lambda _: stale)
     assert (session.result, session.step, session.error) == ("failed", "folder", full)
-    (session,) = sessions_of([failed], "root")
+    (session,) = sessions_from_jobs([failed], "root")
     assert (session.step, session.error) == ("folder", full)
 
 
-def test_the_engine_says_why_where_nothing_of_the_job_could_run() -> None:
+def test_the_engine_gives_the_reason_where_nothing_of_the_job_could_run() -> None:
     why = "its node could not open the job's log"
-    (session,) = sessions_of([job(JobState.FAILED, "pending", reason=why)], "alice")
+    (session,) = sessions_from_jobs([job(JobState.FAILED, "pending", reason=why)], "alice")
     assert (session.result, session.error) == ("failed", why)
 
 
 def test_other_jobs_are_no_sessions() -> None:
     texts = ("", "mine", "vizdash/1 id=x app=y")
     jobs = [replace(job(), name="analysis", comment=text) for text in texts]
-    assert sessions_of(jobs, "alice") == ()
+    assert sessions_from_jobs(jobs, "alice") == ()
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,7 @@ def test_other_jobs_are_no_sessions() -> None:
             Status("ended", "xvnc", "no display", "failed"),
             ("failed", "xvnc", "no display"),
         ),
-        (JobState.FAILED, Status(), ("failed", "app", "the job ended without saying why")),
+        (JobState.FAILED, Status(), ("failed", "app", "the job ended without giving a cause")),
         (
             JobState.OUT_OF_MEMORY,
             Status("ready"),
@@ -154,16 +157,16 @@ def test_other_jobs_are_no_sessions() -> None:
     ],
 )
 def test_how_it_ended(state: JobState, status: Status, expected: tuple[str, str, str]) -> None:
-    (session,) = sessions_of([job(state, step="app")], "alice", status_of=lambda _: status)
+    (session,) = sessions_from_jobs([job(state, step="app")], "alice", status_of=lambda _: status)
     assert (session.result, session.step, session.error) == expected
 
 
 def test_a_job_that_slurm_calls_completed_may_have_failed() -> None:
-    (session,) = sessions_of([job(JobState.COMPLETED, "failed", step="image")], "alice")
+    (session,) = sessions_from_jobs([job(JobState.COMPLETED, "failed", step="image")], "alice")
     assert (session.result, session.step) == ("failed", "image")
 
 
-def test_only_ones_own_folder_is_read_and_only_where_it_says_more() -> None:
+def test_only_the_users_own_folder_is_read_and_only_where_it_adds_something() -> None:
     jobs = [
         job(JobState.RUNNING, "starting"),
         job(JobState.RUNNING, "starting", id="8", user="bob"),
@@ -173,14 +176,14 @@ def test_only_ones_own_folder_is_read_and_only_where_it_says_more() -> None:
     ]
     jobs += [job(JobState.COMPLETED, id="12")]
     jobs[-1] = replace(jobs[-1], comment=jobs[-1].comment.replace(ID, "00000012"))
-    assert need_status(jobs, "alice") == ((ID, ID), ("00000012",))
+    assert folders_to_read(jobs, "alice") == ((ID, ID), ("00000012",))
     asked: list[str] = []
 
     def status_of(session_id: str) -> Status:
         asked.append(session_id)
         return Status(step="xvnc")
 
-    found = {s.job_id: s for s in sessions_of(jobs, "alice", status_of=status_of)}
+    found = {s.job_id: s for s in sessions_from_jobs(jobs, "alice", status_of=status_of)}
     assert asked == [ID, ID, "00000012"]
     assert found["7"].step == "xvnc"
     assert found["8"].step == ""
@@ -189,10 +192,10 @@ def test_only_ones_own_folder_is_read_and_only_where_it_says_more() -> None:
 
 def test_a_second_job_with_the_same_id_hides_nothing() -> None:
     jobs = [job(), job(id="8", user="mallory")]
-    assert {s.job_id for s in sessions_of(jobs, "alice")} == {"7", "8"}
+    assert {s.job_id for s in sessions_from_jobs(jobs, "alice")} == {"7", "8"}
 
 
-def test_live_ones_come_first_then_ones_own_then_the_newest() -> None:
+def test_running_sessions_come_first_then_yours_then_the_newest() -> None:
     jobs = [
         job(id="9"),
         job(id="10"),
@@ -200,30 +203,33 @@ def test_live_ones_come_first_then_ones_own_then_the_newest() -> None:
         job(JobState.COMPLETED, id="101"),
         job(id="10_2"),
     ]
-    order = [s.job_id for s in sessions_of(jobs, "alice")]
+    order = [s.job_id for s in sessions_from_jobs(jobs, "alice")]
     assert order == ["10_2", "10", "9", "100", "101"]
 
 
 def test_the_newest_is_known_by_its_time_where_job_ids_do_not_count() -> None:
     ids = {"0a1b2c3d": 100, "12345678": 200, "fedcba98": 50}
     jobs = [job(id=id, submit_at=at) for id, at in ids.items()]
-    assert [s.job_id for s in sessions_of(jobs, "alice")] == ["12345678", "0a1b2c3d", "fedcba98"]
+    assert [s.job_id for s in sessions_from_jobs(jobs, "alice")] == [
+        "12345678",
+        "0a1b2c3d",
+        "fedcba98",
+    ]
     # Handed in within the same second: the later job has the larger number.
     jobs = [job(id=id, submit_at=100) for id in ("9", "10")]
-    assert [s.job_id for s in sessions_of(jobs, "alice")] == ["10", "9"]
+    assert [s.job_id for s in sessions_from_jobs(jobs, "alice")] == ["10", "9"]
 
 
-def test_what_a_row_tells() -> None:
+def test_what_a_row_shows() -> None:
     pending = job(
-        JobState.PENDING, "pending", reason="Resources", start_at=1800000000, time_limit_s=7200
+        JobState.PENDING, "pending", reason=RESOURCES, start_at=1800000000, time_limit_s=7200
     )
-    (session,) = sessions_of([pending], "alice")
-    assert session.reason
-    assert session.reason != "Resources"  # in words
+    (session,) = sessions_from_jobs([pending], "alice")
+    assert session.reason == RESOURCES  # in words, as the engine put it
     assert (session.expected_start_at, session.started_at) == (1800000000, None)
     running = job(start_at=1800000000, time_left_s=60, gres="gpu:a100:2", node="n1")
     running = replace(running, account="chem", qos="long")
-    (session,) = sessions_of([replace(running, submit_at=1799999990)], "alice")
+    (session,) = sessions_from_jobs([replace(running, submit_at=1799999990)], "alice")
     assert session.submitted_at == 1799999990
     assert (session.expected_start_at, session.started_at) == (None, 1800000000)
     assert (session.resources.gpus, session.node, session.reason) == (2, "n1", "")
@@ -232,7 +238,7 @@ def test_what_a_row_tells() -> None:
 
 
 def test_a_legacy_session_is_known_by_its_claim() -> None:
-    (session,) = sessions_of([job(step="legacy")], "alice")
+    (session,) = sessions_from_jobs([job(step="legacy")], "alice")
     assert session.legacy
 
 
@@ -253,7 +259,7 @@ JOB = st.builds(
 @given(st.lists(JOB, max_size=6))
 def test_nothing_that_others_submit_breaks_the_listing(jobs: list[Job]) -> None:
     honest = job(id="4711")
-    found = sessions_of([*jobs, honest], "alice")
+    found = sessions_from_jobs([*jobs, honest], "alice")
     assert "4711" in {s.job_id for s in found}
     assert all(not s.mine for s in found if s.user == "bob")
 
@@ -270,8 +276,8 @@ def test_nothing_that_others_submit_breaks_the_listing(jobs: list[Job]) -> None:
     ],
 )
 def test_a_session_says_when_a_newer_image_is_out(has: str, there: str, newer: str) -> None:
-    sessions = [replace(s, image_version=has) for s in sessions_of([job()], "alice")]
-    (found,) = with_newer(sessions, {"desktop": there, "other": "9"})
+    sessions = [replace(s, image_version=has) for s in sessions_from_jobs([job()], "alice")]
+    (found,) = mark_newer_images(sessions, {"desktop": there, "other": "9"})
     assert found.newer_version == newer
     ended = [replace(sessions[0], state=SessionState.ENDED)]
-    assert with_newer(ended, {"desktop": there})[0].newer_version == ""
+    assert mark_newer_images(ended, {"desktop": there})[0].newer_version == ""

@@ -1,12 +1,12 @@
-"""What is said of a logout, by what logind says (recorded from systemd 252)."""
+"""Whether sessions survive a logout, by recorded answers of systemd 252's logind."""
 
 from __future__ import annotations
 
 import pytest
 
-from vizdash.files import account_name
 from vizdash.sessions.logout import logout_warning
 from vizdash.transport.base import Command, Result
+from vizdash.util.files import account_name
 
 #: /proc/self/cgroup: v2 and v1 (Debian 12, EL8) of a login, of a service of the user's manager, of
 #: a system service.
@@ -52,7 +52,7 @@ async def test_a_login_whose_processes_are_killed(cgroup: str) -> None:
     assert "loginctl enable-linger; systemd-run --user --scope vizdash" in killed
 
 
-async def test_users_whom_logind_spares() -> None:
+async def test_users_whose_processes_logind_keeps() -> None:
     me = account_name()
     assert await warning(LOGIN, "yes", spared=f"root {me}") == ""
     assert await warning(LOGIN, "yes", only="somebody") == ""
@@ -64,7 +64,7 @@ async def test_a_scope_of_the_users_manager_stays_where_the_user_lingers() -> No
     assert "Linger=no" in await warning(MANAGER, "no", "no")
 
 
-async def test_without_logind_nothing_is_said() -> None:
+async def test_without_logind_there_is_no_warning() -> None:
     logind = Logind("yes")
     assert await logout_warning(logind, NEITHER) == ""
     logind.there = False

@@ -1,4 +1,4 @@
-"""A desktop's picture: what RFC 6143 says, and servers that don't keep to it."""
+"""A desktop's picture by RFC 6143, and servers that violate it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vizdash.errors import Unreachable
-from vizdash.sessions.preview import shrink
-from vizdash.sessions.rfb import BadServer, Dial, Screen, Viewer, answer, draw_zrle
+from vizdash.sessions.preview import scale_down
+from vizdash.sessions.rfb import BadServer, Dial, Framebuffer, RfbClient, answer, draw_zrle
 
 PASSWORD = "v13w0n1y"
 
@@ -89,13 +89,13 @@ def test_every_kind_of_tile(encode: Callable[[list[int], int], bytes], data: st.
             st.integers(1, 700),
         )
     )
-    screen = Screen.black(wide, tall)
+    screen = Framebuffer.black(wide, tall)
     draw_zrle(screen, (0, 0, wide, tall), encode(numbers, wide))
     assert bytes(screen.pixels) == b"".join(map(pixel, numbers))
 
 
 def test_tiles_lie_where_they_belong() -> None:
-    screen = Screen.black(200, 150)
+    screen = Framebuffer.black(200, 150)
     # 130 x 70 pixels: 3 tiles across, 2 down, each of one colour.
     draw_zrle(screen, (10, 20, 130, 70), b"".join(b"\x01" + pixel(n) for n in range(1, 7)))
 
@@ -109,7 +109,7 @@ def test_tiles_lie_where_they_belong() -> None:
 
 @given(st.binary(max_size=400))
 def test_no_data_do_harm(data: bytes) -> None:
-    screen = Screen.black(70, 70)
+    screen = Framebuffer.black(70, 70)
     with suppress(BadServer):
         draw_zrle(screen, (0, 0, 70, 70), data)
     assert len(screen.pixels) == 70 * 70 * 2
@@ -117,7 +117,7 @@ def test_no_data_do_harm(data: bytes) -> None:
 
 def test_a_rectangle_outside_is_refused() -> None:
     with pytest.raises(BadServer):
-        draw_zrle(Screen.black(10, 10), (5, 5, 6, 1), b"\x01\0\0")
+        draw_zrle(Framebuffer.black(10, 10), (5, 5, 6, 1), b"\x01\0\0")
 
 
 def test_vnc_authentication() -> None:
@@ -131,23 +131,23 @@ def test_vnc_authentication() -> None:
 
 
 def test_a_picture_keeps_the_desktops_shape() -> None:
-    picture = shrink(Screen.black(1280, 720), 80, 50)
+    picture = scale_down(Framebuffer.black(1280, 720), 80, 50)
     assert (picture.width, picture.height) == (80, 45)
     assert len(picture.rgb) == 80 * 45 * 3
     assert picture.desktop == (1280, 720)
 
 
 def test_white_is_white_and_halves_stay_halves() -> None:
-    screen = Screen.black(100, 60)
+    screen = Framebuffer.black(100, 60)
     screen.put(50, 0, 50, 60, b"\xff\xff" * 50 * 60)
-    picture = shrink(screen, 20, 12)
+    picture = scale_down(screen, 20, 12)
     assert picture.at(0, 0) == (0, 0, 0)
     assert picture.at(19, 11) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3), (40, 2)])
 def test_odd_sizes(size: tuple[int, int]) -> None:
-    picture = shrink(Screen.black(33, 500), *size)
+    picture = scale_down(Framebuffer.black(33, 500), *size)
     assert picture.width <= max(1, size[0])
     assert picture.height <= max(1, size[1])
     assert len(picture.rgb) == picture.width * picture.height * 3
@@ -191,7 +191,7 @@ def says(*parts: bytes) -> Serve:
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("output", "why"),
     [
         ((b"HTTP/1.1 400",), "greets with"),
         ((b"RFB 003.003\n",), "speaks RFB 003.003 only"),
@@ -206,15 +206,15 @@ def says(*parts: bytes) -> Serve:
         ),
     ],
 )
-async def test_what_is_no_desktop(tmp_path: Path, said: tuple[bytes, ...], why: str) -> None:
-    async with serving(tmp_path, says(*said)) as path:
+async def test_what_is_no_desktop(tmp_path: Path, output: tuple[bytes, ...], why: str) -> None:
+    async with serving(tmp_path, says(*output)) as path:
         with pytest.raises(Unreachable, match=why):
-            await Viewer.connect(at(path), PASSWORD)
+            await RfbClient.connect(at(path), PASSWORD)
 
 
-async def test_nobody_is_there(tmp_path: Path) -> None:
+async def test_no_server_at_the_socket(tmp_path: Path) -> None:
     with pytest.raises(Unreachable):
-        await Viewer.connect(at(str(tmp_path / "nosuch")), PASSWORD)
+        await RfbClient.connect(at(str(tmp_path / "nosuch")), PASSWORD)
 
 
 GREETING = (
@@ -226,26 +226,26 @@ GREETING = (
 )
 
 
-async def test_messages_that_say_nothing_are_passed_over(tmp_path: Path) -> None:
+async def test_messages_that_say_nothing_are_skipped(tmp_path: Path) -> None:
     data = zlib.compress(b"\x01" + pixel(9))
     update = struct.pack(">BxHHHHHiI", 0, 1, 0, 0, 8, 4, 16, len(data)) + data
     bell, clipboard = b"\x02", struct.pack(">B3xI5s", 3, 5, b"hello")
     colours = struct.pack(">BxHH", 1, 0, 2) + bytes(12)
-    said = (*GREETING, bell, clipboard, colours, update)
-    async with serving(tmp_path, says(*said)) as path:
-        viewer = await Viewer.connect(at(path), PASSWORD)
-        assert await viewer.update()
-        assert bytes(viewer.screen.pixels) == pixel(9) * 32
-        await viewer.close()
+    output = (*GREETING, bell, clipboard, colours, update)
+    async with serving(tmp_path, says(*output)) as path:
+        client = await RfbClient.connect(at(path), PASSWORD)
+        assert await client.update()
+        assert bytes(client.screen.pixels) == pixel(9) * 32
+        await client.close()
 
 
-async def test_another_size_is_asked_for_whole(tmp_path: Path) -> None:
+async def test_another_size_is_requested_whole(tmp_path: Path) -> None:
     resize = struct.pack(">BxHHHHHi", 0, 1, 0, 0, 20, 10, -223)
     async with serving(tmp_path, says(*GREETING, resize)) as path:
-        viewer = await Viewer.connect(at(path), PASSWORD)
-        assert not await viewer.update()
-        assert (viewer.screen.width, viewer.screen.height) == (20, 10)
-        await viewer.close()
+        client = await RfbClient.connect(at(path), PASSWORD)
+        assert not await client.update()
+        assert (client.screen.width, client.screen.height) == (20, 10)
+        await client.close()
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ async def test_another_size_is_asked_for_whole(tmp_path: Path) -> None:
 )
 async def test_a_bad_update_is_refused(tmp_path: Path, update: bytes) -> None:
     async with serving(tmp_path, says(*GREETING, update)) as path:
-        viewer = await Viewer.connect(at(path), PASSWORD)
+        client = await RfbClient.connect(at(path), PASSWORD)
         with pytest.raises(BadServer):
-            await viewer.update()
-        await viewer.close()
+            await client.update()
+        await client.close()

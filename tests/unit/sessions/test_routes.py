@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from vizdash.errors import NotFound, Unreachable
 from vizdash.sessions.folder import Connection
-from vizdash.sessions.routes import novnc_url, open_route
-from vizdash.transport.forward import HereForwarder
+from vizdash.sessions.routes import novnc_url, open_route, service_url
+from vizdash.transport.forwarders import LocalForwarder
 
 SECRET = "a&b=c#d %é"
 
@@ -39,21 +39,28 @@ def test_the_password_stays_in_the_fragment_whatever_it_holds(password: str) -> 
     assert settings["autoconnect"] == ["1"]
 
 
+@given(st.text(max_size=20))
+def test_a_services_token_stays_in_the_fragment_too(token: str) -> None:
+    parts = urlsplit(service_url("127.0.0.1", 1, token))
+    assert (parts.netloc, parts.path, parts.query) == ("127.0.0.1:1", "/.vizdash/open", "")
+    assert parse_qs(parts.fragment, keep_blank_values=True) == {"token": [token]}
+
+
 def test_an_ipv6_node() -> None:
     assert novnc_url("fe80::1", 6080, "x").startswith("http://[fe80::1]:6080/")
 
 
 async def test_direct() -> None:
-    route = await open_route(connection(port=6085), HereForwarder())
+    route = await open_route(connection(port=6085), LocalForwarder())
     assert (route.kind, route.host, route.port) == ("direct", "10.0.0.1", 6085)
     assert "a%26b" in route.url
     assert "password" not in repr(route)
     await route.close()
 
 
-async def test_a_file_that_names_no_way() -> None:
+async def test_a_connection_file_without_a_route() -> None:
     with pytest.raises(NotFound, match="neither a socket nor a port"):
-        await open_route(connection(), HereForwarder())
+        await open_route(connection(), LocalForwarder())
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,7 +73,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def test_a_tunnel_carries_bytes_both_ways_and_ends_with_its_socket(tmp_path: Path) -> None:
     path = tmp_path / "web"
     server = await asyncio.start_unix_server(echo, path)
-    route = await open_route(connection(web_socket=str(path)), HereForwarder())
+    route = await open_route(connection(web_socket=str(path)), LocalForwarder())
     try:
         assert (route.kind, route.host) == ("tunnel", "127.0.0.1")
         data = bytes(range(256)) * 4000
@@ -83,10 +90,10 @@ async def test_a_tunnel_carries_bytes_both_ways_and_ends_with_its_socket(tmp_pat
     finally:
         await route.close()
         server.close()
-    with pytest.raises(OSError):  # noqa: PT011 - nobody listens any more
+    with pytest.raises(OSError):  # noqa: PT011 - the listener is gone
         await asyncio.open_connection("127.0.0.1", route.port)
 
 
-async def test_a_socket_that_is_gone_is_told_before_a_browser_sees_it(tmp_path: Path) -> None:
+async def test_a_missing_socket_is_reported_before_a_browser_opens(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="its socket is gone"):
-        await open_route(connection(web_socket=str(tmp_path / "nosuch")), HereForwarder())
+        await open_route(connection(web_socket=str(tmp_path / "nosuch")), LocalForwarder())

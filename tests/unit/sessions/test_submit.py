@@ -1,4 +1,4 @@
-"""From what a person asks for to a job: what sbatch gets, and what the script holds."""
+"""From a request to a job: sbatch's arguments and the job script."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from vizdash.config import App, Cluster
 from vizdash.errors import NotFound, Refused, UsageError
 from vizdash.model import JobRequest, Resources, SessionRequest
 from vizdash.sessions.comment import decode
-from vizdash.sessions.submit import Prepared, image_path, job_request, new_id
+from vizdash.sessions.start_plan import new_id, resolve_plan
+from vizdash.sessions.submit import build_job_request, image_path
 
 CLUSTER = Cluster(
     "viz",
@@ -38,11 +39,18 @@ REQUEST = SessionRequest("paraview", Resources(4, 8192, 1, 7200))
 def made(
     request: SessionRequest = REQUEST, app: App = APP, runtime: str = "apptainer", **cluster: object
 ) -> JobRequest:
-    prepared = Prepared("3f9a01bc", app, runtime, "/images/pv.sif", "5.13")
     where = replace(CLUSTER, **cluster)  # type: ignore[arg-type]
-    return job_request(
-        request, prepared, where, engine="slurm", output="/home/alice/s", exclude=("n9",)
+    plan = resolve_plan(
+        request,
+        app,
+        where,
+        runtime=runtime,
+        image="/images/pv.sif",
+        version="5.13",
+        excluded_nodes=("n9",),
     )
+    plan = replace(plan, session_id="3f9a01bc")
+    return build_job_request(plan, where, engine="slurm", folder="/home/alice/s")
 
 
 def variables(job: JobRequest) -> dict[str, list[str]]:
@@ -67,7 +75,7 @@ def variables(job: JobRequest) -> dict[str, list[str]]:
     return found
 
 
-def test_what_sbatch_is_told() -> None:
+def test_what_sbatch_receives() -> None:
     job = made()
     assert (job.name, job.app, job.session_id) == ("vizdash-paraview", "paraview", "3f9a01bc")
     assert (job.partition, job.account, job.qos) == ("viz", "physics", "normal")
@@ -84,7 +92,7 @@ def test_what_sbatch_is_told() -> None:
     )
 
 
-def test_a_persons_choice_wins_over_the_clusters() -> None:
+def test_the_users_choice_wins_over_the_clusters() -> None:
     job = made(replace(REQUEST, account="art", qos="high", partition="gpu", node="n1"))
     assert (job.account, job.qos, job.partition, job.node) == ("art", "high", "gpu", "n1")
 
@@ -101,6 +109,21 @@ def test_the_script_holds_the_values_as_they_are() -> None:
     assert found["VIZDASH_ENV"] == ["LICENCE=1@host", "SHARED=app", "WORDS=a,b; $(id) 'c'"]
     assert found["VIZDASH_ENGINE"] == ["slurm"]
     assert (found["VIZDASH_PORT_MIN"], found["VIZDASH_PORT_MAX"]) == (["6080"], ["6099"])
+
+
+def test_only_a_service_has_values_of_services() -> None:
+    assert not {"VIZDASH_KIND", "VIZDASH_LISTEN", "VIZDASH_PATH"} & variables(made()).keys()
+    assert "kind=" not in made().comment
+    job = made(app=replace(APP, kind="web", path="/lab?reset"))
+    found = variables(job)
+    assert (found["VIZDASH_KIND"], found["VIZDASH_PATH"]) == (["web"], ["/lab?reset"])
+    assert found["VIZDASH_LISTEN"] == ["socket"]
+    claim = decode(job.comment)
+    assert claim is not None
+    assert claim.kind == "web"
+    # pvserver lets in whoever reaches it.
+    pvserver = variables(made(app=replace(APP, kind="pvserver")))
+    assert pvserver["VIZDASH_LISTEN"] == ["port"]
 
 
 def test_the_whole_script_is_bash() -> None:
@@ -129,7 +152,7 @@ def test_bad_values_are_refused() -> None:
         made(app=replace(APP, script="../vnc.sh"))
 
 
-def test_the_sites_script_stands_in_for_ours(tmp_path: Path) -> None:
+def test_the_sites_script_replaces_vizdashs(tmp_path: Path) -> None:
     (tmp_path / "vnc.sh").write_text("#!/bin/bash\n#SBATCH --exclusive\necho site\n")
     job = made(job_scripts=str(tmp_path))
     assert job.script.startswith("#!/bin/bash\n#SBATCH --exclusive\n")
@@ -170,7 +193,7 @@ def test_image_paths(image: str, version: str, path: str) -> None:
     assert image_path(replace(APP, image=image), CLUSTER, version) == path
 
 
-def test_a_version_is_no_way_out_of_the_root() -> None:
+def test_a_version_cannot_lead_out_of_the_image_root() -> None:
     with pytest.raises(UsageError):
         image_path(APP, CLUSTER, "../../etc/x")
 

@@ -8,8 +8,8 @@ from typing import Literal
 import asyncssh
 import pytest
 
-#: ssh(1) takes home from the passwd entry, whatever $HOME is: the real one, with the test's files
-#: as the person's. What comes after the person's own lines are defaults, which name that home.
+#: ssh(1) takes the home from the passwd entry, not from $HOME: a wrapper gives it the test's files
+#: as the user's. The lines after the user's own are defaults that name that home.
 _SSH = """#!/bin/sh
 { cat "$HOME/.ssh/config" 2>/dev/null
   echo; echo "Match all"
@@ -53,13 +53,17 @@ def key(home: Path) -> asyncssh.SSHKey:
     return made
 
 
+@pytest.fixture
+def openssh_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes ssh(1) take ~/.ssh/id_ed25519 of this home; by itself it takes the account's keys."""
+    monkeypatch.setenv("VIZDASH_TEST_KEY", str(home / ".ssh/id_ed25519"))
+
+
 @pytest.fixture(params=["builtin", "openssh"])
 def transport(
     request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Literal["builtin", "openssh"]:
-    """Each of the two, with ~/.ssh/id_ed25519 as the person's default key: ssh itself takes those
-    of the account's home.
-    """
+    """The built-in client and ssh(1) in turn, with ~/.ssh/id_ed25519 as the default key."""
     monkeypatch.setenv("VIZDASH_TEST_KEY", str(home / ".ssh/id_ed25519"))
     chosen: Literal["builtin", "openssh"] = request.param
     return chosen

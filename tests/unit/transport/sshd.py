@@ -1,4 +1,4 @@
-"""An SSH server of this process that runs real commands, and a wire that can be cut."""
+"""An SSH server in this process that runs real commands, and a link that can be cut."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Behaviour:
     max_sessions: int = 10
     #: Whether it hangs up without a word at a wrong answer.
     hangs_up: bool = False
-    #: Whether it offers gssapi-with-mic, which nobody can use.
+    #: Whether it offers gssapi-with-mic, which no client can use.
     kerberos: bool = False
     sockets: bool = True
     open_now: int = 0
@@ -135,12 +135,12 @@ class Server(asyncssh.SSHServer):
         return True
 
     async def _push(self) -> Any:
-        """A phone has to be picked up first."""
+        """A push notification that takes a while to be answered."""
         await asyncio.sleep(self.how.push_s)
         return True if self.round == len(self.how.rounds) else self._challenge()
 
     async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
-        """As sshd does: the command line goes to the user's login shell."""
+        """Run a command line by the user's login shell, as sshd does."""
         how = self.how
         line = process.command or ""
         how.ran.append(line)
@@ -164,8 +164,8 @@ class Server(asyncssh.SSHServer):
             )
             feeding = asyncio.create_task(_copy(process.stdin, child.stdin, end=True))
             pumps = [
-                asyncio.create_task(_copy(child.stdout, process.stdout)),
-                asyncio.create_task(_copy(child.stderr, process.stderr)),
+                asyncio.create_task(_pump(child.stdout, process.stdout)),
+                asyncio.create_task(_pump(child.stderr, process.stderr)),
             ]
             closed = asyncio.create_task(process.wait_closed())
             ended = asyncio.create_task(child.wait())
@@ -188,12 +188,22 @@ class Server(asyncssh.SSHServer):
 
 
 async def _copy(source: Any, sink: Any, *, end: bool = False) -> None:
-    with contextlib.suppress(asyncssh.Error, OSError):
+    with contextlib.suppress(asyncssh.Error, asyncssh.SignalReceived, OSError):
         while data := await source.read(65536):
             sink.write(data)
             await sink.drain()
     if end:
         sink.close()
+
+
+async def _pump(source: asyncio.StreamReader | None, sink: Any) -> None:
+    """Copy the output of a child, and drop it once the client has closed the channel: asyncio does
+    not report the end of a child with a full pipe (gh-119710).
+    """
+    assert source is not None
+    await _copy(source, sink)
+    while await source.read(65536):
+        pass
 
 
 @dataclass
@@ -202,12 +212,11 @@ class Sshd:
     port: int
     host_key: asyncssh.SSHKey
     server: asyncssh.SSHAcceptor
+    address: str = "127.0.0.1"
 
-    def known(
-        self, home: Path, name: str = "127.0.0.1", key: asyncssh.SSHKey | None = None
-    ) -> None:
+    def known(self, home: Path, name: str = "", key: asyncssh.SSHKey | None = None) -> None:
         """Put the host key into known_hosts, with the port."""
-        self.note(home, f"[{name}]:{self.port}", key)
+        self.note(home, f"[{name or self.address}]:{self.port}", key)
 
     def note(self, home: Path, name: str, key: asyncssh.SSHKey | None = None) -> None:
         """Put the host key into known_hosts under just this name."""
@@ -223,18 +232,19 @@ async def sshd(
     key: asyncssh.SSHKey | None = None,
     port: int = 0,
     host_keys: Sequence[Any] = (),
+    address: str = "127.0.0.1",
 ) -> AsyncIterator[Sshd]:
     host_key = key or asyncssh.generate_private_key("ssh-ed25519")
     server = await asyncssh.create_server(
         lambda: Server(how),
-        "127.0.0.1",
+        address,
         port,
         server_host_keys=[*host_keys] or [host_key],
         encoding=None,
         x11_forwarding=True,
     )
     try:
-        yield Sshd(how, server.get_port(), host_key, server)
+        yield Sshd(how, server.get_port(), host_key, server, address)
     finally:
         server.close()
         for conn in how.conns:
@@ -273,14 +283,14 @@ class Wire:
             sock.close()
 
     def cut(self) -> None:
-        """From now on nothing gets through, in neither direction, and nobody is told."""
+        """Drop everything in both directions from now on, silently."""
         self.light.clear()
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         self.light.set()
 
     def reset(self) -> None:
-        """A RST to both ends of every connection."""
+        """Send a RST to both ends of every connection."""
         for sock in self._socks:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         for task in tuple(self._serving):
@@ -315,7 +325,7 @@ class Wire:
                 pumps += [self._spawn(self._pump(*way)) for way in ((near, far), (far, near))]
                 await asyncio.gather(*pumps)
         finally:
-            # Nobody may wait for a socket that is closed: its number is soon another file's.
+            # Nothing may wait for a closed socket: its number is soon another file's.
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
@@ -333,8 +343,8 @@ class Wire:
 
 
 @dataclass
-class Person:
-    """Answers from a list, remembers what was asked; without an answer left, it never answers."""
+class ScriptedUser:
+    """Answers from a list and remembers the questions; without an answer left, never answers."""
 
     answers: list[tuple[str, ...] | None] = field(default_factory=list)
     asked: list[Any] = field(default_factory=list)
@@ -361,8 +371,8 @@ class Person:
 
 
 @dataclass
-class Slow(Person):
-    """Takes ten minutes for each answer, on the clock by which a login loses patience."""
+class SlowUser(ScriptedUser):
+    """Takes ten minutes for each answer, by the clock of the login timeout."""
 
     ahead_s: float = 0
 
@@ -372,12 +382,12 @@ class Slow(Person):
 
     async def ask(self, prompt: Any) -> tuple[str, ...] | None:
         self.ahead_s += 600
-        await asyncio.sleep(0.6)  # whoever loses patience looks a few times meanwhile
+        await asyncio.sleep(0.6)  # a login that times out checks a few times meanwhile
         return await super().ask(prompt)
 
 
 @dataclass
-class Late(Person):
+class LateUser(ScriptedUser):
     """Types until the server, which is ``how``, has given up the login (sshd_config(5),
     LoginGraceTime).
     """
@@ -390,3 +400,15 @@ class Late(Person):
             await self.how.conns[-1].wait_closed()
             await asyncio.sleep(1)
         return await super().ask(prompt)
+
+
+def proxy_program(port: int) -> str:
+    """A program in Python for ProxyCommand: copies stdin and stdout from and to a local port."""
+    return (
+        "import os, socket, threading\n"
+        f"s = socket.create_connection(('127.0.0.1', {port}))\n"
+        "def up():\n"
+        "    while d := os.read(0, 65536): s.sendall(d)\n"
+        "threading.Thread(target=up, daemon=True).start()\n"
+        "while d := s.recv(65536): os.write(1, d)\n"
+    )

@@ -1,4 +1,4 @@
-"""An image goes from node to node by ssh(1): whose host key is known by which name, and where."""
+"""Copies from node to node by ssh(1): which host key is known, by which name, and where."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import asyncssh
 import pytest
 
 from tests.unit.transport.sshd import Behaviour, sshd
-from vizdash.resources import node_script
+from vizdash.util.assets import node_script
 
 
 @dataclass
-class Known:
+class ChainKeyCase:
     """``alias`` is what the image host found, ``setting`` a line of the feeding node's own ssh on
     the node that it feeds, ``known`` the name in the feeding node's known_hosts; P is the port.
     """
@@ -28,17 +28,17 @@ class Known:
 
 NODE = "viz-node002"
 KNOWN = {
-    "by its address, as there": Known("[127.0.0.1]:P"),
-    "by its address, there by its name": Known("[127.0.0.1]:P", alias=f"[{NODE}]:P"),
-    "by its name, as there": Known(f"[{NODE}]:P", alias=f"[{NODE}]:P"),
-    "by its name, there by its address": Known(f"[{NODE}]:P"),
-    "by the alias that is set here": Known(
+    "by its address, as there": ChainKeyCase("[127.0.0.1]:P"),
+    "by its address, there by its name": ChainKeyCase("[127.0.0.1]:P", alias=f"[{NODE}]:P"),
+    "by its name, as there": ChainKeyCase(f"[{NODE}]:P", alias=f"[{NODE}]:P"),
+    "by its name, there by its address": ChainKeyCase(f"[{NODE}]:P"),
+    "by the alias that is set here": ChainKeyCase(
         "mine", alias=f"[{NODE}]:P", setting="HostKeyAlias mine"
     ),
-    "beside the alias that is set here": Known(
+    "beside the alias that is set here": ChainKeyCase(
         f"[{NODE}]:P", alias=f"[{NODE}]:P", setting="HostKeyAlias mine", good=False
     ),
-    "by no name": Known("elsewhere", alias=f"[{NODE}]:P", good=False),
+    "by no name": ChainKeyCase("elsewhere", alias=f"[{NODE}]:P", good=False),
 }
 
 
@@ -66,14 +66,14 @@ async def test_a_nodes_own_ssh_decides_on_the_next_ones_key(
         assert chain.stdin is not None and chain.stdout is not None
         script = node_script("chain.sh").read_text(encoding="utf-8")
         chain.stdin.write(f"{script}{shlex.join(words)}\n".encode())
-        said = ""
+        output = ""
         async with asyncio.timeout(120):
-            while "MARK ended" not in said:
+            while "MARK ended" not in output:
                 line = await chain.stdout.readline()
-                assert line, said
-                said = line.decode()
+                assert line, output
+                output = line.decode()
             chain.stdin.close()
             await chain.communicate()
-    assert said.strip() == f"MARK ended {NODE} " + (
+    assert output.strip() == f"MARK ended {NODE} " + (
         "let in" if case.good else "Host key verification failed."
     )

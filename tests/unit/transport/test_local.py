@@ -1,4 +1,4 @@
-"""Commands of this machine: what they say, and that nothing of one that is ended stays."""
+"""Commands of this machine: their output, and nothing left of a command that was ended."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import contextlib
 import gc
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.unit.transport.stopped_processes import is_stopped, only_root_may_kill_stopped
 from vizdash.errors import CommandFailed, TimedOut, Unreachable
-from vizdash.transport import timeouts
 from vizdash.transport.base import Command
 from vizdash.transport.local import LocalRunner
 
@@ -68,13 +69,11 @@ async def test_a_program_that_reads_nothing_of_much_input_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("stream", ["1", "2"])
-async def test_an_answer_without_end_is_ended(
-    stream: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(timeouts, "ANSWER_LIMIT", 1 << 20)
+async def test_an_answer_without_end_is_ended(stream: str, tmp_path: Path) -> None:
     mark = tmp_path / "pid"
-    with pytest.raises(CommandFailed, match=r"^bash: it printed more than 1 MiB and was ended$"):
-        await LocalRunner().run(sh(f"echo $$ >{mark}; exec yes >&{stream}"))
+    command = replace(sh(f"echo $$ >{mark}; exec yes >&{stream}"), limit_bytes=1 << 20)
+    with pytest.raises(CommandFailed, match=r"^bash: it printed more than 1 MiB and was stopped$"):
+        await LocalRunner().run(command)
     assert gone(int(mark.read_text()))
 
 
@@ -131,6 +130,23 @@ async def test_a_cancelled_call_ends_its_command_first(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert gone(pid)
+
+
+async def test_a_pipe_to_a_stopped_sudo_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asyncio.timeout(240), only_root_may_kill_stopped(monkeypatch):
+        pipe = await LocalRunner().pipe(("sh", "-c", "echo $$; echo waiting >&2; kill -STOP $$"))
+        pid = int(await pipe.reader.read(100))
+        while not is_stopped(pid):
+            await asyncio.sleep(0.02)
+        await pipe.close()
+        assert await pipe.wait() == "waiting"
+        assert is_stopped(pid)
+
+
+async def test_a_command_by_a_stopped_sudo_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asyncio.timeout(240), only_root_may_kill_stopped(monkeypatch):
+        with pytest.raises(TimedOut):
+            await LocalRunner().run(sh("kill -STOP $$", seconds=1))
 
 
 def test_has() -> None:

@@ -13,12 +13,13 @@ from typing import Literal
 import asyncssh
 import pytest
 
-from tests.unit.transport.sshd import Behaviour, Person, sshd
-from vizdash.errors import TimedOut, Unreachable
+from tests.unit.transport.logins import until
+from tests.unit.transport.sshd import Behaviour, ScriptedUser, sshd
+from vizdash.errors import CommandFailed, TimedOut, Unreachable
+from vizdash.model.connection_status import ConnectionState
 from vizdash.transport.base import Command
-from vizdash.transport.ssh.link import SshLink
-from vizdash.transport.ssh.runner import SshRunner
-from vizdash.transport.ssh.shell import framed
+from vizdash.transport.ssh.connection import SshConnection
+from vizdash.transport.ssh.runner import SshRunner, frame_command
 
 #: What shells, quoting and framing may stumble over.
 HARD = (
@@ -41,11 +42,11 @@ def _both(transport: Literal["builtin", "openssh"], monkeypatch: pytest.MonkeyPa
 async def runner_on(how: Behaviour, home: Path) -> AsyncIterator[SshRunner]:
     async with sshd(how) as server:
         server.known(home)
-        link = SshLink(f"lena@127.0.0.1:{server.port}", Person(), ssh=SSH)
+        connection = SshConnection(f"lena@127.0.0.1:{server.port}", ScriptedUser(), ssh=SSH)
         try:
-            yield SshRunner(link)
+            yield SshRunner(connection)
         finally:
-            await link.close()
+            await connection.close()
 
 
 async def test_words_arrive_as_they_are(home: Path, key: asyncssh.SSHKey) -> None:
@@ -80,7 +81,7 @@ async def test_a_timeout_carries_what_was_printed_on_stderr(
 ) -> None:
     how = Behaviour(keys=[key], noise="Welcome!\n")
     async with runner_on(how, home) as runner:
-        await runner.greet()
+        await runner.query_remote_info()
         with pytest.raises(TimedOut, match=r"^sh: no answer in 3 s: two$"):
             await runner.run(Command(("sh", "-c", "echo two >&2; sleep 1000"), timeout_s=3))
         with pytest.raises(TimedOut, match=r"^sleep: no answer in 1 s$"):
@@ -90,23 +91,23 @@ async def test_a_timeout_carries_what_was_printed_on_stderr(
             await runner.run(Command(retrying, timeout_s=900, retries=("retrying",)))
 
 
-async def test_output_is_told_as_it_comes(home: Path, key: asyncssh.SSHKey) -> None:
-    told: list[str] = []
+async def test_output_is_passed_on_as_it_arrives(home: Path, key: asyncssh.SSHKey) -> None:
+    messages: list[str] = []
     script = "echo one; read x; echo two $x; echo three >&2; exit 4"
     async with runner_on(Behaviour(keys=[key], noise="noise\n"), home) as runner:
         command = Command(("sh", "-c", script), input="in\n")
-        result = await runner.follow(command, told.append)
-    assert sorted("".join(told).splitlines()) == ["one", "three", "two in"]
+        result = await runner.follow(command, messages.append)
+    assert sorted("".join(messages).splitlines()) == ["one", "three", "two in"]
     assert (result.code, result.stdout, result.stderr) == (4, "one\ntwo in\n", "three\n")
 
 
-async def test_the_greeting_tells_who_and_where(home: Path, key: asyncssh.SSHKey) -> None:
+async def test_the_remote_info_names_user_and_host(home: Path, key: asyncssh.SSHKey) -> None:
     how = Behaviour(keys=[key], noise="user=mallory\nhome=/evil\n")
     async with runner_on(how, home) as runner:
-        greeting = await runner.greet()
-        assert greeting.home == str(home)
-        assert greeting.user not in {"", "mallory"}
-        assert {"ssh"} <= greeting.programs
+        info = await runner.query_remote_info()
+        assert info.home == str(home)
+        assert info.user not in {"", "mallory"}
+        assert {"ssh"} <= info.programs
         assert not runner.has("no-such-program")
 
 
@@ -120,7 +121,7 @@ async def test_input_is_not_in_the_command_line(home: Path, key: asyncssh.SSHKey
 def test_a_program_that_arrives_in_part_is_not_run(tmp_path: Path) -> None:
     """The connection breaks: a job script cut in half must not be submitted."""
     took = tmp_path / "took"
-    frame = framed(("sh", "-c", f"cat > {took}"), "#!/bin/bash\necho one\necho two\n")
+    frame = frame_command(("sh", "-c", f"cat > {took}"), "#!/bin/bash\necho one\necho two\n")
     for size in range(len(frame.program)):
         part = frame.program[:size]
         done = subprocess.run(["/bin/sh", "-c", frame.line], check=False, input=part)
@@ -135,8 +136,8 @@ async def test_max_sessions(limit: int, home: Path, key: asyncssh.SSHKey) -> Non
     how = Behaviour(keys=[key], max_sessions=limit)
     async with runner_on(how, home) as runner:
         work = [runner.run(Command(("sh", "-c", f"sleep 0.1; echo {n}"))) for n in range(20)]
-        told = [r.stdout.strip() for r in await asyncio.gather(*work)]
-        assert told == [str(n) for n in range(20)]
+        messages = [r.stdout.strip() for r in await asyncio.gather(*work)]
+        assert messages == [str(n) for n in range(20)]
         assert how.most_open <= limit
         assert how.logins == 1
 
@@ -183,3 +184,22 @@ async def _until(true: object) -> None:
     async with asyncio.timeout(20):
         while not true():  # type: ignore[operator]
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr", "both"])
+async def test_an_endless_answer_is_stopped_at_its_limit(
+    stream: str, home: Path, key: asyncssh.SSHKey
+) -> None:
+    """With a clear error, and its process with it; the connection stays."""
+    ways = {"stdout": "exec yes", "stderr": "exec yes >&2", "both": "yes & exec yes >&2"}
+    script = f"echo $$ >{home}/pid; {ways[stream]}"
+    async with runner_on(Behaviour(keys=[key]), home) as runner:
+        endless = Command(("sh", "-c", script), timeout_s=180, limit_bytes=1 << 20)
+        with pytest.raises(CommandFailed) as caught:
+            await runner.run(endless)
+        assert "more than 1 MiB" in caught.value.line
+        pid = int((home / "pid").read_text())
+        await until(lambda: not Path(f"/proc/{pid}").exists())
+        assert (await runner.run(Command(("echo", "in")))).stdout == "in\n"
+        connection = runner.connection
+        assert connection.status.state is ConnectionState.UP

@@ -23,9 +23,10 @@ from vizdash.transport.ssh.settings import HostSettings, home_folder, host_setti
 COUNT = int(os.environ.get("VIZDASH_SSH_CONFIGS", "200"))
 CHUNKS = 8
 
-NAMES = ("viz", "VIZ", "login.example.org", "other")
+NAMES = ("viz", "VIZ", "login.example.org", "other", "::1", "0:0:0:0:0:0:0:1")
 PATTERNS = (
-    "viz", "VIZ", "v?z", "viz*", "*", "*.example.org", "other", "!viz", "!other", '"viz"', "l*g",
+    "viz", "VIZ", "v?z", "viz*", "*", "::1", "*:*", "*.example.org", "other", "!viz", "!other",
+    '"viz"', "l*g",
     "'viz'", "viz,other", "v\\?z", "[v]iz", '"viz other"', "!*.org",
 )  # fmt: skip
 LISTS = (
@@ -42,9 +43,14 @@ LISTS = (
     '"viz"',
 )
 VALUES: dict[str, tuple[str, ...]] = {
+    "AddKeysToAgent": ("yes", "no", "ask", "confirm", "1h", "confirm 90", "never"),
+    "BatchMode": ("no", "no", "maybe"),
+    "ConnectionAttempts": ("1", "3", "x"),
+    "RevokedHostKeys": ("none", "none", "/revoked"),
     "Port": ("22", "2200", '"2201"', "many", "22 23", "0x16", ""),
     "User": ("me", "you", '"me you"', "dom\\joe", "'me'", "me you", "a\\ b"),
-    "HostName": ("viz", "login.example.org", "%h.example.org", "10.0.0.1", "::1", "%%h", "Viz"),
+    "HostName": ("viz", "login.example.org", "%h.example.org", "10.0.0.1", "::1", "%%h", "Viz",
+                 "127.1", "2001:DB8::0:1", "fe80::1%%lo"),
     "HostKeyAlias": ("viz", "Alias", '""'),
     "IdentityFile": ("~/k", "/k", '"/a b"', "none", "%d/%h", "/a /b", "/k # mine", "/k#", "/k\\ l"),
     "CertificateFile": ("/c", "none", "/d"),
@@ -67,6 +73,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "ChallengeResponseAuthentication": ("yes", "no"),
     "PubkeyAuthentication": ("yes", "no", "host-bound", "unbound"),
     "PreferredAuthentications": ("publickey", "password,publickey", "x", "publickey password"),
+    "RequiredRSASize": ("2048", "1024", "0", "4096", "x", "-1"),
     "AddressFamily": ("inet", "inet6", "any", "INET", "ipv4"),
     "BindAddress": ("127.0.0.1",),
     "TCPKeepAlive": ("yes", "no"),
@@ -150,11 +157,11 @@ class Generator:
         return self.random.choice([f"{second} {first}", f"{self.folder}/[0-9]{second.name[1:]}"])
 
     def dress(self, keyword: str, value: str) -> str:
-        """Case, indent, what lies between, a comment."""
+        """Case, indent, what lies between, a comment, what a NUL hides."""
         r = self.random
         keyword = r.choice([keyword, keyword, keyword.lower(), keyword.upper()])
         between = r.choice([" ", " ", " ", "\t", "=", " = ", "  ", "= "])
-        tail = r.choice(["", "", "", "", " ", " # mine", " #don't", "\t"])
+        tail = r.choice(["", "", "", "", " ", " # mine", " #don't", "\t", "\0na"])
         return f"{r.choice(['', '', '  ', chr(9), '    '])}{keyword}{between}{value}{tail}"
 
 

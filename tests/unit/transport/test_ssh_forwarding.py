@@ -1,4 +1,4 @@
-"""Nothing of this machine is handed to the login host, whatever ssh_config(5) asks for."""
+"""Nothing of this machine is forwarded to the login host, whatever ssh_config(5) asks for."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal
 import asyncssh
 import pytest
 
-from tests.unit.transport.sshd import Behaviour, Person, sshd
-from tests.unit.transport.test_ssh_oracle import agent_with
+from tests.unit.transport.sshd import Behaviour, ScriptedUser, sshd
+from tests.unit.transport.test_ssh_like_openssh import agent_with
 from vizdash.transport.base import Command
-from vizdash.transport.ssh.link import SshLink
+from vizdash.transport.ssh.connection import SshConnection
 from vizdash.transport.ssh.runner import SshRunner
 
 SSH: Literal["builtin", "openssh"] = "builtin"
@@ -34,14 +34,14 @@ async def test_no_screen_and_no_agent_are_forwarded(
     how = Behaviour(keys=[key])
     async with sshd(how) as server:
         server.known(home)
-        link = SshLink(f"lena@127.0.0.1:{server.port}", Person(), ssh=SSH)
-        await SshRunner(link).run(Command(("true",)))
-        await link.close()
+        connection = SshConnection(f"lena@127.0.0.1:{server.port}", ScriptedUser(), ssh=SSH)
+        await SshRunner(connection).run(Command(("true",)))
+        await connection.close()
     assert how.ran
     assert how.lent == []
 
 
-async def test_an_agent_is_lent_where_our_own_config_says_so(
+async def test_an_agent_is_forwarded_where_the_config_requires_it(
     home: Path, key: asyncssh.SSHKey
 ) -> None:
     """And to the host itself alone, not to those on the way."""
@@ -53,8 +53,8 @@ async def test_an_agent_is_lent_where_our_own_config_says_so(
             f"Host viz\n HostName 127.0.0.1\n Port {target.port}\n"
             f" ProxyJump lena@127.0.0.1:{jump.port}\n"
         )
-        link = SshLink("lena@viz", Person(), forward_agent=True, ssh=SSH)
-        await SshRunner(link).run(Command(("true",)))
-        await link.close()
+        connection = SshConnection("lena@viz", ScriptedUser(), forward_agent=True, ssh=SSH)
+        await SshRunner(connection).run(Command(("true",)))
+        await connection.close()
     assert inner.lent
     assert outer.lent == []

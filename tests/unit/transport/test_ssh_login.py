@@ -1,4 +1,4 @@
-"""Logging in: keys, secrets, host keys, jump hosts, and what each failure says."""
+"""Logging in: keys, secrets, host keys, jump hosts, and the message of each failure."""
 
 from __future__ import annotations
 
@@ -12,45 +12,31 @@ from typing import Any
 import asyncssh
 import pytest
 
-from tests.unit.transport.sshd import Behaviour, Late, Person, Slow, Sshd, sshd
-from vizdash.errors import Refused, TimedOut, Unreachable, VizdashError
-from vizdash.transport.base import Command
-from vizdash.transport.ssh.link import SshLink
-from vizdash.transport.ssh.runner import SshRunner
+from tests.unit.transport.logins import at, echo, refusal
+from tests.unit.transport.sshd import (
+    Behaviour,
+    LateUser,
+    ScriptedUser,
+    SlowUser,
+    proxy_program,
+    sshd,
+)
+from vizdash.errors import Refused, TimedOut, Unreachable
+from vizdash.transport.ssh.connection import SshConnection
 
 OTP = ("Second factor", (("Verification code: ", False),), ("424242",))
 EMPTY: tuple[str, tuple[tuple[str, bool], ...], tuple[str, ...]] = ("", (), ())
 
 
 def write_key(key: asyncssh.SSHKey, file: Path, **how: Any) -> None:
-    """A private key that nobody else may read: ssh passes over others."""
+    """A private key with mode 0600: ssh ignores others."""
     key.write_private_key(str(file), **how)
     file.chmod(0o600)
 
 
-async def echo(host: str, person: Person) -> str:
-    """One command over a connection of its own."""
-    link = SshLink(host, person)
-    try:
-        return (await SshRunner(link).run(Command(("echo", "in")))).stdout
-    finally:
-        await link.close()
-
-
-async def refusal(host: str, person: Person | None = None) -> VizdashError:
-    with pytest.raises(VizdashError) as caught:
-        await echo(host, person or Person())
-    assert "\n" not in caught.value.line
-    return caught.value
-
-
-def at(server: Sshd, user: str = "lena") -> str:
-    return f"{user}@127.0.0.1:{server.port}"
-
-
 async def test_a_password_is_asked_once(home: Path) -> None:
     how = Behaviour(password="right", banner="Authorised use only.\nMind the gap.\n")
-    person = Person([("right",)])
+    person = ScriptedUser([("right",)])
     async with sshd(how) as server:
         server.known(home)
         assert await echo(at(server), person) == "in\n"
@@ -63,19 +49,19 @@ async def test_a_password_is_asked_once(home: Path) -> None:
 
 async def test_a_wrong_password_is_asked_again_three_times_at_most(home: Path) -> None:
     how = Behaviour(password="right")
-    person = Person([("wrong",), ("wronger",), ("wrongest",), ("never sent",)])
+    person = ScriptedUser([("wrong",), ("wronger",), ("wrongest",), ("never sent",)])
     async with sshd(how) as server:
         server.known(home)
         error = await refusal(at(server), person)
     assert how.tried == ["wrong", "wronger", "wrongest"]
     assert isinstance(error, Refused)
     assert error.line == "login to 127.0.0.1: the password or code was refused (try again)"
-    assert person.asked[1].lines == ("That was refused: try again.",)
+    assert person.asked[1].lines == ("Refused. Try again.",)
 
 
 async def test_a_code_in_rounds_with_an_empty_one(home: Path) -> None:
     how = Behaviour(rounds=[("Choose", (("Password: ", False),), ("pw",)), OTP, EMPTY])
-    person = Person([("pw",), ("424242",)])
+    person = ScriptedUser([("pw",), ("424242",)])
     async with sshd(how) as server:
         server.known(home)
         assert await echo(at(server), person) == "in\n"
@@ -86,7 +72,7 @@ async def test_a_code_in_rounds_with_an_empty_one(home: Path) -> None:
 
 async def test_a_refused_code_is_one_clear_line(home: Path) -> None:
     how = Behaviour(rounds=[OTP])
-    person = Person([("000000",), ("111111",), ("222222",)])
+    person = ScriptedUser([("000000",), ("111111",), ("222222",)])
     async with sshd(how) as server:
         server.known(home)
         error = await refusal(at(server), person)
@@ -98,13 +84,13 @@ async def test_giving_up_sends_nothing(home: Path) -> None:
     how = Behaviour(rounds=[OTP])
     async with sshd(how) as server:
         server.known(home)
-        error = await refusal(at(server), Person([None]))
+        error = await refusal(at(server), ScriptedUser([None]))
     assert how.tried == []
     assert error.line == "login to 127.0.0.1: it was cancelled"
 
 
 async def test_a_slow_typist_is_waited_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    person = Slow([("right",)])
+    person = SlowUser([("right",)])
     person.patch(monkeypatch)
     async with sshd(Behaviour(password="right")) as server:
         server.known(home)
@@ -113,7 +99,7 @@ async def test_a_slow_typist_is_waited_for(home: Path, monkeypatch: pytest.Monke
 
 async def test_what_is_typed_while_the_server_hangs_up_is_not_asked_twice(home: Path) -> None:
     how = Behaviour(rounds=[OTP])
-    person = Late([("424242",)], how=how)
+    person = LateUser([("424242",)], how=how)
     async with sshd(how) as server:
         server.known(home)
         assert await echo(at(server), person) == "in\n"
@@ -128,14 +114,14 @@ async def test_a_passphrase_is_asked_once_and_only_for_a_wanted_key(home: Path) 
     write_key(made, home / ".ssh/id_ed25519", passphrase="open sesame", rounds=1)
     other = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
     write_key(other, home / ".ssh/id_rsa", passphrase="another", rounds=1)
-    person = Person([("wrong",), ("open sesame",)])
+    person = ScriptedUser([("wrong",), ("open sesame",)])
     async with sshd(Behaviour(keys=[made])) as server:
         server.known(home)
         assert await echo(at(server), person) == "in\n"
     assert [p.fields[0].label for p in person.asked] == [
         f"passphrase of {home}/.ssh/id_ed25519"
     ] * 2
-    assert person.asked[1].lines == ("That does not open it: try again.",)
+    assert person.asked[1].lines == ("Wrong passphrase. Try again.",)
 
 
 async def test_no_key_fits(home: Path, key: asyncssh.SSHKey) -> None:
@@ -144,7 +130,22 @@ async def test_no_key_fits(home: Path, key: asyncssh.SSHKey) -> None:
         server.known(home)
         error = await refusal(at(server))
     assert error.line == (
-        "login to 127.0.0.1: no key of yours was accepted (does `ssh 127.0.0.1` work?)"
+        "login to 127.0.0.1: none of your keys was accepted (does `ssh 127.0.0.1` work?)"
+    )
+
+
+async def test_a_key_that_is_too_short(home: Path) -> None:
+    short = asyncssh.generate_private_key("ssh-rsa", key_size=2048)
+    short.write_private_key(str(home / ".ssh/id_rsa"))
+    (home / ".ssh/id_rsa").chmod(0o600)
+    (home / ".ssh/config").write_text(f"RequiredRSASize 3072\nIdentityFile {home}/.ssh/id_rsa\n")
+    how = Behaviour(keys=[short])
+    async with sshd(how) as server:
+        server.known(home)
+        error = await refusal(at(server))
+    assert error.line == (
+        "login to 127.0.0.1: none of your keys was accepted; an RSA key of 2048 bits is not used: "
+        "RequiredRSASize is 3072 (does `ssh 127.0.0.1` work?)"
     )
 
 
@@ -152,7 +153,7 @@ async def test_no_key_fits(home: Path, key: asyncssh.SSHKey) -> None:
 
 
 async def test_an_unknown_host_is_asked_about_once(home: Path, key: asyncssh.SSHKey) -> None:
-    person = Person([()])
+    person = ScriptedUser([()])
     (home / ".ssh/known_hosts").write_text("# mine\nother.example ssh-ed25519 AAAA")
     async with sshd(Behaviour(keys=[key])) as server:
         assert await echo(at(server), person) == "in\n"
@@ -169,7 +170,7 @@ async def test_an_unknown_host_is_asked_about_once(home: Path, key: asyncssh.SSH
 
 async def test_an_unknown_host_may_be_declined(home: Path, key: asyncssh.SSHKey) -> None:
     async with sshd(Behaviour(keys=[key])) as server:
-        error = await refusal(at(server), Person([None]))
+        error = await refusal(at(server), ScriptedUser([None]))
     assert error.line == "host key of 127.0.0.1: it was not trusted"
     assert not (home / ".ssh/known_hosts").exists()
     assert server.how.logins == 0
@@ -179,7 +180,7 @@ async def test_an_unknown_host_may_be_declined(home: Path, key: asyncssh.SSHKey)
 async def test_a_changed_host_key_is_refused_with_its_line(
     hashed: bool, home: Path, key: asyncssh.SSHKey
 ) -> None:
-    person = Person([()])
+    person = ScriptedUser([()])
     async with sshd(Behaviour(keys=[key])) as server:
         server.known(home, name="elsewhere")
         server.known(home, key=asyncssh.generate_private_key("ssh-ed25519"))
@@ -200,14 +201,14 @@ async def test_no_known_hosts_file_never_means_no_check(home: Path, key: asyncss
     """asyncssh takes `UserKnownHostsFile none` as: check nothing."""
     (home / ".ssh/config").write_text("Host *\n  UserKnownHostsFile none\n")
     async with sshd(Behaviour(keys=[key])) as server:
-        error = await refusal(at(server), Person([None]))
+        error = await refusal(at(server), ScriptedUser([None]))
     assert error.line == "host key of 127.0.0.1: it was not trusted"
 
 
 async def test_a_missing_known_hosts_file_is_an_empty_one(home: Path, key: asyncssh.SSHKey) -> None:
     (home / ".ssh/config").write_text(f"UserKnownHostsFile {home}/not-there {home}/nor-this\n")
     async with sshd(Behaviour(keys=[key])) as server:
-        assert await echo(at(server), Person([()])) == "in\n"
+        assert await echo(at(server), ScriptedUser([()])) == "in\n"
     assert "ssh-ed25519" in (home / "not-there").read_text()
 
 
@@ -223,7 +224,7 @@ async def test_the_config_gives_host_port_user_and_key(home: Path) -> None:
             f"Match originalhost viz exec true\n  Hostname 127.0.0.1\n  Port {server.port}\n"
             f"  User lena\n  IdentityFile ~/viz.key\n  IdentityFile ~/.ssh/not-there\n"
         )
-        assert await echo("viz", Person()) == "in\n"
+        assert await echo("viz", ScriptedUser()) == "in\n"
 
 
 async def test_a_jump_host_is_logged_in_to_by_the_same_rules(
@@ -231,7 +232,7 @@ async def test_a_jump_host_is_logged_in_to_by_the_same_rules(
 ) -> None:
     inner = Behaviour(keys=[key])
     outer = Behaviour(rounds=[OTP])
-    person = Person([(), ("424242",)])
+    person = ScriptedUser([(), ("424242",)])
     async with sshd(inner) as target, sshd(outer) as jump:
         target.known(home)
         (home / ".ssh/config").write_text(
@@ -248,20 +249,16 @@ async def test_a_proxy_command(home: Path, key: asyncssh.SSHKey) -> None:
         server.note(home, "viz-cluster")  # an alias never has a port
         script = home / "proxy.py"
         script.write_text(
-            "import os, signal, socket, sys, threading, time\n"
+            "import os, signal, time\n"
             "signal.signal(signal.SIGHUP, lambda *args: (time.sleep(1), os._exit(0)))\n"
-            f"s = socket.create_connection(('127.0.0.1', {server.port}))\n"
-            "def up():\n"
-            "    while d := os.read(0, 65536): s.sendall(d)\n"
-            "threading.Thread(target=up, daemon=True).start()\n"
-            "while d := s.recv(65536): os.write(1, d)\n"
-            "signal.pause()\n"
+            + proxy_program(server.port)
+            + "signal.pause()\n"
         )
         (home / ".ssh/config").write_text(
             f"Host inside\n  HostKeyAlias viz-cluster\n  Port {server.port}\n"
             f"  ProxyCommand python3 {script}\n"
         )
-        assert await echo("lena@inside", Person()) == "in\n"
+        assert await echo("lena@inside", ScriptedUser()) == "in\n"
         # When the connection is closed, its proxy has ended: one that is slow to end, too.
         assert not [text for text in _command_lines() if str(script) in text]
 
@@ -282,7 +279,7 @@ async def test_the_configs_own_agent_holds_the_key(home: Path, key: asyncssh.SSH
     try:
         environ = {**os.environ, "SSH_AUTH_SOCK": socket_path}
         async with asyncio.timeout(20):
-            while True:  # its socket is there before it listens: 2 is "no agent"
+            while True:  # its socket exists before it listens: 2 is "no agent"
                 asking = await asyncio.create_subprocess_exec(
                     "ssh-add", "-l", env=environ, stdout=quiet, stderr=quiet
                 )
@@ -294,13 +291,13 @@ async def test_the_configs_own_agent_holds_the_key(home: Path, key: asyncssh.SSH
         add = await asyncio.create_subprocess_exec(
             "ssh-add", "-q", str(private), env=environ, stderr=quiet
         )
-        _, said = await add.communicate()
-        assert add.returncode == 0, said
+        _, output = await add.communicate()
+        assert add.returncode == 0, output
         private.unlink()
         (home / ".ssh/config").write_text(f"Match host 127.*\n  IdentityAgent {socket_path}\n")
         async with sshd(Behaviour(keys=[key])) as server:
             server.known(home)
-            assert await echo(at(server), Person()) == "in\n"
+            assert await echo(at(server), ScriptedUser()) == "in\n"
     finally:
         agent.terminate()
         await agent.communicate()
@@ -315,14 +312,12 @@ async def test_a_bad_config_is_one_clear_line(home: Path) -> None:
     assert "terminating" not in error.why
 
 
-# ---------------------------------------------------------------- nobody there
+# ---------------------------------------------------------------- unreachable hosts
 
 
 async def test_no_such_host(home: Path) -> None:
     error = await refusal("no-such-host.invalid")
-    assert error.line == (
-        "no-such-host.invalid: no host of that name is known (check its spelling, and DNS)"
-    )
+    assert error.line == ("no-such-host.invalid: unknown host name (check the spelling, and DNS)")
 
 
 async def test_a_closed_port(home: Path) -> None:
@@ -339,11 +334,11 @@ async def test_no_route(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", nowhere)
     error = await refusal("192.0.2.1")
-    assert error.line == "192.0.2.1: no route to it (are you in the right network, or on the VPN?)"
+    assert error.line == "192.0.2.1: no route to it (are you on the right network, or on the VPN?)"
 
 
 async def test_a_host_that_says_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vizdash.transport.ssh.patience.PATIENCE_S", 0.5)
+    monkeypatch.setattr("vizdash.transport.ssh.login_timeout.SILENT_LIMIT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         error = await refusal(f"127.0.0.1:{silent.getsockname()[1]}")
     assert isinstance(error, TimedOut)
@@ -364,16 +359,16 @@ async def test_something_else_than_ssh(home: Path) -> None:
 async def test_a_failed_login_is_not_repeated(home: Path) -> None:
     """PerSourcePenalties (sshd_config(5)) would lock the address out."""
     how = Behaviour(password="right")
-    link = SshLink("", Person())
+    connection = SshConnection("", ScriptedUser())
     async with sshd(how) as server:
         server.known(home)
-        link = SshLink(at(server), Person([None]))
+        connection = SshConnection(at(server), ScriptedUser([None]))
         for _ in range(3):
             with pytest.raises(Refused, match="it was cancelled"):
-                await link.connection(0)
-        person = Person([("right",)])
-        link._prompter = person
-        await link.log_in()
-        assert (await link.connection(0)) is not None
-        await link.close()
+                await connection.connect(0)
+        person = ScriptedUser([("right",)])
+        connection._prompter = person
+        await connection.log_in()
+        assert (await connection.connect(0)) is not None
+        await connection.close()
     assert how.logins == 1

@@ -1,19 +1,18 @@
-"""Settings of a host: what ssh(1) takes, vizdash takes, and in the same sense."""
+"""The settings of a host: what ssh(1) accepts, vizdash accepts, with the same meaning."""
 
 from __future__ import annotations
 
 import os
 import pwd
+import shlex
 from pathlib import Path
 
 import asyncssh
 import pytest
 
-from tests.unit.transport.sshd import Behaviour, Person, sshd
+from tests.unit.transport.logins import echo
+from tests.unit.transport.sshd import Behaviour, ScriptedUser, sshd
 from vizdash.errors import Refused, VizdashError
-from vizdash.transport.base import Command
-from vizdash.transport.ssh.link import SshLink
-from vizdash.transport.ssh.runner import SshRunner
 from vizdash.transport.ssh.settings import HostSettings, Target, read_settings
 
 
@@ -36,6 +35,8 @@ async def settings(home: Path, text: str, target: str = "viz") -> HostSettings:
         ("StrictHostKeyChecking off", "strict", "no"),
         ("StrictHostKeyChecking yes", "strict", "yes"),
         ("HostName %h.example.org", "host", "viz.example.org"),
+        ("HostName Login.Example.org", "host", "login.example.org"),
+        ("HostName FE80::1%%enP2p1s0", "host", "fe80::1%enP2p1s0"),
         ("ProxyCommand none", "proxy_command", ""),
         ("ProxyCommand ~/bin/px %h %p %r '%n' %%", "proxy_command", "~/bin/px viz 22 me 'viz' %"),
         ("ProxyJump none", "jumps", ""),
@@ -99,19 +100,11 @@ async def test_without_ssh_the_subset_is_read(home: Path, monkeypatch: pytest.Mo
         await settings(home, "Host viz\nMatch exec true\n Port 7\n")
     assert caught.value.line == (
         f"{home}/.ssh/config:2: match exec is not supported "
-        "(it is read by vizdash itself, since there is no ssh here: install OpenSSH's client)"
+        "(vizdash reads it itself, since there is no ssh here: install OpenSSH's client)"
     )
 
 
 # ---------------------------------------------------------------------- in a login
-
-
-async def echo(host: str, person: Person | None = None) -> str:
-    link = SshLink(host, person or Person())
-    try:
-        return (await SshRunner(link).run(Command(("echo", "in")))).stdout
-    finally:
-        await link.close()
 
 
 PROXY = """#!/usr/bin/env python3
@@ -152,7 +145,7 @@ async def test_the_words_of_a_proxy_that_fails(home: Path) -> None:
     (home / ".ssh/config").write_text(text)
     with pytest.raises(VizdashError) as caught:
         await echo("lena@viz")
-    assert str(caught.value) == "viz: its ProxyCommand ended: the proxy is closed on Sundays"
+    assert str(caught.value) == "viz: its ProxyCommand has ended: the proxy is closed on Sundays"
 
 
 async def test_jump_hosts_in_a_circle_are_one_clear_line(home: Path) -> None:
@@ -172,7 +165,7 @@ async def test_jump_hosts_in_a_circle_are_one_clear_line(home: Path) -> None:
 
 async def test_too_many_keys_are_not_offered_before_the_named_one(home: Path) -> None:
     """A server hangs up after six: the agent's others come after those of IdentityFile."""
-    from tests.unit.transport.test_ssh_oracle import agent_with, write_key
+    from tests.unit.transport.test_ssh_like_openssh import agent_with, write_key
 
     files = []
     for number in range(8):
@@ -188,7 +181,7 @@ async def test_too_many_keys_are_not_offered_before_the_named_one(home: Path) ->
     assert how.offered == [wanted.get_fingerprint()]
 
 
-async def test_a_missing_certificate_is_passed_over(home: Path, key: asyncssh.SSHKey) -> None:
+async def test_a_missing_certificate_is_skipped(home: Path, key: asyncssh.SSHKey) -> None:
     (home / ".ssh/config").write_text(f"CertificateFile {home}/nowhere-cert.pub\n")
     async with sshd(Behaviour(keys=[key])) as server:
         server.known(home)
@@ -201,8 +194,22 @@ async def test_an_old_encrypted_key_without_its_public_part(home: Path) -> None:
     file = home / ".ssh/id_rsa"
     made.write_private_key(str(file), "pkcs1-pem", passphrase="sesame")
     file.chmod(0o600)
-    person = Person([("sesame",)])
+    person = ScriptedUser([("sesame",)])
     async with sshd(Behaviour(keys=[made])) as server:
         server.known(home)
         assert await echo(f"lena@127.0.0.1:{server.port}", person) == "in\n"
     assert len(person.asked) == 1
+
+
+async def test_ssh_is_in_the_log_of_commands(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        "vizdash.util.command_log.record",
+        lambda argv, outcome, took_s: logged.append((shlex.join(argv), outcome)),
+    )
+    await settings(home, "Port 7")
+    with pytest.raises(Refused):
+        await settings(home, "NoSuchKeyword yes")
+    ((first, code), (_, refused)) = logged
+    assert first.endswith("ssh -T -G -- viz") and code == "exit 0"
+    assert refused == "exit 255"

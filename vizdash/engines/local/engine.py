@@ -15,16 +15,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from vizdash.engines.base import EngineInfo
+from typing_extensions import override
+
+from vizdash.engines.base import Engine, EngineInfo
 from vizdash.engines.local import machine, records
 from vizdash.errors import NotFound, Refused, TimedOut, UsageError
-from vizdash.fileaccess import FileAccess
-from vizdash.files import account_name, locked, read_own, write_whole
 from vizdash.model import Gres, Job, JobRequest, JobState, Node, Partition, Reservation
-from vizdash.resources import assets
+from vizdash.util.assets import assets
+from vizdash.util.files import FileAccess, account_name, locked, read_own, write_whole
+from vizdash.util.text import plural
+from vizdash.util.units import format_comparison, format_memory
 
 PARTITION = "local"
 _WARN_S = 300
+#: Bytes without which a session cannot write its state.
+_SMALLEST_ROOM = 256 << 10
 #: Ended jobs are listed this long, in seconds (Slurm's MinJobAge serves the same end).
 _REMEMBER_S = 3600
 #: Seconds that a new supervisor has to say who it is: the machine may be a busy one.
@@ -40,14 +45,15 @@ os.execvp("bash", ["bash", "-p", *sys.argv[1:]])
 """
 _RESULTS = {
     "finished": JobState.COMPLETED,
+    "idle": JobState.COMPLETED,
     "cancelled": JobState.CANCELLED,
     "timed-out": JobState.TIMEOUT,
     "failed": JobState.FAILED,
 }
 
 
-class LocalEngine:
-    """See Engine. ``root`` is the folder that holds a folder for each session."""
+class LocalEngine(Engine):
+    """Runs jobs on this machine. ``root`` is the folder that holds a folder for each session."""
 
     name = "local"
 
@@ -55,6 +61,7 @@ class LocalEngine:
         self._root = root
         self._files = FileAccess(str(root))
 
+    @override
     async def info(self) -> EngineInfo:
         """This machine, and the user who runs vizdash."""
         return EngineInfo(
@@ -62,25 +69,30 @@ class LocalEngine:
             cluster=platform.node(),
             version=platform.release(),
             user=account_name(),
-            memory_s=_REMEMBER_S,
+            job_retention_s=_REMEMBER_S,
         )
 
+    @override
     async def nodes(self) -> tuple[Node, ...]:
-        """This machine as one node; what our sessions hold counts as allocated."""
+        """This machine as one node; the resources of this user's sessions count as allocated."""
         return (await self._files.run(self._node),)
 
+    @override
     async def partitions(self) -> tuple[Partition, ...]:
-        """One, without limits."""
+        """One partition, without limits."""
         return (Partition(PARTITION, default=True, nodes=(platform.node(),)),)
 
+    @override
     async def reservations(self) -> tuple[Reservation, ...]:
-        """None."""
+        """No reservations."""
         return ()
 
+    @override
     async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:
-        """Our own jobs, running and lately ended."""
+        """This user's jobs, running and recently ended."""
         return await self._files.run(lambda: tuple(self._jobs()))
 
+    @override
     async def submit(self, request: JobRequest) -> str:
         """Start the job now. Raises Refused, with the numbers, when it does not fit, or when
         its files can't be written; UsageError for what only Slurm can give.
@@ -100,14 +112,16 @@ class LocalEngine:
             await asyncio.sleep(0.01)
         return request.session_id
 
+    @override
     async def expected_start(self, request: JobRequest) -> int | None:
         """None: it would start at once. Raises Refused where ``submit`` would: nothing waits."""
         _only_slurm(request)
         await self._files.run(self._check, request)
         return None
 
+    @override
     async def cancel(self, job_id: str) -> None:
-        """End the job and wait until nothing of it is left."""
+        """Cancel the job and wait until nothing of it is left."""
         folder = self._root / job_id
         if await self._files.run(read_own, folder / "job.json") is None:
             raise NotFound(f"session {job_id}", "no such job on this machine")
@@ -123,21 +137,25 @@ class LocalEngine:
                 raise TimedOut(f"session {job_id}", f"it did not end in {_CANCEL_S:g} s")
             await asyncio.sleep(0.05)
 
+    @override
     async def history(self, *, since_s: int, user: str | None = None) -> tuple[Job, ...]:
-        """What ended, as long as its folder is kept."""
-        found = await self._files.run(lambda: tuple(self._jobs(since_s)))
-        return tuple(job for job in found if job.state.ended)
+        """Ended jobs, as long as their folders are kept."""
+        recent = await self._files.run(lambda: tuple(self._jobs(since_s)))
+        return tuple(job for job in recent if job.state.ended)
 
+    @override
     async def drain(self, node: str, reason: str) -> None:
-        """Raises Refused: there is no scheduler to hold back."""
+        """Raises Refused: this machine has no scheduler."""
         raise Refused(f"node {node} was not drained", "this machine has no Slurm")
 
+    @override
     async def resume(self, node: str) -> None:
-        """Raises Refused: it can't be drained either."""
+        """Raises Refused: this machine can't be drained."""
         raise Refused(f"node {node} was not resumed", "this machine has no Slurm")
 
+    @override
     async def set_time_limit(self, job_id: str, time_s: int) -> None:
-        """See Engine.set_time_limit. The supervisor reads its new end within 30 s."""
+        """Change the limit in the job's folder; its supervisor reads the new end within 30 s."""
         what = f"the time limit of session {job_id} was not changed"
         try:
             there = await self._files.run(self._set_end, self._root / job_id, time_s)
@@ -150,16 +168,18 @@ class LocalEngine:
     def _set_end(self, folder: Path, time_s: int) -> bool:
         """Whether it still runs."""
         with locked(self._root / ".lock"):
-            if not _live(folder) or records.extended(folder, time_s) is None:
+            if not _live(folder) or records.extend_record(folder, time_s) is None:
                 return False
             return _live(folder)
 
-    async def annotate(self, job_id: str, comment: str) -> None:
-        """Raises Refused: only one's own sessions are here."""
-        raise Refused(f"no note for session {job_id}", "nobody else would read it here")
+    @override
+    async def set_comment(self, job_id: str, comment: str) -> None:
+        """Raises Refused: this machine has only your own sessions."""
+        raise Refused(f"no note for session {job_id}", "no one else would read it on this machine")
 
-    async def tell(self, job_id: str, text: str, comment: str) -> None:
-        """Show ``text`` through the pipe that the session listens at."""
+    @override
+    async def send_message(self, job_id: str, text: str, comment: str) -> None:
+        """Show ``text`` through the pipe that the session reads."""
         await self._files.run(self._tell, job_id, text)
 
     def _tell(self, job_id: str, text: str) -> None:
@@ -169,7 +189,7 @@ class LocalEngine:
         try:
             handle = os.open(f"{runtime}/warn", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         except OSError as e:
-            raise Refused(f"session {job_id} was not told", "it shows no messages") from e
+            raise Refused(f"session {job_id} got no message", "it shows no messages") from e
         with os.fdopen(handle, "w", encoding="utf-8") as pipe:
             pipe.write(f"Message: {text}\n")
 
@@ -187,21 +207,28 @@ class LocalEngine:
                 continue
             yield _job(record, status, alive=alive, now=now)
 
-    def _bury(self, folder: Path, record: records.Record) -> dict[str, str]:
+    def _bury(self, folder: Path, record: records.JobRecord) -> dict[str, str]:
         """The supervisor was killed, or the machine restarted: end what's left, and say so."""
         sweep = assets() / "jobs" / "sweep.sh"
         subprocess.run(["bash", "-p", str(sweep), record.id], check=False, capture_output=True)
-        step = _status(folder).get("STEP", "")
-        status = {
+        known = _status(folder)
+        error = "the session's supervisor was killed, or the machine restarted"
+        if _is_full(folder):  # checked before what is left is removed
+            error = f"the session's supervisor ended: No space left on device for {folder}"
+        status = {  # nothing is replaced by less
+            "NODE": platform.node(),
+            "JOB_ID": record.id,
+            "READY": "",
+            **known,
             "STATE": "ended",
-            "STEP": step,
-            "ERROR": "the session's supervisor was killed, or the machine restarted",
+            "STEP": known.get("STEP", ""),
+            "ERROR": error,
             "RESULT": "failed",
             "UPDATED": str(int(time.time())),
         }
-        # A home that is full or gone keeps nobody from seeing the rest: the next look tries again.
+        # A home that is full or unavailable must not hide the rest: the next query tries again.
         try:
-            for left in ("connection", ".reserve"):
+            for left in ("connection", ".connection.reserve", ".status.reserve"):
                 (folder / left).unlink(missing_ok=True)
             write_whole(folder / "status", "".join(f"{k}={v}\n" for k, v in status.items()))
         except OSError as e:
@@ -210,7 +237,7 @@ class LocalEngine:
 
     def _node(self) -> Node:
         held = [r.resources for f, r in records.read_all(self._root) if _live(f)]
-        about = machine.look()
+        about = machine.read_machine()
         # What other programs use is as little free as what sessions hold.
         used = about.memory_mib - about.memory_available_mib
         memory = min(about.memory_mib, max(used, sum(r.memory_mib for r in held)))
@@ -231,11 +258,11 @@ class LocalEngine:
         )
 
     def _start(self, folder: Path, request: JobRequest) -> None:
-        """Check and start under one lock, so that two starts can't take the same room."""
+        """Check and start under one lock, so that two starts can't take the same capacity."""
         with locked(self._root / ".lock"):
             self._check(request)
             gpu_ids = ",".join(self._free_gpus()[: request.resources.gpus])
-            records.write(folder, request, gpu_ids)
+            records.write_record(folder, request, gpu_ids)
             write_whole(folder / "script", request.script)
             jobs = assets() / "jobs"
             argv = ["setsid", "--fork", sys.executable, "-I", "-S", "-c", _ADOPT]
@@ -244,6 +271,7 @@ class LocalEngine:
             environment = _environment() | {"VIZDASH_SUPERVISOR_OF": request.session_id}
             if gpu_ids:  # as slurmd does
                 environment["CUDA_VISIBLE_DEVICES"] = gpu_ids
+            home = Path.home()
             with open(request.output, "ab") as log:
                 if stat.S_ISREG(os.fstat(log.fileno()).st_mode):
                     os.fchmod(log.fileno(), 0o600)  # whatever the umask
@@ -253,27 +281,31 @@ class LocalEngine:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    cwd=Path.home(),
+                    # Without a home, the job makes its own beside the session folders.
+                    cwd=home if home.is_dir() else "/",
                     env=environment,
                 )
 
     def _free_gpus(self) -> list[str]:
         live = (r for f, r in records.read_all(self._root) if _live(f))
         held = {number for record in live for number in record.gpu_ids.split(",")}
-        return [str(i) for i in machine.look().gpu_ids if str(i) not in held]
+        return [str(i) for i in machine.read_machine().gpu_ids if str(i) not in held]
 
     def _check(self, request: JobRequest) -> None:
         node, wanted = self._node(), request.resources
         short = []
         if wanted.cores > node.cores_free:
-            short.append(f"{wanted.cores} cores asked, {node.cores_free} of {node.cores} free")
+            asked = plural(wanted.cores, "core")
+            short.append(f"{asked} requested, {node.cores_free} of {node.cores} free")
         if wanted.memory_mib > node.memory_free_mib:
-            free = f"{node.memory_free_mib} of {node.memory_mib} MiB free"
-            short.append(f"{wanted.memory_mib} MiB asked, {free}")
+            asked, free = format_comparison(wanted.memory_mib, node.memory_free_mib)
+            short.append(f"{asked} requested, {free} of {format_memory(node.memory_mib)} free")
         if wanted.gpus > node.gpus_free:
-            short.append(f"{wanted.gpus} GPUs asked, {node.gpus_free} of {node.gpus} free")
+            asked = plural(wanted.gpus, "GPU")
+            short.append(f"{asked} requested, {node.gpus_free} of {node.gpus} free")
         if short:
-            raise Refused("no room on this machine", "; ".join(short), "ask for less or stop one")
+            what = "not enough free capacity on this machine"
+            raise Refused(what, "; ".join(short), "request less, or stop a session")
 
 
 #: What a job of this machine keeps of vizdash's environment; under Slurm it keeps nothing.
@@ -281,17 +313,17 @@ _KEPT = ("HOME", "PATH", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", 
 
 
 def _environment() -> dict[str, str]:
-    """The environment of a new session. One that is started from another's desktop takes nothing
-    along of that one's folder, which goes when it ends.
+    """The environment of a new session. One that is started from another session's desktop takes
+    over nothing of that session's folder, which is removed when it ends.
     """
-    found = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    found |= {"USER": account_name(), "LOGNAME": account_name()}
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    environment |= {"USER": account_name(), "LOGNAME": account_name()}
     if other := os.environ.get("VIZDASH_RUNTIME_DIR"):
-        if found.get("TMPDIR", "").startswith(f"{other}/"):
-            del found["TMPDIR"]
-        paths = found.get("PATH", "").split(":")
-        found["PATH"] = ":".join(path for path in paths if not path.startswith(f"{other}/"))
-    return found
+        if environment.get("TMPDIR", "").startswith(f"{other}/"):
+            del environment["TMPDIR"]
+        paths = environment.get("PATH", "").split(":")
+        environment["PATH"] = ":".join(path for path in paths if not path.startswith(f"{other}/"))
+    return environment
 
 
 def _only_slurm(request: JobRequest) -> None:
@@ -303,7 +335,7 @@ def _only_slurm(request: JobRequest) -> None:
     }
     for what, value in asked.items():
         if value:
-            raise UsageError(f"{what} {value}", "there is no Slurm here to give it to", "leave it")
+            raise UsageError(f"{what} {value}", "this machine has no Slurm", "leave it out")
 
 
 def _hatched(folder: Path) -> bool:
@@ -326,6 +358,16 @@ def _ended(folder: Path) -> bool:
     return _status(folder).get("STATE") == "ended"
 
 
+def _is_full(folder: Path) -> bool:
+    """Whether its file system has no room for the files of a session."""
+    try:
+        about = os.statvfs(folder)
+    except OSError:
+        return False
+    # One that counts no blocks at all does not say how full it is.
+    return about.f_blocks > 0 and about.f_bavail * about.f_frsize < _SMALLEST_ROOM
+
+
 def _status(folder: Path) -> dict[str, str]:
     text = read_own(folder / "status") or ""
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
@@ -335,7 +377,7 @@ def _number(text: str) -> int:
     return int(text) if re.fullmatch(r"[0-9]{1,12}", text) else 0
 
 
-def _job(record: records.Record, status: dict[str, str], *, alive: bool, now: int) -> Job:
+def _job(record: records.JobRecord, status: dict[str, str], *, alive: bool, now: int) -> Job:
     state = JobState.RUNNING if alive else _RESULTS.get(status.get("RESULT", ""), JobState.FAILED)
     claimed = status.get("STATE") or "starting"
     comment = f"{record.comment.partition(' state=')[0]} state={claimed}"

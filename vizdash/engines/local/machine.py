@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class MachineSize:
     """Cores that this process may use, memory in MiB in all and available now, load, and the
     numbers of the GPUs (NVIDIA's: /dev/nvidia0 is 0).
     """
@@ -29,12 +29,12 @@ class Machine:
         return len(self.gpu_ids)
 
 
-def look() -> Machine:
-    """Read them. MemAvailable is the kernel's own estimate of what a new program may take
-    (proc(5), /proc/meminfo).
+def read_machine() -> MachineSize:
+    """Read cores, memory, GPUs and load. MemAvailable is the kernel's own estimate of what a new
+    program may take (proc(5), /proc/meminfo).
     """
     memory = _meminfo()
-    return Machine(
+    return MachineSize(
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
         memory_mib=memory.get("MemTotal", 0) // 1024,
         memory_available_mib=memory.get("MemAvailable", 0) // 1024,
@@ -44,25 +44,25 @@ def look() -> Machine:
 
 
 def _meminfo() -> dict[str, int]:
-    found = {}
+    sizes_kib = {}
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
         name, _, rest = line.partition(":")
-        found[name] = int(rest.split()[0])
-    return found
+        sizes_kib[name] = int(rest.split()[0])
+    return sizes_kib
 
 
 def _gpu_ids() -> tuple[int, ...]:
-    found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia*"))
-    return tuple(sorted(int(match[1]) for match in found if match))
+    matches = (re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia*"))
+    return tuple(sorted(int(match[1]) for match in matches if match))
 
 
-#: Seconds in which a living supervisor shows it by the age of its file (supervise.sh: every 30 s),
-#: and other hosts see that on a network file system.
+#: Seconds within which a living supervisor touches its file (supervise.sh: every 30 s) and other
+#: hosts see that on a network file system.
 _SIGN_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class HostIdentity:
     """Where a job of the local engine runs, among those that share a home folder.
 
     ``machine`` is that of machine-id(5), which clones of one disk have in common (empty: none),
@@ -76,9 +76,11 @@ class Place:
     pid_space: str
     boot: str
 
-    def holds(self, other: Place, seen_at: float, booted_at: float, now: float = math.inf) -> bool:
-        """Whether a job at ``other`` is this place's to show, or to bury if it is dead. Its last
-        sign of life is of ``seen_at``; where it gives such again and again, ``now`` counts.
+    def holds(
+        self, other: HostIdentity, seen_at: float, booted_at: float, now: float = math.inf
+    ) -> bool:
+        """Whether a job at ``other`` is this host's to show, or to mark as ended if it is dead. Its
+        last sign of life is of ``seen_at``; where it gives one regularly, ``now`` counts.
         Times are in seconds since the epoch, ``booted_at`` is this host's.
         """
         if self.pid_space != other.pid_space:
@@ -87,18 +89,20 @@ class Place:
             return True  # a host may be renamed while it runs
         if (self.machine, self.host) != (other.machine, other.host):
             return False
-        # It died when this host went down. Else it lived on a twin, while this host was running:
-        # one that lives there shows it soon enough.
+        # It died when this host went down. Otherwise it runs on a clone of this host, which shows
+        # a sign of life soon.
         return seen_at < booted_at < now - _SIGN_S
 
 
-def place() -> Place:
+def this_host() -> HostIdentity:
     """This machine, and this container on it."""
     try:
         machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         machine = ""
-    return Place(machine, platform.node(), str(Path("/proc/self/ns/pid").readlink()), boot_id())
+    return HostIdentity(
+        machine, platform.node(), str(Path("/proc/self/ns/pid").readlink()), boot_id()
+    )
 
 
 def booted_at() -> float:

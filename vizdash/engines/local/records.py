@@ -1,4 +1,4 @@
-"""The local engine's jobs: a record in each session's folder, and the supervisor's mark."""
+"""The local engine's jobs: a record and the supervisor's PID file in each session's folder."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from vizdash.engines.local.machine import Place, boot_id, booted_at, place, start_ticks
-from vizdash.files import read_own, write_whole
+from vizdash.engines.local.machine import HostIdentity, boot_id, booted_at, start_ticks, this_host
 from vizdash.model import JobRequest, Resources
+from vizdash.util import checked_json
+from vizdash.util.files import read_own, write_whole
 
 _RECORD = "job.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What was asked of one job, when it began (seconds since the epoch), where it runs (see
-    machine.Place), and the numbers of the GPUs it was given (``0,1``).
+class JobRecord:
+    """The request of one job, when it began (seconds since the epoch), where it runs (see
+    machine.HostIdentity), and the numbers of the GPUs it was given (``0,1``).
     """
 
     id: str
@@ -44,14 +45,14 @@ class Record:
         return Resources(self.cores, self.memory_mib, self.gpus, self.time_s)
 
     @property
-    def place(self) -> Place:
+    def host_identity(self) -> HostIdentity:
         """Where the job runs."""
-        return Place(self.machine, self.host, self.pid_space, self.boot)
+        return HostIdentity(self.machine, self.host, self.pid_space, self.boot)
 
 
-def write(folder: Path, request: JobRequest, gpu_ids: str = "") -> Record:
+def write_record(folder: Path, request: JobRequest, gpu_ids: str = "") -> JobRecord:
     """Put a new job's record into its folder. Raises OSError."""
-    record = Record(
+    record = JobRecord(
         id=request.session_id,
         name=request.name,
         app=request.app,
@@ -61,18 +62,18 @@ def write(folder: Path, request: JobRequest, gpu_ids: str = "") -> Record:
         gpus=request.resources.gpus,
         time_s=request.resources.time_s,
         started_at=int(time.time()),
-        **asdict(place()),
+        **asdict(this_host()),
         gpu_ids=gpu_ids,
     )
     write_whole(folder / _RECORD, json.dumps(asdict(record)))
     return record
 
 
-def extended(folder: Path, time_s: int) -> Record | None:
+def extend_record(folder: Path, time_s: int) -> JobRecord | None:
     """Change a job's time limit, in seconds from its start: for its supervisor (its ``end``) and in
     its record, which is returned; None where there is none. Raises OSError.
     """
-    record = _record(read_own(folder / _RECORD) or "")
+    record = checked_json.parse(read_own(folder / _RECORD), JobRecord)
     if record is None:
         return None
     record = replace(record, time_s=time_s)
@@ -81,27 +82,24 @@ def extended(folder: Path, time_s: int) -> Record | None:
     return record
 
 
-def read_all(root: Path) -> Iterator[tuple[Path, Record]]:
+def read_all(root: Path) -> Iterator[tuple[Path, JobRecord]]:
     """Every session folder that holds a readable record of ours, of a job of this machine.
 
-    Another machine that has the same home folder has jobs there too: whether those live can't
-    be told from here, so they are neither shown nor buried.
+    Another machine that shares the home folder has jobs there, too. Whether those live is not
+    known here, so they are neither shown nor marked as ended.
     """
     if not root.is_dir():
         return
-    here, booted = place(), booted_at()
+    here, booted = this_host(), booted_at()
     for folder in sorted(root.iterdir()):
-        text = read_own(folder / _RECORD)
-        if text is None:
-            continue
-        record = _record(text)
+        record = checked_json.parse(read_own(folder / _RECORD), JobRecord)
         if record is None or record.id != folder.name:
             continue
-        if here.holds(record.place, _seen_at(folder, record), booted, time.time()):
+        if here.holds(record.host_identity, _seen_at(folder, record), booted, time.time()):
             yield folder, record
 
 
-def _seen_at(folder: Path, record: Record) -> float:
+def _seen_at(folder: Path, record: JobRecord) -> float:
     """When the job last gave a sign of life, in seconds since the epoch."""
     try:
         return max(record.started_at, os.stat(folder / "supervisor").st_mtime)
@@ -109,18 +107,8 @@ def _seen_at(folder: Path, record: Record) -> float:
         return record.started_at
 
 
-def _record(text: str) -> Record | None:
-    """A record, if every value has its type: the file may be another version's, or damaged."""
-    try:
-        record = Record(**json.loads(text))
-    except (ValueError, TypeError, RecursionError):
-        return None
-    right = all(type(getattr(record, f.name)).__name__ == f.type for f in fields(record))
-    return record if right else None
-
-
 def supervisor(folder: Path) -> int | None:
-    """The PID of the supervisor that runs this job now; None when it runs no more.
+    """The PID of the supervisor that runs this job now; None once it has ended.
 
     The start time and the boot's id are compared too, so a reused PID is never taken for it.
     """
@@ -134,7 +122,7 @@ def supervisor(folder: Path) -> int | None:
 
 
 def age_s(folder: Path) -> float:
-    """Seconds since the record was written; without end when it has gone meanwhile."""
+    """Seconds since the record was written; infinite where it has been removed."""
     try:
         return time.time() - os.stat(folder / _RECORD).st_mtime
     except OSError:

@@ -13,8 +13,17 @@ import re
 import secrets
 from collections.abc import Sequence
 
-from vizdash.engines.slurm.environ import SACCT, SBATCH, SCANCEL, SCONTROL, SQUEUE, SRUN, env
-from vizdash.errors import Unknown
+from vizdash.engines.slurm.environment import (
+    SACCT,
+    SACCTMGR,
+    SBATCH,
+    SCANCEL,
+    SCONTROL,
+    SQUEUE,
+    SRUN,
+    env,
+)
+from vizdash.errors import UnknownName
 from vizdash.model import JobRequest, Resources
 from vizdash.transport import Command
 
@@ -40,8 +49,14 @@ JOB_FIELDS = (
     "k",  # comment
 )
 
-#: sacct's fields in the order in which parse.py reads them (sacct(1), "--format"). What a person
-#: wrote stands between fields that Slurm makes, so that a newline in it is no record's end.
+#: The same fields where everyone's jobs are queried, which are many: those that can hold no tab,
+#: tabs between them, then the texts of users and administrators. The time left comes first: of a
+#: running job nothing else changes.
+PLAIN_FIELDS = ("L", "T", "P", "i", "u", "N", "C", "m", "l", "S", "V", "e")
+TEXT_FIELDS = ("j", "r", "b", "a", "q", "k")
+
+#: sacct's fields in the order in which parse.py reads them (sacct(1), "--format"). Texts by
+#: users stand between fields by Slurm, so that a newline in them does not end the record.
 HISTORY_FIELDS = (
     "JobID",
     "User",
@@ -80,29 +95,28 @@ _WAITING_TASKS = re.compile(r"([0-9]+)_\[([^%.\]]*)(.*)")
 
 
 def new_nonce() -> str:
-    """A mark that no job's text can hold: 96 random bits, chosen after the texts were written."""
+    """A mark that no job's text can contain: 96 random bits, chosen after all texts."""
     return secrets.token_hex(12)
 
 
 def field_mark(nonce: str) -> str:
-    """What stands between two fields of squeue's answer."""
+    """The separator of fields in squeue's answer."""
     return f"<{nonce}>"
 
 
 def record_mark(nonce: str) -> str:
-    """What stands at the end of each job of squeue's answer (a newline follows)."""
+    """The end of each record in squeue's answer (a newline follows)."""
     return f"</{nonce}>"
 
 
 def squeue(nonce: str, *, user: str | None = None, job_id: str = "") -> Command:
-    """Ask for jobs in every state, fields and records told apart by ``nonce``.
+    """Query jobs in every state, with ``nonce`` between fields and records.
 
     The partition is no filter here: ``squeue -p`` costs slurmctld as much as all jobs.
     Times come as seconds since the epoch, memory in MiB (``--noconvert``).
     """
     form = field_mark(nonce).join(f"%{letter}" for letter in JOB_FIELDS) + record_mark(nonce)
-    argv = [*env(SQUEUE, "SLURM_TIME_FORMAT=%s"), "squeue"]
-    argv += ["--noheader", "--all", "--local", "--states=all", "--noconvert", f"--format={form}"]
+    argv = [*_squeue(form)]
     if user is not None:
         argv.append(f"--user={user}")
     if job_id:
@@ -110,10 +124,23 @@ def squeue(nonce: str, *, user: str | None = None, job_id: str = "") -> Command:
     return Command(tuple(argv), timeout_s=QUERY_TIMEOUT_S)
 
 
+def squeue_everyone(nonce: str) -> Command:
+    """Query everyone's jobs in every state, as ``squeue``, in the order of PLAIN_FIELDS and
+    TEXT_FIELDS: half as much text for the many jobs of a large cluster.
+    """
+    plain = "\t".join(f"%{letter}" for letter in PLAIN_FIELDS)
+    form = field_mark(nonce).join([plain, *(f"%{letter}" for letter in TEXT_FIELDS)])
+    return Command(_squeue(form + record_mark(nonce)), timeout_s=QUERY_TIMEOUT_S)
+
+
+def _squeue(form: str) -> tuple[str, ...]:
+    argv = (*env(SQUEUE, "SLURM_TIME_FORMAT=%s"), "squeue", "--noheader", "--all", "--local")
+    return (*argv, "--states=all", "--noconvert", f"--format={form}")
+
+
 def job_commands(nonce: str, user: str) -> Command:
-    """Ask for the commands (a script's path and arguments) of a user's jobs in every state, and for
-    the ids by which the jobs know themselves (SLURM_JOB_ID): an array's task does not know itself
-    as ``12_3``.
+    """Query the commands (script path and arguments) of a user's jobs in every state, and their own
+    ids (SLURM_JOB_ID), which for an array task is not ``12_3``.
     """
     form = f"%i{field_mark(nonce)}%A{field_mark(nonce)}%o{record_mark(nonce)}"
     argv = (*env(SQUEUE), "squeue", "--noheader", "--all", "--local", "--states=all")
@@ -121,46 +148,61 @@ def job_commands(nonce: str, user: str) -> Command:
 
 
 def show_job(job_id: str) -> Command:
-    """Ask for all that Slurm knows of one job."""
+    """Query everything that Slurm knows of one job."""
     return _scontrol("show", "job", checked_id(job_id))
 
 
 def show_nodes() -> Command:
-    """Ask for every node, one line each, with GresUsed (which needs ``--details``); those of
-    hidden partitions, too (``--all``).
+    """Query every node, one line each, with GresUsed (which needs ``--details``), including those
+    of hidden partitions (``--all``).
     """
     return _scontrol("--all", "--oneliner", "--details", "show", "node")
 
 
 def show_partitions() -> Command:
-    """Ask for every partition, one line each: hidden ones, and those of other people's groups,
-    too, since sbatch takes jobs for a hidden one (slurm.conf(5), "Hidden").
+    """Query every partition, one line each, including hidden ones and those of other users' groups,
+    since sbatch accepts jobs for a hidden one (slurm.conf(5), "Hidden").
     """
     return _scontrol("--all", "--oneliner", "show", "partition")
 
 
 def show_reservations() -> Command:
-    """Ask for every reservation that this user may see, one line each, times in epoch seconds."""
+    """Query the reservations that this user may see, one line each, times in epoch seconds."""
     argv = (*env(SCONTROL, "SLURM_TIME_FORMAT=%s"), "scontrol", "--oneliner")
     return Command((*argv, "show", "reservation"), timeout_s=QUERY_TIMEOUT_S)
 
 
 def show_config() -> Command:
-    """Ask for the controller's configuration: its name, version and SlurmUser."""
+    """Query the controller's configuration."""
     return _scontrol("show", "config")
 
 
 def whoami() -> Command:
-    """Ask for the name that jobs will carry."""
+    """Query the name of the user whose jobs will be submitted."""
     return Command(("id", "-un"), timeout_s=QUERY_TIMEOUT_S)
 
 
 def show_user(user: str) -> Command:
-    """Ask slurmctld for what it holds of a user of the accounting: the admin level.
+    """Query slurmctld's cache of a user of the accounting, for the admin level.
 
-    An ordinary user may ask it, and it answers while slurmdbd does not.
+    Ordinary users may query it, and it answers also while slurmdbd is down.
     """
     return _scontrol("--oneliner", "show", "assoc_mgr", f"users={user}", "flags=users")
+
+
+def show_limits(user: str) -> Command:
+    """Query slurmctld's cache of a user's associations, and of all QOS, with their limits."""
+    flags = "flags=users,assoc,qos"
+    return _scontrol("--oneliner", "show", "assoc_mgr", f"users={user}", flags)
+
+
+def show_default_qos(user: str, cluster: str) -> Command:
+    """Query the accounting for the account, default QOS and allowed QOS of each association of a
+    user, which slurmctld does not show.
+    """
+    argv = (*env(SACCTMGR), "sacctmgr", "--readonly", "--noheader", "--parsable2", "show", "assoc")
+    argv += (f"user={user}", f"cluster={cluster}", "format=Account,DefaultQOS,QOS")
+    return Command(argv, timeout_s=QUERY_TIMEOUT_S)
 
 
 def _scontrol(*arguments: str) -> Command:
@@ -168,10 +210,10 @@ def _scontrol(*arguments: str) -> Command:
 
 
 def sacct(nonce: str, *, since_s: int, user: str | None = None) -> Command:
-    """Ask the accounting for the jobs (not their steps) that ran or ended in the last ``since_s``
-    seconds; of ``user``, or of everybody whom one may see.
+    """Query the accounting for jobs (not their steps) that ran or ended in the last ``since_s``
+    seconds: those of ``user``, or all that this user may see.
 
-    Fields are told apart by ``nonce``; times come as seconds since the epoch, memory in MiB.
+    ``nonce`` separates the fields; times come as seconds since the epoch, memory in MiB.
     """
     argv = [*env(SACCT, "SLURM_TIME_FORMAT=%s"), "sacct", "--noheader", "--parsable2"]
     argv += [f"--delimiter={field_mark(nonce)}", "--allocations", "--noconvert"]
@@ -181,17 +223,17 @@ def sacct(nonce: str, *, since_s: int, user: str | None = None) -> Command:
 
 
 def drain_node(node: str, reason: str) -> Command:
-    """Let no new job onto a node; those that run go on (scontrol(1), "State")."""
+    """Drain a node: running jobs finish, no new ones start (scontrol(1), "State")."""
     return _update(f"NodeName={checked_node(node)}", "State=DRAIN", f"Reason={reason}")
 
 
 def resume_node(node: str) -> Command:
-    """Let jobs onto a drained, failing or down node again."""
+    """Return a drained, failing or down node to service."""
     return _update(f"NodeName={checked_node(node)}", "State=RESUME")
 
 
 def set_time_limit(job_id: str, time_s: int) -> Command:
-    """Give a job another time limit, in seconds from its start; rounded up to minutes."""
+    """Change a job's time limit, in seconds from its start, rounded up to minutes."""
     return _update(f"JobId={checked_id(job_id)}", f"TimeLimit={-(-time_s // 60)}")
 
 
@@ -206,27 +248,27 @@ def _update(*assignments: str) -> Command:
 
 
 def warn(job_id: str) -> Command:
-    """Send the batch shell what it gets before its time limit: SIGUSR1."""
+    """Send the batch shell SIGUSR1, as before its time limit."""
     argv = (*env(SCANCEL), "scancel", "--signal=USR1", "--batch", checked_id(job_id))
     return Command(argv, timeout_s=WRITE_TIMEOUT_S)
 
 
 def sbatch(request: JobRequest) -> Command:
-    """Hand in ``request``, its script on stdin.
+    """Submit ``request``, with its script on stdin.
 
     Slurm counts time limits in minutes, so seconds are rounded up to whole ones.
     """
     argv = [*env(SBATCH), "sbatch", "--parsable", "--export=NONE", "--no-requeue", "--ignore-pbs"]
     argv += [f"--signal=B:USR1@{WARN_S}", f"--job-name={request.name}"]
     argv += [f"--comment={request.comment}", f"--output={request.output.replace('%', '%%')}"]
-    # The caller's own folder, or home, need not be there on the node.
+    # The current folder, or the home, may not exist on the node.
     argv += ["--chdir=/", "--open-mode=append", *_placement(request), *request.extra]
     return Command(tuple(argv), input=request.script, timeout_s=WRITE_TIMEOUT_S)
 
 
 def srun(request: JobRequest, argv: Sequence[str], *, wait_s: int, timeout_s: float) -> Command:
-    """Run ``argv`` as a job of its own and wait for its end; the script of ``request`` is its
-    standard input. It gives up where it can't start within ``wait_s`` seconds (srun(1),
+    """Run ``argv`` as a separate job and wait for its end; the script of ``request`` is its
+    standard input. srun gives up where the job can't start within ``wait_s`` seconds (srun(1),
     "--immediate").
     """
     words = (*env(SRUN), "srun", f"--immediate={wait_s}", f"--job-name={request.name}")
@@ -235,10 +277,12 @@ def srun(request: JobRequest, argv: Sequence[str], *, wait_s: int, timeout_s: fl
 
 
 def _placement(request: JobRequest) -> list[str]:
-    """What a job needs, where it may run, and who pays."""
+    """The options for a job's resources, placement and account."""
     needs = request.resources
     argv = ["--nodes=1", "--ntasks=1", f"--cpus-per-task={needs.cores}"]
     argv += [*memory_option(request.memory, needs), f"--time={-(-needs.time_s // 60)}"]
+    if request.time_min_s:
+        argv.append(f"--time-min={-(-request.time_min_s // 60)}")
     if needs.gpus:
         argv.append(f"--gres=gpu:{needs.gpus}")
     wanted = {
@@ -254,21 +298,21 @@ def _placement(request: JobRequest) -> list[str]:
 
 
 def memory_option(how: str, needs: Resources) -> tuple[str, ...]:
-    """How memory is asked for: ``mem``, ``mem-per-cpu`` (rounded up, so that all cores together
-    have no less), or ``none``: the site's default, or nothing where memory is not tracked.
+    """The option that requests memory: ``mem``, ``mem-per-cpu`` (rounded up, so that all cores
+    together get no less), or ``none``: the site's default, or nothing where memory is not tracked.
     """
     if how == "mem-per-cpu":
         return (f"--mem-per-cpu={-(-needs.memory_mib // needs.cores)}M",)
     return () if how == "none" else (f"--mem={needs.memory_mib}M",)
 
 
-def would_start(handed_in: Command) -> Command:
-    """Ask when what ``handed_in`` (by ``sbatch``) hands in would start; nothing is handed in
-    (sbatch(1), "--test-only").
+def sbatch_test_only(submission: Command) -> Command:
+    """Query when a ``submission`` (by ``sbatch``) would start; nothing is submitted (sbatch(1),
+    "--test-only").
     """
-    at = handed_in.argv.index("sbatch")
-    argv = (*handed_in.argv[:at], "SLURM_TIME_FORMAT=%s", "sbatch", "--test-only")
-    return Command((*argv, *handed_in.argv[at + 1 :]), handed_in.input, QUERY_TIMEOUT_S)
+    at = submission.argv.index("sbatch")
+    argv = (*submission.argv[:at], "SLURM_TIME_FORMAT=%s", "sbatch", "--test-only")
+    return Command((*argv, *submission.argv[at + 1 :]), submission.input, QUERY_TIMEOUT_S)
 
 
 def step(job_id: str, node: str, argv: Sequence[str]) -> tuple[str, ...]:
@@ -306,14 +350,14 @@ def scancel(job_id: str) -> Command:
 
 
 def checked_node(name: str) -> str:
-    """``name`` if it names one node, else Unknown: a list of hosts would name many."""
+    """``name`` if it names one node, else UnknownName: a list of hosts would name many."""
     if not _NODE.match(name):
-        raise Unknown(f"node {name}", "that is no node's name")
+        raise UnknownName(f"node {name}", "that is no node's name")
     return name
 
 
 def checked_id(job_id: str) -> str:
-    """``job_id`` if it looks like one, else Unknown: it must never be read as an option."""
+    """``job_id`` if it looks like one, else UnknownName: it must never be read as an option."""
     if not _JOB_ID.match(job_id):
-        raise Unknown(f"job {job_id}", "that is no Slurm job id")
+        raise UnknownName(f"job {job_id}", "that is no Slurm job id")
     return job_id

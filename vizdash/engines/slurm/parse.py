@@ -1,22 +1,26 @@
-"""Slurm's answers as model types.
-
-Texts are kept as they came, control characters included: whoever shows them escapes them.
-"""
+"""Slurm's answers as model types: squeue, scontrol show node, partition, job, reservation."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
 from vizdash.engines.slurm import values
-from vizdash.engines.slurm.clusterconfig import MEMORY_LIMITS, UNTOLD, ClusterConfig, unit_of
+from vizdash.engines.slurm.cluster_config import (
+    MEMORY_LIMITS,
+    UNKNOWN_CONFIG,
+    ClusterConfig,
+    unit_of,
+)
 from vizdash.engines.slurm.commands import HISTORY_FIELDS, JOB_FIELDS, field_mark, record_mark
-from vizdash.engines.slurm.reasons import reason_words
+from vizdash.engines.slurm.reasons import describe_reason
 from vizdash.errors import Unreachable
-from vizdash.model import Job, JobState, Node, Partition
+from vizdash.model import Job, JobState, Node, Partition, Reservation
+from vizdash.util.nodesets import expand_nodes
 
-_STATES = {state.value: state for state in JobState} | {
+STATES = {state.value: state for state in JobState} | {
     "CF": JobState.CONFIGURING,
     "STAGE_OUT": JobState.COMPLETING,
     "SIGNALING": JobState.RUNNING,
@@ -80,30 +84,30 @@ def job_records(answer: str, nonce: str) -> Iterator[list[str]]:
 def jobs(answer: str, nonce: str, *, partition: str = "") -> tuple[Job, ...]:
     """Squeue's answer as jobs; with ``partition``, those in it or waiting for it.
 
-    Raises Unreachable when the answer was cut short: jobs that were left out must not look
+    Raises Unreachable where the answer is incomplete: missing jobs must not look
     ended.
     """
     if answer and not answer.endswith(record_mark(nonce) + "\n"):
         raise Unreachable("squeue", "its answer was cut short")
-    found = (job(fields) for fields in job_records(answer, nonce))
-    return tuple(j for j in found if not partition or partition in j.partition.split(","))
+    parsed = (job(fields) for fields in job_records(answer, nonce))
+    return tuple(j for j in parsed if not partition or partition in j.partition.split(","))
 
 
 def job(fields: list[str]) -> Job:
     """One job from its field values, in the order of JOB_FIELDS."""
     (
-        job_id, user, name, told, partition, reason, node, cpus, memory, gres, limit, left, start,
+        job_id, user, name, code, partition, reason, node, cpus, memory, gres, limit, left, start,
         submit, account, qos, end, comment,
     ) = fields  # fmt: skip
     cores = values.number(cpus)
-    state = _STATES.get(told, JobState.UNKNOWN)
+    state = STATES.get(code, JobState.UNKNOWN)
     return Job(
         id=job_id,
         user=user,
         name=name,
         state=state,
         partition=partition,
-        reason=reason_words(reason),
+        reason=describe_reason(reason),
         node=values.text(node),
         cores=cores,
         memory_mib=values.mebibytes(memory, cores),
@@ -131,19 +135,19 @@ def history(answer: str, nonce: str) -> tuple[Job, ...]:
     width = len(HISTORY_FIELDS) - 1
     if not answer.endswith("\n") or (len(parts) - 1) % width:
         raise Unreachable("sacct", "its answer was cut short")
-    found = []
+    past_jobs = []
     first = parts[0]
     for at in range(1, len(parts), width):
         last, _, following = parts[at + width - 1].partition("\n")
-        found.append(past_job([first, *parts[at : at + width - 1], last]))
+        past_jobs.append(past_job([first, *parts[at : at + width - 1], last]))
         first = following
-    return tuple(found)
+    return tuple(past_jobs)
 
 
 def past_job(fields: list[str]) -> Job:
     """One job of sacct's answer; its state may be ``CANCELLED by 1001``."""
     f = dict(zip(HISTORY_FIELDS, fields, strict=True))
-    state = _STATES.get(f["State"].partition(" ")[0], JobState.UNKNOWN)
+    state = STATES.get(f["State"].partition(" ")[0], JobState.UNKNOWN)
     cores = values.number(f["AllocCPUS"]) or values.number(f["ReqCPUS"])
     minutes = values.limit(f["TimelimitRaw"])
     return Job(
@@ -171,14 +175,14 @@ def tres_gres(value: str) -> str:
 
     Where the typed one is counted too (``gres/gpu:a100=2``), it is the same GPUs again.
     """
-    found = [part for part in value.split(",") if part.startswith("gres/")]
-    typed = [part for part in found if ":" in part]
+    parts = [part for part in value.split(",") if part.startswith("gres/")]
+    typed = [part for part in parts if ":" in part]
     named = {part.partition(":")[0] for part in typed}
-    bare = [part for part in found if ":" not in part and part.partition("=")[0] not in named]
+    bare = [part for part in parts if ":" not in part and part.partition("=")[0] not in named]
     return job_gres(",".join([*typed, *bare]))
 
 
-def would_start(stderr: str) -> int | None:
+def parse_test_only(stderr: str) -> int | None:
     """``sbatch: Job 7 to start at 1767225600 using ...``: seconds since the epoch."""
     match = _STARTS.search(stderr)
     return int(match[1]) if match else None
@@ -208,40 +212,105 @@ def one_lines(answer: str, first_key: str) -> Iterator[dict[str, str]]:
     The first of two equal keys counts, since an administrator's free text comes last. A
     newline in such a text (a Reason may hold one) doesn't end the record.
     """
+    return map(RecordReader().read, _records(answer, first_key))
+
+
+def _records(answer: str, first_key: str) -> Iterator[str]:
     start = f"{first_key}="
     record: list[str] = []
     for line in answer.split("\n"):
         if line.startswith(start) and record:
-            yield _pairs("\n".join(record))
+            yield "\n".join(record)
             record = []
         if line.startswith(start) or record:
             record.append(line)
     if record:
-        yield _pairs("\n".join(record))
+        yield "\n".join(record)
 
 
-def _pairs(record: str) -> dict[str, str]:
+@lru_cache(maxsize=1024)
+def _is_key(name: str) -> bool:
+    return _KEY.match(name) is not None
+
+
+def read_pairs(record: str) -> dict[str, str]:
     """Split ``A=b C=d e F=g``: words without a key belong to the value before them."""
-    found: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     key = ""
-    for word in record.rstrip().split(" "):
+    words = record.rstrip().split(" ")
+    free = False
+    loose = {key}
+    for word in words:
         name, equals, value = word.partition("=")
-        begins = bool(equals) and _KEY.match(name) is not None
-        if begins and (key not in _FREE or name in _AFTER_FREE) and name not in found:
+        begins = equals and name not in pairs and (not free or name in _AFTER_FREE)
+        if begins and _is_key(name):
             key = name
-            found[key] = value
+            free = key in _FREE
+            pairs[key] = value
         elif key:
-            found[key] += f" {word}"
-    return {name: value.strip() for name, value in found.items()}
+            pairs[key] += f" {word}"
+            loose.add(key)
+    if len(record.split()) != len(words) - words.count(""):  # other white space
+        return {name: value.strip() for name, value in pairs.items()}
+    loose.discard("")
+    for name in loose:
+        pairs[name] = pairs[name].strip()
+    return pairs
 
 
-def nodes(answer: str, about: ClusterConfig = UNTOLD) -> tuple[Node, ...]:
-    """``scontrol show node -o -d`` as nodes."""
-    return tuple(node(record, about) for record in one_lines(answer, "NodeName"))
+_WORD = r"\S*"
+#: Records with the same keys after which the next ones are read by a regular expression.
+ALIKE = 64
 
 
-def node(f: Mapping[str, str], about: ClusterConfig = UNTOLD) -> Node:
-    """One node. Its cores are those that Slurm may give (CPUEfctv where it is told)."""
+class RecordReader:
+    """Reads ``scontrol show -o`` records. Most of a large cluster's have the same keys in the same
+    order: after some of them, one regular expression reads the rest.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, ...]] = Counter()
+        self._forms: list[tuple[re.Pattern[str], tuple[str, ...]]] = []
+
+    def read(self, record: str) -> dict[str, str]:
+        """The record's values by their keys, as ``read_pairs`` finds them."""
+        for form, keys in self._forms:
+            if match := form.fullmatch(record):
+                pairs = dict(zip(keys, match.groups(), strict=True))
+                for key in _FREE & pairs.keys():
+                    pairs[key] = pairs[key].strip()
+                return pairs
+        pairs = read_pairs(record)
+        keys = tuple(pairs)
+        self._counts[keys] += 1
+        if self._counts[keys] == ALIKE and keys:
+            # A word of a free text that has no "=" begins no key.
+            texts = dict.fromkeys(_FREE, "[^=]*")
+            words = (rf"{re.escape(key)}=({texts.get(key, _WORD)})" for key in keys)
+            self._forms.append((re.compile(" +".join(words) + r"\s*"), keys))
+        return pairs
+
+
+def nodes(
+    answer: str,
+    about: ClusterConfig = UNKNOWN_CONFIG,
+    known: dict[str, Node] | None = None,
+) -> tuple[Node, ...]:
+    """``scontrol show node -o -d`` as nodes. ``known`` holds the nodes of an earlier answer by
+    their records, which are not parsed again, and then those of this one.
+    """
+    before = known or {}
+    records = list(_records(answer, "NodeName"))
+    reader = RecordReader()
+    parsed = [before.get(record) or node(reader.read(record), about) for record in records]
+    if known is not None:
+        known.clear()
+        known.update(zip(records, parsed, strict=True))
+    return tuple(parsed)
+
+
+def node(f: Mapping[str, str], about: ClusterConfig = UNKNOWN_CONFIG) -> Node:
+    """One node. Its cores are those that Slurm may give (CPUEfctv where it is shown)."""
     total = values.number(f.get("CPUTot", ""))
     sockets = values.number(f.get("Sockets", "")) or total or 1
     cores = sockets * (values.number(f.get("CoresPerSocket", "")) or 1)
@@ -270,16 +339,17 @@ def node(f: Mapping[str, str], about: ClusterConfig = UNTOLD) -> Node:
     )
 
 
+@lru_cache(maxsize=1024)
 def node_state(value: str) -> tuple[str, tuple[str, ...]]:
     """Base state and flags of ``MIXED+DRAIN+PLANNED``, ``IDLE*``, ``DOWN*+DRAIN``."""
-    found: list[str] = []
+    words: list[str] = []
     extra: list[str] = []
     for part in value.upper().split("+"):
         word = part.rstrip("".join(_SUFFIXES))
         extra += [_SUFFIXES[char] for char in part[len(word) :]]
         if word:
-            found.append(word)
-    base, *flags = found or ["UNKNOWN"]
+            words.append(word)
+    base, *flags = words or ["UNKNOWN"]
     if base in {"DRAINED", "DRAINING"}:
         extra.insert(0, "DRAIN")
         base = "IDLE" if base == "DRAINED" else "MIXED"
@@ -289,7 +359,7 @@ def node_state(value: str) -> tuple[str, tuple[str, ...]]:
 def partitions(
     answer: str,
     members: Callable[[str], tuple[str, ...]] = lambda _: (),
-    about: ClusterConfig = UNTOLD,
+    about: ClusterConfig = UNKNOWN_CONFIG,
 ) -> tuple[Partition, ...]:
     """``scontrol show partition -o``; ``members`` gives a partition's nodes by name."""
     return tuple(
@@ -301,7 +371,7 @@ def partitions(
 def partition(
     f: Mapping[str, str],
     members: tuple[str, ...] = (),
-    about: ClusterConfig = UNTOLD,
+    about: ClusterConfig = UNKNOWN_CONFIG,
 ) -> Partition:
     """One partition."""
     memory = _memory_limits(f, about)
@@ -326,8 +396,9 @@ def partition(
         one_user=f.get("ExclusiveUser", "NO") == "YES",
         backfills=about.backfills,
         tier=values.number(f.get("PriorityTier", "1")),
-        # scontrol(1) shows the one to nobody, and the other to its groups, unless told --all.
+        # scontrol(1) shows neither without --all, except the second to its groups.
         hidden=f.get("Hidden", "NO") == "YES" or f.get("AllowGroups", "ALL") != "ALL",
+        qos=values.text(f.get("QoS", "")),
     )
 
 
@@ -335,10 +406,70 @@ def _memory_limits(f: Mapping[str, str], about: ClusterConfig) -> dict[str, int 
     """Default and limit, each per node or per CPU: the partition's if it has one, else the
     cluster's.
     """
-    found: dict[str, int | None] = {}
+    limits: dict[str, int | None] = {}
     for kind in ("Def", "Max"):
         keys = [key for key in MEMORY_LIMITS if key.startswith(kind)]
         own = {key: values.limit(f.get(key, "UNLIMITED")) for key in keys}
         theirs = {key: values.limit(about.limits.get(key, "UNLIMITED")) for key in keys}
-        found |= own if any(value is not None for value in own.values()) else theirs
-    return found
+        limits |= own if any(value is not None for value in own.values()) else theirs
+    return limits
+
+
+def job_commands(answer: str, nonce: str) -> Iterator[tuple[str, str, str]]:
+    """The answer to ``commands.job_commands``: jobs' ids, their own ids and what they run."""
+    for record in answer.split(record_mark(nonce) + "\n"):
+        job_id, _, rest = record.partition(field_mark(nonce))
+        own_id, mark, command = rest.partition(field_mark(nonce))
+        if mark:
+            yield job_id, own_id, command
+
+
+def job_log(answer: str) -> str:
+    """The file that a job's output goes to (StdOut), from ``scontrol show job``; empty for none.
+
+    It comes after the texts that a user chose.
+    """
+    paths = re.findall(r"^\s+StdOut=(.*)$", answer, re.MULTILINE)
+    return paths[-1] if paths else ""
+
+
+#: With CoreCnt, the cores of each node stand between Flags and TRES, as records of their own.
+_CORES = re.compile(r"\bNodeName=(\S+) CoreIDs=(\S+)")
+
+
+def reservations(answer: str) -> tuple[Reservation, ...]:
+    """``scontrol show reservation -o`` (times in epoch seconds) as reservations; of licences
+    alone, which have no nodes, none.
+    """
+    parsed = []
+    for line in answer.split("\n"):
+        cores = tuple((node, _count(ids)) for node, ids in _CORES.findall(line))
+        for record in one_lines(_CORES.sub("", line), "ReservationName"):
+            start = values.epoch(record.get("StartTime", ""))
+            end = values.epoch(record.get("EndTime", ""))
+            nodes = expand_nodes(values.text(record.get("Nodes", "")))
+            if start is None or end is None or not nodes:
+                continue
+            parsed.append(
+                Reservation(
+                    name=record["ReservationName"],
+                    start_at=start,
+                    end_at=end,
+                    nodes=nodes,
+                    cores=cores,
+                    flags=values.names(record.get("Flags", "").strip()),
+                    users=values.names(record.get("Users", "")),
+                    accounts=values.names(record.get("Accounts", "")),
+                    groups=values.names(record.get("Groups", "")),
+                )
+            )
+    return tuple(parsed)
+
+
+def _count(ids: str) -> int:
+    """How many cores ``0-2,5`` are."""
+    total = 0
+    for part in ids.split(","):
+        first, _, last = part.partition("-")
+        total += values.number(last or first) - values.number(first) + 1
+    return total

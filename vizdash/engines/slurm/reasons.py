@@ -1,7 +1,7 @@
 """Slurm's reason codes in words.
 
-Codes: squeue(1), "JOB REASON CODES", and the source's job_state_reason table. Limits are told
-by the make of their names (``QOSMaxCpuPerUserLimit``), so one that is new to us reads well too.
+Codes: squeue(1), "JOB REASON CODES", and the source's job_state_reason table. Limits are recognised
+by the form of their names (``QOSMaxCpuPerUserLimit``), so that a new one reads well, too.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-#: What a job waits for that would run into a reservation.
+from vizdash.model.job import PRIORITY, RESOURCES
+
+#: Reasons of a job that would run into a reservation.
 MAINTENANCE = "the nodes it could use are reserved for maintenance"
 MAYBE_RESERVED = "a node it needs is down, drained or reserved"
 
-#: What a job waits for that has nothing but its turn to wait for.
-RESOURCES = "waiting for free cores, memory or GPUs"
-PRIORITY = "jobs with a higher priority come first"
+#: The reason of a job whose exit code was not zero: it says no more than that it failed.
+NON_ZERO_EXIT = "it ended with an error"
 
 _WORDS = {
     "AccountNotAllowed": "the account may not use this partition",
     "AccountingPolicy": "a limit of the account or QOS is reached",
-    "BadConstraints": "no node has what was asked for",
+    "BadConstraints": "no node meets the request",
     "BeginTime": "it is not to start yet",
     "BurstBufferOperation": "a burst buffer operation failed",
     "BurstBufferResources": "waiting for burst buffer space",
@@ -29,13 +30,13 @@ _WORDS = {
     "Constraints": "no node has the features asked for now",
     "DeadLine": "it could not end before its deadline",
     "Dependency": "waiting for another job",
-    "DependencyNeverSatisfied": "it waits for a job that can no longer do what was asked",
+    "DependencyNeverSatisfied": "the job it depends on can no longer satisfy the dependency",
     "FedJobLock": "another cluster of the federation is trying to start it",
     "FrontEndDown": "no front end node is up",
     "InactiveLimit": "it was inactive for too long",
     "InvalidAccount": "the account is not valid",
     "InvalidQOS": "the QOS is not valid",
-    "JobArrayTaskLimit": "as many tasks of the array run as may run at once",
+    "JobArrayTaskLimit": "the array's limit of running tasks is reached",
     "JobHeldAdmin": "held by an administrator",
     "JobHeldUser": "held by its user",
     "JobHoldMaxRequeue": "held after being requeued too often",
@@ -44,7 +45,7 @@ _WORDS = {
     "Licenses": "waiting for a licence",
     "MaxMemPerLimit": "it asks for more memory than the partition allows",
     "NodeDown": "its node went down",
-    "NonZeroExitCode": "it ended with an error",
+    "NonZeroExitCode": NON_ZERO_EXIT,
     "OutOfMemory": "it used more memory than it had",
     "PartitionConfig": "the partition does not allow what it asks for, or its account",
     "PartitionDown": "the partition is down",
@@ -56,21 +57,21 @@ _WORDS = {
     "Priority": PRIORITY,
     "Prolog": "its node is being prepared",
     "QOSNotAllowed": "the QOS may not be used in this partition",
-    "QOSUsageThreshold": "the account has used up what the QOS gives",
+    "QOSUsageThreshold": "the account has used up its share of the QOS",
     "RaisedSignal": "it was ended by a signal",
     "ReqNodeNotAvail": MAYBE_RESERVED,
     "Reservation": "waiting for its reservation to begin",
     "ReservationDeleted": "its reservation was deleted",
     "ReservationInvalid": "its reservation is no longer valid",
     "Resources": RESOURCES,
-    "SchedDefer": "it was to start at once or not at all",
+    "SchedDefer": "it was requested to start at once or not at all",
     "SystemFailure": "Slurm or its node failed",
     "TimeLimit": "it reached its time limit",
 }
 
 NO_LOG = "its node could not open the job's log: the folder is missing, full or read-only there"
 
-#: Sentences that Slurm itself puts in the place of a code: how they begin, and ours.
+#: Sentences that Slurm shows instead of a code: how they begin, and our words.
 _SENTENCES = (
     ("Job's account not permitted to use this p", "the account may not use this partition"),
     ("Job's QOS not permitted to use this part", "the QOS may not be used in this partition"),
@@ -117,10 +118,10 @@ _PER = {"PerJob": "a job", "PerUser": "a user", "PerNode": "a node", "PerAccount
 
 
 @lru_cache(maxsize=512)
-def reason_words(reason: str) -> str:
+def describe_reason(reason: str) -> str:
     """A job's reason (squeue's %r) as one short phrase; empty when there is none.
 
-    One that is unknown is shown as it is, its words set apart.
+    An unknown one is shown as it is, split into words.
     """
     code = reason.strip()
     if code.startswith("(") and code.endswith(")"):

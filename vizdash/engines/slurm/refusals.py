@@ -1,4 +1,4 @@
-"""What Slurm's commands say on stderr, as errors a person can act on.
+"""What Slurm's commands print on stderr, as errors that a user can act on.
 
 Messages: the source's slurm_errno table and sbatch's own; with ``LC_ALL=C`` they are English.
 """
@@ -7,19 +7,12 @@ from __future__ import annotations
 
 import re
 
-from vizdash.engines.slurm.reasons import reason_words
-from vizdash.errors import (
-    CommandFailed,
-    Refused,
-    TimedOut,
-    Unreachable,
-    VizdashError,
-    last_line,
-)
+from vizdash.engines.slurm.reasons import describe_reason
+from vizdash.errors import CommandFailed, Refused, TimedOut, Unreachable, VizdashError, last_line
 from vizdash.transport import Result
 
 #: What says that slurmctld (or munge, or the configuration) could not be asked at all: (part of
-#: the message, why, mend). A cause comes before what follows from it.
+#: the message, why, fix). A cause comes before what follows from it.
 _UNREACHABLE = (
     # What a retry ends with says less than what it began with.
     ("munge encode failed", "munge does not run on this host", "start munged, or ask for it"),
@@ -69,12 +62,12 @@ _NO_CONFIG = re.compile(r"cannot stat file (\S+): ([^,\n]+), retrying")
 #: What Slurm's commands print before they retry, for up to a minute, what will hardly work.
 RETRIES = (", retrying in 1sec", "getaddrinfo() failed")
 
-#: sbatch's messages, the telling ones first: (part of the message, why, mend).
+#: sbatch's messages, the telling ones first: (part of the message, why, fix).
 _REFUSALS = (
     (
         "memory specification can not be satisfied",
         "no node of the partition has that much memory",
-        "ask for less memory",
+        "request less memory",
     ),
     (
         "cpu count per node can not be satisfied",
@@ -110,17 +103,17 @@ _REFUSALS = (
     (
         "memory required by task is not available",
         "the partition gives no job that much memory",
-        "ask for less memory",
+        "request less memory",
     ),
     (
         "requested node configuration is not available",
-        "no node it may run on has the cores, memory and GPUs asked for",
-        "ask for less",
+        "no node it may run on has the requested cores, memory and GPUs",
+        "request less",
     ),
     (
         "requested time limit is invalid",
         "it is more time than the partition allows",
-        "ask for less time",
+        "request less time",
     ),
     ("invalid time limit specification", "that is no time limit", "write it as 2h or 1-12:00:00"),
     ("invalid --time specification", "that is no time limit", "write it as 2h or 1-12:00:00"),
@@ -150,7 +143,7 @@ _REFUSALS = (
     (
         "violates accounting/qos policy",
         "it is over a limit of your account or QOS",
-        "ask for less, or stop a session first",
+        "request less, or stop a session first",
     ),
     (
         "access denied to requested reservation",
@@ -177,7 +170,7 @@ _REFUSALS = (
     (
         "requested partition configuration not available",
         "it is more than the partition allows",
-        "ask for less",
+        "request less",
     ),
     ("invalid user id", "Slurm does not know you", "ask an administrator"),
     ("access/permission denied", "Slurm does not allow it", "ask an administrator"),
@@ -202,7 +195,7 @@ _REFUSALS = (
     ("batch script is empty", "the script is empty", "give a job script"),
 )
 
-#: What scontrol and scancel say to a change, and what it means: (part of the message, why, mend).
+#: What scontrol and scancel say to a change, and what it means: (part of the message, why, fix).
 _CHANGES = (
     ("invalid user id", "Slurm does not allow it to you", "ask one of its administrators"),
     ("permission denied", "Slurm does not allow it to you", "ask one of its operators"),
@@ -215,7 +208,7 @@ _CHANGES = (
 )
 
 #: What to do after an sbatch that got no answer.
-MAYBE_STARTED = "it may still start: look before trying again"
+MAYBE_STARTED = "it may still start: check your sessions before trying again"
 
 _PREFIX = re.compile(
     r"^(?:(?:sbatch|scancel|squeue|scontrol|sacct): (?:(?:error|fatal|info|warning): )?"
@@ -229,14 +222,14 @@ _FAILED = re.compile(r"^(?:Batch job submission failed|allocation failure): ")
 _LIMIT_LINE = re.compile(r"^(?:QOS|Assoc|Max)[A-Za-z]+\Z")
 
 
-def said(stderr: str) -> list[str]:
+def error_lines(stderr: str) -> list[str]:
     """The lines of ``stderr`` without the programs' prefixes, empty ones left out."""
     lines = (_PREFIX.sub("", line.strip()).strip() for line in stderr.splitlines())
     return [_FAILED.sub("", line) for line in lines if line]
 
 
 def check(program: str, result: Result) -> Result:
-    """Return ``result``, or raise Unreachable or CommandFailed as its stderr tells."""
+    """Return ``result``, or raise Unreachable or CommandFailed according to its stderr."""
     if result.code == 0:
         return result
     raise failure(program, result)
@@ -254,18 +247,18 @@ def failure(program: str, result: Result) -> VizdashError:
         return Unreachable(program, "not found there", "is Slurm on PATH? else load its module")
     if error := unreachable(result.stderr):
         return error
-    return CommandFailed(program, result.code, "\n".join(said(result.stderr)))
+    return CommandFailed(program, result.code, "\n".join(error_lines(result.stderr)))
 
 
 def unreachable(stderr: str) -> Unreachable | None:
     """The error where ``stderr`` says that slurmctld could not be asked; else None."""
-    if found := _NO_CONFIG.search(stderr):
-        why = f"its configuration {found[1]} can't be read: {found[2]}"
+    if match := _NO_CONFIG.search(stderr):
+        why = f"its configuration {match[1]} can't be read: {match[2]}"
         return Unreachable("Slurm", why, "is SLURM_CONF right?")
     words = stderr.lower()
-    for part, why, mend in _UNREACHABLE:
+    for part, why, fix in _UNREACHABLE:
         if part in words:
-            return Unreachable("Slurm", why, mend)
+            return Unreachable("Slurm", why, fix)
     return None
 
 
@@ -278,9 +271,9 @@ def timed_out(program: str, error: TimedOut) -> VizdashError:
     if known and (program != "sbatch" or _NO_CONFIG.search(error.stderr)):
         return known
     why = error.why
-    if lines := said(error.stderr):
+    if lines := error_lines(error.stderr):
         why = why.removesuffix(last_line(error.stderr)) + lines[-1]
-    return TimedOut(program, why, error.mend, stderr=error.stderr)
+    return TimedOut(program, why, error.fix, stderr=error.stderr)
 
 
 def refusal(what: str, result: Result) -> VizdashError:
@@ -294,14 +287,14 @@ def refusal(what: str, result: Result) -> VizdashError:
     error = failure("sbatch", result)
     if isinstance(error, Unreachable):
         return error
-    lines = said(result.stderr)
+    lines = error_lines(result.stderr)
     words = "\n".join(lines).lower()
-    limits = [reason_words(line) for line in lines if _LIMIT_LINE.match(line)]
+    limits = [describe_reason(line) for line in lines if _LIMIT_LINE.match(line)]
     if option := _OPTION.search(result.stderr):
         return Refused(what, f"sbatch does not know the option {option[1]}", "see `man sbatch`")
-    for part, why, mend in _REFUSALS:
+    for part, why, fix in _REFUSALS:
         if part in words:
-            return Refused(what, limits[0] if limits else why, mend)
+            return Refused(what, limits[0] if limits else why, fix)
     telling = [line for line in lines if line not in _IDLE_WORDS] or lines
     return Refused(what, "; ".join(telling) or f"sbatch ended with code {result.code}")
 
@@ -310,10 +303,10 @@ def change_refusal(what: str, result: Result, program: str) -> VizdashError:
     """The error for a change that scontrol or scancel did not make."""
     words = result.stderr.lower()
     if result.code not in {126, 127}:
-        for part, why, mend in _CHANGES:
+        for part, why, fix in _CHANGES:
             if part in words:
-                return Refused(what, why, mend)
+                return Refused(what, why, fix)
     error = failure(program, result)
     if isinstance(error, Unreachable):
         return error
-    return Refused(what, "; ".join(said(result.stderr)) or f"{program}: code {result.code}")
+    return Refused(what, "; ".join(error_lines(result.stderr)) or f"{program}: code {result.code}")

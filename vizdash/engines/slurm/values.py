@@ -33,20 +33,23 @@ def text(value: str) -> str:
     return "" if value in _EMPTY else value
 
 
+@lru_cache(maxsize=_KEPT)
 def number(value: str) -> int:
     """A whole number, or 0."""
     return int(value) if _WHOLE.fullmatch(value) else 0
 
 
+@lru_cache(maxsize=_KEPT)
 def real(value: str) -> float | None:
     """A number, or None (CPULoad is ``N/A`` until a node has reported)."""
     try:
-        found = float(value)
+        parsed = float(value)
     except ValueError:
         return None
-    return found if math.isfinite(found) else None
+    return parsed if math.isfinite(parsed) else None
 
 
+@lru_cache(maxsize=_KEPT)
 def names(value: str) -> tuple[str, ...]:
     """A comma-separated list; commas inside parentheses or brackets don't separate."""
     return tuple(part for part in _parts(text(value)) if part)
@@ -124,7 +127,7 @@ def gres(value: str) -> tuple[tuple[str, str, int], ...]:
     Seen: ``gpu:4``, ``gpu:a100:2(S:0-1)``, ``gpu:(null):4``, ``gpu:a100:1(IDX:0)``, ``gpu``,
     ``gres:gpu:1`` and ``gres/gpu:1`` (squeue's %b), ``lustre:no_consume:4G``, ``gres/gpu=2``.
     """
-    found = []
+    entries = []
     for part in names(value):
         bare = re.sub(r"\((?!null\))[^()]*\)", "", part).replace("=", ":")
         bare = re.sub(r"^gres[:/]", "", bare)
@@ -136,10 +139,11 @@ def gres(value: str) -> tuple[tuple[str, str, int], ...]:
             rest.pop()
         kind = text(rest[0]) if rest else ""
         if name:
-            found.append((name, kind, count))
-    return tuple(found)
+            entries.append((name, kind, count))
+    return tuple(entries)
 
 
+@lru_cache(maxsize=_KEPT)
 def node_gres(total: str, used: str) -> tuple[Gres, ...]:
     """A node's GRES with what is in use of each."""
     in_use: dict[tuple[str, str], int] = {}

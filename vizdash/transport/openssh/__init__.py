@@ -1,1 +1,1 @@
-"""Login by the system's own ssh(1): a ControlMaster, of vizdash's or of the person's own."""
+"""Logins by the system's ssh(1): a ControlMaster that vizdash starts, or one of the user."""

@@ -1,4 +1,4 @@
-"""A connection of ssh(1) that others may use: the client's end of its control socket.
+"""A client of the control socket of ssh(1), which shares its connection.
 
 Source of the format: OpenSSH's PROTOCOL.mux. After ``MUX_C_PROXY`` (OpenSSH 7.4 and newer) both
 ends speak the SSH connection protocol (RFC 4254) without encryption, so that asyncssh's channels
@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import asyncssh
 from asyncssh.packet import SSHPacket
+from typing_extensions import override
 
 from vizdash.errors import Unreachable
 from vizdash.transport.openssh.master import Master
@@ -30,15 +31,15 @@ _ALIVE_CHECK, _PROXY = 0x10000004, 0x1000000F
 _ALIVE, _PROXIED = 0x80000005, 0x8000000F
 #: Seconds for an answer: the socket is on this machine.
 _ANSWER_S = 10.0
-#: Bytes that an answer may have, and a packet: a channel's packets are of 32 KiB.
+#: Most bytes of an answer, and of a packet: a channel's packets have 32 KiB.
 _LONGEST, _LONGEST_PACKET = 4096, 1 << 20
-#: The connection protocol's numbers begin with CHANNEL_OPEN; 93 and higher name a channel.
+#: Packet types of the connection protocol begin with CHANNEL_OPEN; from 93 on they name a channel.
 _CHANNEL_OPEN, _OF_CHANNEL = 90, 93
 
 
 async def find_master(path: str) -> int:
-    """The process id of the ssh(1) whose control socket ``path`` is; 0 where none answers, or
-    where it is another user's.
+    """Return the process id of the ssh(1) behind the control socket ``path``; 0 where none answers,
+    or where the socket is another user's.
     """
     if not await asyncio.to_thread(_is_own_socket, path):
         return 0
@@ -59,8 +60,8 @@ async def find_master(path: str) -> int:
 async def connect_to_master(
     path: str, host: str, client: asyncssh.SSHClient, *, agent: str = ""
 ) -> MasterConnection:
-    """A connection over the control socket ``path``. ``client`` is asked nothing; it learns of the
-    end. ``agent`` is the socket of the agent that commands are lent, if any. Raises Unreachable.
+    """Connect over the control socket ``path``. ``client`` is only told of the end. ``agent`` is
+    the socket of the agent to forward to commands (empty: none). Raises Unreachable.
     """
     loop = asyncio.get_running_loop()
     options = asyncssh.SSHClientConnectionOptions(
@@ -94,7 +95,7 @@ def _is_own_socket(path: str) -> bool:
 
 
 async def _connect(path: str) -> socket.socket:
-    """Connect, and exchange greetings."""
+    """Connect, and exchange hello messages."""
     loop = asyncio.get_running_loop()
     sock = socket.socket(socket.AF_UNIX)
     sock.setblocking(False)
@@ -110,20 +111,20 @@ async def _connect(path: str) -> socket.socket:
 
 
 async def _ask(sock: socket.socket, request: int) -> bytes:
-    """Send a request without a body; its answer."""
+    """Send a request without a body, and return its answer."""
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, struct.pack(">III", 8, request, 0))
     return await _read(sock)
 
 
 def _expect(answer: bytes, *numbers: int) -> None:
-    """Raise ValueError unless the answer begins with these."""
+    """Raise ValueError unless the answer begins with these numbers."""
     if struct.unpack_from(f">{len(numbers)}I", answer) != numbers:
         raise ValueError("its answer is not the one of an ssh that takes others along")
 
 
 async def _read(sock: socket.socket) -> bytes:
-    """One message: never more, since what follows may be the proxied protocol."""
+    """Read one message and no more: the proxied protocol may follow."""
     size = struct.unpack(">I", await _exactly(sock, 4))[0]
     if size > _LONGEST:
         raise OSError(f"a message of {size} bytes")
@@ -142,7 +143,7 @@ async def _exactly(sock: socket.socket, size: int) -> bytes:
 
 
 class MasterConnection(asyncssh.SSHClientConnection):
-    """asyncssh's connection, from where keys have been exchanged and the login is done."""
+    """asyncssh's connection, starting after key exchange and login."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, options: asyncssh.SSHClientConnectionOptions
@@ -150,42 +151,42 @@ class MasterConnection(asyncssh.SSHClientConnection):
         super().__init__(loop, options)
         self._kex_complete = self._auth_complete = self._auth_final = True
         self._recv_handler = self._recv_pkthdr
-        #: When its last byte came (time.monotonic): all of them come from the server.
+        #: Time of the last byte (time.monotonic); all come from the server.
         self.heard_at = time.monotonic()
         self._master: Master | None = None
 
     def hold(self, master: Master) -> None:
-        """Take a master along: it ends with the connection, and ``wait_closed`` waits for it."""
+        """Tie a master to the connection: ``wait_closed`` also waits for its end."""
         self._master = master
 
     async def wait_closed(self) -> None:
-        """Wait for its end, and that of its master."""
+        """Wait for the end of the connection and of its master."""
         await super().wait_closed()
         if self._master is not None:
             await self._master.wait_closed()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """No version is exchanged."""
+        """Start without a version exchange."""
         self._transport = cast("asyncio.Transport", transport)
         owner = cast("asyncssh.SSHClient", self._protocol_factory())
         self._owner = owner
         owner.connection_made(self)
 
     def data_received(self, data: bytes, datatype: Any = None) -> None:
-        """Note when it came."""
+        """Note the time of the data."""
         self.heard_at = time.monotonic()
         super().data_received(data, datatype)
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
-        """Length, an empty padding's length, type and content. What concerns the transport is
-        the master's, and so are global requests.
+        """Send length, padding length 0, type and content. Packets of the transport layer and
+        global requests are dropped: the master handles these.
         """
         if pkttype >= _CHANNEL_OPEN:
             payload = b"".join(args)
             self._send(struct.pack(">IBB", len(payload) + 2, 0, pkttype) + payload)
 
     def _recv_pkthdr(self) -> bool:
-        """Take in one whole packet, if it is there."""
+        """Handle one packet if it has arrived whole."""
         if len(self._inpbuf) < 4:
             return False
         size = int.from_bytes(self._inpbuf[:4], "big")
@@ -212,11 +213,11 @@ class MasterConnection(asyncssh.SSHClientConnection):
         return True
 
     async def probe(self) -> None:
-        """Return once the server has answered: a session is opened, in which nothing is started,
-        and closed. Raises OSError or asyncssh.Error when the connection is gone.
+        """Wait for an answer of the server: open a session, start nothing in it, and close it.
 
-        Asking for a kind of channel that no server has would do without a session, but a master
-        keeps a record of each channel that was refused, for ever (OpenSSH 10.0, channels.c).
+        Raises OSError or asyncssh.Error when the connection is lost. An unknown channel type would
+        need no session, but a master keeps a record of each refused channel forever (OpenSSH 10.0,
+        channels.c).
         """
         channel: Any = self.create_tcp_channel(encoding=None)
         try:
@@ -224,16 +225,16 @@ class MasterConnection(asyncssh.SSHClientConnection):
         except asyncssh.ChannelOpenError:
             if self.is_closed():
                 raise
-            return  # MaxSessions: that is an answer too
+            return  # MaxSessions: an answer, too
         channel.close()
 
 
-class Ending(asyncssh.SSHClient):
-    """Passes the end of a connection on."""
+class LossListener(asyncssh.SSHClient):
+    """Reports the end of a connection."""
 
     def __init__(self, lost: Callable[[Exception | None], None]) -> None:
         self._lost = lost
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """See SSHClient."""
         self._lost(exc)

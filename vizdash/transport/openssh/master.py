@@ -1,4 +1,4 @@
-"""The ssh(1) process that holds a login: a ControlMaster of vizdash's own (ssh_config(5))."""
+"""The ssh(1) process that holds a login as a ControlMaster (ssh_config(5))."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vizdash.errors import Unreachable
-from vizdash.files import private_folder
+from vizdash.transport import child
 from vizdash.transport.ssh.settings import HostSettings, Target
+from vizdash.util import command_log
+from vizdash.util.files import private_folder, remove_private_folder
 
-#: Bytes of the folder that ssh's own folder is made in: a control path has 90 at most.
+#: Most bytes of the path in which ssh's folder is made: a control path has 90 at most.
 _SHORT = 60
-#: Seconds that ssh gets to end after SIGTERM.
+#: Seconds for ssh to end after SIGTERM.
 _GRACE_S = 5.0
-#: Bytes of a line of ssh's.
+#: Most bytes of a line of ssh's output.
 _LONGEST = 1 << 16
-#: Runs ssh until its own end, or that of the pipe on stdin, whose other end is ours: a ssh without
-#: a command would outlive a vizdash that was killed. The exit code is printed; whoever holds the
-#: pipes after a fork is not its parent. Ended is the whole process group: ssh leaves a
-#: ProxyCommand's own children behind.
+#: Runs ssh, and stops it when the pipe on stdin closes; vizdash holds the other end. An ssh without
+#: a command would outlive a vizdash that was killed. The exit code is printed, since after a fork
+#: vizdash is not the parent. The whole process group is stopped: ssh leaves the children of a
+#: ProxyCommand behind.
 _GUARD = """
 trap : TERM HUP INT
 exec 3<&0 4>&1
@@ -51,14 +53,14 @@ _NEVER = (
     "VisualHostKey=no",
     "Tunnel=no",
 )
-#: Keywords that are newer than the oldest ssh we may meet, and the version that has them.
+#: Options that not every supported ssh has, and the version that has them.
 _NEWER = (("ForkAfterAuthentication=no", (8, 7)),)
 
 Version = tuple[int, int]
 
 
 async def read_version(ssh: str) -> Version:
-    """The version of ssh(1), (9, 2); (0, 0) where it is not OpenSSH."""
+    """Return the version of ssh(1), such as (9, 2); (0, 0) where it is not OpenSSH."""
     process = await asyncio.create_subprocess_exec(
         ssh, "-V",
         stdin=asyncio.subprocess.DEVNULL,
@@ -81,18 +83,20 @@ def command_line(
     connect_s: int,
     forward_agent: bool,
 ) -> list[str]:
-    """The ssh for a login that runs nothing and takes others along by the control socket ``path``.
+    """Return the command line of an ssh that runs no command and shares its connection by the
+    control socket ``path``.
 
-    The person's own settings hold but for what we need otherwise: no X11, and no agent unless our
-    config says so. ``alive`` are seconds between probes, and their number, where the person has
-    none; ``connect_s`` is the time for a connection (0: none).
+    The user's settings apply, except for X11, which is never forwarded, and the agent, which is
+    forwarded only by vizdash's configuration. ``alive`` are the seconds between probes and their
+    number, where the user's settings have none; ``connect_s`` is the time for a connection (0: no
+    limit).
     """
     options = [*_NEVER, *(option for option, since in _NEWER if version >= since)]
     if not settings.alive_interval_s:
         options += [f"ServerAliveInterval={alive[0]}", f"ServerAliveCountMax={alive[1]}"]
     if connect_s and not settings.connect_timeout_s:
         options.append(f"ConnectTimeout={connect_s}")
-    # -v also for the hosts on the way: it says how far each login has come.
+    # -v applies to jump hosts, too: it shows the progress of each login.
     words = [ssh, "-v", "-N", "-T", "-x", "-A" if forward_agent else "-a"]
     words += ["-S", str(path).replace("%", "%%")]
     words += [word for option in options for word in ("-o", option)]
@@ -103,38 +107,42 @@ def command_line(
 
 
 class Master:
-    """A running ssh, and its folder, which goes with it. ``tell`` gets the lines that it prints on
-    stderr. It ends with us, however we end, and by ``close``.
+    """A running ssh with its folder. ``on_line`` gets each line of its stderr. It stops by
+    ``close``, and when vizdash ends, even if that is killed.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, on_line: Callable[[str], None]) -> None:
         self.folder = private_folder(_SHORT)
-        self._tell = tell
-        self._process: asyncio.subprocess.Process | None = None
+        self._on_line = on_line
+        self._argv: tuple[str, ...] = ()
+        self._began = 0.0
+        self._process: child.Child | None = None
         self._life: asyncio.Task[int] | None = None
         self._ending: asyncio.Task[None] | None = None
 
     @property
     def path(self) -> Path:
-        """Its control socket: there once the login is done."""
+        """Its control socket, which exists after the login."""
         return self.folder / "m"
 
     async def start(self, argv: Sequence[str], environ: Mapping[str, str]) -> None:
-        """Start it. Raises Unreachable."""
+        """Start ssh. Raises Unreachable."""
         pipe = asyncio.subprocess.PIPE
+        command_log.record(argv, "started")
         try:
-            self._process = await asyncio.create_subprocess_exec(
+            self._process = await child.start(
                 "/bin/sh", "-c", _GUARD, "sh", *argv,
                 stdin=pipe, stdout=pipe, stderr=pipe,
                 limit=_LONGEST, env={**os.environ, **environ}, start_new_session=True,
             )  # fmt: skip
         except OSError as e:
             raise Unreachable(argv[0], e.strerror or str(e)) from e
+        self._argv, self._began = tuple(argv), time.monotonic()
         self._life = asyncio.create_task(self._live(self._process))
 
     @property
     def gone(self) -> bool:
-        """Whether nothing of it is left."""
+        """Whether ssh and its folder are gone."""
         return self._ending is not None and self._ending.done()
 
     @property
@@ -143,43 +151,45 @@ class Master:
         return self._life is None or self._life.done()
 
     async def wait(self) -> int:
-        """Its exit code, once it has ended and its last words were read."""
+        """Wait until ssh has ended and its output is read; return its exit code."""
         assert self._life is not None
         return await asyncio.shield(self._life)
 
     def close(self) -> None:
-        """Begin to end it; see ``wait_closed``."""
+        """Start to stop ssh; ``wait_closed`` waits for that."""
         if self._ending is None:
             self._ending = asyncio.get_running_loop().create_task(self._end())
 
     async def wait_closed(self) -> None:
-        """Wait until nothing of it is left."""
+        """Stop ssh, and wait until it and its folder are gone."""
         self.close()
         assert self._ending is not None
         await asyncio.shield(self._ending)
 
-    async def _live(self, process: asyncio.subprocess.Process) -> int:
+    async def _live(self, process: child.Child) -> int:
         assert process.stdout is not None
         reading = asyncio.create_task(self._read(process))
         try:
             code = (await process.stdout.read()).strip()
-            # A ProxyCommand that stays may hold stderr.
+            outcome = f"exit {os.fsdecode(code)}" if code.isdigit() else "killed"
+            command_log.record(self._argv, outcome, time.monotonic() - self._began)
+            # A ProxyCommand that keeps running may hold stderr open.
             await asyncio.wait({reading}, timeout=1)
             return int(code) if code.isdigit() else -1
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, process: child.Child) -> None:
         assert process.stderr is not None
         kept = b""
         while data := await process.stderr.read(_LONGEST):
             *whole, kept = (kept + data).split(b"\n")
             for line in whole:
-                self._tell(line.decode(errors="replace").rstrip("\r"))
+                self._on_line(line.decode(errors="replace").rstrip("\r"))
             kept = kept[-_LONGEST:]
         if kept:
-            self._tell(kept.decode(errors="replace").rstrip("\r"))
+            self._on_line(kept.decode(errors="replace").rstrip("\r"))
 
     async def _end(self) -> None:
         process = self._process
@@ -192,7 +202,8 @@ class Master:
                     break
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-            # After a fork it is not our child: nobody hears of its end then.
+            # After a fork it is no child of vizdash, and its end is not reported.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), _GRACE_S)
-        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+            await process.close()  # a ProxyCommand that keeps running may hold stderr open
+        await asyncio.to_thread(remove_private_folder, self.folder)

@@ -1,7 +1,7 @@
-"""A host key that is not known to be good: what ssh would do, decided between two connections.
+"""The decision on a host key that known_hosts does not confirm, made between two connections.
 
-After OpenSSH's sshconnect.c, check_host_key, with one difference: a revoked key is never taken,
-whatever StrictHostKeyChecking is.
+It follows OpenSSH's sshconnect.c, check_host_key, with one difference: a revoked key is never
+accepted, whatever StrictHostKeyChecking is.
 """
 
 from __future__ import annotations
@@ -12,53 +12,53 @@ from typing import Any, Protocol
 import asyncssh
 
 from vizdash.errors import Refused
-from vizdash.model.link import Prompt
-from vizdash.transport.ssh.client import Client
+from vizdash.model.connection_status import Prompt
+from vizdash.transport.ssh.client import Client, connection_options
 from vizdash.transport.ssh.known_hosts import (
+    KeyVerdict,
     KnownHost,
     KnownLine,
-    Verdict,
     add_key,
+    file_for_new_key,
     fingerprint,
-    place_for_new,
 )
-from vizdash.transport.ssh.options import connection_options
+from vizdash.transport.ssh.messages import explain_batch
 from vizdash.transport.ssh.settings import HostSettings
 
 _CERT = "-cert-v01@openssh.com"
 _ADMINS = "ask the host's administrators"
 
 
-class Asker(Protocol):
-    """Where to ask a person."""
+class KeyDialog(Protocol):
+    """Asks the user, unless it is ``quiet``."""
 
     quiet: bool
 
     async def ask(self, prompt: Prompt) -> tuple[str, ...] | None:
-        """See Prompter.ask."""
+        """Return the answer, None for "no"."""
         ...
 
 
-class Introduction:
-    """How one host is got to know during a login.
+class HostKeyCheck:
+    """The check of one host's key during a login.
 
-    ``trusted`` holds the keys that no file could take, by the host's name in known_hosts; it is
-    added to.
+    ``trusted`` holds accepted keys that could not be written to a file, by the host's name in
+    known_hosts; this adds to it.
     """
 
     def __init__(
-        self, settings: HostSettings, trusted: dict[str, list[asyncssh.SSHKey]], asker: Asker
+        self, settings: HostSettings, trusted: dict[str, list[asyncssh.SSHKey]], dialog: KeyDialog
     ) -> None:
         self._settings = settings
-        self._asker = asker
+        self._dialog = dialog
         self._plain_only = False
         self._invalid = ""
-        #: Connected in spite of a changed key: nothing that a person types is sent, and no agent.
+        #: Connected despite a changed key: no password is sent, and no agent forwarded.
         self.unsafe = False
         self.trusted = trusted.setdefault(settings.known_as, [])
 
     def options(self, known: KnownHost) -> dict[str, Any]:
-        """What asyncssh is to connect with, given what is known."""
+        """Return the options of ``asyncssh.connect``, given what is known of the host."""
         algorithms = known.order(self._settings.algorithms.get("hostkeyalgorithms", ()))
         if self._plain_only:
             plain = [name for name in algorithms if not name.endswith(_CERT)]
@@ -70,10 +70,10 @@ class Introduction:
             options |= {"password_auth": False, "kbdint_auth": False}
         return options
 
-    async def after(
+    async def handle_refusal(
         self, client: Client, known: KnownHost, error: asyncssh.HostKeyNotVerifiable
     ) -> None:
-        """After a connection that ended at the host's key: return when it is worth another one.
+        """Decide after a connection that failed at the host's key; return to connect again.
 
         Raises Refused.
         """
@@ -83,16 +83,16 @@ class Introduction:
         if client.key is None:
             if self._plain_only:
                 raise Refused(f"host key of {name}", error.reason, _ADMINS)
-            # A certificate by an unknown authority, or one that is not valid (expired, another
-            # host's): its plain key decides.
+            # A certificate of an unknown authority, or one that is not valid (expired, of another
+            # host): the plain key decides.
             self._invalid = "" if client.certified else error.reason.partition(" for host ")[0]
             self._plain_only = True
             return
         verdict, line = client.verdict
         match verdict:
-            case Verdict.REVOKED:
+            case KeyVerdict.REVOKED:
                 raise self._revoked(line)
-            case Verdict.CHANGED:
+            case KeyVerdict.CHANGED:
                 self._changed(client.key, line)
             case _:
                 await self._unknown(client.key)
@@ -104,27 +104,29 @@ class Introduction:
     def _changed(self, key: asyncssh.SSHKey, line: KnownLine | None) -> None:
         settings = self._settings
         if settings.strict == "no":
-            # As ssh: by keys alone, since what is typed could be overheard.
+            # As ssh does: by keys alone, since a typed password could be intercepted.
             self.unsafe = True
             self.trusted.append(key)
             return
         why = f"it shows {self._print(key)}, not the one in {line}"
-        fix = f"{_ADMINS}; if it is right, remove that line"
+        fix = f"{_ADMINS}; if the new key is right, remove that line"
         raise Refused(f"the host key of {settings.name} has changed", why, fix)
 
     async def _unknown(self, key: asyncssh.SSHKey) -> None:
         settings = self._settings
         what, shows = f"host key of {settings.name}", f"it shows {self._print(key)}"
-        place = await asyncio.to_thread(place_for_new, settings)
+        place = await asyncio.to_thread(file_for_new_key, settings)
         by_hand = f"run `ssh {settings.name}` once and compare the fingerprint"
         if settings.strict == "yes":
             why = f"it is not known, and StrictHostKeyChecking is yes; {shows}"
             fix = f"compare it, then add the key to {place or 'known_hosts'}"
             raise Refused(what, why, fix)
         if settings.strict not in {"accept-new", "no"}:
-            if self._asker.quiet:
+            if settings.batch:
+                raise explain_batch(Refused(what, f"it is not known; {shows}"), settings.name)
+            if self._dialog.quiet:
                 raise Refused(what, f"it is not known; {shows}", by_hand)
-            if await self._asker.ask(self._question(key, place, by_hand)) is None:
+            if await self._dialog.ask(self._question(key, place, by_hand)) is None:
                 raise Refused(what, "it was not trusted")
         if place is None or not await asyncio.to_thread(add_key, settings, key):
             self.trusted.append(key)
@@ -141,7 +143,7 @@ class Introduction:
             kept,
         )
         return Prompt(
-            f"{settings.name} is not known yet",
+            f"{settings.name} is unknown",
             lines,
             yes="trust it",
             alone=(f"its key is not known: {self._print(key)}", by_hand),

@@ -1,13 +1,15 @@
-"""The keys that are offered at a login, in ssh's own order (sshconnect2.c, pubkey_prepare).
+"""The keys that a login offers, in ssh's order (sshconnect2.c, pubkey_prepare).
 
 Certificates of CertificateFile; the agent's keys that an IdentityFile names; its other keys; the
-remaining files, each key followed by its ``-cert.pub``. The order counts: a server hangs up after
-a few (sshd_config(5), MaxAuthTries).
+remaining files, each key followed by its ``-cert.pub``. The order matters: a server disconnects
+after a few (sshd_config(5), MaxAuthTries).
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import os
 import stat
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -21,14 +23,14 @@ from vizdash.transport.ssh.settings import HostSettings
 
 _CERT = "-cert-v01@openssh.com"
 
-#: Gives the passphrase of a key file, or raises ValueError: go on without this key.
+#: Returns the passphrase of a key file, or raises ValueError to skip the key.
 Passphrase = Callable[[str], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """A key or certificate on the disk. ``public`` is None where only the private key, once
-    decrypted, can say it; ``file`` is the private key's.
+    """A key or certificate in a file. ``file`` is the private key's; ``public`` is None where it is
+    known only after decryption.
     """
 
     file: Path | None
@@ -41,22 +43,25 @@ class _Identity:
 
 
 class Identities:
-    """The keys for one login. ``close`` it afterwards: it holds a connection to the agent."""
+    """The keys for one login. It holds a connection to the agent until ``close``."""
 
     def __init__(self, settings: HostSettings, passphrase: Passphrase) -> None:
         self._settings = settings
         self._passphrase = passphrase
         self._agent: asyncssh.SSHAgentClient | None = None
-        #: Key files that ssh ignores since others may read them.
+        #: Key files that ssh ignores because other users may read them.
         self.exposed: list[Path] = []
+        #: The size of an RSA key that was not offered, being too short (0: none was).
+        self.short_rsa_bits = 0
 
     async def pairs(self) -> AsyncGenerator[asyncssh.SSHKeyPair, None]:
-        """Each key, loaded when it is its turn."""
+        """Yield each key; it is loaded when its turn comes."""
         settings = self._settings
         files, certificates = await asyncio.to_thread(self._on_disk)
         agent = await self._in_agent()
         for certificate in certificates:
-            if pair := await self._certified(certificate, files, agent):
+            pair = await self._certified(certificate, files, agent)
+            if pair and self._long_enough(pair):
                 yield pair
         named = {identity.data for identity in files if identity.data}
         held = {pair.public_data for pair in agent}
@@ -78,14 +83,14 @@ class Identities:
                 yield pair_or_none
 
     def close(self) -> None:
-        """Let go of the agent."""
+        """Close the connection to the agent."""
         if self._agent is not None:
             self._agent.close()
 
     # ------------------------------------------------------------------ sources
 
     def _on_disk(self) -> tuple[list[_Identity], list[_Identity]]:
-        """Key files with their certificates, and those of CertificateFile."""
+        """The key files with their certificates, and the certificates of CertificateFile."""
         files = []
         for file in self._settings.identity_files:
             files.append(_Identity(file, read_public(file)))
@@ -108,12 +113,12 @@ class Identities:
             self._agent = await asyncssh.connect_agent(self._settings.agent)
             return list(await self._agent.get_keys())
         except (OSError, ValueError, asyncssh.Error):
-            return []  # ssh goes on without it
+            return []  # ssh continues without it
 
     async def _certified(
         self, identity: _Identity, files: list[_Identity], agent: list[asyncssh.SSHKeyPair]
     ) -> asyncssh.SSHKeyPair | None:
-        """The certificate with the private key that it is for, from the agent or a file."""
+        """A certificate with its private key, from the agent or a file."""
         certificate = identity.public
         assert isinstance(certificate, asyncssh.SSHCertificate)
         wanted = certificate.key.public_data
@@ -131,7 +136,7 @@ class Identities:
     async def _load(
         self, file: Path | None, certificate: Path | None = None
     ) -> asyncssh.SSHKeyPair | None:
-        """A key file; its passphrase is asked for once the server wants the key."""
+        """Load a key file; its passphrase is asked for when the server accepts the key."""
         if file is None or not await asyncio.to_thread(self._usable, file):
             return None
         loop = asyncio.get_running_loop()
@@ -152,10 +157,10 @@ class Identities:
                 return await asyncio.to_thread(load, key)
             return await asyncio.to_thread(load, str(file))
         except (OSError, ValueError, TypeError):
-            return None  # no private key: ssh passes over it too
+            return None  # no private key: ssh skips it, too
 
     def _usable(self, file: Path) -> bool:
-        """Whether ssh would read it: a regular file that nobody else may read."""
+        """Whether ssh would read it: a regular file that other users may not read."""
         try:
             about = file.stat()
         except OSError:
@@ -165,8 +170,18 @@ class Identities:
             return False
         return stat.S_ISREG(about.st_mode)
 
+    def _long_enough(self, pair: asyncssh.SSHKeyPair) -> bool:
+        """Whether RequiredRSASize allows the key."""
+        bits = rsa_bits(pair.public_data)
+        if 0 < bits < self._settings.min_rsa_bits:
+            self.short_rsa_bits = bits
+            return False
+        return True
+
     def _accepted(self, pair: asyncssh.SSHKeyPair) -> bool:
-        """Whether PubkeyAcceptedAlgorithms has an algorithm for this key."""
+        """Whether RequiredRSASize and PubkeyAcceptedAlgorithms allow the key."""
+        if not self._long_enough(pair):
+            return False
         accepted = self._settings.algorithms.get("pubkeyacceptedalgorithms")
         if not accepted:
             return True
@@ -178,8 +193,24 @@ class Identities:
         return bool(names & set(accepted))
 
 
+async def add_to_agent(settings: HostSettings, key: asyncssh.SSHKey) -> None:
+    """Add a decrypted key to the agent as AddKeysToAgent says (ssh_config(5)); like ssh, nothing is
+    reported where there is no agent or where it refuses.
+    """
+    words = settings.add_to_agent.split()
+    if words == ["no"] or not settings.agent:
+        return
+    lifetime_s = int(words[-1]) if words[-1].isdecimal() else None
+    with contextlib.suppress(OSError, ValueError, asyncssh.Error):
+        agent = await asyncssh.connect_agent(settings.agent)
+        try:
+            await agent.add_keys([key], lifetime=lifetime_s, confirm=words[0] == "confirm")
+        finally:
+            agent.close()
+
+
 def read_public(file: Path) -> asyncssh.SSHKey | None:
-    """The public key of an identity file: the file itself, ``.pub``, or the private key's part."""
+    """Read the public key of an identity file: from itself, ``.pub``, or the private key."""
     for name in (file, file.with_name(f"{file.name}.pub")):
         try:
             return asyncssh.read_public_key(str(name))
@@ -192,6 +223,25 @@ def read_public(file: Path) -> asyncssh.SSHKey | None:
         return None
 
 
+def rsa_bits(data: bytes) -> int:
+    """The size of an RSA key, given it or its certificate as in RFC 4253, section 6.6; 0 for a key
+    of another type.
+    """
+    algorithm = data[4 : 4 + int.from_bytes(data[:4])].decode("ascii", "replace")
+    if algorithm.removesuffix(_CERT) != "ssh-rsa":
+        return 0
+    text = f"{algorithm} {base64.b64encode(data).decode()}"
+    try:
+        if algorithm.endswith(_CERT):
+            key = asyncssh.import_certificate(text).key
+        else:
+            key = asyncssh.import_public_key(text)
+    except ValueError:
+        return 0
+    public: Any = key.pyca_key
+    return int(public.key_size)
+
+
 def _read_certificate(file: Path) -> asyncssh.SSHCertificate | None:
     try:
         return asyncssh.read_certificate(str(file))
@@ -200,7 +250,7 @@ def _read_certificate(file: Path) -> asyncssh.SSHCertificate | None:
 
 
 def _needs_passphrase_first(file: Path) -> bool:
-    """Whether a key does not say its public part without its passphrase (encrypted PEM)."""
+    """Whether the public key is known only with the passphrase (encrypted PEM)."""
     if read_public(file) is not None:
         return False
     try:

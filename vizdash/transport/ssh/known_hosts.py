@@ -1,7 +1,7 @@
-"""known_hosts files: what they say of a host, as ssh(1) reads them, and how a new key gets in.
+"""known_hosts files: the lines of a host, as ssh(1) reads them, and adding a new key.
 
-``ssh-keygen -F`` finds the lines (it knows hashes, patterns and negation); where there is none,
-the format of sshd(8), SSH_KNOWN_HOSTS FILE FORMAT, is read here.
+``ssh-keygen -F`` finds the lines, with hashes, patterns and negation. Without ssh-keygen, this
+module reads the format itself (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class KnownLine:
         return f"{self.file}:{self.number}"
 
 
-class Verdict(Enum):
-    """What known_hosts says of a host's key."""
+class KeyVerdict(Enum):
+    """The verdict of known_hosts on a host's key."""
 
     GOOD = "good"
     UNKNOWN = "unknown"
@@ -55,30 +55,30 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KnownHost:
-    """What the files say of one host: the lines of its name, and, for a port other than 22,
+    """The known_hosts lines of one host: those of its name, and for a port other than 22, ``bare``,
     those of the name without the port (OpenSSH's sshconnect.c, check_host_key).
     """
 
     lines: tuple[KnownLine, ...]
     bare: tuple[KnownLine, ...] = ()
 
-    def judge(self, key: asyncssh.SSHKey) -> tuple[Verdict, KnownLine | None]:
-        """The verdict on a plain key, and the line that gives it."""
+    def judge(self, key: asyncssh.SSHKey) -> tuple[KeyVerdict, KnownLine | None]:
+        """Return the verdict on a plain key, and the line that decides."""
         for line in self.lines:
             if line.marker == "REVOKED" and line.key == key:
-                return Verdict.REVOKED, line
+                return KeyVerdict.REVOKED, line
         plain = [line for line in self.lines if not line.marker]
         for line in plain:
             if line.key == key:
-                return Verdict.GOOD, line
+                return KeyVerdict.GOOD, line
         if plain:
             same = [line for line in plain if line.key.algorithm == key.algorithm]
-            return Verdict.CHANGED, (same or plain)[0]
-        for marker, verdict in (("REVOKED", Verdict.REVOKED), ("", Verdict.GOOD)):
+            return KeyVerdict.CHANGED, (same or plain)[0]
+        for marker, verdict in (("REVOKED", KeyVerdict.REVOKED), ("", KeyVerdict.GOOD)):
             for line in self.bare:
                 if line.marker == marker and line.key == key:
                     return verdict, line
-        return Verdict.UNKNOWN, None
+        return KeyVerdict.UNKNOWN, None
 
     def keys(self, marker: str) -> list[asyncssh.SSHKey]:
         """The keys of the lines with this marker."""
@@ -86,12 +86,12 @@ class KnownHost:
 
     @property
     def first_revoked(self) -> KnownLine | None:
-        """The first line that revokes a key, if any."""
+        """The first line that revokes a key, or None."""
         lines = (*self.lines, *self.bare)
         return next((line for line in lines if line.marker == "REVOKED"), None)
 
     def order(self, algorithms: Sequence[str]) -> list[str]:
-        """Algorithms of known keys first, or certificates where an authority is known
+        """Sort algorithms: those of known keys first, and certificates where an authority is known
         (sshconnect2.c, order_hostkeyalgs).
         """
         types = {line.key.algorithm.decode() for line in self.lines if not line.marker}
@@ -108,31 +108,31 @@ class KnownHost:
         return sorted(algorithms, key=lambda algorithm: not known(algorithm))
 
 
-async def find_host(settings: HostSettings) -> KnownHost:
-    """What the person's and the system's files say of a host."""
+async def find_known_host(settings: HostSettings) -> KnownHost:
+    """Find the lines of a host in the user's and the system's files."""
     files = [*settings.user_known_hosts, *settings.global_known_hosts]
     has_port = not settings.alias and settings.port != 22
     names = [settings.known_as, *([settings.host] if has_port else [])]
-    found = await asyncio.gather(*(_find(name, files) for name in names))
-    return KnownHost(*found)
+    lines = await asyncio.gather(*(_find(name, files) for name in names))
+    return KnownHost(*lines)
 
 
 async def _find(name: str, files: Sequence[Path]) -> tuple[KnownLine, ...]:
     keygen = shutil.which("ssh-keygen")
-    found: list[KnownLine] = []
+    lines: list[KnownLine] = []
     for file in files:
-        # Never a FIFO: reading it would wait for a writer.
+        # A FIFO would wait for a writer.
         if not await asyncio.to_thread(os.path.isfile, file):
             continue
         if keygen:
-            found += await _find_with(keygen, name, file)
+            lines += await _find_with(keygen, name, file)
         else:
-            found += await asyncio.to_thread(find_lines, name, file)
-    return tuple(found)
+            lines += await asyncio.to_thread(find_lines, name, file)
+    return tuple(lines)
 
 
 async def _find_with(keygen: str, name: str, file: Path) -> list[KnownLine]:
-    """The lines that ``ssh-keygen -F`` finds; none in a file that it can't read, as for ssh."""
+    """The lines that ``ssh-keygen -F`` finds; like ssh, none in a file that it cannot read."""
     process = await asyncio.create_subprocess_exec(
         keygen, "-F", name, "-f", str(file),
         stdin=asyncio.subprocess.DEVNULL,
@@ -141,11 +141,11 @@ async def _find_with(keygen: str, name: str, file: Path) -> list[KnownLine]:
     )  # fmt: skip
     stdout, _ = await process.communicate()
     lines = stdout.decode(errors="replace").splitlines()
-    found = []
+    known_lines = []
     for head, text in itertools.pairwise(lines):
         if (match := _FOUND.fullmatch(head)) and (key := _key(text)):
-            found.append(KnownLine(file, int(match[1]), match[2] or "", key))
-    return found
+            known_lines.append(KnownLine(file, int(match[1]), match[2] or "", key))
+    return known_lines
 
 
 def find_lines(name: str, file: Path) -> list[KnownLine]:
@@ -154,7 +154,7 @@ def find_lines(name: str, file: Path) -> list[KnownLine]:
         text = file.read_text("utf-8", "replace")
     except OSError:
         return []
-    found = []
+    lines = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
@@ -164,13 +164,13 @@ def find_lines(name: str, file: Path) -> list[KnownLine]:
             if words[0] not in _MARKERS or len(words) < 2:
                 continue
             marker, words = _MARKERS[words[0]], words[1:]
-        if _names(words[0], name.lower()) and (key := _key(line)):
-            found.append(KnownLine(file, number, marker, key))
-    return found
+        if _matches(words[0], name.lower()) and (key := _key(line)):
+            lines.append(KnownLine(file, number, marker, key))
+    return lines
 
 
-def _names(hosts: str, name: str) -> bool:
-    """Whether the first field of a line means a host: hashed, or patterns with negation."""
+def _matches(hosts: str, name: str) -> bool:
+    """Whether a line's first field, hashed or patterns, matches a host."""
     if hosts.startswith("|1|"):
         parts = hosts.split("|")
         try:
@@ -188,7 +188,7 @@ def _names(hosts: str, name: str) -> bool:
 
 
 def _key(line: str) -> asyncssh.SSHKey | None:
-    """The key of a known_hosts line; None for one that asyncssh can't read."""
+    """The key of a known_hosts line; None for one that asyncssh cannot read."""
     words = line.split()
     start = 2 if words and words[0].startswith("@") else 1
     try:
@@ -200,9 +200,9 @@ def _key(line: str) -> asyncssh.SSHKey | None:
 # ---------------------------------------------------------------------- a new key
 
 
-def place_for_new(settings: HostSettings) -> Path | None:
-    """The file that a new key is written to: the person's first; None where it is no regular
-    file (``/dev/null``, a FIFO), so that the key can be trusted for this run only.
+def file_for_new_key(settings: HostSettings) -> Path | None:
+    """The file for a new key: the user's first one; None where that is no regular file
+    (``/dev/null``, a FIFO), so that the key is trusted for this run only.
     """
     if not settings.user_known_hosts:
         return None
@@ -211,11 +211,11 @@ def place_for_new(settings: HostSettings) -> Path | None:
 
 
 def add_key(settings: HostSettings, key: asyncssh.SSHKey) -> bool:
-    """Append a key under the host's name, hashed if HashKnownHosts says so, to a regular file.
+    """Append a key under the host's name, hashed if HashKnownHosts is set; return whether it was.
 
-    Appended, not rewritten, as ssh does: others may append meanwhile. Returns whether it was.
+    Like ssh, it does not rewrite the file: others may append at the same time.
     """
-    file = place_for_new(settings)
+    file = file_for_new_key(settings)
     if file is None:
         return False
     name = settings.known_as
@@ -228,10 +228,10 @@ def add_key(settings: HostSettings, key: asyncssh.SSHKey) -> bool:
 
 
 def _append(file: Path, line: str) -> bool:
-    """Append one line to a regular file, made (0600) when it is absent; whether it was done."""
+    """Append a line to a regular file, which is created with mode 0600; return whether it was."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # O_NONBLOCK: should a FIFO take its place meanwhile, this does not wait for its reader.
+        # O_NONBLOCK: does not wait for a reader if the file has become a FIFO.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         handle = os.open(file, flags, 0o600)
         try:
@@ -258,11 +258,11 @@ _NAMES = {
 
 
 def type_name(key: asyncssh.SSHKey) -> str:
-    """The key's type as ssh names it to people: ``ED25519``."""
+    """The key's type as ssh shows it: ``ED25519``."""
     algorithm = key.get_algorithm()
     return _NAMES.get(algorithm, "ECDSA" if algorithm.startswith("ecdsa-") else algorithm)
 
 
 def fingerprint(key: asyncssh.SSHKey, hash_name: str = "sha256") -> str:
-    """As ssh shows it: ``ED25519 SHA256:...``."""
+    """The fingerprint as ssh shows it: ``ED25519 SHA256:...``."""
     return f"{type_name(key)} {key.get_fingerprint(hash_name)}"

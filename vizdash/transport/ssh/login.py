@@ -1,8 +1,8 @@
-"""Logging in as the person's own ssh does: settings, jump hosts, host keys, keys and questions.
+"""A login by asyncssh with the settings of ssh(1): jump hosts, host keys, keys and questions.
 
-asyncssh is told everything and reads no file. What ssh(1) does and asyncssh leaves to its caller:
-a passphrase is asked for only when the server wants the key, jump hosts are logged in to by the
-same rules, and no time-out runs while a person types.
+asyncssh gets every option and reads no file. Like ssh(1), the login asks for a passphrase only when
+the server accepts the key, treats jump hosts by the same rules, and stops its time limit while the
+user types.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,50 +18,55 @@ from typing import Any
 import asyncssh
 
 from vizdash.errors import Refused, Unreachable, VizdashError
-from vizdash.model.link import Field, Prompt
+from vizdash.model.connection_status import Field, Prompt
 from vizdash.transport.base import Prompter
-from vizdash.transport.ssh import patience
+from vizdash.transport.ssh import login_timeout
 from vizdash.transport.ssh.client import Client
-from vizdash.transport.ssh.host_keys import Introduction
-from vizdash.transport.ssh.identities import Identities
-from vizdash.transport.ssh.known_hosts import find_host
-from vizdash.transport.ssh.needs import NeedsOpenSsh, check_revoking, has_ticket
-from vizdash.transport.ssh.patience import Patience
-from vizdash.transport.ssh.proxy import Proxy
-from vizdash.transport.ssh.route import check_circle
+from vizdash.transport.ssh.host_keys import HostKeyCheck
+from vizdash.transport.ssh.identities import Identities, add_to_agent
+from vizdash.transport.ssh.known_hosts import find_known_host
+from vizdash.transport.ssh.login_timeout import LoginTimeout
+from vizdash.transport.ssh.messages import explain_batch, login_error
+from vizdash.transport.ssh.proxy import Proxy, check_circle
 from vizdash.transport.ssh.settings import HostSettings, Target, read_settings
-from vizdash.transport.ssh.words import in_words
+from vizdash.transport.ssh.transport_choice import (
+    NeedsOpenSsh,
+    has_kerberos_ticket,
+    refuse_revoked_keys_file,
+)
 
 _TRIES = 6
-#: How a connection ends when its ProxyCommand does.
+#: Seconds between attempts to connect (ConnectionAttempts).
+_PAUSE_S = 1.0
+#: Errors of a connection whose ProxyCommand has ended.
 _BROKEN = (OSError, asyncssh.ConnectionLost, asyncssh.ProtocolError)
 
 logging.getLogger("asyncssh").addHandler(logging.NullHandler())
 
 
-class AsksPerson(Unreachable):
-    """The login needs a secret, and nobody is to be asked now."""
+class SecretNeeded(Unreachable):
+    """The login needs a secret, and the user is not to be asked now."""
 
 
 @dataclass(slots=True)
 class Secrets:
-    """What a person has given, as far as it may be used again: passphrases of keys, by file.
+    """Secrets that the user has typed and that may be used again: passphrases, by key file.
 
-    A password or a code is sent once. One that could not be sent (the server hung up while it
-    was typed) is kept for the very next question of the same words, and then it's gone.
+    A password or a code is sent once. One that could not be sent, since the server closed the
+    connection meanwhile, is kept for the next question, if that has the same text.
     """
 
     passphrases: dict[str, str] = field(default_factory=dict, repr=False)
     unsent: tuple[tuple[Field, ...], tuple[str, ...]] | None = field(default=None, repr=False)
-    #: Host keys that a person trusts, by the name in known_hosts, and that no file could take.
+    #: Accepted host keys that could not be written to a file, by the name in known_hosts.
     trusted: dict[str, list[asyncssh.SSHKey]] = field(default_factory=dict)
 
 
 class Login:
-    """One attempt to reach a host, through its jump hosts. ``quiet`` asks nobody anything.
+    """One attempt to log in to a host, through its jump hosts; ``quiet`` asks the user nothing.
 
-    With ``yields`` it raises NeedsOpenSsh where the person has a Kerberos ticket that a server
-    takes, and where the two have no algorithm in common that asyncssh has.
+    With ``yields`` it raises NeedsOpenSsh where the server takes the user's Kerberos ticket, and
+    where asyncssh has no algorithm in common with it.
     """
 
     def __init__(
@@ -77,16 +83,16 @@ class Login:
         self.quiet = quiet
         self._forward_agent = forward_agent
         self._yields = yields
-        #: Whether a person was needed and could not be asked; whether one gave a secret.
+        #: Whether the user had to be asked and was not; whether the user has typed a secret.
         self.blocked = False
         self.typed = False
-        self._patience = Patience(prompter, quiet=quiet)
-        self.silence = self._patience.silence
+        self._timeout = LoginTimeout(prompter, quiet=quiet)
+        self.silence = self._timeout.silence
         self.settings: HostSettings | None = None
         self._client: Client | None = None
         self._made: list[tuple[asyncssh.SSHClientConnection, HostSettings]] = []
         self._asking: tuple[Prompt, asyncio.Task[tuple[str, ...] | None]] | None = None
-        #: The ProxyCommands that were started: whoever ends the connection waits for their end.
+        #: The ProxyCommands that were started; the owner of the connection waits for their end.
         self.proxies: list[Proxy] = []
 
     async def open(
@@ -96,23 +102,23 @@ class Login:
         via: asyncssh.SSHClientConnection | None = None,
         settings: HostSettings | None = None,
     ) -> asyncssh.SSHClientConnection:
-        """Log in, ``via`` a host where we are already. ``lost`` is called when it is over.
-        ``settings`` are the host's, where they are not just those that ssh has for it.
+        """Log in, through ``via`` if given. ``lost`` is called when the connection ends.
+        ``settings`` replace those that ssh has for the host.
 
-        Raises VizdashError in words; AsksPerson when ``quiet`` and a secret is due.
+        Raises VizdashError; SecretNeeded when ``quiet`` and a secret is needed.
         """
         task = asyncio.create_task(self._open(target, via, lost, settings=settings))
         try:
             while not task.done():
                 await asyncio.wait({task}, timeout=0.25)
                 if not task.done():
-                    self._watch(target)
+                    self._check_time(target)
             conn = task.result()
             for made, its in self._made:
                 made.set_keepalive(*self._keepalive(its))
             return conn
         finally:
-            self._patience.stop()
+            self._timeout.hide_wait()
             left = [task, *([self._asking[1]] if self._asking else [])]
             for one in left:
                 one.cancel()
@@ -120,39 +126,39 @@ class Login:
 
     @property
     def heard_at(self) -> float:
-        """When the host's last byte came (time.monotonic)."""
+        """Time of the last byte from the host (time.monotonic)."""
         return self._client.heard_at if self._client else 0.0
 
     @property
     def probe_s(self) -> float:
-        """Seconds after which a host that is well has been heard of."""
-        return (self.settings.alive_interval_s if self.settings else 0) or patience.KEEPALIVE_S
+        """Seconds within which a reachable host sends something."""
+        return (self.settings.alive_interval_s if self.settings else 0) or login_timeout.KEEPALIVE_S
 
     def _keepalive(self, settings: HostSettings) -> tuple[float, int]:
         """Seconds between probes, and how many may stay without an answer."""
         if settings.alive_interval_s:
             return settings.alive_interval_s, max(1, settings.alive_count)
-        probes = patience.PROBES_TYPED if self.typed else patience.PROBES
-        return patience.KEEPALIVE_S, probes
+        probes = login_timeout.PROBES_TYPED if self.typed else login_timeout.PROBES
+        return login_timeout.KEEPALIVE_S, probes
 
-    def _watch(self, target: Target) -> None:
-        """Say what is awaited, or give up. Raises TimedOut."""
+    def _check_time(self, target: Target) -> None:
+        """Show what the login waits for, or fail. Raises TimedOut."""
         client, settings = self._client, self.settings
-        self._patience.watch(
+        self._timeout.check(
             settings.name if settings else target.host,
             authenticating=client is not None and client.authenticating,
             connect_timeout_s=settings.connect_timeout_s if settings else 0,
             take_text=client.take_text if client else list,
         )
 
-    # ------------------------------------------------------------------ a person
+    # ------------------------------------------------------------------ questions
 
     def show(self, title: str, lines: Sequence[str]) -> None:
         """Show text that needs no answer."""
         self._prompter.show(title, tuple(lines))
 
     async def ask_secret(self, prompt: Prompt) -> tuple[str, ...] | None:
-        """Ask a person. The question stays on the screen when the server hangs up meanwhile."""
+        """Ask for a secret. The question stays on screen if the server closes the connection."""
         self.typed = True
         unsent, self._secrets.unsent = self._secrets.unsent, None
         if unsent and unsent[0] == prompt.fields:
@@ -164,13 +170,13 @@ class Login:
         return answer
 
     async def ask(self, prompt: Prompt) -> tuple[str, ...] | None:
-        """Ask a person, however long it takes."""
-        self._patience.stop()
+        """Ask the user, without a time limit."""
+        self._timeout.hide_wait()
         with self.silence:
             return await self._prompter.ask(prompt)
 
     async def _answered_late(self) -> bool:
-        """Whether a person was typing when the server hung up: then what they typed is kept."""
+        """Whether the user was typing when the server closed the connection; keeps the answer."""
         if self._asking is None:
             return False
         (prompt, task), self._asking = self._asking, None
@@ -190,7 +196,7 @@ class Login:
         behind: tuple[Target, ...] = (),
         settings: HostSettings | None = None,
     ) -> asyncssh.SSHClientConnection:
-        """Log in to a host, to the hosts on the way first. ``behind`` lie beyond it."""
+        """Log in to a host, and to its jump hosts first. ``behind`` are the hosts beyond it."""
         check_circle(target, behind)
         with self.silence:
             settings = settings or await read_settings(target)
@@ -218,65 +224,75 @@ class Login:
         forward_agent: bool,
     ) -> asyncssh.SSHClientConnection:
         self.settings = settings
-        check_revoking(settings)
-        ticket = self._yields and settings.gssapi and await has_ticket()
-        introduction = Introduction(settings, self._secrets.trusted, self)
+        refuse_revoked_keys_file(settings)
+        ticket = self._yields and settings.gssapi and await has_kerberos_ticket()
+        host_key_check = HostKeyCheck(settings, self._secrets.trusted, self)
         for _ in range(_TRIES):
             with self.silence:
-                known = await find_host(settings)
+                known = await find_known_host(settings)
             identities = Identities(settings, self._passphrase)
             keys = identities.pairs()
             client = Client(
                 self,
                 settings,
                 known=known,
-                trusted=introduction.trusted,
+                trusted=host_key_check.trusted,
                 keys=keys,
                 silence=self.silence,
                 kerberos=ticket,
             )
             self._client = client
             try:
-                options = introduction.options(known)
-                if forward_agent and settings.agent and not introduction.unsafe:
+                options = host_key_check.options(known)
+                if forward_agent and settings.agent and not host_key_check.unsafe:
                     options["agent_forwarding"] = settings.agent
                 conn = await self._once(settings, client, via, options)
             except asyncssh.HostKeyNotVerifiable as e:
-                await introduction.after(client, known, e)
+                await host_key_check.handle_refusal(client, known, e)
                 continue
             except (OSError, asyncssh.Error, ValueError) as e:
                 if await self._answered_late():
                     continue
                 raise self._failure(e, settings, identities) from e
             finally:
-                with contextlib.suppress(RuntimeError):  # a passphrase is being asked for
+                with contextlib.suppress(RuntimeError):  # it waits for a passphrase
                     await keys.aclose()
                 identities.close()
             client.unshown.clear()
             self._made.append((conn, settings))
             client.lost = lost
             return conn
-        raise Refused(settings.name, "the login does not come to an end", "try again")
+        raise Refused(settings.name, "too many attempts", "try again")
 
     def _failure(
         self, error: Exception, settings: HostSettings, identities: Identities
     ) -> VizdashError:
-        """A login's end, in words."""
+        """Return the error for a failed login."""
         if self._yields and isinstance(error, asyncssh.KeyExchangeFailed):
             return NeedsOpenSsh(settings.name, f"no common algorithm: {error.reason}")
         if self.blocked:
-            return AsksPerson(settings.name, "it asks for a secret")
-        told = in_words(error, settings.name, typed=self.typed)
+            return SecretNeeded(settings.name, "it asks for a secret")
+        failure = login_error(error, settings.name, typed=self.typed)
         if identities.exposed and isinstance(error, asyncssh.PermissionDenied):
             file = identities.exposed[0]
-            why = f"{told.why}; {file} is not used: others may read it"
-            return Refused(told.what, why, f"chmod 600 {file}")
+            why = f"{failure.why}; {file} is not used: others may read it"
+            return Refused(failure.what, why, f"chmod 600 {file}")
+        if identities.short_rsa_bits and isinstance(error, asyncssh.PermissionDenied):
+            bits, needed = identities.short_rsa_bits, settings.min_rsa_bits
+            why = (
+                f"{failure.why}; an RSA key of {bits} bits is not used: RequiredRSASize is {needed}"
+            )
+            return Refused(failure.what, why, failure.fix)
+        if isinstance(error, asyncssh.PermissionDenied) and settings.batch:
+            return explain_batch(Refused(failure.what, failure.why), settings.name)
         if isinstance(error, asyncssh.PermissionDenied) and self._wants_ticket(settings):
-            return Refused(told.what, told.why, "it takes Kerberos too: run `kinit` for a ticket")
-        return told
+            return Refused(
+                failure.what, failure.why, "it takes Kerberos too: run `kinit` for a ticket"
+            )
+        return failure
 
     def _wants_ticket(self, settings: HostSettings) -> bool:
-        """Whether a Kerberos ticket might have let the person in."""
+        """Whether a Kerberos ticket could have sufficed."""
         takes = self._client is not None and self._client.takes_tickets
         return takes and settings.gssapi and not self.typed
 
@@ -287,49 +303,84 @@ class Login:
         via: asyncssh.SSHClientConnection | None,
         options: dict[str, Any],
     ) -> asyncssh.SSHClientConnection:
-        """One connection: by a tunnel, by a ProxyCommand, or straight."""
+        """Connect once: through ``via``, by a ProxyCommand, or directly."""
         proxy: Proxy | None = None
         if via is None and settings.proxy_command:
             proxy = await Proxy.start(settings.proxy_command)
             self.proxies.append(proxy)
             options["sock"] = proxy.sock
+        direct = via is None and proxy is None
         try:
-            conn = await asyncssh.connect(
-                settings.host, client_factory=lambda: client, tunnel=via, **options
-            )
+            conn = await self._dial(settings, client, via, options, settings.attempts * direct)
         except BaseException as e:
-            word = await proxy.last_word() if proxy and isinstance(e, _BROKEN) else ""
+            word = await proxy.last_line() if proxy and isinstance(e, _BROKEN) else ""
             if proxy is not None:
                 await proxy.close()
             if word:
-                raise Unreachable(settings.name, f"its ProxyCommand ended: {word}") from e
+                raise Unreachable(settings.name, f"its ProxyCommand has ended: {word}") from e
             raise
         if proxy is not None:
             proxy.end_with(conn)
         return conn
 
+    async def _dial(
+        self,
+        settings: HostSettings,
+        client: Client,
+        via: asyncssh.SSHClientConnection | None,
+        options: dict[str, Any],
+        attempts: int,
+    ) -> asyncssh.SSHClientConnection:
+        """Connect, as often as ConnectionAttempts allows, once a second as ssh does."""
+        while True:
+            try:
+                return await asyncssh.connect(
+                    settings.host, client_factory=lambda: client, tunnel=via, **options
+                )
+            except OSError as e:
+                attempts -= 1
+                if attempts <= 0 or isinstance(e, socket.gaierror):
+                    raise
+                await asyncio.sleep(_PAUSE_S)
+                self.silence.reset()
+
     # ------------------------------------------------------------------ keys
 
     async def _passphrase(self, file: str) -> str:
-        """The passphrase of a key that the server has accepted. ValueError: without this key."""
+        """Return the passphrase of a key that the server accepts. Raises ValueError to skip the
+        key.
+        """
         if file in self._secrets.passphrases:
             return self._secrets.passphrases[file]
+        settings = self.settings
+        if settings and settings.batch:
+            raise ValueError(file)
         if self.quiet:
             self.blocked = True
             raise ValueError(file)
-        name = self.settings.name if self.settings else ""
+        name = settings.name if settings else ""
         note: tuple[str, ...] = ()
-        for _ in range(3):
+        for _ in range(settings.prompts if settings else 1):
             prompt = Prompt(f"Log in to {name}", note, (Field(f"passphrase of {file}"),))
             answer = await self.ask(prompt)
             if answer is None or not answer[0]:
                 break
             try:
                 with self.silence:
-                    await asyncio.to_thread(asyncssh.read_private_key, file, answer[0])
+                    key = await asyncio.to_thread(asyncssh.read_private_key, file, answer[0])
             except (ValueError, OSError):
-                note = ("That does not open it: try again.",)
+                note = ("Wrong passphrase. Try again.",)
                 continue
             self._secrets.passphrases[file] = answer[0]
+            if settings and await self._may_add(settings, file):
+                with self.silence:
+                    await add_to_agent(settings, key)
             return answer[0]
         raise ValueError(file)
+
+    async def _may_add(self, settings: HostSettings, file: str) -> bool:
+        """Whether a key may be added to the agent, if there is one (AddKeysToAgent)."""
+        if settings.add_to_agent != "ask" or not settings.agent:
+            return True
+        prompt = Prompt(f"Log in to {settings.name}", (f"Add {file} to ssh-agent?",), yes="add it")
+        return await self.ask(prompt) is not None

@@ -1,4 +1,4 @@
-"""ProxyCommand: a program whose stdin and stdout are the connection (ssh_config(5))."""
+"""ProxyJump and ProxyCommand (ssh_config(5)): the hosts and commands that lead to a host."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ import contextlib
 import os
 import signal
 import socket
+from collections.abc import Sequence
+from dataclasses import replace
 
 import asyncssh
 
-from vizdash.errors import last_line
+from vizdash.errors import Refused, last_line
+from vizdash.transport import child
+from vizdash.transport.ssh.known_hosts import find_known_host
+from vizdash.transport.ssh.settings import HostSettings, Target, name_with_port, read_settings
 
 _KEPT = 4096
 
 
 class Proxy:
-    """A running ProxyCommand. ``sock`` is our end; its stderr never enters the connection."""
+    """A running ProxyCommand. ``sock`` is vizdash's end of its stdin and stdout."""
 
-    def __init__(self, process: asyncio.subprocess.Process, sock: socket.socket) -> None:
+    def __init__(self, process: child.Child, sock: socket.socket) -> None:
         self.sock = sock
         self._process = process
         self._stderr = b""
@@ -27,10 +32,10 @@ class Proxy:
 
     @classmethod
     async def start(cls, command: str) -> Proxy:
-        """Run it by the person's shell, as ssh does. Raises OSError."""
+        """Run a command by the user's shell, as ssh does. Raises OSError."""
         near, far = socket.socketpair()
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = await child.start(
                 os.environ.get("SHELL") or "/bin/sh",
                 "-c",
                 f"exec {command}",
@@ -54,17 +59,17 @@ class Proxy:
 
     @property
     def ended(self) -> bool:
-        """Whether it has."""
+        """Whether it has ended."""
         return self._process.returncode is not None
 
-    async def last_word(self) -> str:
-        """The last line of its stderr, waited for a moment: it may just be ending."""
+    async def last_line(self) -> str:
+        """Return the last line of its stderr, after a moment: it may be ending."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._reading), 0.5)
         return last_line(self._stderr.decode(errors="replace"))
 
     def end_with(self, conn: asyncssh.SSHClientConnection) -> None:
-        """End it when the connection has ended."""
+        """Stop it when the connection has ended."""
 
         async def wait() -> None:
             await conn.wait_closed()
@@ -73,8 +78,8 @@ class Proxy:
         self._ending = asyncio.create_task(wait())
 
     async def close(self) -> None:
-        """End it, and wait for its end: SIGHUP as ssh sends it, SIGKILL if it is still there 2 s
-        later. May be called again.
+        """Stop it by SIGHUP, as ssh does, and by SIGKILL 2 s later; wait for its end. May be called
+        again.
         """
         self.sock.close()
         for number, wait_s in ((signal.SIGHUP, 2), (signal.SIGKILL, 5)):
@@ -84,5 +89,59 @@ class Proxy:
                 os.killpg(self._process.pid, number)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._process.wait(), wait_s)
+        await self._process.close()
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
+
+
+#: Most jump hosts to a host: a ProxyJump may lead in a circle.
+_MAX_JUMPS = 16
+
+
+async def read_route(target: Target) -> tuple[HostSettings, ...]:
+    """Read the settings of a host and of its jump hosts, from the last to the first.
+
+    Raises Refused, also for a circle.
+    """
+    seen: list[Target] = []
+    route: list[HostSettings] = []
+    while True:
+        check_circle(target, tuple(seen))
+        seen.append(target)
+        settings = await read_settings(target)
+        route.append(settings)
+        if not settings.jumps:
+            return tuple(route)
+        target = Target.last_of(settings.jumps)
+
+
+def check_circle(target: Target, behind: tuple[Target, ...]) -> None:
+    """Raise Refused if a host is its own jump host. ``behind`` are the hosts beyond it."""
+    if target in behind or len(behind) > _MAX_JUMPS:
+        names = " → ".join(one.host for one in (*behind, target))
+        why = f"its jump hosts lead in a circle: {names}"
+        raise Refused(behind[0].host, why, "check ProxyJump in ~/.ssh/config")
+
+
+async def read_node_settings(
+    target: Target, address: str = "", names: Sequence[str] = ()
+) -> HostSettings:
+    """Read the settings of a node by its name, which is what users' settings name.
+
+    ``address`` is the name by which the login host reaches it (empty: its own); it counts where the
+    settings have no HostName. ``names`` are Slurm's names for it: where the settings have no
+    HostKeyAlias and known_hosts does not have the address, its host key is looked up under the
+    first of them that known_hosts has. Raises Refused.
+    """
+    settings = await read_settings(target)
+    if not address or settings.host != target.host.lower():
+        return settings
+    settings = replace(settings, host=address.lower())
+    if settings.alias or (await find_known_host(settings)).lines:
+        return settings
+    for name in names:
+        alias = name_with_port(name.lower(), settings.port)
+        named = replace(settings, alias=alias)
+        if (await find_known_host(named)).lines:
+            return named
+    return settings

@@ -1,4 +1,4 @@
-"""The words of the dashboard's three panes: their titles, and what an empty one shows. Pure."""
+"""The panes of the dashboard: their titles, and the text of an empty one. Pure."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ from typing import Any
 from textual.content import Content
 
 from vizdash.model import Snapshot
-from vizdash.ui import words
-from vizdash.ui.format import escape_control
-from vizdash.ui.room import Room
-from vizdash.ui.theme import Line, Span, content, line
+from vizdash.ui.present.free_capacity import FittingSessions, more_fit_text
+from vizdash.ui.present.images import images_unknown, no_images_lines
+from vizdash.ui.present.lines import Line, Span, content, line
 from vizdash.ui.widgets.table import Table
+from vizdash.util.text import escape_control
 
 
-def nothing(snapshot: Snapshot, *, read_only: bool) -> tuple[tuple[Line, ...], ...]:
-    """For nodes, sessions and images: what each shows while it has no rows."""
-    start = line("No sessions yet — press ", Span("n", "accent", bold=True), " to start a desktop")
+def empty_pane_lines(snapshot: Snapshot, *, read_only: bool) -> tuple[tuple[Line, ...], ...]:
+    """The text of empty nodes, sessions and images."""
+    start = line("No sessions yet. Press ", Span("n", "accent", bold=True), " to start one.")
     if read_only:
-        start = line("No sessions (this vizdash is read-only)")
+        start = line("No sessions (vizdash is read-only)")
     where = f"partition {snapshot.partition}" if snapshot.partition else "the cluster"
-    no_nodes = line(f"No nodes in {where} — see sinfo, or vizdash doctor")
-    return (no_nodes,), (start,), tuple(words.no_images(snapshot))
+    no_nodes = line(f"No nodes in {where}. Check sinfo, or run vizdash doctor.")
+    return (no_nodes,), (start,), tuple(no_images_lines(snapshot))
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What a pane's title says of it: ``counts`` by state, the filter, and how many more fit."""
+class PaneFacts:
+    """What a pane's title shows: ``counts`` by state, the filter, and how many more fit."""
 
     snapshot: Snapshot | None
     counts: Mapping[str, int]
     filtered: str = ""
     mine: bool = False
-    room: Room | None = None
+    fitting: FittingSessions | None = None
 
 
-def title(table: Table[Any], key: str, name: str, facts: Facts) -> Content:
-    """Number, name and sums."""
+def pane_title(table: Table[Any], key: str, name: str, facts: PaneFacts) -> Content:
+    """The title: number, name and counts."""
     sums = " · ".join(f"{n} {escape_control(word)}" for word, n in facts.counts.items())
-    shown, found = len(table.rows), len(table.found)
-    count = f" {shown}" if shown == found else f" {shown} of {found}"
-    if table.id == "images" and words.unseen(facts.snapshot):
-        count = "  not looked at"
+    shown, total = len(table.rows), len(table.all_rows)
+    count = f" {shown}" if shown == total else f" {shown} of {total}"
+    if table.id == "images" and images_unknown(facts.snapshot):
+        count = "  not checked"
     spans = [Span(f"{key} ", "accent"), Span(name, bold=True)]
     spans.append(Span(count if facts.snapshot else "", "muted"))
     if facts.mine:
         spans.append(Span("  mine", "accent"))
     if facts.filtered:
         spans.append(Span(f"  /{facts.filtered}", "accent"))
-    spans.append(Span(table.told, "accent"))
-    if (room := facts.room) is not None:
-        spans.append(Span(f"  {room.total} more {room.app} fit", "muted"))
+    spans.append(Span(table.summary, "accent"))
+    if (fitting := facts.fitting) is not None:
+        spans.append(Span(f"  {more_fit_text(fitting.total, fitting.app)}", "muted"))
     spans.append(Span(f"  {sums}" if sums else "", "muted"))
     return content(spans)

@@ -1,1 +1,1 @@
-"""Screens: the dashboard, and what opens over it."""
+"""Screens: the dashboard, and those that open over it."""

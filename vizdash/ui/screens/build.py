@@ -1,4 +1,4 @@
-"""Building an image: what to build, then its phases and log."""
+"""Building an image: the form, then the phases and the log."""
 
 from __future__ import annotations
 
@@ -9,35 +9,31 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input, Label, Log, Static
 
 from vizdash.errors import VizdashError
 from vizdash.images.build import BuildRequest
-from vizdash.images.buildlog import PHASES
-from vizdash.ui.builds import Build
-from vizdash.ui.format import escape_control
-from vizdash.ui.screens.confirm import Confirm, Question
-from vizdash.ui.theme import Line, Span, Tone, content, keys_line, line
+from vizdash.images.build_output import PHASES
+from vizdash.ui.background_builds import BackgroundBuild
+from vizdash.ui.dialog_screen import DialogScreen
+from vizdash.ui.present.lines import Line, Span, Tone, content, keys_line, line
+from vizdash.ui.screens.confirm import ConfirmScreen, Question
 from vizdash.ui.widgets.chips import Chips
-from vizdash.ui.widgets.clicked import Dialog, Keys
-from vizdash.ui.widgets.rows import Rows
+from vizdash.ui.widgets.clickable_keys import Dialog, KeyLine
+from vizdash.ui.widgets.diff_text import DiffText
+from vizdash.util.text import escape_control
+from vizdash.util.units import format_countdown, format_size
 
-#: Seconds between looks at what the build has said.
+#: Seconds between updates.
 _EVERY_S = 0.2
-#: A phase that took less is not worth a word.
+#: Shorter phases show no duration.
 _SHORT_S = 1.0
 
 
-def clock(seconds: float) -> str:
-    """``1:05``."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02}"
-
-
-class BuildForm(ModalScreen[None]):
-    """Enter builds from any field, Escape leaves. ``begin`` starts it, ``show`` shows it."""
+class BuildForm(DialogScreen[None]):
+    """Enter builds from any field, Escape closes. ``begin`` starts the build, ``show`` shows it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Cancel", show=False),
@@ -51,8 +47,8 @@ class BuildForm(ModalScreen[None]):
         self,
         apps: Sequence[str],
         places: Sequence[str],
-        begin: Callable[[BuildRequest], Awaitable[Build]],
-        show: Callable[[Build], None],
+        begin: Callable[[BuildRequest], Awaitable[BackgroundBuild]],
+        show: Callable[[BackgroundBuild], None],
         log: Callable[[str], None],
         *,
         app: str = "",
@@ -67,7 +63,7 @@ class BuildForm(ModalScreen[None]):
         self._busy = False
 
     def compose(self) -> ComposeResult:
-        """Fields, and what there is to say."""
+        """The fields and the verdict."""
         with Dialog() as dialog:
             dialog.border_title = "Build an image"
             dialog.border_subtitle = "enter builds · ← → choose · ctrl+l last log · esc cancels"
@@ -76,7 +72,7 @@ class BuildForm(ModalScreen[None]):
                 "Where", Chips(list(self._places), chosen=self._places[0], id="where")
             )
             yield self._field(
-                "Version", Input(placeholder="as the definition file tells", id="version")
+                "Version", Input(placeholder="from the definition file", id="version")
             )
             yield self._field(
                 "Arguments", Input(placeholder="NAME=VALUE NAME=VALUE", id="arguments")
@@ -95,16 +91,16 @@ class BuildForm(ModalScreen[None]):
         self.action_build()
 
     def action_log(self) -> None:
-        """The log of the chosen app's last build."""
+        """Show the log of the last build of the chosen app."""
         self._log(self.query_one("#app", Chips).value)
 
     def action_build(self) -> None:
-        """Check it, start it, show it."""
+        """Check the fields, start the build and show it."""
         if self._busy:
             return
         pairs = [word.partition("=") for word in self.query_one("#arguments", Input).value.split()]
         if wrong := [name for name, equals, _ in pairs if not equals]:
-            self._say(f"{wrong[0]!r} is no argument: write NAME=VALUE", "bad")
+            self._say(f"{wrong[0]!r} is not an argument: write NAME=VALUE", "bad")
             return
         request = BuildRequest(
             app=self.query_one("#app", Chips).value,
@@ -125,8 +121,8 @@ class BuildForm(ModalScreen[None]):
         self._show(build)
 
 
-def phase_line(build: Build) -> Line:
-    """Each phase: done with how long it took, or going on, against the last build."""
+def phase_line(build: BackgroundBuild) -> Line:
+    """The phases with their durations; the running one is compared with the last build."""
     last = build.plan.last.phases if build.plan.last else {}
     spans: list[Span] = []
     known = [
@@ -135,14 +131,16 @@ def phase_line(build: Build) -> Line:
     for phase in known:
         took = build.phases.get(phase)
         if phase == build.phase and build.running:
-            than = f" of {clock(last[phase])}" if last.get(phase, 0) >= _SHORT_S else ""
+            than = f" of {format_countdown(last[phase])}" if last.get(phase, 0) >= _SHORT_S else ""
             done, total = build.copied
             than = f" {100 * done // total}%" if phase == "copy" and total else than
-            spans.append(Span(f"● {phase} {clock(build.phase_s)}{than}", "busy", bold=True))
+            spans.append(
+                Span(f"● {phase} {format_countdown(build.phase_s)}{than}", "busy", bold=True)
+            )
         elif phase == build.phase and not build.built:
             spans.append(Span(f"✗ {phase}", "bad", bold=True))
         elif took is not None:
-            time = f" {clock(took)}" if took >= _SHORT_S else ""
+            time = f" {format_countdown(took)}" if took >= _SHORT_S else ""
             spans.append(Span(f"✓ {phase}{time}", "good"))
         else:
             spans.append(Span(f"· {phase}", "faint"))
@@ -150,26 +148,28 @@ def phase_line(build: Build) -> Line:
     return line(*spans)
 
 
-def state_line(build: Build) -> Line:
-    """What the whole has come to, in one line."""
-    took = clock(build.elapsed_s)
+def state_line(build: BackgroundBuild) -> Line:
+    """The state of the whole build in one line."""
+    took = format_countdown(build.elapsed_s)
     if build.running:
         last = (
-            f" · the last one took {clock(build.plan.last.duration_s)}" if build.plan.last else ""
+            f" · the last build took {format_countdown(build.plan.last.duration_s)}"
+            if build.plan.last
+            else ""
         )
         return line(Span(f"building for {took}", "busy"), Span(last, "muted"))
     if build.built is not None:
-        size = f"{build.built.size_bytes / 2**20:.0f} MiB"
+        size = format_size(build.built.size_bytes)
         text = f"✓ built in {took}: {size}, {build.built.digest[:12]}"
         return line(Span(text, "good", bold=True), Span(f"  {build.built.path}", "muted"))
     if build.cancelled:
-        return line(Span(f"cancelled after {took}: all of it has been ended", "warn"))
+        return line(Span(f"cancelled after {took}: all its processes have ended", "warn"))
     why = build.error.line if build.error else ""
     return line(Span(f"✗ {why}", "bad"))
 
 
 class BuildScreen(Screen[None]):
-    """Shows a build. Escape leaves it running; ``cancel`` ends it."""
+    """Shows a build. Escape leaves it running; ``cancel`` cancels it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,b", "dismiss", "Back", show=False),
@@ -180,7 +180,7 @@ class BuildScreen(Screen[None]):
     ]
     AUTO_FOCUS = "Log"
 
-    def __init__(self, build: Build, cancel: Callable[[Build], None]) -> None:
+    def __init__(self, build: BackgroundBuild, cancel: Callable[[BackgroundBuild], None]) -> None:
         super().__init__()
         self.build = build
         self._cancel = cancel
@@ -193,24 +193,24 @@ class BuildScreen(Screen[None]):
         yield Static(id="build-state", markup=False)
         yield Static(id="build-phases", markup=False)
         yield Log(max_lines=20_000)
-        yield Keys(id="log-keys", markup=False)
+        yield KeyLine(id="log-keys", markup=False)
 
     def on_mount(self) -> None:
-        """Look now, and again."""
-        self._look()
-        self.set_interval(_EVERY_S, self._look)
+        """Show the state now, and repeatedly."""
+        self._show_progress()
+        self.set_interval(_EVERY_S, self._show_progress)
 
-    def _look(self) -> None:
+    def _show_progress(self) -> None:
         build = self.build
-        new = min(build.said - self._shown, len(build.lines))
+        new = min(build.line_count - self._shown, len(build.lines))
         if new:
             lines = list(build.lines)[-new:]
             log = self.query_one(Log)
             log.write_lines(escape_control(one.expandtabs()) for one in lines)
-            self._shown = build.said
+            self._shown = build.line_count
         plan = build.plan
-        where = "" if plan.place.name == "here" else f" on {plan.place.name}"
-        where = " in a job" if plan.place.name == "job" else where
+        where = "" if plan.host.name == "here" else f" on {plan.host.name}"
+        where = " in a job" if plan.host.name == "job" else where
         title = (
             Span("Build  ", "accent", bold=True),
             Span(f"{plan.app} {plan.version}", "strong", bold=True),
@@ -218,17 +218,17 @@ class BuildScreen(Screen[None]):
         )
         self.query_one("#log-title", Static).update(content(title))
         ending = build.running and self._ending
-        state = line(Span("being ended …", "warn")) if ending else state_line(build)
+        state = line(Span("cancelling …", "warn")) if ending else state_line(build)
         self.query_one("#build-state", Static).update(content(state))
         self.query_one("#build-phases", Static).update(content(phase_line(build)))
         keys = [("esc", "Leave it running" if build.running else "Back")]
-        keys += [("x", "Cancel it")] if build.running and not self._ending else []
+        keys += [("x", "Cancel build")] if build.running and not self._ending else []
         if self.build.running:
             keys += [("f", "Stop following" if self.query_one(Log).auto_scroll else "Follow")]
-        self.query_one("#log-keys", Rows).put(keys_line(keys), layout=False)
+        self.query_one("#log-keys", DiffText).put(keys_line(keys), layout=False)
 
     def action_cancel(self) -> None:
-        """Ask, then end it."""
+        """Ask for confirmation, then cancel the build."""
         if not self.build.running or self._ending:
             return
 
@@ -239,28 +239,30 @@ class BuildScreen(Screen[None]):
 
         plan = self.build.plan
         what = line(Span(f"{plan.app} {plan.version}", "strong", bold=True))
-        lost = line(Span(f"What {clock(self.build.elapsed_s)} minutes have built is lost.", "warn"))
-        question = Question("Cancel this build?", (what, (), lost), "Cancel it", "Go on")
-        self.app.push_screen(Confirm(question), answered)
+        lost = line(
+            Span(f"The work of {format_countdown(self.build.elapsed_s)} minutes is lost.", "warn")
+        )
+        question = Question("Cancel this build?", (what, (), lost), "Cancel it", "Keep building")
+        self.app.push_screen(ConfirmScreen(question), answered)
 
     def action_follow(self) -> None:
-        """Go to the end with every new line, or stay."""
+        """Start or stop scrolling to each new line."""
         log = self.query_one(Log)
         log.auto_scroll = not log.auto_scroll
         if log.auto_scroll:
             log.scroll_end(animate=False)
 
     def action_bottom(self) -> None:
-        """The last line."""
+        """Scroll to the last line."""
         self.query_one(Log).scroll_end(animate=False)
 
     def action_top(self) -> None:
-        """The first line."""
+        """Scroll to the first line."""
         self.query_one(Log).scroll_home(animate=False)
 
 
 class BuildLogScreen(Screen[None]):
-    """The log of a build that is over, or that another vizdash runs."""
+    """The log of a build that has ended, or that another vizdash runs."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,l", "dismiss", "Back", show=False),
@@ -276,24 +278,27 @@ class BuildLogScreen(Screen[None]):
         self._text = text
 
     def compose(self) -> ComposeResult:
-        """Title, outcome, log."""
-        spans = (Span("Build log  ", "accent", bold=True), Span(self._title, "strong", bold=True))
+        """Title, outcome, log, keys."""
+        spans = (
+            Span("Build log  ", "accent", bold=True),
+            Span(self._title, "strong", bold=True),
+        )
         yield Static(content(spans), id="log-title", markup=False)
         tone: Tone = "good" if self._outcome == "ok" else "warn"
         yield Static(content((Span(self._outcome, tone),)), id="build-state", markup=False)
         yield Log()
         keys = (Span("esc", "accent", bold=True), Span(" Back", "muted"))
-        yield Keys(content(keys), id="log-keys", markup=False)
+        yield KeyLine(content(keys), id="log-keys", markup=False)
 
     def on_mount(self) -> None:
-        """All lines."""
+        """Show all lines."""
         lines = self._text.rstrip("\n").split("\n")
         self.query_one(Log).write_lines(escape_control(one.expandtabs()) for one in lines)
 
     def action_bottom(self) -> None:
-        """The last line."""
+        """Scroll to the last line."""
         self.query_one(Log).scroll_end(animate=False)
 
     def action_top(self) -> None:
-        """The first line."""
+        """Scroll to the first line."""
         self.query_one(Log).scroll_home(animate=False)

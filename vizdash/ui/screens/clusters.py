@@ -1,4 +1,4 @@
-"""Which cluster of the config to look at."""
+"""The configured clusters, to switch to another one."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from vizdash.config import Cluster
-from vizdash.ui.format import escape_control, width
-from vizdash.ui.widgets.clicked import Dialog
+from vizdash.ui.dialog_screen import DialogScreen
+from vizdash.ui.widgets.clickable_keys import Dialog
+from vizdash.util.text import cell_width, escape_control
 
 
-class ClustersScreen(ModalScreen[str]):
-    """Dismissed with a cluster's name; empty for none."""
+class ClustersScreen(DialogScreen[str]):
+    """Returns the name of a cluster; empty for none."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "dismiss('')", "Back", show=False),
@@ -29,26 +29,26 @@ class ClustersScreen(ModalScreen[str]):
         self._now = now
 
     def compose(self) -> ComposeResult:
-        """Name and host of each; the cursor on the one that is looked at now."""
+        """Name and host of each cluster, with the cursor on the current one."""
         with Dialog() as dialog:
             dialog.border_title = "Clusters"
-            elsewhere = "enter goes there · " if len(self._clusters) > 1 else ""
-            dialog.border_subtitle = f"{elsewhere}esc stays"
+            elsewhere = "enter switches · " if len(self._clusters) > 1 else ""
+            dialog.border_subtitle = f"{elsewhere}esc closes"
             yield OptionList(*(self._option(c) for c in self._clusters), markup=False)
 
     def _option(self, cluster: Cluster) -> Option:
         mark = "●" if cluster.name == self._now else " "
         where = cluster.host or "this machine"
         name = escape_control(cluster.name)
-        room = max(width(escape_control(c.name)) for c in self._clusters) - width(name)
-        text = f"{mark} {name}{' ' * room}   {escape_control(where)}"
+        padding = max(cell_width(escape_control(c.name)) for c in self._clusters) - cell_width(name)
+        text = f"{mark} {name}{' ' * padding}   {escape_control(where)}"
         return Option(text, id=cluster.name)
 
     def on_mount(self) -> None:
-        """Where we are."""
+        """Move the cursor to the current cluster."""
         names = [cluster.name for cluster in self._clusters]
         self.query_one(OptionList).highlighted = names.index(self._now)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Go there."""
+        """Return the selected cluster."""
         self.dismiss(event.option.id or "")

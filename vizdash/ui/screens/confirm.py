@@ -1,4 +1,4 @@
-"""A question whose usual answer is no."""
+"""A question whose default answer is no, and the questions of the dashboard."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from vizdash.model import Session, SessionState
-from vizdash.ui import words
-from vizdash.ui.format import about, escape_control, plural
-from vizdash.ui.theme import Line, Span, content, line, lines
-from vizdash.ui.widgets.clicked import Dialog
-from vizdash.ui.widgets.rows import Rows
-from vizdash.ui.widgets.table import Now
+from vizdash.ui.dialog_screen import DialogScreen
+from vizdash.ui.present.lines import Line, Span, content, line, lines
+from vizdash.ui.present.sessions import session_state
+from vizdash.ui.widgets.clickable_keys import Dialog
+from vizdash.ui.widgets.columns import Now
+from vizdash.ui.widgets.diff_text import DiffText
+from vizdash.util.text import escape_control, plural
+from vizdash.util.units import format_rough_duration
 
-#: Sessions that a question names.
+#: The most sessions that a question names.
 _NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and what each answer does; ``noted`` (empty: no) is a yes with a note."""
+    """A question and what each answer does; ``noted`` (empty: none) is a third answer, yes with a
+    note.
+    """
 
     title: str
     text: tuple[Line, ...]
@@ -37,36 +40,36 @@ class Question:
     noted: str = ""
 
 
-def stopping(session: Session, now: Now) -> Question:
-    """Name the session and what is lost with it."""
+def stop_question(session: Session, now: Now) -> Question:
+    """Whether to stop a session, with what is lost."""
     where = f" on {session.node}" if session.node else ""
-    whose = "" if session.mine else f" of {session.user}"
+    whose = "" if session.mine else f" ({session.user})"
     what = line(
         Span(session.app, "strong", bold=True),
         f"{where}{whose}   ",
-        words.session_state(session, now),
+        session_state(session, now),
     )
     facts = [f"session {session.id}", f"job {session.job_id}"]
     if session.started_at and session.state is not SessionState.PENDING:
-        facts.append(f"began {about(now.at - session.started_at)} ago")
-    lost = line(Span("What isn't saved in it is lost.", "warn"))
+        facts.append(f"started {format_rough_duration(now.at - session.started_at)} ago")
+    lost = line(Span("Unsaved work is lost.", "warn"))
     if session.state is SessionState.PENDING:
         lost = line(Span("It loses its place in the queue.", "warn"))
     if not session.live:
-        lost = line(Span("It has ended meanwhile: there is nothing to stop.", "warn"))
+        lost = line(Span("It has already ended: there is nothing to stop.", "warn"))
     text = (what, line(Span(" · ".join(facts), "muted")), (), lost)
-    noted = "" if session.mine or not _bears_note(session) else "With a note"
+    noted = "" if session.mine or not _takes_note(session) else "With a note"
     return Question("Stop this session?", text, "Stop it", "Keep it", noted)
 
 
-def _bears_note(session: Session) -> bool:
-    """Whether its job has a place for a note."""
+def _takes_note(session: Session) -> bool:
+    """Whether the job can show a note to its owner."""
     return session.state is not SessionState.PENDING and not session.legacy
 
 
 @dataclass(frozen=True, slots=True)
-class AtStake:
-    """What ends with this dashboard: a change of images, builds (``desktop 2.1``)."""
+class PendingWork:
+    """Work that ends with this dashboard: a change of images, builds (``desktop 2.1``)."""
 
     changing: bool = False
     builds: tuple[str, ...] = ()
@@ -74,65 +77,67 @@ class AtStake:
     def __bool__(self) -> bool:
         return self.changing or bool(self.builds)
 
-    def told(self, doing: str) -> list[Line]:
-        """Name it, and what ``doing`` does to it."""
+    def describe(self, doing: str) -> list[Line]:
+        """Name the work, and what ``doing`` does to it."""
         text: list[Line] = []
         if self.changing:
-            text.append(line("Images are being changed on the nodes."))
-            text.append(line(Span(f"{doing} breaks that off; it goes on the next time.", "warn")))
+            text.append(line("Images on the nodes are being changed."))
+            text.append(
+                line(Span(f"{doing} interrupts this; the same command resumes it.", "warn"))
+            )
         if self.builds:
             are = "is" if len(self.builds) == 1 else "are"
             text.append(line(f"{escape_control(', '.join(self.builds))} {are} being built."))
-            text.append(line(Span(f"{doing} breaks that off; nothing of it is kept.", "warn")))
+            text.append(line(Span(f"{doing} cancels this; nothing of it is kept.", "warn")))
         return text
 
 
-def quitting(held: int, at_stake: AtStake) -> Question:
-    """Name what goes dark, and what is broken off."""
+def quit_question(held: int, pending: PendingWork) -> Question:
+    """Whether to quit, with the desktops that lose their tunnel and interrupted work."""
     text: list[Line] = []
     if held:
         one = held == 1
         its, runs = ("its tunnel", "session keeps") if one else ("their tunnels", "sessions keep")
         are = "is" if one else "are"
-        text.append(line(f"{plural(held, 'desktop')} {are} open through this vizdash."))
+        text.append(line(f"{plural(held, 'desktop')} {are} open through vizdash."))
         text.append(line(Span(f"Quitting closes {its} (the {runs} running).", "warn")))
-    text += at_stake.told("Quitting")
+    text += pending.describe("Quitting")
     return Question("Quit vizdash?", tuple(text), "Quit", "Stay")
 
 
-def going_to(cluster: str, at_stake: AtStake) -> Question:
-    """Name what is broken off; tunnels stay."""
-    text = tuple(at_stake.told("Going there"))
-    return Question(f"Go to {escape_control(cluster)}?", text, "Go there", "Stay")
+def switch_cluster_question(cluster: str, pending: PendingWork) -> Question:
+    """Whether to switch to another cluster, with interrupted work; tunnels stay open."""
+    text = tuple(pending.describe("Switching"))
+    return Question(f"Switch to {escape_control(cluster)}?", text, "Switch", "Stay")
 
 
-def stopping_many(sessions: Sequence[Session], now: Now) -> Question:
-    """Name each of them, as many as there's room for."""
+def stop_several_question(sessions: Sequence[Session], now: Now) -> Question:
+    """Whether to stop several sessions; as many are named as fit."""
     text: list[Line] = []
     for session in sessions[:_NAMED]:
         where = f" on {session.node}" if session.node else ""
-        whose = "" if session.mine else f" of {session.user}"
-        state = words.session_state(session, now)
+        whose = "" if session.mine else f" ({session.user})"
+        state = session_state(session, now)
         ids = Span(f"   {session.id} · job {session.job_id}", "muted")
         text.append(line(Span(session.app, "strong"), f"{where}{whose}   ", state, ids))
     if len(sessions) > _NAMED:
         text.append(line(Span(f"and {len(sessions) - _NAMED} more", "muted")))
-    text += [(), line(Span("What isn't saved in them is lost.", "warn"))]
+    text += [(), line(Span("Unsaved work is lost.", "warn"))]
     title = f"Stop these {len(sessions)} sessions?"
-    others = any(not s.mine and _bears_note(s) for s in sessions)
+    others = any(not s.mine and _takes_note(s) for s in sessions)
     noted = "With a note" if others else ""
     return Question(title, tuple(text), "Stop them", "Keep them", noted)
 
 
 class Answer(Static, can_focus=True):
-    """One answer: Enter or a click gives it."""
+    """One answer, given by Enter or a click."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "give", "Answer", show=False),
     ]
 
     class Given(Message):
-        """This one was given."""
+        """This answer was given."""
 
         def __init__(self, answer: Answer) -> None:
             self.answer = answer
@@ -143,25 +148,25 @@ class Answer(Static, can_focus=True):
         self._label = label
 
     def on_focus(self) -> None:
-        """A sign, not the colour alone, tells which one Enter gives."""
+        """Mark the focused answer with a symbol, not by colour alone."""
         self.update(f"▸ {self._label}")
 
     def on_blur(self) -> None:
-        """Another one has it."""
+        """Remove the mark."""
         self.update(f"  {self._label}")
 
     def action_give(self) -> None:
-        """Give it."""
+        """Give this answer."""
         self.post_message(self.Given(self))
 
     def on_click(self) -> None:
-        """Give it."""
+        """Give this answer."""
         self.action_give()
 
 
-class Confirm(ModalScreen[bool]):
-    """True for yes; ``noted`` tells that a note is to go with it. No has the focus; y, n, m and
-    Escape answer at once.
+class ConfirmScreen(DialogScreen[bool]):
+    """Returns True for yes; ``noted`` is whether a note is to go with it. No has the focus; y, n, m
+    and Escape answer immediately.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -173,29 +178,29 @@ class Confirm(ModalScreen[bool]):
         Binding("pagedown", "page(1)", "Down", show=False),
     ]
     AUTO_FOCUS = "#no"
-    #: Rows of the dialog beside its question: border, padding, and the answers.
+    #: Rows of the dialog without its question: border, padding, and the answers.
     _FRAME = 5
 
     def __init__(self, question: Question, look: Callable[[], Question] | None = None) -> None:
-        """``look`` asks the same of what is there now."""
+        """``look`` gives the question about the current state."""
         super().__init__()
         self._question = question
         self._look = look
         self.noted = False
-        # Held, not looked up: a tick may come while the screen is being taken apart.
-        self._text = Rows(lines(question.text), id="question", markup=False)
+        # Attributes, not queries: a tick may come while the screen is being removed.
+        self._text = DiffText(lines(question.text), id="question", markup=False)
 
     def on_mount(self) -> None:
-        """What is asked about may change, or end, while it is being thought over."""
+        """Follow the state while the user thinks."""
         self.set_interval(1, self.follow)
 
     def follow(self) -> None:
-        """Show it as it is now."""
+        """Show the question about the current state."""
         if self._look is not None:
             self._text.put(lines(self._look().text))
 
     def compose(self) -> ComposeResult:
-        """The question and its two answers."""
+        """The question and its answers."""
         asked = self._question
         with Dialog() as dialog:
             dialog.border_title = asked.title
@@ -209,29 +214,27 @@ class Confirm(ModalScreen[bool]):
                 yield Answer(content((Span(f"n  {asked.no}", "text"),)).plain, id="no")
 
     def on_resize(self, event: events.Resize) -> None:
-        """The answers are always seen; the question scrolls where it is too long. (While vizdash
-        ends, it may have gone.)
-        """
+        """Keep the answers visible; a long question scrolls. (It is gone while vizdash exits.)"""
         for question in self.query("#question-scroll"):
             question.styles.max_height = max(1, event.size.height - self._FRAME)
 
     def action_page(self, way: int) -> None:
-        """More of a question that is too long."""
+        """Scroll a long question."""
         question = self.query_one("#question-scroll", VerticalScroll)
         question.scroll_relative(y=way * question.size.height, animate=False)
 
     def action_answer(self, yes: bool) -> None:
-        """Give an answer."""
+        """Answer yes or no."""
         self.dismiss(yes)
 
     def action_noted(self) -> None:
-        """Yes, with a note."""
+        """Answer yes with a note."""
         if self._question.noted:
             self.noted = True
             self.dismiss(True)
 
     def action_other(self) -> None:
-        """The next answer."""
+        """Focus the next answer."""
         self.focus_next(Answer)
 
     @on(Answer.Given)

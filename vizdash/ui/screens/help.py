@@ -1,4 +1,4 @@
-"""Every key and what it does, from the registry, the focused pane's first; and the signs."""
+"""Help: every key and its action, those of the focused pane first, and the symbols."""
 
 from __future__ import annotations
 
@@ -15,57 +15,71 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from vizdash.actions import Action, ActionRegistry, Context, key_label
-from vizdash.ui.format import width
-from vizdash.ui.theme import Line, Span, line, lines
-from vizdash.ui.widgets.clicked import Dialog
-from vizdash.ui.words import LEGEND
+from vizdash.ui.present.lines import Legend, Line, Span, line, lines
+from vizdash.ui.present.nodes import NODE_LEGEND
+from vizdash.ui.present.sessions import SESSION_LEGEND
+from vizdash.ui.widgets.clickable_keys import Dialog
+from vizdash.util.text import cell_width
 
 _MOVING = (
     ("↑ ↓  j k", "one row up or down"),
     ("PgUp PgDn", "one page"),
     ("Home End", "the first or the last row"),
     ("Tab", "the next pane"),
-    ("^p  :", "the palette: find an action by its name"),
-    ("mouse", "click rows, titles, keys, header; twice opens a session"),
+    ("^p  :", "the command palette: find an action by name"),
+    ("F1", "help, also in a text field"),
+    ("mouse", "click rows, titles, keys, the header; double-click opens a session"),
 )
 _PANES = {"session": "Sessions", "node": "Nodes", "image": "Images"}
 _KEYS = 10
-#: Cells of a line in the dialog at most, and of its border, padding and scrollbar.
+#: The longest line in cells, and the cells of border, padding and scrollbar.
 _CELLS, _FRAME = 72, 8
 
 
 def help_lines(registry: ActionRegistry, context: Context) -> list[Line]:
-    """The whole help, for the pane that has the focus."""
+    """The help of the dashboard, for the focused pane."""
     here = [a for a in registry if a.on == context.pane != "any"]
     everywhere = [a for a in registry if a.on == "any"]
-    found: list[Line] = []
+    rows: list[Line] = []
     if here:
-        found += [line(Span(_PANES[context.pane], "accent", bold=True)), *_rows(here, context), ()]
-    found += [line(Span("Everywhere", "accent", bold=True)), *_rows(everywhere, context)]
-    found += [row(keys, Span(what, "muted")) for keys, what in _MOVING]
+        rows += [line(Span(_PANES[context.pane], "accent", bold=True)), *_rows(here, context), ()]
+    rows += [line(Span("General", "accent", bold=True)), *_rows(everywhere, context)]
+    rows += [key_row(keys, Span(what, "muted")) for keys, what in _MOVING]
     for pane, name in _PANES.items():
         others = [a for a in registry if a.on == pane and a.on != context.pane]
         if others:
-            title = line(Span(f"{name}, when they have the focus", "accent", bold=True))
-            found += [(), title, *_rows(others, context)]
-    return [*found, (), *_signs()]
+            title = line(Span(f"{name} pane", "accent", bold=True))
+            rows += [(), title, *_rows(others, context)]
+    rows.append(key_row("!", Span("asks for confirmation first", "muted")))
+    sessions = legend_lines("Symbols of sessions", SESSION_LEGEND)
+    nodes = legend_lines("Symbols of nodes", NODE_LEGEND)
+    both = (nodes, sessions) if context.pane == "node" else (sessions, nodes)
+    return [*rows, (), *both[0], (), *both[1]]
 
 
-def own_help(name: str, registry: ActionRegistry, context: Context) -> list[Line]:
-    """That of a screen which has its own actions."""
+def screen_help_lines(
+    name: str, registry: ActionRegistry, context: Context, legend: Legend
+) -> list[Line]:
+    """The help of a screen with its own actions, and the legend of what it shows."""
     title = line(Span(name, "accent", bold=True))
-    mouse = row("mouse", Span("click a key in the line at the bottom", "muted"))
-    return [title, *_rows(registry, context), mouse, (), *_signs()]
+    mouse = key_row("mouse", Span("click a key in the line at the bottom", "muted"))
+    asks = key_row("!", Span("asks for confirmation first", "muted"))
+    return [title, *_rows(registry, context), mouse, asks, (), *legend_lines("Symbols", legend)]
 
 
-def _signs() -> Iterable[Line]:
-    yield line(Span("Signs", "accent", bold=True))
-    yield line(Span("! key".ljust(13), "warn"), Span("it asks before it does it", "muted"))
-    for glyph, tone, word, what in LEGEND:
-        yield line(Span(f"{glyph} {word}".ljust(13), tone), Span(what, "muted"))
+def legend_lines(title: str, legend: Legend) -> list[Line]:
+    """Each symbol with its word and its meaning."""
+    cells = max(len(word) for _, _, word, _ in legend) + 4
+    return [
+        line(Span(title, "accent", bold=True)),
+        *(
+            line(Span(f"{glyph} {word}".ljust(cells), tone), Span(what, "muted"))
+            for glyph, tone, word, what in legend
+        ),
+    ]
 
 
-def row(keys: str, *spans: Span, sign: str = " ") -> Line:
+def key_row(keys: str, *spans: Span, sign: str = " ") -> Line:
     """Keys, and what they do."""
     first = Span(sign, "warn", bold=True)
     return line(first, Span(keys.ljust(_KEYS) + " ", "accent", bold=True), *spans)
@@ -74,16 +88,16 @@ def row(keys: str, *spans: Span, sign: str = " ") -> Line:
 def _rows(actions: Iterable[Action], context: Context) -> Iterable[Line]:
     for action in actions:
         keys = " ".join(key_label(key) for key in action.keys) or "–"
-        yield row(keys, Span(action.help), sign="!" if action.dangerous else " ")
+        yield key_row(keys, Span(action.help), sign="!" if action.dangerous else " ")
         if action.on in {context.pane, "any"} and (reason := action.reason(context)):
-            yield row("", Span(f"not now: {reason}", "warn"))
+            yield key_row("", Span(f"unavailable: {reason}", "warn"))
 
 
-def hung(rows: Iterable[Line], cells: int) -> Iterable[Line]:
-    """Rows whose last text is too long for ``cells`` go on below where that text began."""
-    for row in rows:
-        *first, last = row or (Span(""),)
-        at = sum(width(span.text) for span in first)
+def wrap_rows(rows: Iterable[Line], cells: int) -> Iterable[Line]:
+    """Wrap the last text of each row to ``cells``, indented below where it began."""
+    for key_row in rows:
+        *first, last = key_row or (Span(""),)
+        at = sum(cell_width(span.text) for span in first)
         for n, text in enumerate(textwrap.wrap(last.text, max(20, cells - at)) or [""]):
             part = replace(last, text=text)
             yield line(*first, part) if n == 0 else line(Span(" " * at), part)
@@ -93,7 +107,7 @@ class HelpScreen(ModalScreen[None]):
     """Closed by the key that opened it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,question_mark,q,enter", "dismiss", "Close", show=False),
+        Binding("escape,question_mark,f1,q,enter", "dismiss", "Close", show=False),
         Binding("j", "scroll('down')", "Down", show=False),
         Binding("k", "scroll('up')", "Up", show=False),
     ]
@@ -103,7 +117,7 @@ class HelpScreen(ModalScreen[None]):
         self._lines = tuple(shown)
 
     def compose(self) -> ComposeResult:
-        """One text that scrolls where it's too long."""
+        """One text that scrolls."""
         with Dialog() as dialog:
             dialog.border_title = "Keys"
             dialog.border_subtitle = "↑ ↓ scroll · esc closes"
@@ -111,13 +125,13 @@ class HelpScreen(ModalScreen[None]):
                 yield Static(id="help-text")
 
     def on_resize(self, event: events.Resize) -> None:
-        """Lines as long as there's room for. (While vizdash ends, the text may have gone.)"""
+        """Wrap to the width. (While vizdash exits, the text may be gone.)"""
         cells = min(_CELLS, event.size.width - _FRAME)
         for text in self.query("#help-text").results(Static):
-            text.update(lines(hung(self._lines, cells)))
+            text.update(lines(wrap_rows(self._lines, cells)))
 
     def action_scroll(self, way: str) -> None:
-        """Like the arrows."""
+        """Scroll up or down."""
         scroll = self.query_one("#help-scroll", VerticalScroll)
         if way == "down":
             scroll.scroll_down(animate=False)

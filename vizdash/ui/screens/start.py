@@ -1,4 +1,4 @@
-"""The form that starts a session: two keys for the last choice, and it knows what fits."""
+"""The start form: two keys repeat the last request, and it shows what fits."""
 
 from __future__ import annotations
 
@@ -14,21 +14,28 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.suggester import SuggestFromList
 from textual.widget import Widget
 from textual.widgets import Input, Label, Static
 
 from vizdash.errors import VizdashError
 from vizdash.model import Node, Session, SessionRequest
-from vizdash.service import Service
-from vizdash.sessions.fit import Fit
-from vizdash.ui.form import MORE, OWN, SAVED, SIZES, Form, FormError
-from vizdash.ui.format import escape_control
-from vizdash.ui.theme import Span, Tone, content
+from vizdash.service.service import Service
+from vizdash.sessions.start_plan import StartPlan, idle_policy
+from vizdash.ui.dialog_screen import DialogScreen
+from vizdash.ui.present.lines import Span, Tone, content
+from vizdash.ui.present.start_form import (
+    CUSTOM_SIZE,
+    RARE_FIELDS,
+    SAVED_MARK,
+    SIZE_FIELDS,
+    FormError,
+    StartForm,
+)
 from vizdash.ui.widgets.chips import Chips
-from vizdash.ui.widgets.clicked import Dialog
-from vizdash.ui.widgets.formparts import Also, More, Naming
+from vizdash.ui.widgets.clickable_keys import Dialog
+from vizdash.ui.widgets.start_form_fields import MoreToggle, OtherSettings, SizeNameInput
+from vizdash.util.text import escape_control
 
 _NAMES = {
     "cores": "Cores",
@@ -42,37 +49,40 @@ _NAMES = {
     "partition": "Partition",
     "reservation": "Reservation",
     "constraint": "Constraint",
+    "scale": "Scale",
 }
 _HINTS = {"node": "any", "geometry": "1280x720"}
 _ROWS = (("cores", "memory"), ("gpus", "time"), ("node", "geometry"))
-#: Where memory is not asked for: it isn't tracked, or the site says how much there is.
+#: What happens when it is idle: whether it is kept is the index.
+_IDLE = ("end", "keep running")
+#: The fields where memory is not requested: it is not tracked, or the site sets it.
 _ROWS_WITHOUT_MEMORY = (("cores", "gpus"), ("time", "node"), ("geometry",))
 
 
-def _keys(*, saved: bool = False, also: bool = False) -> str:
-    """The keys in the lower border. With all of them there is no room for the arrows."""
-    keys = ["enter starts"] + ["← → choose"] * (not (saved and also)) + ["^s saves"]
-    return " · ".join([*keys, *["^d forgets"] * saved, *["^l clears"] * also, "esc cancels"])
+def _keys(*, saved: bool = False, other: bool = False) -> str:
+    """The keys in the lower border, without the arrows where all others are shown."""
+    keys = ["enter starts"] + ["← → choose"] * (not (saved and other)) + ["^s saves"]
+    return " · ".join([*keys, *["^d deletes"] * saved, *["^l clears"] * other, "esc cancels"])
 
 
-class StartScreen(ModalScreen[None]):
-    """Enter starts from any field, Escape leaves. ``start`` starts a session; it goes on when
-    the form is left meanwhile. ``clock`` gives epoch seconds.
+class StartScreen(DialogScreen[None]):
+    """Enter starts from any field, Escape closes. ``start`` starts a session, which continues when
+    the form is closed meanwhile. ``clock`` gives epoch seconds.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Cancel", show=False),
         Binding("ctrl+s", "save", "Save", show=False, priority=True),
-        Binding("ctrl+d", "forget", "Forget", show=False, priority=True),
+        Binding("ctrl+d", "forget", "Delete", show=False, priority=True),
         Binding("ctrl+l", "clear", "Clear", show=False, priority=True),
         Binding("enter", "start", "Start", show=False),
-        # Before the next key is handed on: keys that come together went into the field before.
+        # With priority: of keys that arrive together, later ones would go into the previous field.
         Binding("tab", "app.focus_next", "Next", show=False, priority=True),
         Binding("shift+tab", "app.focus_previous", "Previous", show=False, priority=True),
         Binding("down", "app.focus_next", "Next", show=False),
         Binding("up", "app.focus_previous", "Previous", show=False),
     ]
-    #: Seconds without a key before the cluster is asked what fits.
+    #: Seconds without a key before the cluster is queried for what fits.
     PAUSE_S: ClassVar[float] = 0.25
 
     def __init__(
@@ -92,51 +102,56 @@ class StartScreen(ModalScreen[None]):
         tracked = not nodes or any(n.memory_tracked for n in nodes)
         asks = tracked and service.config.cluster.memory_request != "none"
         self._rows: Sequence[Sequence[str]] = _ROWS if asks else _ROWS_WITHOUT_MEMORY
-        self._apps = {app.name: app for app in service.apps()}
+        self._apps = {app.name: app for app in service.apps.all}
+        policies = [idle_policy(app, service.config.cluster) for app in service.apps.all]
+        self._keepable = any(policy is not None and policy.keep for policy in policies)
         self._first = first
         self._clock = clock
         self._form = self._first_form(node)
         self._busy = False
 
-    def _first_form(self, node: str) -> Form | None:
+    def _first_form(self, node: str) -> StartForm | None:
         if not self._apps:
             return None
         last = self._first
-        if last is None and (last := self._service.last_request()) is not None:
-            last = replace(last, node="")  # it was chosen for that session, not for every one
+        if last is None and (last := self._service.user_data.last_request()) is not None:
+            last = replace(last, node="")  # it was chosen for that session only
         if last is not None and last.app in self._apps:
-            form = self._with_saved(Form.of_request(self._apps[last.app], last))
+            form = self._with_saved(StartForm.of_request(self._apps[last.app], last))
         else:
-            form = self._with_saved(Form.of_app(next(iter(self._apps.values()))))
+            form = self._with_saved(StartForm.of_app(next(iter(self._apps.values()))))
         return replace(form, texts={**form.texts, "node": node}) if node else form
 
-    def _with_saved(self, form: Form) -> Form:
-        return replace(form, saved=self._service.presets.known(form.app.name))
+    def _with_saved(self, form: StartForm) -> StartForm:
+        return replace(form, saved=self._service.user_data.presets.known(form.app.name))
 
     # ------------------------------------------------------------------ what is seen
 
     def compose(self) -> ComposeResult:
-        """Choices, sizes, the rest, the verdict."""
+        """App, size, fields, verdict."""
         form = self._form
         with Dialog() as dialog:
             dialog.border_title = "New session"
             dialog.border_subtitle = _keys()
             if form is None:
-                yield Static("The catalogue has no apps: add one under apps: in the config.")
+                yield Static("No apps are configured: add one under apps: in the configuration.")
                 return
             yield self._field("App", Chips(list(self._apps), chosen=form.app.name, id="app"))
             yield self._field("Size", Chips(form.sizes(), chosen=form.preset(), id="size"))
             yield Static(classes="space")
             for names in self._rows:
                 yield self._inputs(names)
+            if self._keepable:
+                chosen = _IDLE[form.keep]
+                yield self._field("When idle", Chips(list(_IDLE), chosen=chosen, id="idle"))
             yield Static(classes="space")
-            yield Also(id="also", classes="field")
-            yield More(id="more-title", markup=False)
+            yield OtherSettings(id="also", classes="field")
+            yield MoreToggle(id="more-title", markup=False)
             with Vertical(id="more"):
-                for at in range(0, len(MORE), 2):
-                    yield self._inputs(MORE[at : at + 2])
+                for at in range(0, len(RARE_FIELDS), 2):
+                    yield self._inputs(RARE_FIELDS[at : at + 2])
             yield Static(id="verdict", markup=False)
-            yield Naming()
+            yield SizeNameInput()
 
     def _field(self, name: str, *widgets: Widget) -> Widget:
         return Horizontal(Label(name, classes="name"), *widgets, classes="field")
@@ -159,9 +174,9 @@ class StartScreen(ModalScreen[None]):
         return Horizontal(*row, classes="field")
 
     def on_mount(self) -> None:
-        """Say at once what fits."""
+        """Show what fits."""
         if self._form is not None:
-            self._show_more(any(self._form.texts.get(name) for name in MORE))
+            self._show_more(any(self._form.texts.get(name) for name in RARE_FIELDS))
             self._judge_soon()
             self.run_worker(self._read_saved(), group="presets")
 
@@ -183,9 +198,9 @@ class StartScreen(ModalScreen[None]):
 
     @on(Chips.Changed, "#app")
     def _app_changed(self, event: Chips.Changed) -> None:
-        self._form = self._with_saved(Form.of_app(self._apps[event.chips.value]))
+        self._form = self._with_saved(StartForm.of_app(self._apps[event.chips.value]))
         self._offer_sizes()
-        self._fill((*SIZES, "geometry"))
+        self._fill((*SIZE_FIELDS, "geometry"))
 
     def _offer_sizes(self) -> None:
         if self._form is not None:
@@ -193,17 +208,26 @@ class StartScreen(ModalScreen[None]):
 
     @on(Chips.Changed, "#size")
     def _size_changed(self, event: Chips.Changed) -> None:
-        if self._form is not None and event.chips.value != OWN:
+        if self._form is not None and event.chips.value != CUSTOM_SIZE:
             self._form = self._form.chosen(event.chips.value)
+            for chips in self.query("#idle").results(Chips):
+                chips.pick(_IDLE[self._form.keep])
             self._fill(self._form.texts)
 
     def _fill(self, names: Iterable[str]) -> None:
         assert self._form is not None
         with self.prevent(Input.Changed):
             for name in names:
-                for box in self.query(f"#{name}").results(Input):  # memory may have none
+                for box in self.query(f"#{name}").results(Input):  # memory may have no field
                     box.value = self._form.texts[name]
         self._read()
+
+    @on(Chips.Changed, "#idle")
+    def _idle_changed(self, event: Chips.Changed) -> None:
+        if self._form is not None:
+            self._form = replace(self._form, keep=event.chips.value == _IDLE[True])
+            self.query_one("#size", Chips).pick(self._form.preset())
+            self._judge_soon()
 
     @on(Input.Changed)
     def _typed(self) -> None:
@@ -213,14 +237,14 @@ class StartScreen(ModalScreen[None]):
 
     def _read(self) -> None:
         if self._form is not None:
-            boxes = [one for one in self.query(Input) if not isinstance(one, Naming)]
+            boxes = [one for one in self.query(Input) if not isinstance(one, SizeNameInput)]
             texts = {one.id or "": one.value for one in boxes}
             self._form = replace(self._form, texts={**self._form.texts, **texts})
             self._judge_soon()
 
     def action_clear(self) -> None:
-        """On any node, of the current image, without arguments for sbatch."""
-        if self._form is not None and self._form.also:
+        """Clear the settings without a field: node, image version, sbatch arguments."""
+        if self._form is not None and self._form.other_settings:
             texts = {**self._form.texts, "node": ""}
             self._form = replace(self._form, image="", extra=(), texts=texts)
             self._fill(("node",))
@@ -230,34 +254,34 @@ class StartScreen(ModalScreen[None]):
     # ------------------------------------------------------------------ saved sizes
 
     def action_save(self) -> None:
-        """Ask for a name to save these choices under."""
+        """Ask for a name to save this size under."""
         if self._request() is not None:
-            self.query_one(Naming).begin(self._form.saved_name() if self._form else "")
+            self.query_one(SizeNameInput).begin(self._form.saved_name() if self._form else "")
 
-    @on(Naming.Named)
-    def _named(self, event: Naming.Named) -> None:
+    @on(SizeNameInput.Named)
+    def _named(self, event: SizeNameInput.Named) -> None:
         request = self._request()
         if event.name and request is not None and self._form is not None:
-            save = partial(self._service.presets.save, event.name, request)
-            told = f"saved as {SAVED}{event.name}"
-            work = self._keep(save, "good", "✓", told)
+            save = partial(self._service.user_data.presets.save, event.name, request)
+            text = f"saved as {SAVED_MARK}{event.name}"
+            work = self._keep(save, "good", "✓", text)
             self.run_worker(work, group="presets")
         self.query_one("#size", Chips).focus()
 
-    async def _keep(self, change: Callable[[], None], tone: Tone, sign: str, told: str) -> None:
-        """In a thread: another vizdash may hold the file's lock, and a home may hang."""
+    async def _keep(self, change: Callable[[], None], tone: Tone, sign: str, text: str) -> None:
+        """Write in a thread: another vizdash may hold the lock, and a home directory may hang."""
         try:
-            await self._service.at_home(change)
+            await self._service.user_data.in_thread(change)
         except VizdashError as e:
-            tone, sign, told = "bad", "✗", e.line
+            tone, sign, text = "bad", "✗", e.line
         else:
             await self._read_saved()
-        self._say(told, tone, sign)
+        self._say(text, tone, sign)
 
     async def _read_saved(self) -> None:
-        """Offer what is saved now, perhaps by another vizdash."""
+        """Offer the sizes that are saved now, perhaps by another vizdash."""
         with contextlib.suppress(VizdashError):
-            await self._service.at_home(self._service.presets.load)
+            await self._service.user_data.in_thread(self._service.user_data.presets.load)
         if self._form is not None:
             before = self._form
             self._form = self._with_saved(before)
@@ -265,19 +289,19 @@ class StartScreen(ModalScreen[None]):
                 self._offer_sizes()
 
     def action_forget(self) -> None:
-        """Take the chosen saved size away."""
+        """Delete the chosen saved size."""
         if self._form is None or not (name := self._form.saved_name()):
-            self._say("only sizes that you saved can be forgotten", "warn", "!")
+            self._say("only saved sizes can be deleted", "warn", "!")
             return
         app = self._form.app.name
-        remove = partial(self._service.presets.remove, app, name)
-        told = f"{SAVED}{name} is forgotten"
-        self.run_worker(self._keep(remove, "muted", "–", told), group="presets")
+        remove = partial(self._service.user_data.presets.remove, app, name)
+        text = f"{SAVED_MARK}{name} deleted"
+        self.run_worker(self._keep(remove, "muted", "–", text), group="presets")
 
     # ------------------------------------------------------------------ what fits
 
     def _request(self) -> SessionRequest | None:
-        """What the form means; None, having said why, when a field makes no sense."""
+        """The request; None, with the error shown, when a field is invalid."""
         if self._form is None:
             return None
         self.query(Input).remove_class("-wrong")
@@ -290,43 +314,51 @@ class StartScreen(ModalScreen[None]):
 
     def _judge_soon(self) -> None:
         if self._form is not None:
-            also, saved = self._form.also, bool(self._form.saved_name())
-            self.query_one(Also).show(also)
-            self.query_one(".dialog").border_subtitle = _keys(saved=saved, also=bool(also))
-        # What an earlier value is judged to be must not replace a wrong one's error.
+            other, saved = self._form.other_settings, bool(self._form.saved_name())
+            self.query_one(OtherSettings).show(other)
+            self.query_one(".dialog").border_subtitle = _keys(saved=saved, other=bool(other))
+        # The verdict on an earlier value must not replace the error of an invalid one.
         self.workers.cancel_group(self, "fit")
         if not self._busy and (request := self._request()) is not None:
-            # A callable: a coroutine that is replaced before it began would warn of it.
+            # A callable: a coroutine that is replaced before it starts would cause a warning.
             judge: Callable[[], Awaitable[None]] = partial(self._judge, request)
             self.run_worker(judge, exclusive=True, group="fit")
 
     async def _judge(self, request: SessionRequest) -> None:
         await asyncio.sleep(self.PAUSE_S)
         try:
-            fit = await self._service.fit(request)
+            plan = await self._service.plan(request)
         except VizdashError as e:
-            self._say(f"what fits is not known: {e.line}", "warn", "?")
+            self._say(f"what fits is unknown: {e.line}", "warn", "?")
             return
+        fit = plan.verdict
         if fit.refusal:
-            self._say(fit.words, "bad", "✗")
+            self._say(fit.text, "bad", "✗")
             return
-        if not fit.now and not fit.untold and self._service.engine.name == "local":
-            text = "nothing free now, and this machine has no queue: ask for less, or stop one"
+        if not fit.fits_now and not fit.undetermined and self._service.engine.name == "local":
+            text = (
+                "nothing fits now, and this machine has no queue: request less, or stop a session"
+            )
             self._say(text, "bad", "✗")
             return
-        self._say(fit.words, "good" if fit.now else "warn", "✓" if fit.now else "○")
+        text = "; ".join(part for part in (fit.text, plan.notes) if part)
+        self._say(text, "good" if fit.fits_now else "warn", "✓" if fit.fits_now else "○")
         if fit.waits:
-            await self._foresee(request, fit)
+            await self._show_expected_start(plan)
 
-    async def _foresee(self, request: SessionRequest, fit: Fit) -> None:
-        """Ask the scheduler: it costs it some thought, so only for what must wait."""
+    async def _show_expected_start(self, plan: StartPlan) -> None:
+        """Query the expected start. It is costly for the scheduler, so only where the request must
+        wait.
+        """
         await asyncio.sleep(self.PAUSE_S)
         try:
-            at = await self._service.expected_start(request)
+            at = await self._service.expected_start(plan)
         except VizdashError as e:
-            self._say(f"{fit.words}; when is not known: {e.why}", "warn", "○")
+            self._say(f"{plan.verdict.text}; expected start unknown: {e.why}", "warn", "○")
         else:
-            self._say(fit.with_start(at, self._clock()), "warn", "○")
+            text = plan.verdict.text_with_start(at, self._clock())
+            text = "; ".join(part for part in (text, plan.notes) if part)
+            self._say(text, "warn", "○")
 
     # ------------------------------------------------------------------ starting
 
@@ -335,7 +367,7 @@ class StartScreen(ModalScreen[None]):
         self.action_start()
 
     def action_start(self) -> None:
-        """Once; again only after a refusal."""
+        """Start once; again only after a refusal."""
         if self._busy or (request := self._request()) is None:
             return
         self._busy = True
@@ -344,7 +376,7 @@ class StartScreen(ModalScreen[None]):
         self.app.run_worker(self._work(request), name="start", group="writes")
 
     async def _work(self, request: SessionRequest) -> None:
-        """Runs in the app, not in the form, so that Escape can't cut it in half."""
+        """Runs in the app, not in the form, so that Escape can't interrupt it."""
         try:
             await self._start(request)
         except VizdashError as e:

@@ -1,4 +1,4 @@
-"""What is open on this machine: each tunnel, where it listens, and to close one."""
+"""The open tunnels on this machine: open their desktop again, or close them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from vizdash.errors import VizdashError
-from vizdash.ui.format import escape_control
-from vizdash.ui.widgets.clicked import Dialog
+from vizdash.ui.dialog_screen import DialogScreen
+from vizdash.ui.widgets.clickable_keys import Dialog
+from vizdash.util.text import escape_control
 
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """One that is open: to which job's desktop, and its end on this machine. One that another
-    vizdash holds has its record's ``id``, the process ``pid`` and its ``holder``; ``cluster`` is
-    named where it is another one than the dashboard's.
+    """An open tunnel: its job, and its end on this machine. A tunnel of another vizdash has its
+    record's ``id``, the process ``pid`` and its ``holder``; ``cluster`` is set where it is not the
+    dashboard's.
     """
 
     job_id: str
@@ -35,7 +35,7 @@ class Tunnel:
 
     @property
     def line(self) -> str:
-        """One line."""
+        """The tunnel in one line."""
         at = f"{self.node} of {self.cluster}" if self.cluster else self.node
         held = f"   {self.holder}, pid {self.pid}" if self.id else ""
         return escape_control(f"{self.app} on {at} (job {self.job_id})   {self.end}{held}")
@@ -45,9 +45,9 @@ async def _none() -> tuple[Tunnel, ...]:
     return ()
 
 
-class TunnelsScreen(ModalScreen[str]):
-    """Dismissed with the job id of the one to be shown again in the browser. ``elsewhere`` gives
-    those that other processes hold, which are listed after this dashboard's own.
+class TunnelsScreen(DialogScreen[str]):
+    """Returns the job id of the desktop to open again. ``elsewhere`` gives the tunnels of other
+    processes, which are listed last.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -67,14 +67,14 @@ class TunnelsScreen(ModalScreen[str]):
         self._elsewhere = elsewhere
 
     def compose(self) -> ComposeResult:
-        """The list, or a word that there's nothing."""
+        """The list, or that it is empty."""
         with Dialog() as dialog:
             dialog.border_title = "Tunnels"
             dialog.border_subtitle = self._keys()
             yield OptionList(*self._options(), markup=False)
 
     def on_mount(self) -> None:
-        """Find the others."""
+        """Find the tunnels of other processes."""
         self.run_worker(self._find_others(), group="reads")
 
     async def _find_others(self) -> None:
@@ -89,20 +89,20 @@ class TunnelsScreen(ModalScreen[str]):
             self._fill(highlighted or 0)
 
     def _keys(self) -> str:
-        return ("enter shows it · x closes it · " if self._tunnels else "") + "esc goes back"
+        return ("enter opens it · x closes it · " if self._tunnels else "") + "esc goes back"
 
     def _options(self) -> list[Option]:
         if not self._tunnels:
-            return [Option("No tunnel of yours is open on this machine.", disabled=True)]
+            return [Option("You have no open tunnels on this machine.", disabled=True)]
         return [Option(tunnel.line) for tunnel in self._tunnels]
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Show it again; one of another cluster is shown there only."""
+        """Open the desktop again, unless it belongs to another cluster."""
         if self._tunnels and not (tunnel := self._tunnels[event.option_index]).cluster:
             self.dismiss(tunnel.job_id)
 
     def action_close(self) -> None:
-        """Close the one under the cursor; its session goes on."""
+        """Close the selected tunnel; its session keeps running."""
         at = self.query_one(OptionList).highlighted
         if at is None or not self._tunnels:
             return
@@ -110,10 +110,10 @@ class TunnelsScreen(ModalScreen[str]):
         self._fill(at)
 
     def _fill(self, at: int) -> None:
-        """Show the list, with the cursor at ``at`` or the last one."""
+        """Show the list, with the cursor at ``at`` or on the last tunnel."""
         options = self.query_one(OptionList)
         options.clear_options()
         options.add_options(self._options())
-        # The cursor goes with the options: it would take an arrow to close the next one.
+        # Clearing removes the cursor: closing the next one would take an arrow key first.
         options.highlighted = min(at, len(self._tunnels) - 1) if self._tunnels else None
         self.query_one(".dialog").border_subtitle = self._keys()

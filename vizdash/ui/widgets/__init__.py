@@ -1,1 +1,1 @@
-"""Widgets: attributes down, messages up."""
+"""Widgets: values go down as attributes, events come up as messages."""

@@ -1,4 +1,4 @@
-"""One choice of a few, in one line."""
+"""A choice of a few options in one line."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from vizdash.ui.format import escape_control, width
-from vizdash.ui.theme import Span, content
+from vizdash.ui.present.lines import Span, content
+from vizdash.util.text import cell_width, escape_control
 
 
 class Chips(Widget, can_focus=True):
-    """Left and right choose; the chosen one has a full dot and stays in sight."""
+    """Left and right choose; the chosen option has a filled dot and stays visible."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,h", "choose(-1)", "Previous", show=False),
@@ -27,7 +27,7 @@ class Chips(Widget, can_focus=True):
     chosen: reactive[int] = reactive(0)
 
     class Changed(Message):
-        """Another one was chosen by the person."""
+        """The user chose another option."""
 
         def __init__(self, chips: Chips) -> None:
             self.chips = chips
@@ -49,38 +49,38 @@ class Chips(Widget, can_focus=True):
         return self._options[self.chosen] if self._options else ""
 
     def offer(self, options: Sequence[str], chosen: str) -> None:
-        """Other options."""
+        """Replace the options."""
         self._options = tuple(options)
         self.set_reactive(Chips.chosen, self._options.index(chosen) if chosen in options else 0)
         self.refresh()
 
     def pick(self, option: str) -> None:
-        """Choose without telling."""
+        """Choose an option without sending Changed."""
         if option in self._options:
             self.chosen = self._options.index(option)
 
     def action_choose(self, by: int) -> None:
-        """The next or the previous one, round and round."""
+        """Choose the next or the previous option, wrapping around."""
         if self._options:
             self.chosen = (self.chosen + by) % len(self._options)
             self.post_message(self.Changed(self))
 
     def on_focus(self) -> None:
-        """The chosen one is marked."""
+        """Highlight the chosen option."""
         self.refresh()
 
     def on_blur(self) -> None:
-        """No longer."""
+        """Remove the highlight."""
         self.refresh()
 
     def _labels(self) -> list[tuple[int, str]]:
-        """Options from the first that must be left out for the chosen one to be in sight."""
+        """The options, without as many of the first as keeps the chosen one visible."""
         labels = [
             f" {'●' if i == self.chosen else '○'} {escape_control(o)} "
             for i, o in enumerate(self._options)
         ]
         first = 0
-        while first < self.chosen and sum(map(width, labels[first : self.chosen + 1])) > (
+        while first < self.chosen and sum(map(cell_width, labels[first : self.chosen + 1])) > (
             self.size.width - 4
         ):
             first += 1
@@ -100,14 +100,14 @@ class Chips(Widget, can_focus=True):
         return Content.styled(label, style)
 
     def on_click(self, event: events.Click) -> None:
-        """Choose the one under the pointer."""
+        """Choose the option under the pointer."""
         offset = event.get_content_offset(self)
         labels = self._labels()
         if offset is None or not labels:
             return
         end = 2 if labels[0][0] else 0
         for index, label in labels:
-            end += width(label)
+            end += cell_width(label)
             if offset.x < end:
                 self.chosen = index
                 self.post_message(self.Changed(self))

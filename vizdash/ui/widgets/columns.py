@@ -1,4 +1,4 @@
-"""Columns of a list: what they draw, and how they share the room."""
+"""Columns of a list: what they draw, and how they share the width."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from vizdash.ui.format import escape_control, pad
-from vizdash.ui.theme import Line
+from vizdash.ui.present.lines import Line
+from vizdash.util.text import escape_control, pad
 
 R = TypeVar("R")
 
 #: Cells before the first column, and between columns.
 GUTTER = 2
 GAP = 2
-#: As many cells as there may be: all of a cell's words, and no bar or sign beside them.
+#: Unlimited width: the whole text of a cell, without bar and symbol.
 WHOLE = 10**4
 
 
@@ -28,12 +28,12 @@ class Now:
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[R]):
-    """One column. ``cell`` draws a row in a given number of cells; ``least`` and ``most`` bound
-    its width, ``measure`` says what a row would like (else ``most``). Columns with a higher
-    ``rank`` go first when the room is short; those with ``grows`` share what is left over.
-    ``short`` is for one that can draw itself shorter: the cells it does with before any has to go.
-    ``ticks`` marks one that depends on the moment, ``sparse`` one that is left out while no row
-    has anything for it. ``sort`` is what it sorts by (else it can't be sorted by).
+    """One column. ``cell`` draws a row in a given number of cells; ``least`` and ``most`` bound its
+    width, ``measure`` gives a row's preferred width (else ``most``). Columns with a higher ``rank``
+    are dropped first; those with ``grows`` share what is left over. ``short`` is the width of a
+    column that can be drawn shorter before any is dropped. ``ticks`` marks a column that depends on
+    the time, ``sparse`` one that is left out while all its cells are empty. ``sort`` is its sort
+    key (None: not sortable).
     """
 
     title: str
@@ -50,7 +50,7 @@ class Column(Generic[R]):
     sort: Callable[[R], Any] | None = None
 
     def text(self, row: R, now: Now) -> str:
-        """The cell's words, whole: without the bar that fills its room, and without its sign."""
+        """The whole text of a cell, without bar and symbol."""
         drawn = "".join(span.text for span in self.cell(row, now, WHOLE)).strip()
         sign, _, words = drawn.partition(" ")
         signed = len(sign) == 1 and not sign.isascii() and not sign.isalnum()
@@ -58,17 +58,15 @@ class Column(Generic[R]):
 
 
 @dataclass(frozen=True, slots=True)
-class Placed(Generic[R]):
-    """A column where it is drawn."""
+class PlacedColumn(Generic[R]):
+    """A column with its position and width."""
 
     column: Column[R]
     x: int
     width: int
 
     def changed(self, was: R, before: Now, row: R, now: Now) -> tuple[int, int]:
-        """The first cell in which two rows of two moments differ, and the one after the last;
-        equal ones for none.
-        """
+        """The range of cells in which two rows at two times differ; empty for none."""
         old, new = self.column.cell(was, before, self.width), self.column.cell(row, now, self.width)
         if old == new:
             return 0, 0
@@ -84,45 +82,47 @@ class Placed(Generic[R]):
         return pad(escape_control(text), self.width, right=self.column.right)
 
 
-def place(columns: Sequence[Column[R]], wishes: Sequence[int], room: int) -> list[Placed[R]]:
-    """Choose columns and widths for ``room`` cells. A column is shown whole or not at all, those
-    that grow from their least on; only what must be there (rank 0 and 1) may be cut.
+def place_columns(
+    columns: Sequence[Column[R]], preferred: Sequence[int], width: int
+) -> list[PlacedColumn[R]]:
+    """Choose columns and widths for ``width`` cells. A column is shown whole or not at all, a
+    growing one from its least width; only columns of rank 0 and 1 may be cut.
     """
     needs = [
         c.least if w and (c.grows or c.measure is None) else w
-        for c, w in zip(columns, wishes, strict=True)
+        for c, w in zip(columns, preferred, strict=True)
     ]
-    if _sum(needs, [i for i, need in enumerate(needs) if need]) > room:
+    if _sum(needs, [i for i, need in enumerate(needs) if need]) > width:
         needs = [min(need, c.short or need) for c, need in zip(columns, needs, strict=True)]
     chosen = [i for i, need in enumerate(needs) if need]
-    while len(chosen) > 1 and _sum(needs, chosen) > room:
+    while len(chosen) > 1 and _sum(needs, chosen) > width:
         last = max(chosen, key=lambda i: (columns[i].rank, i))
         if columns[last].rank < 2:
             break
         chosen.remove(last)
-    if _sum(needs, chosen) > room:
+    if _sum(needs, chosen) > width:
         needs = [min(need, c.least) for c, need in zip(columns, needs, strict=True)]
-        while len(chosen) > 1 and _sum(needs, chosen) > room:
+        while len(chosen) > 1 and _sum(needs, chosen) > width:
             chosen.remove(max(chosen, key=lambda i: (columns[i].rank, i)))
-    widths = _widths(columns, wishes, {i: needs[i] for i in chosen}, room)
+    widths = _widths(columns, preferred, {i: needs[i] for i in chosen}, width)
     placed, x = [], GUTTER
     for i in chosen:
-        placed.append(Placed(columns[i], x, widths[i]))
+        placed.append(PlacedColumn(columns[i], x, widths[i]))
         x += widths[i] + GAP
     return placed
 
 
 def _widths(
-    columns: Sequence[Column[R]], wishes: Sequence[int], widths: dict[int, int], room: int
+    columns: Sequence[Column[R]], preferred: Sequence[int], widths: dict[int, int], width: int
 ) -> dict[int, int]:
-    """Give what is left over: first what each wishes, then to those that grow."""
-    left = max(0, room - _sum([*widths.values()], range(len(widths))))
+    """Distribute what is left over: first up to the preferred widths, then to growing columns."""
+    left = max(0, width - _sum([*widths.values()], range(len(widths))))
     ranked = sorted(widths, key=lambda i: (columns[i].rank, i))
     open_ = [i for i in ranked if columns[i].measure is None]
     for i in ranked:
-        # Those that take what they can get, as bars do, get the same.
+        # Columns without a preferred width, such as bars, share equally.
         while left and (
-            short := [k for k in (open_ if i in open_ else [i]) if widths[k] < wishes[k]]
+            short := [k for k in (open_ if i in open_ else [i]) if widths[k] < preferred[k]]
         ):
             for k in short[:left]:
                 widths[k] += 1

@@ -1,4 +1,4 @@
-"""The keys that work on the row under the cursor, now."""
+"""The footer: keys of the actions that are enabled for the row under the cursor."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from textual.message import Message
 from textual.widget import Widget
 
 from vizdash.actions import Action, ActionRegistry, Context, key_label
-from vizdash.ui.format import escape_control, width
-from vizdash.ui.theme import Span, content
+from vizdash.ui.present.lines import Span, content
+from vizdash.util.text import cell_width, escape_control
 
-#: Textual's own palette, with its rank among the actions.
+#: Textual's command palette, and its rank among the actions.
 _PALETTE = ("command_palette", "^p", "Palette")
 _PALETTE_RANK = 4
 #: Cells between two keys.
@@ -19,10 +19,10 @@ _GAP = 2
 
 
 class Footer(Widget):
-    """One line of keys; a click on one is the key. ``palette`` is whether it has that too."""
+    """One line of keys; a click on one presses it. ``palette`` adds the command palette."""
 
     class Pressed(Message):
-        """The action whose key was clicked."""
+        """The key of an action was clicked."""
 
         def __init__(self, action_id: str) -> None:
             self.action_id = action_id
@@ -35,23 +35,23 @@ class Footer(Widget):
         self._shown_for = Context()
 
     def use(self, registry: ActionRegistry) -> None:
-        """Other keys."""
+        """Use another registry."""
         self._registry = registry
         self.refresh()
 
     def show(self, context: Context) -> None:
-        """What can be done here."""
+        """Show the actions that are enabled in this context."""
         if context != self._shown_for:
             before, self._shown_for = self.shown(), context
             if before != self.shown():
                 self.refresh()
 
     def shown(self) -> list[tuple[str, str, str]]:
-        """Action, key and title of each that is shown, as many as there's room for."""
+        """Action id, key and title of each entry that fits."""
         ranked = [(a.footer, _entry(a)) for a in self._registry if self._works(a)]
         if self._palette:
             ranked.append((_PALETTE_RANK, _PALETTE))
-        while sum(cells(entry) for _, entry in ranked) - _GAP > self.size.width and ranked:
+        while sum(entry_cells(entry) for _, entry in ranked) - _GAP > self.size.width and ranked:
             least = max(range(len(ranked)), key=lambda i: (ranked[i][0], i))
             del ranked[least]
         return [entry for _, entry in ranked]
@@ -70,23 +70,23 @@ class Footer(Widget):
         return content(spans)
 
     def on_click(self, event: events.Click) -> None:
-        """Find the key under the pointer."""
+        """Press the key under the pointer."""
         offset = event.get_content_offset(self)
         if offset is None:
             return
         end = 0
         for entry in self.shown():
-            end += cells(entry)
+            end += entry_cells(entry)
             if offset.x < end - _GAP:
                 self.post_message(self.Pressed(entry[0]))
                 return
 
 
-def refused(widget: Widget, action: Action, reason: str) -> bool:
-    """Tell why it can't be done now; whether there was a reason."""
+def warn_if_disabled(widget: Widget, action: Action, reason: str) -> bool:
+    """Show why the action is disabled; returns whether it is."""
     if reason:
-        said = f"{action.title}: {escape_control(reason)}"
-        widget.notify(said, severity="warning", markup=False)
+        message = f"{action.title}: {escape_control(reason)}"
+        widget.notify(message, severity="warning", markup=False)
     return bool(reason)
 
 
@@ -94,7 +94,7 @@ def _entry(action: Action) -> tuple[str, str, str]:
     return action.id, key_label(action.keys[0]), action.title
 
 
-def cells(entry: tuple[str, str, str]) -> int:
+def entry_cells(entry: tuple[str, str, str]) -> int:
     """Cells that a key, its title and the gap after it take."""
     _, key, title = entry
-    return width(key) + 1 + width(title) + _GAP
+    return cell_width(key) + 1 + cell_width(title) + _GAP

@@ -1,4 +1,4 @@
-"""A list of typed rows drawn by the line API: only the lines on the screen are rendered."""
+"""A list of typed rows drawn by the line API: only visible lines are rendered."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from typing_extensions import override
 
-from vizdash.ui.format import ellipsis, escape_control, pad, width
-from vizdash.ui.theme import TONES, Line
-from vizdash.ui.widgets.columns import GAP, GUTTER, Column, Now, Placed, place
-from vizdash.ui.widgets.view import View
+from vizdash.ui.present.lines import TONES, Line
+from vizdash.ui.widgets.columns import GAP, GUTTER, Column, Now, PlacedColumn, place_columns
+from vizdash.ui.widgets.row_view import RowView
+from vizdash.util.text import cell_width, escape_control, pad, truncate
 
 __all__ = ["Column", "Now", "Table"]
 
@@ -29,10 +30,10 @@ _HEAD = 1
 
 
 class Table(ScrollView, Generic[R], can_focus=True):
-    """Rows under a row of titles that stays, with a cursor that stays on its row.
+    """Rows below a fixed line of titles, with a cursor that stays on its row.
 
-    Rows are told apart by ``key``. ``set_rows`` repaints what changed, ``tick`` the cells that
-    depend on the moment and are on the screen.
+    ``key`` identifies a row. ``set_rows`` repaints what changed, ``tick`` the visible cells that
+    depend on the time.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -53,7 +54,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
     cursor: reactive[int] = reactive(0, repaint=False)
 
     class Moved(Message):
-        """The cursor is on another row, or its row changed."""
+        """The cursor moved to another row, or its row changed."""
 
         def __init__(self, table: Table[Any]) -> None:
             self.table = table
@@ -65,11 +66,11 @@ class Table(ScrollView, Generic[R], can_focus=True):
             return self.table
 
         def can_replace(self, message: Message) -> bool:
-            """Only the last of a burst counts."""
+            """Only the last message of a burst counts."""
             return isinstance(message, Table.Moved) and message.table is self.table
 
-    class Chosen(Message):
-        """The row under the cursor was clicked twice."""
+    class DoubleClicked(Message):
+        """The row under the cursor was double-clicked."""
 
         def __init__(self, table: Table[Any]) -> None:
             self.table = table
@@ -92,14 +93,16 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self._columns = tuple(columns)
         self._key = key
         self._moving = moving
-        self._found: tuple[R, ...] = ()
+        self._all_rows: tuple[R, ...] = ()
         self._rows: tuple[R, ...] = ()
+        self._cursor_moved = False
         self._index: dict[str, int] = {}
-        self._wishes: list[int] = []
-        self._placed: list[Placed[R]] = []
+        self._preferred: list[int] = []
+        self._placed: list[PlacedColumn[R]] = []
         self._empty: tuple[Line, ...] = ()
         self._now = Now()
-        self.view: View[R] = View(key)
+        self._base = Style()
+        self.view: RowView[R] = RowView(key)
         self._sorted = -1
         self._measure()
 
@@ -111,39 +114,44 @@ class Table(ScrollView, Generic[R], can_focus=True):
         return self._rows
 
     @property
-    def found(self) -> tuple[R, ...]:
-        """The rows as last set, those that the filter hides too."""
-        return self._found
+    def all_rows(self) -> tuple[R, ...]:
+        """The rows as last set, with those that the filter hides."""
+        return self._all_rows
 
     @property
     def marked(self) -> tuple[R, ...]:
-        """The rows that are marked, shown or not."""
-        return self.view.marked(self._found)
+        """The marked rows, shown or not."""
+        return self.view.marked(self._all_rows)
 
     @property
     def row(self) -> R | None:
         """The row under the cursor."""
         return self._rows[self.cursor] if self.cursor < len(self._rows) else None
 
-    def set_empty(self, *found: Line) -> None:
-        """What to say while there are no rows."""
-        if found != self._empty:
-            self._empty = found
+    def set_empty(self, *lines: Line) -> None:
+        """Set the text that is shown while there are no rows."""
+        if lines != self._empty:
+            self._empty = lines
             if not self._rows:
                 self.refresh()
 
-    def set_rows(self, rows: Sequence[R], now: Now) -> None:
-        """Show ``rows``; only cells that changed are repainted."""
+    def set_rows(self, rows: Sequence[R], now: Now, *, keep_cursor: bool = True) -> None:
+        """Show ``rows``; only changed cells are repainted. Without ``keep_cursor`` it goes to the
+        first row, unless the user has moved it.
+        """
         old, kept, before = self._rows, self.row, self._now
+        if not keep_cursor and not self._cursor_moved:
+            kept = None
+            self.set_reactive(Table.cursor, 0)
         kept_key = "" if kept is None else self._key(kept)
-        self._found, self._now = tuple(rows), now
-        self.view.forget(self._found)
-        self._rows = self.view.rows(self._found)
+        self._all_rows, self._now = tuple(rows), now
+        self.view.forget(self._all_rows)
+        self._rows = self.view.rows(self._all_rows)
         self._index = {self._key(row): i for i, row in enumerate(self._rows)}
         if changed := old != self._rows:
             self._measure()
         same_places = [self._key(r) for r in old] == list(self._index)
-        moved = self._place()  # before the rows are drawn: a pane of a fixed size lays out no more
+        moved = self._lay_out()  # before drawing: a pane of fixed size gets no layout pass
         if not same_places:
             self.virtual_size = Size(0, self._height())
             last = max(0, len(self._rows) - 1)
@@ -160,40 +168,40 @@ class Table(ScrollView, Generic[R], can_focus=True):
     def keep(self, kept: Callable[[R], bool]) -> None:
         """Show only rows for which ``kept`` holds."""
         self.view.keep = kept
-        self.set_rows(self._found, self._now)
+        self.set_rows(self._all_rows, self._now)
 
     def sort_by(self, index: int, *, reverse: bool = False) -> None:
-        """Sort by the column with this index (-1: as the rows come)."""
+        """Sort by the column with this index (-1: unsorted)."""
         self._sorted, self.view.reverse = index, reverse
         self.view.sort = self._columns[index].sort if index >= 0 else None
-        self.set_rows(self._found, self._now)
+        self.set_rows(self._all_rows, self._now)
         self.refresh()
         self.post_message(self.Moved(self))
 
     def sort_next(self) -> None:
-        """Sort by the next column, whether there's room for it or not; at last as the rows come."""
-        useful = [i for i, c in enumerate(self._columns) if c.sort and self._wishes[i]]
+        """Sort by the next column, shown or not; after the last one, unsorted."""
+        useful = [i for i, c in enumerate(self._columns) if c.sort and self._preferred[i]]
         self.sort_by(next((i for i in useful if i > self._sorted), -1))
 
-    def sort_other_way(self) -> None:
-        """Turn the order round."""
+    def reverse_sort(self) -> None:
+        """Reverse the order."""
         if self._sorted >= 0:
             self.sort_by(self._sorted, reverse=not self.view.reverse)
 
     @property
     def sorted_by(self) -> str:
-        """The title of the column that is sorted by."""
+        """The title of the sorted column."""
         return self._columns[self._sorted].title.strip() if self._sorted >= 0 else ""
 
     @property
-    def told(self) -> str:
-        """What the rows do not show: a column that's sorted by without being there; marks."""
+    def summary(self) -> str:
+        """What the rows don't show: a sorted column that is not shown, and the number of marks."""
         seen = self._sorted < 0 or self._columns[self._sorted] in [p.column for p in self._placed]
         by = "" if seen else f"  by {self.sorted_by.lower()} {self.view.arrow}"
         return by + (f"  ◆ {len(self.marked)} marked" if self.marked else "")
 
     def mark(self) -> None:
-        """Mark the row under the cursor, or take its mark away, and go on to the next."""
+        """Mark or unmark the row under the cursor and move to the next."""
         if self.row is not None:
             self.view.mark(self.row)
             self._refresh_row(self.cursor)
@@ -201,27 +209,27 @@ class Table(ScrollView, Generic[R], can_focus=True):
             self.post_message(self.Moved(self))
 
     def unmark(self) -> None:
-        """Take every mark away."""
+        """Remove all marks."""
         self.view.marks.clear()
         self.refresh()
         self.post_message(self.Moved(self))
 
     def shows(self, title: str) -> bool:
-        """Whether there is room for the column with this title."""
+        """Whether the column with this title is shown."""
         return any(spot.column.title == title for spot in self._placed)
 
     def cells(self, row: R) -> list[tuple[str, str]]:
-        """Title and text of each of the row's cells, whole."""
+        """Title and whole text of each of the row's cells."""
         return [(c.title.strip(), c.text(row, self._now)) for c in self._columns]
 
     def tick(self, now: Now) -> None:
-        """It is ``now``: repaint the cells on the screen that depend on it."""
+        """Repaint the visible cells that depend on the time."""
         if now != self._now:
             before, self._now = self._now, now
             self._repaint(self._rows, before)
 
     def _repaint(self, old: Sequence[R], before: Now) -> None:
-        """The cells on the screen that are not as they were drawn of ``old``, row for row."""
+        """Repaint the visible cells that differ from those drawn of ``old``, row by row."""
         first = self.scroll_offset.y
         for i in range(first, min(len(self._rows), first + self.size.height - _HEAD)):
             row, same = self._rows[i], self._rows[i] == old[i]
@@ -232,27 +240,27 @@ class Table(ScrollView, Generic[R], can_focus=True):
                         self.refresh(Region(spot.x + at, i - first + _HEAD, end - at, 1))
 
     def select(self, key: str) -> bool:
-        """Put the cursor on the row called ``key``; False when there's none."""
+        """Move the cursor to the row with this key; False when there is none."""
         if key not in self._index:
             return False
         self.cursor = self._index[key]
         return True
 
     def _measure(self) -> None:
-        """What each column wishes, from its title and its rows."""
-        self._wishes = []
+        """The preferred width of each column, from its title and its rows."""
+        self._preferred = []
         for column in self._columns:
-            wish = column.most
+            preferred = column.most
             if column.measure is not None:
-                wish = max((column.measure(row) for row in self._rows), default=0)
-                gone = not wish and column.sparse and self._rows
-                wish = 0 if gone else max(wish, width(column.title), column.least)
-            self._wishes.append(min(wish, column.most))
+                preferred = max((column.measure(row) for row in self._rows), default=0)
+                gone = not preferred and column.sparse and self._rows
+                preferred = 0 if gone else max(preferred, cell_width(column.title), column.least)
+            self._preferred.append(min(preferred, column.most))
 
-    def _place(self) -> bool:
-        """Lay the columns out anew; whether anything moved."""
-        room = self.size.width - GUTTER - 1
-        was, self._placed = self._placed, place(self._columns, self._wishes, room)
+    def _lay_out(self) -> bool:
+        """Lay out the columns; returns whether any moved."""
+        width = self.size.width - GUTTER - 1
+        was, self._placed = self._placed, place_columns(self._columns, self._preferred, width)
         return was != self._placed
 
     def _height(self) -> int:
@@ -264,6 +272,11 @@ class Table(ScrollView, Generic[R], can_focus=True):
 
     # ------------------------------------------------------------------ drawing
 
+    @override
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._base = self.rich_style  # from the styles of all ancestors: once for all lines
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """One line of the widget: the titles, or a row."""
         cells = self.size.width
@@ -273,12 +286,12 @@ class Table(ScrollView, Generic[R], can_focus=True):
             return self._render_empty(y - _HEAD, cells)
         index = y - _HEAD + self.scroll_offset.y
         if index >= len(self._rows):
-            return Strip.blank(cells, self.rich_style)
+            return Strip.blank(cells, self._base)
         return self.render_row(index, cells)
 
     def render_row(self, index: int, cells: int) -> Strip:
         """The row with this index."""
-        base, mark = self.rich_style, " "
+        base, mark = self._base, " "
         if index == self.cursor:
             name = "table--cursor" if self.has_focus else "table--rest"
             base += self.get_component_rich_style(name, partial=True)
@@ -292,11 +305,11 @@ class Table(ScrollView, Generic[R], can_focus=True):
             segments.append(Segment(" " * GAP, base))
         return Strip(segments).adjust_cell_length(cells, base)
 
-    def _cell(self, drawn: Line, spot: Placed[R], base: Style) -> list[Segment]:
+    def _cell(self, drawn: Line, spot: PlacedColumn[R], base: Style) -> list[Segment]:
         left, segments = spot.width, []
         for span in drawn:
-            text = ellipsis(escape_control(span.text), left)
-            left -= width(text)
+            text = truncate(escape_control(span.text), left)
+            left -= cell_width(text)
             style = base + self.get_component_rich_style(f"table--{span.tone}", partial=True)
             segments.append(Segment(text, style + Style(bold=True) if span.bold else style))
             if left < 1:
@@ -305,9 +318,9 @@ class Table(ScrollView, Generic[R], can_focus=True):
         return [blank, *segments] if spot.column.right else [*segments, blank]
 
     def _render_titles(self, cells: int) -> Strip:
-        style = self.rich_style + self.get_component_rich_style("table--head", partial=True)
+        style = self._base + self.get_component_rich_style("table--head", partial=True)
         titles = [Segment(" " * GUTTER, style)]
-        chosen = self.rich_style + self.get_component_rich_style("table--accent", partial=True)
+        chosen = self._base + self.get_component_rich_style("table--accent", partial=True)
         for spot in self._placed:
             title, by = spot.column.title, self._columns.index(spot.column) == self._sorted
             if by:
@@ -317,8 +330,10 @@ class Table(ScrollView, Generic[R], can_focus=True):
         return Strip(titles).adjust_cell_length(cells, style)
 
     def _render_empty(self, index: int, cells: int) -> Strip:
-        base, segments = self.rich_style, [Segment(" " * GUTTER, self.rich_style)]
-        for span in self._empty[index] if index < len(self._empty) else ():
+        base, segments = self._base, [Segment(" " * GUTTER, self._base)]
+        if index >= len(self._empty):
+            return Strip.blank(cells, base)
+        for span in self._empty[index]:
             style = base + self.get_component_rich_style(f"table--{span.tone}", partial=True)
             text = escape_control(span.text)
             segments.append(Segment(text, style + Style(bold=True) if span.bold else style))
@@ -332,11 +347,12 @@ class Table(ScrollView, Generic[R], can_focus=True):
     # ------------------------------------------------------------------ moving
 
     def validate_cursor(self, cursor: int) -> int:
-        """Keep it on a row."""
+        """Keep the cursor on a row."""
         return min(max(0, cursor), max(0, len(self._rows) - 1))
 
     def watch_cursor(self, old: int, new: int) -> None:
         """Repaint the two rows."""
+        self._cursor_moved = self._cursor_moved or old != new
         self._refresh_row(old)
         self._refresh_row(new)
         self._into_view()
@@ -367,18 +383,18 @@ class Table(ScrollView, Generic[R], can_focus=True):
 
     def on_resize(self, event: events.Resize) -> None:
         """Columns and cursor follow the new size."""
-        self._place()
+        self._lay_out()
         self._into_view()
         self.refresh()
 
     def on_focus(self) -> None:
-        """The cursor shows."""
+        """Show the cursor."""
         self._refresh_row(self.cursor)
 
     on_blur = on_focus
 
     def on_click(self, event: events.Click) -> None:
-        """A click chooses, a double click opens."""
+        """A click selects, a double click opens."""
         offset = event.get_content_offset(self)
         if offset is None or not self._rows:
             return
@@ -389,10 +405,10 @@ class Table(ScrollView, Generic[R], can_focus=True):
         if index < len(self._rows):
             self.cursor = index
             if event.chain == 2:
-                self.post_message(self.Chosen(self))
+                self.post_message(self.DoubleClicked(self))
 
     def _title_clicked(self, x: int) -> None:
-        """Sort by this column; again: the other way; again: as the rows come."""
+        """Sort by this column, then reversed, then unsorted."""
         spot = next((p for p in self._placed if p.x <= x < p.x + p.width + GAP), None)
         if spot is not None and spot.column.sort is not None:
             index = self._columns.index(spot.column)

@@ -1,4 +1,4 @@
-"""A desktop's live picture in half blocks: two points to a cell, one above the other."""
+"""A live preview of a desktop in half blocks: each cell shows two points, one above the other."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import lru_cache
 from textwrap import wrap
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.color import Color
 from rich.segment import Segment
@@ -17,21 +18,23 @@ from textual.widget import Widget
 from textual.worker import Worker
 
 from vizdash.errors import VizdashError
-from vizdash.sessions.preview import Picture
-from vizdash.ui.format import escape_control
+from vizdash.util.text import escape_control
 
-#: Gives pictures of at most the size (points across, points down) that it is told.
-Source = Callable[[Callable[[], tuple[int, int]]], AsyncGenerator[Picture, None]]
+if TYPE_CHECKING:
+    from vizdash.sessions.preview import Picture
 
-#: Seconds between looks whether anybody can see the widget again.
+#: Yields pictures of at most the size (points across, points down) that the callable gives.
+PictureSource: TypeAlias = (
+    "Callable[[Callable[[], tuple[int, int]]], AsyncGenerator[Picture, None]]"
+)
+
+#: Seconds between checks whether the widget is visible again.
 _PAUSE_S = 0.5
 _HALF = "▀"
 
 
 class Thumbnail(Widget):
-    """Shows what ``look`` was given, for as long as it is on the screen: while it is hidden, or
-    another screen lies over it, nothing is asked for.
-    """
+    """Shows pictures of one source while it is visible; hidden or covered, it requests none."""
 
     DEFAULT_CSS = "Thumbnail { height: 1fr; }"
 
@@ -40,22 +43,27 @@ class Thumbnail(Widget):
         self._picture: Picture | None = None
         self._words = ""
         self._waiting = False
+        self._failed = False
         self._worker: Worker[None] | None = None
 
     @property
     def picture(self) -> Picture | None:
-        """What is shown."""
+        """The picture that is shown."""
         return self._picture
 
     @property
     def waiting(self) -> bool:
-        """Whether the first picture, or why there is none, is still to come."""
+        """Whether the first picture, or the error, is still to come."""
         return self._waiting
 
-    def look(self, source: Source | None, words: str = "looking…") -> None:
-        """Look at another desktop, or with None at nothing; ``words`` stand there until its first
-        picture comes.
-        """
+    @property
+    def failed(self) -> bool:
+        """Whether the error is shown with which the source ended."""
+        return self._failed
+
+    def show_source(self, source: PictureSource | None, words: str = "connecting …") -> None:
+        """Show another desktop, or None for nothing; ``words`` are shown until a picture comes."""
+        self._failed = False
         if self._worker is not None:
             self._worker.cancel()
             self._worker = None
@@ -65,14 +73,15 @@ class Thumbnail(Widget):
             follow = self._follow(source)
             self._worker = self.run_worker(follow, group="preview")
 
-    async def _follow(self, source: Source) -> None:
+    async def _follow(self, source: PictureSource) -> None:
         try:
-            async with aclosing(source(self._points)) as found:
+            async with aclosing(source(self._points)) as pictures:
                 await self._until_seen()
-                async for picture in found:
+                async for picture in pictures:
                     self._show(picture, "")
                     await self._until_seen()
         except VizdashError as e:
+            self._failed = True
             self._show(None, e.line)
 
     def _points(self) -> tuple[int, int]:
@@ -83,7 +92,7 @@ class Thumbnail(Widget):
             await asyncio.sleep(_PAUSE_S)
 
     def _show(self, picture: Picture | None, words: str) -> None:
-        """Draw only the rows that differ: a terminal may be far away."""
+        """Redraw only the rows that differ: the link to the terminal may be slow."""
         before, self._picture, self._words = self._picture, picture, words
         self._waiting = False
         same_shape = before is not None and picture is not None and before.width == picture.width
@@ -99,13 +108,13 @@ class Thumbnail(Widget):
         return max(0, (self.size.height - -(-picture.height // 2)) // 2)
 
     def render_line(self, y: int) -> Strip:
-        """One row of cells; the picture stands in the middle."""
+        """One row of cells, with the picture centred."""
         width, base = self.size.width, self.rich_style
         picture = self._picture
         if picture is None:
-            told = wrap(escape_control(self._words), max(1, width))
-            at = y - (self.size.height - len(told) + 1) // 2
-            text = told[at] if 0 <= at < len(told) else ""
+            lines = wrap(escape_control(self._words), max(1, width))
+            at = y - (self.size.height - len(lines) + 1) // 2
+            text = lines[at] if 0 <= at < len(lines) else ""
             return Strip([Segment(text.center(width), base)]).adjust_cell_length(width, base)
         row = y - self._above(picture)
         if not 0 <= row * 2 < picture.height:
@@ -116,19 +125,19 @@ class Thumbnail(Widget):
 
 
 def _cells(picture: Picture, top: int, base: Style) -> list[Segment]:
-    """Two rows of points as cells; equal neighbours in one piece."""
-    found: list[Segment] = []
+    """Two rows of points as cells; equal neighbours are merged."""
+    segments: list[Segment] = []
     run, count = None, 0
     last = top + 1 >= picture.height
     for x in range(picture.width):
         pair = (picture.at(x, top), None if last else picture.at(x, top + 1))
         if pair != run and run is not None:
-            found.append(Segment(_HALF * count, base + _style(*run)))
+            segments.append(Segment(_HALF * count, base + _style(*run)))
             count = 0
         run, count = pair, count + 1
     if run is not None:
-        found.append(Segment(_HALF * count, base + _style(*run)))
-    return found
+        segments.append(Segment(_HALF * count, base + _style(*run)))
+    return segments
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,90 @@
+"""A program on the node that does not end, or leaves another that holds its output."""
+
+from __future__ import annotations
+
+import shlex
+
+from tests.integration.machine import Machine
+from tests.integration.test_session import configure
+from tests.waiting import wait_until
+
+_APPS = """\
+clusters: {{local: {{engine: local, ready_timeout: {timeout}}}}}
+apps:
+  mine:
+    runtime: host
+    host_command: exec openbox
+    modules: {modules}
+    resources: {{cores: 1, memory: 256M, time: 1h}}
+  server:
+    kind: pvserver
+    runtime: host
+    environment: {{PATH: "{home}/bin:/usr/local/bin:/usr/bin:/bin"}}
+    host_command: "echo 'Accepting connection(s): vm:8000'; exec sleep 98765"
+    resources: {{cores: 1, memory: 256M, time: 1h}}
+"""
+#: Nothing but SIGKILL ends it.
+_DEAF = "trap '' TERM HUP INT; while :; do sleep 1000; done"
+
+
+def _configure(
+    machine: Machine, timeout: str = "8s", modules: str = "[]", version: str = ""
+) -> None:
+    configure(machine, _APPS.format(timeout=timeout, modules=modules, home=machine.home))
+    text = shlex.quote(f"#!/bin/bash\n{version}\n")
+    machine.run(f"mkdir -p bin && printf %s {text} >bin/pvserver && chmod +x bin/pvserver")
+
+
+def _fails(machine: Machine, app: str) -> str:
+    size = ("--cpus", "1", "--memory", "256M")
+    done = machine.vizdash("start", app, *size, "--wait", check=False)
+    assert done.returncode == 1
+    assert machine.leftovers() == []
+    return done.stderr
+
+
+def test_a_version_that_leaves_a_daemon_with_its_output(machine: Machine) -> None:
+    version = f"({_DEAF}) & echo paraview version 5.13.0"
+    _configure(machine, "10m", version=version)
+    session = machine.start("server")
+    assert session["state"] == "ready"
+    machine.vizdash("stop", session["id"])
+    machine.wait_for_state(session["id"], "ended")
+    assert machine.leftovers() == []
+
+
+def test_a_program_of_the_desktop_that_nobody_expected_to_hang(machine: Machine) -> None:
+    _configure(machine)
+    machine.run(
+        f"printf '%s\\n' '#!/bin/bash' {shlex.quote(_DEAF)} >/home/deaf && chmod 755 /home/deaf && "
+        "mount --bind /home/deaf $(readlink -f /usr/bin/vncpasswd)",
+        root=True,
+    )
+    assert "failed at step xvnc: no progress for 15 s" in _fails(machine, "mine")
+
+
+def test_a_module_that_hangs(machine: Machine) -> None:
+    machine.run(
+        "mount -t tmpfs -o mode=755 modules /etc/profile.d && "
+        f"echo {shlex.quote('module() { ' + _DEAF + '; }')} >/etc/profile.d/modules.sh",
+        root=True,
+    )
+    _configure(machine, modules="[slow/1]")
+    said = _fails(machine, "mine")
+    assert "failed at step modules: module load slow/1: not done in 8 s" in said
+
+
+def test_a_session_is_stopped_while_a_module_hangs(machine: Machine) -> None:
+    machine.run(
+        "mount -t tmpfs -o mode=755 modules /etc/profile.d && "
+        "echo 'module() { sleep 1000; }' >/etc/profile.d/modules.sh",
+        root=True,
+    )
+    _configure(machine, "10m", modules="[slow/1]")
+    machine.vizdash("start", "mine", "--cpus", "1", "--memory", "256M")
+    wait_until(lambda: "sleep 1000" in "".join(machine.processes()), "module")
+    (session,) = machine.sessions()
+    machine.vizdash("stop", session["id"])
+    ended = machine.wait_for_state(session["id"], "ended")
+    assert ended["result"] == "cancelled"
+    assert machine.leftovers() == []

@@ -1,0 +1,117 @@
+"""What Slurm allocates beyond the request: whole cores, sockets, nodes, memory per core."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.sessions.cluster_nodes import GPUS, LARGE, VIZ, G
+from vizdash.model import (
+    Resources,
+)
+from vizdash.sessions.capacity import check_capacity
+from vizdash.sessions.sbatch_arguments import unjudged_option
+
+#: Four cores of two threads each, in two sockets.
+SMT = replace(LARGE, cpus_per_core=2, cpus_per_socket=4)
+
+
+@pytest.mark.parametrize(
+    ("unit", "cores", "count"),
+    [
+        ("core", 1, 4),  # not 8: a core is given whole
+        ("core", 3, 2),
+        ("cpu", 1, 4),
+        ("socket", 1, 2),
+        ("node", 1, 1),
+    ],
+)
+def test_whole_cores_sockets_and_nodes_are_given(unit: str, cores: int, count: int) -> None:
+    found = check_capacity(Resources(cores, G), [SMT], replace(VIZ, unit=unit))
+    assert found.fits_now == (("viz-node002", count),)
+    assert found.refusal == ""
+
+
+def test_a_node_that_is_given_whole_must_be_empty() -> None:
+    busy = replace(LARGE, state="MIXED", cores_alloc=1)
+    whole = replace(VIZ, unit="node")
+    assert check_capacity(Resources(1, G), [busy], whole).text == (
+        "nothing free now: it waits for viz-node002"
+    )
+    assert check_capacity(Resources(1, G), [busy, GPUS], whole).fits_now == (("viz-node003", 1),)
+
+
+def test_a_limit_of_memory_per_cpu_raises_the_cores() -> None:
+    capped = replace(VIZ, max_memory_per_cpu_mib=G)
+    assert check_capacity(Resources(1, 3 * G), [LARGE], capped).fits_now == (("viz-node002", 2),)
+    assert check_capacity(Resources(1, 3 * G), [SMT], capped).fits_now == (("viz-node002", 2),)
+    assert check_capacity(Resources(1, 9 * G), [LARGE], capped).refusal == (
+        "it takes 9 cores at 1.0 GiB a core at most, but viz-node002 has 8, "
+        "and no node of the partition has more"
+    )
+
+
+def test_memory_by_core_is_rounded_up_and_counts_for_every_core_that_is_given() -> None:
+    per_core = check_capacity(Resources(3, 8 * G), [SMT], VIZ, memory_request="mem-per-cpu")
+    assert per_core.fits_now == (("viz-node002", 1),)  # 4 CPUs of 2731 MiB
+    by_cpu = replace(VIZ, unit="cpu")
+    found = check_capacity(Resources(3, 8 * G), [SMT], by_cpu, memory_request="mem-per-cpu")
+    assert found.fits_now == (("viz-node002", 1),)  # 3 of 2731 MiB: 8193 of 16384 MiB
+
+
+def test_where_no_memory_is_requested_the_sites_default_counts() -> None:
+    def count(**rules: int) -> int:
+        partition = replace(VIZ, **rules)  # type: ignore[arg-type]
+        found = check_capacity(Resources(2, 99 * G), [LARGE], partition, memory_request="none")
+        return sum(n for _, n in found.fits_now)
+
+    assert count() == 1  # the node's whole memory
+    assert count(default_memory_per_cpu_mib=4 * G) == 2
+    assert count(default_memory_per_node_mib=8 * G) == 2
+    assert count(default_memory_per_cpu_mib=G) == 4
+
+
+def test_memory_that_is_not_tracked_limits_nothing() -> None:
+    """RealMemory is 1 MiB by default: "2.0 GiB requested, but viz-node003 has <0.1 GiB"."""
+    untracked = replace(LARGE, memory_mib=1, memory_tracked=False)
+    small = replace(VIZ, max_memory_per_node_mib=1, max_memory_per_cpu_mib=1)
+    found = check_capacity(Resources(2, 2 * G), [untracked], small)
+    assert found.fits_now == (("viz-node002", 4),)
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ({"shared": True}, "jobs share cores in partition viz"),
+        ({"preempts": True}, "it may preempt other jobs"),
+        ({"one_user": True}, "partition viz gives each user whole nodes"),
+    ],
+)
+def test_what_only_the_scheduler_knows_is_not_promised(
+    rules: dict[str, bool], expected: str
+) -> None:
+    full = replace(LARGE, state="ALLOCATED", cores_alloc=8)
+    found = check_capacity(Resources(1, G), [full], replace(VIZ, **rules))  # type: ignore[arg-type]
+    assert (found.fits_now, found.waits) == ((), True)
+    assert found.text == f"only the scheduler knows: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ((), ""),
+        (("--mail-type=END", "--comment", "--exclusive", "-J", "x", "--no-requeue"), ""),
+        (("-C", "big", "--reservation=course", "-Ascience"), ""),
+        (("--exclusive",), "--exclusive"),
+        (("--exclusive=user",), "--exclusive"),
+        (("--comment=x", "-w", "n1"), "-w"),
+        (("-pshort",), "-pshort"),
+        (("--mem=1G",), "--mem"),
+        (("--excl",), "--excl"),  # getopt_long(3) takes any beginning that is one option's alone
+        (("--begin=now+1hour",), "--begin"),
+        (("script.sh",), "script.sh"),
+    ],
+)
+def test_raw_arguments_that_vizdash_does_not_judge(extra: tuple[str, ...], expected: str) -> None:
+    assert unjudged_option(extra) == expected

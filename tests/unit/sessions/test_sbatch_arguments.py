@@ -1,0 +1,68 @@
+"""Raw sbatch arguments that submit more than one job or run it elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from vizdash.errors import UsageError
+from vizdash.sessions.sbatch_arguments import check_arguments, check_script_arguments
+
+#: Each was tried with sbatch 24.11.
+REFUSED = [
+    "--array=1-2",
+    "--array 1-2",
+    "--ar=1-2",
+    "-a 1-2",
+    "-a1-2",
+    "-Ha1-2",
+    "-sa 1-2",
+    "--requeue",
+    "--req",
+    "--het-group=1",
+    "-n1 : -n1",
+]
+TAKEN = [
+    "--account=a",
+    "-A a",
+    "-Aa",
+    "-J a",
+    "-J -a",
+    "--no-requeue",
+    "--reservation=r",
+    "-b now+1hour",
+    "-ba",
+    "--hold",
+    "--comment=: x",
+    "",
+]
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_they_are_refused_with_the_reason(words: str) -> None:
+    with pytest.raises(UsageError, match=r"is refused: .*(job|session|desktop)"):
+        check_arguments(words.split())
+    if ":" not in words:
+        script = f"#!/bin/bash\n#SBATCH --nodes=1\n#SBATCH {words} # why\n"
+        with pytest.raises(UsageError, match=r"in site\.sh, line 3, is refused"):
+            check_script_arguments(script, "site.sh", legacy=False)
+
+
+@pytest.mark.parametrize("words", TAKEN)
+def test_others_are_sbatchs_own_matter(words: str) -> None:
+    check_arguments(words.split())
+    check_script_arguments(f"#!/bin/bash\n#SBATCH {words}\n", "site.sh", legacy=False)
+
+
+@pytest.mark.parametrize(
+    "line", ["#SBATCH hetjob", "#SBATCH packjob", "#SBATCH\t-a1-2", "#SBATCH-a1-2"]
+)
+def test_lines_of_a_script(line: str) -> None:
+    for legacy in (False, True):
+        with pytest.raises(UsageError, match="line 2"):
+            check_script_arguments(f"#!/bin/bash\n{line}\n", "site.sh", legacy=legacy)
+    check_script_arguments(f"#!/bin/bash\n {line}\n#{line}\n", "site.sh", legacy=False)
+    # Behind the first command sbatch sees none; a legacy script's are all sbatch's.
+    later = f"#!/bin/bash\n\ntrue\n{line}\n"
+    check_script_arguments(later, "site.sh", legacy=False)
+    with pytest.raises(UsageError, match="line 4"):
+        check_script_arguments(later, "site.sh", legacy=True)

@@ -1,0 +1,1 @@
+"""One cluster as one user sees it: the facade, its parts, and what builds on them."""

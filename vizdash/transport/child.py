@@ -1,0 +1,124 @@
+"""Processes of this machine, whose end is noticed while a process that they left holds a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+from asyncio.subprocess import Process, SubprocessStreamProtocol
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+#: asyncio's default for StreamReader, in bytes.
+LIMIT = 1 << 16
+#: Programs write 4 KiB at a time, each of which would wake the event loop. Of a process that writes
+#: much, more than so many bytes, output gathers in the pipe for so many seconds.
+_MUCH, _GATHER_S = 1 << 16, 0.005
+#: Bytes that a pipe then holds, where the kernel allows it (pipe(7)), and the limit for a
+#: StreamReader that lets it gather.
+_PIPE_BYTES = GATHER_LIMIT = 1 << 20
+#: Seconds for the kernel to end a process that was killed.
+_KILL_S = 2.0
+
+
+class Child(Process):
+    """A process that ``start`` has started.
+
+    A process may leave others behind that hold its stdout or stderr, as ssh(1) does with those of a
+    ProxyCommand. asyncio waits for these pipes, too: before Python 3.12.5 its ``wait`` did not
+    return, and the pipes stay open. Call ``close`` unless they are read to their end.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.SubprocessTransport,
+        protocol: _PipesProtocol,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(transport, protocol, loop)
+        self._subprocess = transport
+        self._pipes = protocol
+
+    @override
+    async def wait(self) -> int:
+        """Wait for its end, not for that of its pipes; return its exit code."""
+        await self._pipes.exited.wait()
+        assert self.returncode is not None
+        return self.returncode
+
+    async def close(self) -> None:
+        """Close the pipes, and kill it if it still runs. May be called again."""
+        with contextlib.suppress(PermissionError):  # sudo(8) runs as root
+            self._subprocess.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._pipes.closed.wait(), _KILL_S)
+
+
+class _PipesProtocol(SubprocessStreamProtocol):
+    """Tells the end of a process from the end of its pipes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, *, gather: bool) -> None:
+        super().__init__(limit=limit, loop=loop)
+        self.exited, self.closed = asyncio.Event(), asyncio.Event()
+        self._open: set[int] = set()
+        self._gather, self._received = gather, 0
+        self._subprocess: asyncio.SubprocessTransport | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert isinstance(transport, asyncio.SubprocessTransport)
+        self._subprocess = transport
+        self._open = {fd for fd in range(3) if transport.get_pipe_transport(fd) is not None}
+        if self._gather and (output := transport.get_pipe_transport(1)) is not None:
+            # Linux alone has it; the pipe of a program that ended at once is closed (ValueError).
+            with contextlib.suppress(OSError, AttributeError, ValueError):
+                fcntl.fcntl(output.get_extra_info("pipe"), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    @override
+    def pipe_data_received(self, fd: int, data: bytes | str) -> None:
+        super().pipe_data_received(fd, data)
+        self._received += len(data)
+        if self._gather and self._received > _MUCH and self._subprocess is not None:
+            pipe = self._subprocess.get_pipe_transport(fd)
+            assert isinstance(pipe, asyncio.ReadTransport)
+            pipe.pause_reading()
+            asyncio.get_running_loop().call_later(_GATHER_S, self._resume, fd, pipe)
+
+    def _resume(self, fd: int, pipe: asyncio.ReadTransport) -> None:
+        if fd in self._open:
+            pipe.resume_reading()
+
+    @override
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        # Whoever waited for the end of stdin may have been cancelled, and asyncio's future with it.
+        with contextlib.suppress(asyncio.InvalidStateError):
+            super().pipe_connection_lost(fd, exc)
+        self._open.discard(fd)
+        self._check_closed()
+
+    @override
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.exited.set()
+        self._check_closed()
+
+    def _check_closed(self) -> None:
+        if self.exited.is_set() and not self._open:
+            self.closed.set()
+
+
+async def start(
+    *argv: str | Path, limit: int = LIMIT, gather: bool = False, **options: Any
+) -> Child:
+    """Start a process with the options of asyncio.create_subprocess_exec. Raises OSError.
+
+    With ``gather``, much output is read in larger pieces, each up to 5 ms later.
+    """
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.subprocess_exec(
+        lambda: _PipesProtocol(loop, limit, gather=gather), *argv, **options
+    )
+    return Child(transport, protocol, loop)

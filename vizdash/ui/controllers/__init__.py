@@ -1,0 +1,1 @@
+"""What the dashboard's actions do: one controller for each subject."""

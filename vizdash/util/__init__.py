@@ -1,0 +1,1 @@
+"""What every layer may use: units, text, files, node names, logs, shipped assets."""

@@ -483,7 +483,8 @@ cause() {
 
 # place ROOT APP VERSION DIGEST SIZE OWNER MODE LEGACY NOW [READ STAMP]: verify what has arrived, and rename it;
 # with NOW, make it current as well (see switch). READ is the digest that was read while it arrived, valid if
-# the file still has the STAMP that it had then.
+# the file still has the STAMP that it had then. A file with another digest is removed; the answer is then
+# "wrong" and that digest.
 place() {
   local root=$1 app=$2 name=$2-$3.sif digest=$4 size=$5 read=${10:-} stamp=${11:-} part found
   part=.$name.${digest:0:12}.part
@@ -503,7 +504,8 @@ place() {
   fi
   if [ "$found" != "$digest" ]; then
     rm -f -- "$part"
-    die "the copy has digest ${found:0:12}, not ${digest:0:12}: it was removed (deploy again)"
+    answer wrong "$found" end
+    return
   fi
   finish "$part" "$6" "$7" "$8" "$9"
 }

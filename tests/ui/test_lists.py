@@ -159,7 +159,7 @@ async def test_several_are_marked_and_stopped_at_once() -> None:
         assert sees(pilot, "Stop these 3 sessions?", "paraview on viz-node001")
         await press(pilot, "y")
         await until(pilot, lambda: len(service.stopped) == 3)
-        assert service.stopped == [s.id for s in busy().sessions[:3]]
+        assert set(service.stopped) == {s.id for s in busy().sessions[:3]}  # all at once
         assert not app.dashboard.sessions.marked
 
 

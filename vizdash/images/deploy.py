@@ -36,6 +36,10 @@ _TOOLS = ("rsync", "flock")
 SmokeTest = Callable[[str], Awaitable[str]]
 
 
+class WrongDigest(VizdashError):
+    """What arrived on a node is not the image; it was removed there."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeploySite:
     """Where images are deployed: how nodes are reached, and their image root."""
@@ -120,6 +124,8 @@ class Deployment:
         #: Nodes that are served by one distribution, and their outcomes.
         self._pending_copies: dict[str, asyncio.Future[CopyOutcome]] = {}
         self._copy_outcomes: dict[str, CopyOutcome] = {}
+        #: Copies from the image host during a distribution.
+        self._copy_slots = asyncio.Semaphore(site.deploy.at_once)
 
     async def run(self, nodes: Sequence[str], canary: str = "") -> None:
         """Deploy to all nodes, or first to ``canary`` and then, if it succeeds, to the others.
@@ -157,13 +163,13 @@ class Deployment:
         loop = asyncio.get_running_loop()
         targets = list(self.site.copy_method.distributable(targets))
         self._pending_copies = {target.node: loop.create_future() for target in targets}
-        slots = asyncio.Semaphore(self.site.shell.throttle.limit), self._new_slots()
+        quick_slots = asyncio.Semaphore(self.site.shell.throttle.limit)
 
         async def one(node: str) -> None:
             if node in self._pending_copies:
                 self._copy_outcomes[node] = await self._pending_copies[node]
             quick = not rows[node].copied or self._has_arrived(node)
-            async with slots[0 if quick else 1]:
+            async with quick_slots if quick else self._copy_slots:
                 await self._run_on_node(node, self._finish_node)
 
         async with asyncio.TaskGroup() as group:
@@ -194,14 +200,11 @@ class Deployment:
         outcome = self._copy_outcomes.get(node)
         return outcome is not None and not outcome.why
 
-    def _new_slots(self) -> asyncio.Semaphore:
-        return asyncio.Semaphore(self.site.deploy.at_once)
-
     async def _on_all(
         self, nodes: Sequence[str], work: Callable[[str], Awaitable[None]], at_once: int = 0
     ) -> None:
         """Run ``work`` on several nodes at once; a failure is recorded as that node's outcome."""
-        slots = asyncio.Semaphore(at_once) if at_once else self._new_slots()
+        slots = asyncio.Semaphore(at_once or self.site.deploy.at_once)
 
         async def one(node: str) -> None:
             async with slots:
@@ -273,12 +276,12 @@ class Deployment:
         fixed = row.note == "fixes"
         was = result = ""
         if row.copied:
-            await self._copy(node, target)
-            copied = self._copy_outcomes.get(node, CopyOutcome())
-            if copied.placed is not None:
-                was = copied.placed
-            else:
-                was = await self._rename(node, target, copied)
+            try:
+                was = await self._receive(node, target)
+            except WrongDigest as e:
+                if not self._has_arrived(node):
+                    raise
+                was = await self._receive_again(node, e.why)
         if self._smoke is not None:
             self.progress.enter(node, Phase.TESTING)
             result = await self._smoke(node)
@@ -292,9 +295,28 @@ class Deployment:
             note += f", from the image host: {outcome.why}"
         self.progress.enter(node, Phase.DONE, f"{note}; {result}" if result else note)
 
+    async def _receive(self, node: str, target: CopyTarget) -> str:
+        """Copy, verify and rename. Returns the name of the image that was current, if the new one
+        is that now. Raises WrongDigest.
+        """
+        await self._copy(node, target)
+        outcome = self._copy_outcomes.get(node, CopyOutcome())
+        if outcome.placed is not None:
+            return outcome.placed
+        return await self._rename(node, target, outcome)
+
+    async def _receive_again(self, node: str, why: str) -> str:
+        """Copy from the image host what came wrong from another node, which may have read it wrong
+        from its disk.
+        """
+        self._copy_outcomes[node] = CopyOutcome(why, self._copy_outcomes[node].sent)
+        async with self._copy_slots:
+            await self._prepare(node)
+            return await self._receive(node, self._targets[node])
+
     async def _rename(self, node: str, target: CopyTarget, outcome: CopyOutcome) -> str:
         """Verify and rename what has arrived; unless it is tested first, make it current. Returns
-        the node's answer.
+        the node's answer. Raises WrongDigest.
         """
         source, deploy = self.source, self.site.deploy
         self.progress.enter(node, Phase.VERIFYING)
@@ -302,6 +324,9 @@ class Deployment:
         words = (*about, deploy.owner, deploy.mode, *target.switch_words())
         read = () if outcome.why else (outcome.digest, outcome.stamp)
         answer = await self._ask(node, "place", *words, *read, sudo=target.sudo)
+        if answer[0] == "wrong":
+            why = f"the copy had digest {answer[1][:12]}, not {source.digest[:12]}"
+            raise WrongDigest(node, why, "it was removed: deploy again")
         return answer[0]
 
     async def _switch(self, node: str, target: CopyTarget) -> str:

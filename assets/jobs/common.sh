@@ -134,12 +134,17 @@ comment_text() { # STATE STEP [ERROR]
     "${note:+ note=$note}${3:+ error=$(encode "$3")}"
 }
 
-# Whether the job's comment may be set: one set by the site (a job_submit plugin) is kept.
-may_comment() {
-  local said
-  said=$(timeout 10 squeue -h -t all -j "$job_id" -o %k 2>/dev/null) || return 0
-  case $said in '' | '(null)' | 'vizdash/1 '*) return 0 ;; esac
-  return 1
+# The job's comment as slurmctld has it now; fails if that can't be read in so many seconds.
+query_comment() { # SECONDS
+  timeout "$1" squeue -h -t all -j "$job_id" -o %k 2>/dev/null
+}
+
+# note_in COMMENT: set REPLY to the message or note, percent-encoded, that someone has put into it.
+note_in() {
+  REPLY=''
+  case $1 in 'vizdash/1 '*' note='*) REPLY=${1##* note=} ;; *) return 0 ;; esac
+  REPLY=${REPLY%% *}
+  case $REPLY in *[!A-Za-z0-9._~%-]*) REPLY='' ;; esac
 }
 
 # comment STATE STEP: set the job's comment, which is world-readable: no secrets. It is a hint for other
@@ -151,19 +156,23 @@ comment() {
   send_comment >/dev/null 2>&1 &
 }
 
-# One process at a time sends $R/comment, until the last text has been sent.
+# One process at a time sends $R/comment, until the last text has been sent. A comment set by the site (a
+# job_submit plugin) is kept, and so is a message in it that has not been shown yet ($R/shown): it was put
+# there a moment ago.
 send_comment() {
-  local text sent='' pause=1 tries=0
+  local text shown now sent='' pause=1 tries=0
   exec 7>"$R/comment.lock"
-  while text=$(cat "$R/comment") && [ "$text" != "$sent" ]; do
+  while text=$(cat "$R/comment") && shown=$(cat "$R/shown" || :) && [ "$text $shown" != "$sent" ]; do
     flock -n 7 || return 0 # its holder sends this text too
     printf '%s\n' "$BASHPID" >"$R/sender"
-    if [ ! -e "$R/may_comment" ]; then
-      may_comment || return 0
-      : >"$R/may_comment"
-    fi
-    if timeout 10 scontrol update JobId="$job_id" Comment="$text" 7>&-; then
-      sent=$text
+    now=$(query_comment 10) || now=''
+    case $now in '' | '(null)' | 'vizdash/1 '*) ;; *) return 0 ;; esac
+    note_in "$now"
+    [ "$REPLY" != "$shown" ] || REPLY=''
+    if timeout 10 scontrol update JobId="$job_id" Comment="$text${REPLY:+ note=$REPLY}" 7>&-; then
+      # The same message may come again, once it is no longer there.
+      if [ -n "$shown" ] && [ "$(cat "$R/shown")" = "$shown" ]; then : >"$R/shown"; fi
+      sent="$text "
       : >"$R/commented"
     else
       tries=$((tries + 1))
@@ -187,17 +196,13 @@ last_comment() {
 }
 
 # read_note: set `note`, percent-encoded, to the message or note that an operator (or the owner) has
-# put into the job's comment: shown on the desktop, and kept after the end.
+# put into the job's comment: shown on the desktop, and kept after the end. Fails if it can't be read.
 read_note() {
-  local said
   note=''
   [ "${VIZDASH_ENGINE:-}" = slurm ] || return 0
-  job_comment=$(timeout 3 squeue -h -t all -j "$job_id" -o %k 2>/dev/null) || { commented='' && return 0; }
-  said=$job_comment
-  case $said in 'vizdash/1 '*' note='*) said=${said##* note=} ;; *) return 0 ;; esac
-  said=${said%% *}
-  case $said in *[!A-Za-z0-9._~%-]*) return 0 ;; esac
-  note=$said
+  job_comment=$(query_comment 3) || { commented='' && return 1; }
+  note_in "$job_comment"
+  note=$REPLY
 }
 
 # count_viewers N: set the number of viewers, and since when there are some, or none.

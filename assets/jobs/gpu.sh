@@ -156,9 +156,9 @@ inner_renderer() {
     # No cache in the user's home.
     export MESA_SHADER_CACHE_DISABLE=true MESA_GLSL_CACHE_DISABLE=true __GL_SHADER_DISK_CACHE=0
     if [ -n "$GL_DEVICE" ]; then export VGL_DISPLAY=$GL_DEVICE; fi
-    exec nice -n 19 "${gl[@]}" "$python" -I -c "$(opengl_query)"
+    exec nice -n 10 "${gl[@]}" "$python" -I -c "$(opengl_query)"
   }
-  run_for 60 ask 2>/dev/null >"$R/opengl" </dev/null 9>&-
+  run_for 300 ask 2>/dev/null >"$R/opengl" </dev/null 9>&-
   read -r kind text < <(grep -a -m 1 -E '^(renderer|none) ' "$R/opengl")
   case $kind in
     renderer) text=${text:-unnamed} ;;
@@ -194,6 +194,7 @@ PY
 inner_opengl_failed() {
   local line
   if [ "$app_code" = 0 ] || [ ${#gl[@]} = 0 ] || [ $((SECONDS - app_began)) -gt 60 ]; then return 1; fi
+  inner_app_log_ended
   line=$(grep -a -m 1 '^\[VGL\] ERROR' "$R/app.log") || return 1
   inner_software "${gl[*]}: $line"
   if [ -e "$R/asked" ]; then inner_renderer & fi

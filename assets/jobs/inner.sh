@@ -327,10 +327,7 @@ inner_start_app() {
 # not be run.
 inner_app_said() { # CODE
   local line='' cannot_run=': ((command )?not found|Permission denied|Is a directory|cannot execute.*)$'
-  for _ in {1..40}; do
-    child_lives "$app_log" || break
-    sleep 0.05
-  done
+  inner_app_log_ended
   if [ "$1" = 127 ] || [ "$1" = 126 ]; then
     # A translated message of a shell is recognised by the shell's name.
     line=$(grep -aE "$cannot_run|error while loading shared libraries: " "$R/app.log" ||
@@ -340,6 +337,14 @@ inner_app_said() { # CODE
   fi
   line=$(printf '%s\n' "$line" | last_line)
   printf '%s' "${line:-$(last_line "$R/app.log")}"
+}
+
+# The app's output passes through another process, which may be later than the app's end.
+inner_app_log_ended() {
+  for _ in {1..40}; do
+    child_lives "$app_log" || break
+    sleep 0.05
+  done
 }
 
 inner_app_failed() { # WHAT

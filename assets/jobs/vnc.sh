@@ -53,9 +53,11 @@ on_warn() {
 # The text to show on the desktop: an operator's message, else that the time limit is near.
 show_warning() {
   local text="This session ends in $((${VIZDASH_WARN_SECONDS:-300} / 60)) minutes: save your work."
-  read_note
-  if [ -n "$note" ]; then
+  if ! { read_note || read_note || read_note; }; then
+    text="The time limit is near, or a message came that Slurm does not give: save your work."
+  elif [ -n "$note" ]; then
     text="Message: $(one_line "$(printf '%b' "${note//%/\\x}")")"
+    printf '%s' "$note" >"$R/shown"
     note=''
     if [ -e "$F/connection" ]; then comment ready ready; fi
   fi
@@ -374,7 +376,11 @@ main() {
   remove_orphans
   make_runtime
   # Remove what an earlier run of a requeued job left there.
-  if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then comment starting runtime; fi
+  if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
+    if read_note; then printf '%s' "$note" >"$R/shown"; fi
+    note=''
+    comment starting runtime
+  fi
   step=modules
   load_modules
   find_apptainer

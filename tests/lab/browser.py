@@ -28,6 +28,8 @@ class Network(Protocol):
 #: Chromium without its windows: the same engine, at a third of the work for each picture.
 _PROGRAM = "/usr/bin/chromium-headless-shell"
 #: This machine's network is closed: without these, Chromium asks for hosts that it can't reach.
+#: Milliseconds that a page has for each step on a busy machine.
+_PATIENCE_MS = 180_000
 _ARGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -86,7 +88,9 @@ class Browsers:
         with lasting():
             if self._playwright is None:
                 self._playwright = self._stack.enter_context(sync_playwright())
-            chromium = self._playwright.chromium.launch(executable_path=str(program), args=_ARGS)
+            chromium = self._playwright.chromium.launch(
+                executable_path=str(program), args=_ARGS, timeout=_PATIENCE_MS
+            )
         self._stack.callback(chromium.close)
         return chromium
 
@@ -115,8 +119,15 @@ def browser(host: Network | None = None, user_id: int | None = None) -> Iterator
         browsers = _kept[-1] if _kept else stack.enter_context(Browsers())
         started = browsers.of(host, user_id)
         context = started.new_context(viewport={"width": 1280, "height": 720})
+        context.set_default_timeout(_PATIENCE_MS)
         stack.callback(context.close)
         yield context
+
+
+def _difference(one: Image.Image, other: Image.Image) -> float:
+    """The share of the pixels that differ."""
+    found = ImageChops.difference(one, other).convert("L")
+    return 1 - found.histogram()[0] / (found.width * found.height)
 
 
 class Desktop:
@@ -160,21 +171,30 @@ class Desktop:
     def changes(
         self, box: tuple[int, int, int, int], least: float = 0.02, seconds: float = 180
     ) -> Iterator[None]:
-        """Do something, then wait until this share of a part of the page has changed.
+        """Do something, then wait until this share of a part of the page has changed for good.
 
         ``box`` is left, top, right, bottom. A blinking cursor changes too little to count.
         """
-        before = self.picture().crop(box)
+        before = self._settled(box, least, seconds)
         yield
         deadline = time.monotonic() + seconds
-        while True:
-            found = ImageChops.difference(before, self.picture().crop(box)).convert("L")
-            share = 1 - found.histogram()[0] / (found.width * found.height)
-            if share >= least:
-                return
+        while (share := _difference(before, self.picture().crop(box))) < least:
             if time.monotonic() > deadline:
                 raise AssertionError(f"{share:.1%} of {box} changed: see {self.save('unchanged')}")
             self.page.wait_for_timeout(200)
+        self._settled(box, least, seconds)
+
+    def _settled(self, box: tuple[int, int, int, int], least: float, seconds: float) -> Image.Image:
+        """A part of the page, once it has stopped changing: what was done before is shown late."""
+        deadline = time.monotonic() + seconds
+        shown = self.picture().crop(box)
+        while True:
+            self.page.wait_for_timeout(500)
+            before, shown = shown, self.picture().crop(box)
+            if _difference(before, shown) < least:
+                return shown
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{box} keeps changing: see {self.save('restless')}")
 
     def type(self, text: str) -> None:
         """Type a text key by key."""
@@ -204,9 +224,7 @@ def desktop(url: str, host: Network | None = None) -> Iterator[Desktop]:
         requests: list[str] = []
         page.on("request", lambda request: requests.append(request.url))
         page.goto(url)
-        page.wait_for_function(
-            "document.documentElement.classList.contains('noVNC_connected')", timeout=30_000
-        )
+        page.wait_for_function("document.documentElement.classList.contains('noVNC_connected')")
         page.wait_for_selector("canvas")
         yield Desktop(page)
         # The password is in the fragment, which no request carries.

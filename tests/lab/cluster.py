@@ -270,6 +270,11 @@ class Lab(AbstractContextManager["Lab"]):
                     assert time.monotonic() < deadline, f"left on {host.name}: {left}"
                     time.sleep(0.1)
 
+    def remove_leftovers(self) -> None:
+        """Remove what sessions have left on nodes that Slurm had to kill (KillWait)."""
+        for host in self.nodes:
+            host.run("rm -rf --one-file-system /tmp/vizdash-*")
+
     def install_vizdash(self, *hosts: Host) -> None:
         """Install this checkout's wheel on hosts (the login host when none is named), offline."""
         wheels = self.run / "wheels"
@@ -328,10 +333,12 @@ def _new_run() -> tuple[Path, int]:
     runs = recipe.CACHE / "run"
     runs.mkdir(parents=True, exist_ok=True)
     sweep()
-    run = runs / secrets.token_hex(4)
-    run.mkdir()
-    handle = os.open(run / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(handle, fcntl.LOCK_EX)
+    with (recipe.CACHE / "new-run.lock").open("w") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)  # a sweep sees no lock that is not held yet
+        run = runs / secrets.token_hex(4)
+        run.mkdir()
+        handle = os.open(run / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
     return run, handle
 
 
@@ -344,7 +351,9 @@ def sweep() -> list[str]:
     swept = []
     for run in (recipe.CACHE / "run").glob("*"):
         with contextlib.suppress(OSError), (run / "lock").open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with (recipe.CACHE / "new-run.lock").open("w") as starting:
+                fcntl.flock(starting, fcntl.LOCK_EX)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove(run)
             swept.append(run.name)
     return swept

@@ -68,6 +68,7 @@ def lab(running_lab: Lab) -> Iterator[Lab]:
     """The cluster, idle; what a test leaves running is ended afterwards."""
     yield running_lab
     running_lab.settle()
+    running_lab.remove_leftovers()
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,7 @@ def accounts(running_accounts: Lab) -> Iterator[Lab]:
     """A cluster with accounting (tests/lab/files/accounts), otherwise like ``lab``."""
     yield running_accounts
     running_accounts.settle()
+    running_accounts.remove_leftovers()
 
 
 @pytest.fixture

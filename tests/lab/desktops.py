@@ -79,6 +79,6 @@ def asks_for_password(url: str, host: Host) -> bool:
     with browser(host) as chromium:
         page = chromium.new_page()
         page.goto(without)
-        page.wait_for_selector("#noVNC_credentials_dlg.noVNC_open", timeout=30_000)
+        page.wait_for_selector("#noVNC_credentials_dlg.noVNC_open")
         connected = page.evaluate("document.documentElement.classList.contains('noVNC_connected')")
         return not connected and Desktop(page).share(BLUE) < 0.01

@@ -215,11 +215,14 @@ def sshd(
     )
     (host.root / f"{place}.conf".lstrip("/")).write_text("\n".join(lines) + "\n")
     host.run(f"test -f {key} || ssh-keygen -q -t ed25519 -N '' -f {key}")
-    host.run(["/usr/sbin/sshd", "-f", f"{place}.conf", *(["-E", log] if log else [])])
+    start = shlex.join(["/usr/sbin/sshd", "-f", f"{place}.conf", *(["-E", log] if log else [])])
+    # It listens once it has written its pid file.
+    host.run(f"rm -f {place}.pid; {start} && until [ -s {place}.pid ]; do sleep 0.05; done")
     try:
         yield
     finally:
-        host.run(f"kill $(cat {place}.pid); pkill -f '^sshd-session: .*{port}'; true")
+        end = f"pid=$(cat {place}.pid); kill $pid; while [ -e /proc/$pid ]; do sleep 0.05; done"
+        host.run(f"{end}; pkill -f '^sshd-session: .*{port}'; true")
 
 
 @contextlib.contextmanager

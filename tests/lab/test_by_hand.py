@@ -22,6 +22,7 @@ from tests.lab.verbs import (
     run_vizdash,
     start_session,
     wait_for_state,
+    wait_nothing_left,
 )
 
 pytestmark = pytest.mark.usefixtures("site")
@@ -110,7 +111,7 @@ def test_an_arrays_tasks_are_sessions_of_their_own(lab: Lab) -> None:
     assert run_vizdash(lab, "logs", "test-001").stdout
     run_vizdash(lab, "stop", rest["id"])
     assert [s["job_id"] for s in list_sessions(lab) if s["state"] != "ended"] == [f"{job}_1"]
-    assert row(lab, f"{job}_1")["state"] == "ready"
+    assert wait_for_state(lab, "test-001", "ready")["job_id"] == f"{job}_1"
     run_vizdash(lab, "stop", "test-001")
     deadline = time.monotonic() + 120
     while (ended := row(lab, f"{job}_1"))["state"] != "ended":
@@ -189,7 +190,7 @@ def test_with_another_login_shell(lab: Lab, shell: str, file: str, noise: str) -
                 wait_for_page(lab.login, url)
             run_vizdash(lab, "stop", session["id"])
             assert wait_for_state(lab, session["id"], "ended")["result"] == "cancelled"
-            assert find_leftovers(node, "alice") == ""
+            wait_nothing_left(node)
             submit(lab, "test-001")
             wait_for_state(lab, "test-001", "ready")
             run_vizdash(lab, "stop", "test-001")

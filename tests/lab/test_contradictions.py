@@ -16,12 +16,12 @@ from tests.lab.browser import desktop
 from tests.lab.mounts import hidden, read_only, replaced, shared_tmpfs
 from tests.lab.test_session import BLUE
 from tests.lab.verbs import (
-    find_leftovers,
     list_sessions,
     open_session,
     run_vizdash,
     start_session,
     wait_for_state,
+    wait_nothing_left,
 )
 
 SITES_OWN = "project=4711"
@@ -68,7 +68,7 @@ def test_a_job_without_scontrol_gets_ready_opens_and_ends(
         assert ended["result"] == "cancelled"
         # The last words are in the folder: nothing waited for scontrol until slurmd's KILL.
         assert "STATE=ended\n" in (folder(lab, session["id"]) / "status").read_text()
-        assert find_leftovers(lab.hosts[session["node"]], "alice") == ""
+        wait_nothing_left(lab.hosts[session["node"]])
 
 
 def test_a_comment_that_was_refused_is_sent_again(lab: Lab, site: None) -> None:
@@ -251,7 +251,7 @@ def test_nodes_without_homes(
     assert "using /scratch/alice/vizdash/home instead" in log
     run_vizdash(lab, "stop", session["id"])
     assert wait_for_state(lab, session["id"], "ended")["result"] == "cancelled"
-    assert find_leftovers(lab.hosts[session["node"]], "alice") == ""
+    wait_nothing_left(lab.hosts[session["node"]])
     assert not (
         lab.login.root / f"home/alice/.local/state/vizdash/sessions/{session['id']}"
     ).exists()
@@ -292,8 +292,10 @@ def test_a_requeued_job_starts_from_nothing(lab: Lab, site: None) -> None:
     )
     wait_for_state(lab, session["id"], "pending")
     assert run_vizdash(lab, "open", session["id"], "--timeout", "1", check=False).returncode == 1
-    # The second run is stopped at its very beginning: what it shows then is its own.
-    stuck = "#!/bin/sh\nsleep 30\n"
+    # The second run is held before it is ready: what it shows then is its own.
+    held = lab.login.root / "home/alice/held"
+    held.touch()
+    stuck = "#!/bin/sh\nwhile [ -e /home/alice/held ]; do sleep 0.1; done\n"
     with replaced(lab.nodes, "/usr/bin/getent", stuck):
         lab.login.run(f"scontrol update JobId={job} StartTime=now; scontrol release {job}")
         found = wait_for_state(lab, session["id"], "starting", seconds=180)
@@ -302,5 +304,6 @@ def test_a_requeued_job_starts_from_nothing(lab: Lab, site: None) -> None:
             assert live(lab)[0]["state"] == "starting"
         assert not (first / "connection").exists()
         assert "READY=" not in (first / "status").read_text()
+        held.unlink()
     wait_for_state(lab, session["id"], "ready", seconds=180)
     assert (first / "connection").read_text() != before

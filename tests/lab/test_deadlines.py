@@ -20,19 +20,19 @@ def limit_s(lab: Lab, session_id: str, user: str) -> int:
 
 
 def test_the_choices_before_the_time_limit(accounts: Lab) -> None:
-    """A session of three minutes is warned of at half of them."""
-    theirs = start_session(accounts, "desktop", "--time", "3m", *SMALL, user="vizadmin")
-    own = start_session(accounts, "desktop", "--time", "3m", *SMALL)
+    """A session of five minutes is warned of at half of them."""
+    theirs = start_session(accounts, "desktop", "--time", "5m", *SMALL, user="vizadmin")
+    own = start_session(accounts, "desktop", "--time", "5m", *SMALL)
     with (
         terminal(accounts.login, ["vizdash"], user="vizadmin", size=SIZE) as operator,
         terminal(accounts.login, ["vizdash"], size=SIZE) as owner,
     ):
-        operator.wait(WARNING, seconds=150)
+        operator.wait(WARNING, seconds=300)
         operator.keys("w")
-        operator.wait("Extend it by 3 min")
+        operator.wait("Extend it by 5 min")
         operator.keys("e")
         operator.wait(WARNING, gone=True)
-        assert limit_s(accounts, theirs["id"], "vizadmin") == 360
+        assert limit_s(accounts, theirs["id"], "vizadmin") == 600
         # A user gets the request in the clipboard; an operator's request is carried out.
         owner.tmux("set-option", "-s", "set-clipboard", "on")
         owner.wait(WARNING)
@@ -42,10 +42,10 @@ def test_the_choices_before_the_time_limit(accounts: Lab) -> None:
         owner.wait("the request is copied")
         request = owner.tmux("show-buffer").strip()
         assert own["id"] in request
-        wanted = f"scontrol update JobId={own['job_id']} TimeLimit=6"
+        wanted = f"scontrol update JobId={own['job_id']} TimeLimit=10"
         assert request.endswith(f": {wanted}")
         accounts.login.run(wanted, user="vizadmin")
-        assert limit_s(accounts, own["id"], "alice") == 360
+        assert limit_s(accounts, own["id"], "alice") == 600
         # Or the same again, beside it.
         owner.keys("w")
         owner.wait("Dismiss")
@@ -65,7 +65,7 @@ def test_a_session_that_waits_says_when_it_starts(accounts: Lab) -> None:
     first = start_session(accounts, "desktop", "--time", "1h", *node)
     second = begin(accounts, "--time", "1h", *node)
     with terminal(accounts.login, ["vizdash"], size=SIZE) as screen:
-        row = re.compile(r"pending +desktop.* in (59|58) min: ")
+        row = re.compile(r"pending +desktop.* in 5\d min: ")
         screen.until(lambda seen: bool(row.search(seen)), "no expected start in its row", 180)
         screen.wait("starts in about 5")
     end = one(accounts, first["id"])["started_at"] + 3600

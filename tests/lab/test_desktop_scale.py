@@ -84,9 +84,9 @@ def drawn(lab: Lab) -> Iterator[Lab]:
     lab.login.run("rm -rf .config .cache drawn.py drawn-*.json", user="alice")
 
 
-def _measure_desktop(page: Page) -> dict[str, Any]:
-    """What the desktop shows once the square is there whole."""
-    page.wait_for_function(f"() => ({_LOOK})().red >= 10000", timeout=180_000)
+def _measure_desktop(page: Page, red: int) -> dict[str, Any]:
+    """What the desktop shows once the square is there whole: so many pixels."""
+    page.wait_for_function(f"() => ({_LOOK})().red >= {red}")
     page.wait_for_timeout(500)
     found: dict[str, Any] = page.evaluate(_LOOK)
     return found
@@ -101,7 +101,7 @@ def test_gtk_draws_at_twice_its_size(drawn: Lab) -> None:
         assert row["scale"] == scale
         with open_session(lab, session["id"]) as url, desktop(url, lab.login) as view:
             assert f"resize={'remote' if scale == 1 else 'scale'}" in url
-            seen[scale] = _measure_desktop(view.page)
+            seen[scale] = _measure_desktop(view.page, 10_000 * scale**2)
             if scale == 2:
                 # The window has fewer pixels than the desktop, which keeps its size.
                 box = view.page.locator("canvas").bounding_box()

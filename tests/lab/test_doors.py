@@ -60,7 +60,7 @@ def test_what_others_can_read(lab: Lab, session: dict[str, str]) -> None:
     assert password not in readable_by_others(node)
     argv = node.popen(["sh", "-c", "read line", password], user="alice")
     try:
-        assert password in readable_by_others(node), "a password in argv is not seen"
+        wait_until(lambda: password in readable_by_others(node), "password seen in argv")
     finally:
         argv.communicate(input="\n", timeout=60)
     node.run(f"umask 022; printf %s {password} >/tmp/note", user="alice")

@@ -224,14 +224,14 @@ def test_the_search_for_a_password_finds_it_everywhere(lab: Lab, site: None) -> 
             for argv in (waiting, env):
                 process = stack.enter_context(host.popen(argv, user="alice"))
                 stack.callback(process.communicate, input="\n", timeout=60)
-        found = password_places(lab, session)
-        for name in (
-            "processes on the node",
-            "processes on login",
-            "squeue",
-            "scontrol",
-            "the log",
-        ):
-            assert password in found[name], name
+        places = {"processes on the node", "processes on login", "squeue", "scontrol", "the log"}
+        found: set[str] = set()
+
+        def look() -> bool:
+            texts = password_places(lab, session)
+            found.update(name for name in places if password in texts[name])
+            return found == places
+
+        wait_until(look, "password found in every place", seen=lambda: str(found))
         assert password in readable_by_others(node)
         assert password in readable_by_others(lab.login)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab import Host, Lab
 from tests.lab.mounts import filled
-from tests.lab.verbs import find_leftovers, list_sessions, run_vizdash
+from tests.lab.verbs import list_sessions, run_vizdash, wait_nothing_left
 
 #: The node that the failures are played on.
 NODE = "viz-node002"
@@ -29,7 +29,7 @@ def fails(lab: Lab, app: str, *words: str) -> dict[str, str]:
     assert f"failed at step {session['step']}: {session['error']}" in last
     assert f"vizdash logs {session['id']}" in last
     assert session["error"] in run_vizdash(lab, "logs", session["id"]).stdout
-    assert find_leftovers(lab.hosts[NODE], "alice") == ""
+    wait_nothing_left(lab.hosts[NODE])
     return session
 
 
@@ -126,7 +126,7 @@ def test_a_full_tmp_alone_prevents_no_session(lab: Lab) -> None:
     with filled(node, "/tmp"):
         done = run_vizdash(lab, "start", "desktop", "--node", NODE, "--wait")
         run_vizdash(lab, "stop", done.stdout.strip())
-    assert find_leftovers(node, "alice") == ""
+    wait_nothing_left(node)
 
 
 def test_the_app_fails(lab: Lab) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -64,13 +64,18 @@ def _calls(lab: Lab) -> list[str]:
 
 def _warned(lab: Lab, session_id: str) -> dict[str, Any]:
     """The session, once its job has said what draws it and that this is not its GPU."""
+    return _find(lab, session_id, lambda row: bool(row["renderer"] and row["warning"]))
+
+
+def _find(lab: Lab, session_id: str, true: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """A session's row, once this is true of it."""
     found: dict[str, Any] = {}
 
-    def is_reported() -> bool:
+    def look() -> bool:
         found.update(next(s for s in list_sessions(lab) if s["id"] == session_id))
-        return bool(found["renderer"] and found["warning"])
+        return true(found)
 
-    wait_until(is_reported, "what draws the session", 120)
+    wait_until(look, "what draws the session", seen=lambda: str(found))
     return found
 
 
@@ -94,7 +99,8 @@ def test_a_gpu_that_is_given_and_does_not_draw_is_reported(drawing: Lab) -> None
 
 def test_each_session_draws_on_its_own_gpu(drawing: Lab) -> None:
     first, second = start_session(drawing, "drawing"), start_session(drawing, "drawing")
-    assert _calls(drawing) == ["/dev/dri/card2 bash", "/dev/dri/card1 bash"]
+    calls = ["/dev/dri/card2 bash", "/dev/dri/card1 bash"]
+    wait_until(lambda: sorted(_calls(drawing)) == sorted(calls), "a desktop on each")
     for session in (first, second):
         run_vizdash(drawing, "stop", session["id"])
 
@@ -111,6 +117,7 @@ def test_without_a_working_virtualgl_it_draws_in_software(
 ) -> None:
     drawing.login.run(f"echo {fails} >~/vgl-fails", user="alice")
     session = start_session(drawing, "drawing")
+    session = _find(drawing, session["id"], lambda row: bool(row["warning"]))
     assert _calls(drawing) == calls
     log = run_vizdash(drawing, "logs", session["id"]).stdout
     (line,) = [line for line in log.splitlines() if "OpenGL in software" in line]

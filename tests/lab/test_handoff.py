@@ -17,6 +17,7 @@ from tests.lab.desktops import BLUE, type_in_terminal, wait_for_page
 from tests.lab.outside import ALIAS, LAPTOP_USER, STRANGER, OutsideNetwork, second_login
 from tests.lab.terminal import terminal
 from tests.lab.verbs import start_session
+from tests.waiting import wait_until
 
 #: How a user logs in and starts vizdash.
 OPEN = "ssh -o BatchMode=yes {host} vizdash open {id}"
@@ -96,14 +97,18 @@ def test_the_dashboard_hands_over_the_same_line(lab: Lab, outside: OutsideNetwor
         screen.keys("2")
         screen.wait(session["id"][:6], session["job_id"])
         screen.keys("o")
-        shown = screen.wait("ssh -N -L")
-        line, url = _read(shown)
+        screen.until(lambda text: _read(text) is not None, "the line and the address")
+        line, url = _read(screen.text()) or ("", "")
         with seen_on(outside.laptop, line, url):
             pass
         # The port is taken on the laptop: the next one.
         screen.keys("p")
-        screen.until(lambda text: _read(text)[0] != line, "the same port")
-        with seen_on(outside.laptop, *_read(screen.text())):
+        before = {line, url}
+        screen.until(
+            lambda text: (now := _read(text)) is not None and before.isdisjoint(now), "another port"
+        )
+        line, url = _read(screen.text()) or ("", "")
+        with seen_on(outside.laptop, line, url):
             pass
         screen.keys("Escape")
         screen.wait("Open in a browser on your computer", gone=True)
@@ -114,13 +119,16 @@ def test_the_dashboard_hands_over_the_same_line(lab: Lab, outside: OutsideNetwor
         assert screen.code() == 0
 
 
-def _read(shown: str) -> tuple[str, str]:
-    """The line and the address in a dialog, whose borders and wraps are taken away."""
+def _read(shown: str) -> tuple[str, str] | None:
+    """The line and the address in a dialog, whose borders and wraps are taken away; None where it
+    does not show both.
+    """
     rows = [row.partition("│")[2].rpartition("│")[0].strip() for row in shown.splitlines()]
     text = "\n".join(rows)
     line = re.search(r"ssh -N (?:.|\n)*?alice@\S+", text)
     url = re.search(r"http://127(?:.|\n)*?password=\S+", text)
-    assert line is not None and url is not None, shown
+    if line is None or url is None:
+        return None
     return " ".join(line[0].split()), "".join(url[0].split())
 
 
@@ -201,11 +209,25 @@ def test_a_helper_of_the_users_opens_it_and_sees_no_password(
 def test_the_link_is_a_link_and_the_line_is_copied(lab: Lab) -> None:
     """On a terminal: OSC 8 around the address, OSC 52 with the line in base64."""
     session = start_session(lab, "desktop")
-    command = f"timeout -s INT 5 script -qec 'vizdash open {session['id']}' /dev/null; true"
-    output = lab.login.run(command, user="alice").stdout
-    line = re.search(r"ssh -N -L \S+ \S+", output)
-    url = re.search(r"\x1b\]8;;(http://127[^\x1b]+)\x1b\\([^\x1b]+)\x1b\]8;;\x1b\\", output)
-    copied = re.search(r"\x1b\]52;c;([A-Za-z0-9+/=]+)\x07", output)
-    assert line is not None and url is not None and copied is not None, output
-    assert url[1] == url[2]
-    assert base64.b64decode(copied[1]).decode() == line[0].strip()
+    shown = lab.login.root / "home/alice/shown"
+    command = f"exec script -qfec 'vizdash open {session['id']}' ~/shown"
+    process = lab.login.popen(command, user="alice")
+
+    def find(pattern: str) -> re.Match[str] | None:
+        return re.search(pattern, shown.read_text() if shown.exists() else "")
+
+    line, url, copied = (
+        r"ssh -N -L \S+ \S+",
+        r"\x1b\]8;;(http://127[^\x1b]+)\x1b\\([^\x1b]+)\x1b\]8;;\x1b\\",
+        r"\x1b\]52;c;([A-Za-z0-9+/=]+)\x07",
+    )
+    try:
+        wait_until(lambda: all(map(find, (line, url, copied))), "line, address and copy")
+        text, address, code = find(line), find(url), find(copied)
+        assert text is not None and address is not None and code is not None
+        assert address[1] == address[2]
+        assert base64.b64decode(code[1]).decode() == text[0].strip()
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+        shown.unlink(missing_ok=True)

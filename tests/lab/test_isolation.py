@@ -13,12 +13,12 @@ from tests.lab import Host, Lab
 from tests.lab.browser import desktop
 from tests.lab.test_session import BLUE
 from tests.lab.verbs import (
-    find_leftovers,
     list_sessions,
     open_session,
     run_vizdash,
     start_session,
     wait_for_state,
+    wait_nothing_left,
 )
 
 NODE = "viz-node002"
@@ -155,7 +155,7 @@ def test_a_squatted_tmp_blocks_no_session(lab: Lab, app: str, colour: tuple[int,
                 seen.wait_share(colour)
         run_vizdash(lab, "stop", first["id"], second["id"])
         wait_for_state(lab, second["id"], "ended")
-    assert find_leftovers(node, "alice") == ""
+    wait_nothing_left(node)
 
 
 def test_no_user_ends_opens_or_reads_anothers_session(lab: Lab) -> None:

@@ -20,7 +20,7 @@ from tests.lab.desktops import (
     wait_for_page,
 )
 from tests.lab.outside import LAPTOP_USER, STRANGER, OutsideNetwork, authorize_key, extra_user, sshd
-from tests.lab.verbs import find_leftovers, wait_for_state
+from tests.lab.verbs import wait_for_state, wait_nothing_left
 
 
 def start(outside: OutsideNetwork, *words: str) -> dict[str, str]:
@@ -37,7 +37,7 @@ def test_start_open_type_and_stop(lab: Lab, outside: OutsideNetwork) -> None:
     assert "step websockify" in outside.vizdash(*HOST, "logs", session["id"]).stdout
     outside.vizdash(*HOST, "stop", session["id"])
     assert wait_for_state(lab, session["id"], "ended")["result"] == "cancelled"
-    assert find_leftovers(lab.hosts[session["node"]], "alice") == ""
+    wait_nothing_left(lab.hosts[session["node"]])
     listed = json.loads(outside.vizdash(*HOST, "sessions", "--json").stdout)["sessions"]
     assert [s["state"] for s in listed if s["id"] == session["id"]] == ["ended"]
     # Nothing of it is left on login, and nothing was installed there.
@@ -147,7 +147,7 @@ def _security_types(outside: OutsideNetwork, page: str) -> object:
         with browser(outside.laptop) as chromium:
             evil = chromium.new_page()
             evil.goto("http://127.0.0.1:8666/index.html")
-            evil.wait_for_function("window.types !== null", timeout=30_000)
+            evil.wait_for_function("window.types !== null")
             return evil.evaluate("window.types")
     finally:
         server.terminate()

@@ -16,7 +16,7 @@ from tests.lab.desktops import BLUE, HOST, open_from_laptop, type_in_terminal, v
 from tests.lab.one_time_codes import code, otp_sshd
 from tests.lab.outside import LAPTOP_USER, OutsideNetwork, authorize_key, closed_nodes, jump_host
 from tests.lab.terminal import TmuxPane, terminal
-from tests.lab.verbs import find_leftovers, list_sessions, wait_for_state
+from tests.lab.verbs import list_sessions, wait_for_state, wait_nothing_left
 
 #: Two clusters of one config: the same login host, as two people.
 _CLUSTERS = """
@@ -126,7 +126,7 @@ def test_a_whole_session_by_keys(lab: Lab, outside: OutsideNetwork) -> None:
         quit_by_keys(screen)
     outside.run("rm", ".config/vizdash/config.yaml")
     node = next(s["node"] for s in list_sessions(lab) if s["id"] == session["id"])
-    assert find_leftovers(lab.hosts[node], "alice") == ""
+    wait_nothing_left(lab.hosts[node])
 
 
 @pytest.mark.usefixtures("ssh")
@@ -279,4 +279,4 @@ def test_nodes_that_take_no_ssh(lab: Lab, outside: OutsideNetwork) -> None:
             time.sleep(0.5)
         outside.vizdash(*HOST, "stop", session["id"])
         wait_for_state(lab, session["id"], "ended")
-        assert find_leftovers(lab.hosts[session["node"]], "alice") == ""
+        wait_nothing_left(lab.hosts[session["node"]])

@@ -11,6 +11,7 @@ import pytest
 
 from tests.lab import Lab
 from tests.lab.verbs import list_sessions, run_vizdash, start_session, wait_for_state
+from tests.waiting import wait_until
 
 _SITE = """
 clusters:
@@ -98,9 +99,12 @@ def test_an_ordinary_user_extends_a_session_that_then_ends_itself(leases: Lab) -
     assert full.returncode == 1
     assert "has reached the job's time limit" in full.stderr
     assert limits(lab, session["job_id"]) == before
-    # The end of a lease is what its file says: a few seconds from now, instead of minutes.
+    # The end of a lease is what its file says: in a minute, which is warned of, and then now.
     folder = folder_of(session)
-    end_at = seconds(lab) + 5
+    lab.login.run(f"echo LEASE_END={seconds(lab) + 60} >{folder}/lease", user="alice")
+    warning = "shown on the desktop: The lease of this session ends in"
+    wait_until(lambda: warning in run_vizdash(lab, "logs", session["id"]).stdout, "warning")
+    end_at = seconds(lab)
     lab.login.run(f"echo LEASE_END={end_at} >{folder}/lease", user="alice")
     ended = wait_for_state(lab, session["id"], "ended")
     assert limits(lab, session["job_id"]) == before
@@ -109,8 +113,6 @@ def test_an_ordinary_user_extends_a_session_that_then_ends_itself(leases: Lab) -
     listed = run_vizdash(lab, "sessions", "--ended").stdout
     (line,) = (text for text in listed.splitlines() if session["id"] in text)
     assert line.endswith("timed out: its lease is over")
-    log = run_vizdash(lab, "logs", session["id"]).stdout
-    assert "shown on the desktop: The lease of this session ends in" in log
     assert "lease" not in lab.login.run(["ls", folder], user="alice").stdout.split()
 
 

@@ -10,7 +10,6 @@ import pytest
 from tests.lab import Lab
 from tests.lab.browser import desktop
 from tests.lab.verbs import (
-    find_leftovers,
     list_sessions,
     open_session,
     run_vizdash,
@@ -41,7 +40,7 @@ def test_it_starts_shows_and_opens(lab: Lab) -> None:
     run_vizdash(lab, "stop", session["id"])
     assert wait_for_state(lab, session["id"], "ended")["result"] == "cancelled"
     # What the legacy script left behind after scancel is gone now.
-    assert find_leftovers(node, "alice") == ""
+    wait_nothing_left(node)
 
 
 def test_temporary_files_of_a_contained_image_and_of_a_sites_folder(lab: Lab) -> None:
@@ -62,7 +61,7 @@ def test_temporary_files_of_a_contained_image_and_of_a_sites_folder(lab: Lab) ->
         assert f"APPTAINERENV_TMPDIR=/tmp/vizdash-{session['id']}." in shown
         run_vizdash(lab, "stop", session["id"])
         wait_for_state(lab, session["id"], "ended")
-        assert find_leftovers(lab.hosts[session["node"]], "alice") == ""
+        wait_nothing_left(lab.hosts[session["node"]])
 
         lab.login.run("echo 'export TMPDIR=/var/tmp' >.profile", user="alice")
         session = start_session(lab, "old-gedit")

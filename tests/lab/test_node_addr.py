@@ -15,7 +15,7 @@ from tests.lab.desktops import BLUE, HOST, type_in_terminal, view_from_laptop
 from tests.lab.gedit_builds import ADMIN, HOME, write_admin_config
 from tests.lab.outside import OutsideNetwork, outside_network
 from tests.lab.terminal import terminal
-from tests.lab.verbs import find_leftovers, open_session, run_vizdash, start_session
+from tests.lab.verbs import open_session, run_vizdash, start_session, wait_nothing_left
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_desktop_opens_and_is_previewed(lab: Lab) -> None:
         screen.keys("2")
         screen.wait_colour(BLUE)
     run_vizdash(lab, "stop", session["id"])
-    assert find_leftovers(lab.hosts["viz-node002"], "alice") == ""
+    wait_nothing_left(lab.hosts["viz-node002"])
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from tests.lab import Lab
 from tests.lab.desktops import BLUE
 from tests.lab.terminal import Colour, terminal
 from tests.lab.test_laptop_dashboard import quit_by_keys, start_by_keys, stop_by_keys
-from tests.lab.verbs import find_leftovers, list_sessions
+from tests.lab.verbs import list_sessions, wait_nothing_left
 
 
 def paint(lab: Lab, session_id: str, node: str, colour: Colour) -> None:
@@ -39,4 +39,4 @@ def test_the_thumbnail_shows_the_root_windows_colour(lab: Lab) -> None:
         screen.wait("2 Sessions")
         stop_by_keys(lab, screen, {"id": id_})
         quit_by_keys(screen)
-    assert find_leftovers(lab.hosts[node], "alice") == ""
+    wait_nothing_left(lab.hosts[node])

@@ -13,12 +13,12 @@ from tests.lab import Lab
 from tests.lab.browser import Desktop, browser
 from tests.lab.images import build_from_wheels
 from tests.lab.verbs import (
-    find_leftovers,
     list_sessions,
     open_session,
     run_vizdash,
     start_session,
     wait_for_state,
+    wait_nothing_left,
 )
 from tests.waiting import wait_until
 
@@ -159,7 +159,7 @@ def test_a_service_is_reached_by_its_owner_alone(services: Lab, app: str) -> Non
         assert row["viewers"] == 1
     run_vizdash(lab, "stop", session["id"])
     assert wait_for_state(lab, session["id"], "ended")["result"] == "cancelled"
-    assert find_leftovers(node, "alice") == ""
+    wait_nothing_left(node)
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_jupyterlab_runs_a_cell(jupyter: Lab) -> None:
         assert len(listens.splitlines()) <= 1  # ipykernel's pipe, which drops what is not its own
     run_vizdash(lab, "stop", session["id"])
     wait_for_state(lab, session["id"], "ended")
-    assert find_leftovers(node, "alice") == ""
+    wait_nothing_left(node)
 
 
 def wait_for_viewer(lab: Lab, session_id: str) -> dict[str, object]:

@@ -7,7 +7,13 @@ import json
 from tests.lab import Lab
 from tests.lab.browser import desktop
 from tests.lab.desktops import type_in_terminal
-from tests.lab.verbs import find_leftovers, open_session, run_vizdash, start_session, wait_for_state
+from tests.lab.verbs import (
+    open_session,
+    run_vizdash,
+    start_session,
+    wait_for_state,
+    wait_nothing_left,
+)
 
 #: The desktop images' background, #31516f.
 BLUE = (0x31, 0x51, 0x6F)
@@ -28,7 +34,7 @@ def test_start_open_type_and_stop(lab: Lab) -> None:
     run_vizdash(lab, "stop", session["id"])
     ended = wait_for_state(lab, session["id"], "ended")
     assert ended["result"] == "cancelled"
-    assert find_leftovers(node, "alice") == ""
+    wait_nothing_left(node)
     folder = f"/home/alice/.local/state/vizdash/sessions/{session['id']}"
     assert not (lab.login.root / folder.lstrip("/") / "connection").exists()
 
@@ -50,7 +56,7 @@ def test_host_runtime(lab: Lab, site: None) -> None:
         seen.wait_share((0x20, 0x60, 0x40))
     run_vizdash(lab, "stop", session["id"])
     wait_for_state(lab, session["id"], "ended")
-    assert find_leftovers(lab.hosts[session["node"]], "alice") == ""
+    wait_nothing_left(lab.hosts[session["node"]])
 
 
 def test_a_gpu_is_given(lab: Lab) -> None:

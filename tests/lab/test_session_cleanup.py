@@ -61,9 +61,9 @@ def test_what_dies_in_an_image_ends_it_too(apps: Lab, app: str, pattern: str, st
     lab = apps
     lab.login.run("echo true >~/work.sh", user="alice")
     session = start_session(lab, app, "--node", NODE)
-    lab.hosts[NODE].run(
-        ["pkill", "-KILL", "-u", "alice", "-f", f"^([^ ]*python3 )?[^ ]*{pattern} ?"]
-    )
+    kill = ["pkill", "-KILL", "-u", "alice", "-f", f"^([^ ]*python3 )?[^ ]*{pattern} ?"]
+    # A session is ready before its app has come to its window manager.
+    wait_until(lambda: lab.hosts[NODE].run(kill, check=False).returncode == 0, pattern)
     found = wait_for_state(lab, session["id"], "ended")
     assert (found["result"], found["step"]) == ("failed", step), found
     assert "code 137 (signal KILL)" in found["error"]
@@ -73,7 +73,14 @@ def test_what_dies_in_an_image_ends_it_too(apps: Lab, app: str, pattern: str, st
 
 def test_an_app_that_is_quit_finishes_and_frees_the_job(apps: Lab) -> None:
     session = start_session(apps, "desktop", "--node", NODE)
-    apps.hosts[NODE].run(["pkill", "-TERM", "-u", "alice", "openbox"])
+    node = apps.hosts[NODE]
+    # SIGTERM (bit 15 of SigCgt, proc_pid_status(5)) is caught once openbox has started.
+    caught = (
+        "for pid in $(pgrep -u alice -x openbox); do"
+        " grep -E '^SigCgt:.*[4-7c-f]...$' /proc/$pid/status; done; true"
+    )
+    wait_until(lambda: node.run(caught).stdout != "", "openbox")
+    node.run(["pkill", "-TERM", "-u", "alice", "openbox"])
     found = wait_for_state(apps, session["id"], "ended")
     assert (found["result"], found["error"]) == ("finished", "")
     wait_nothing_left(apps.hosts[NODE])
@@ -130,12 +137,15 @@ def test_jobs_from_the_desktop_are_not_its_own(apps: Lab) -> None:
     def running() -> list[str]:
         return lab.login.run("squeue -h -t R -o %i", user="alice").stdout.split()
 
-    while not set(jobs) <= set(running()):
-        assert time.monotonic() < deadline, running()
-        time.sleep(0.3)
-    job, login, srun = (
-        lab.login.run(["cat", f"{n}.env"], user="alice").stdout for n in ("job", "login", "srun")
-    )
+    wait_until(lambda: set(jobs) <= set(running()), "running jobs", seen=lambda: str(running()))
+
+    def read(name: str) -> str:
+        return lab.login.run(f"cat {name}.env; true", user="alice").stdout
+
+    # A job runs before its first command does.
+    names = ("job", "login", "srun")
+    wait_until(lambda: all("HOME=" in read(name) for name in names), "their environments")
+    job, login, srun = map(read, names)
     for values in (job, login):
         for name in ("VIZDASH", "XDG_RUNTIME_DIR", "DISPLAY", "XAUTHORITY", "DBUS_SESSION"):
             assert f"\n{name}" not in f"\n{values}", values

@@ -70,10 +70,10 @@ def copies(lab: Lab) -> Iterator[str]:
 def test_a_shell_in_the_job_copies_and_an_editor_s_server(lab: Lab, copies: str) -> None:
     session = start_session(lab, "desktop", "--node", NODE)
     id, node = session["id"], lab.hosts[NODE]
-    listening = node.run("ss -tlnHp").stdout
+    listening = node.run("ss -tlnH").stdout
     _needs_sshd_on_the_node(lab, id, node)
     _runs_in_the_job(lab, session)
-    assert node.run("ss -tlnHp").stdout == listening
+    assert node.run("ss -tlnH").stdout == listening
     _is_refused_to_others(lab, id, node)
     with _included(lab):
         _copies_both_ways(lab, id, copies)

@@ -13,7 +13,7 @@ import pytest
 from tests.lab import Lab
 from tests.lab.browser import desktop
 from tests.lab.test_session import BLUE
-from tests.lab.verbs import find_leftovers, open_session, run_vizdash, wait_for_state
+from tests.lab.verbs import open_session, run_vizdash, wait_for_state, wait_nothing_left
 
 RECORDED = Path(__file__).parents[1] / "recorded/upgrade"
 FOLDERS = "/home/alice/.local/state/vizdash/sessions"
@@ -47,4 +47,4 @@ def test_a_session_of_the_older_vizdash(
     run_vizdash(lab, "stop", session)
     ended = wait_for_state(lab, session, "ended")
     assert (ended["result"], ended["error"]) == ("cancelled", "")
-    assert find_leftovers(lab.hosts[ready["node"]], "alice") == ""
+    wait_nothing_left(lab.hosts[ready["node"]])

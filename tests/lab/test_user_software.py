@@ -8,7 +8,7 @@ import pytest
 
 from tests.lab import Lab
 from tests.lab.test_failures import hidden
-from tests.lab.verbs import find_leftovers, run_vizdash, start_session
+from tests.lab.verbs import run_vizdash, start_session, wait_nothing_left
 
 #: What modules, conda and people set at login; the prefixed names reach into images.
 _PROFILE = """\
@@ -85,7 +85,7 @@ def test_only_the_app_gets_the_users_software(busy_home: Lab, site: None, app: s
     assert seen.get("LC_ALL", "C.UTF-8") == "C.UTF-8"
     run_vizdash(lab, "stop", session["id"])
     for node in lab.nodes:
-        assert find_leftovers(node, "alice") == ""
+        wait_nothing_left(node)
 
 
 def test_singularity_alone_is_a_runtime(lab: Lab) -> None:
@@ -98,4 +98,4 @@ def test_singularity_alone_is_a_runtime(lab: Lab) -> None:
             run_vizdash(lab, "stop", session["id"])
     finally:
         node.run(["ln", "-sfn", "/etc/alternatives/singularity", "/usr/bin/singularity"])
-    assert find_leftovers(node, "alice") == ""
+    wait_nothing_left(node)

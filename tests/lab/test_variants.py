@@ -36,7 +36,7 @@ def _started(lab: Lab, variant: Variant, count: int) -> list[dict[str, Any]]:
 
 
 def _session(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, output = process.communicate(timeout=120)
+    out, output = process.communicate(timeout=300)
     assert process.returncode == 0, output
     found: dict[str, Any] = json.loads(out)["session"]
     assert found["state"] == "ready", output

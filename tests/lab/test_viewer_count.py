@@ -8,6 +8,7 @@ from typing import Any
 from tests.lab import Lab
 from tests.lab.browser import desktop
 from tests.lab.verbs import list_sessions, open_session, start_session
+from tests.waiting import wait_until
 
 
 def wait_viewers(lab: Lab, count: int, seconds: float = 180) -> dict[str, Any]:
@@ -31,6 +32,11 @@ def test_viewers_come_and_go(lab: Lab) -> None:
         # The route is still held, which does not count as a viewer.
         gone = wait_viewers(lab, 0)
     assert gone["idle_since"] > fresh["idle_since"]
-    # Others see it too, since the job itself says it.
-    (seen,) = [s for s in list_sessions(lab, "bob", "--all") if s["id"] == fresh["id"]]
-    assert (seen["viewers"], seen["idle_since"]) == (0, gone["idle_since"])
+
+    # Others see it too, since the job itself says it, a moment later.
+    def others_see() -> tuple[int, int]:
+        (seen,) = [s for s in list_sessions(lab, "bob", "--all") if s["id"] == fresh["id"]]
+        return seen["viewers"], seen["idle_since"]
+
+    expected = (0, gone["idle_since"])
+    wait_until(lambda: others_see() == expected, str(expected), seen=lambda: str(others_see()))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,6 +19,8 @@ from vizdash.util.assets import job_script
 #: Seconds that the job may be pending, in addition to the desktop's startup time.
 _QUEUE_S = 120
 _TIME_S = 600
+#: Seconds that the OpenGL check may take after the desktop answers, and between two looks for it.
+_REPORT_S, _PAUSE_S = 30.0, 0.5
 _MARK = "vizdash-smoke:"
 _REPORT = re.compile(rf"^.*{_MARK} (renderer|none|untold) (.*)$", re.MULTILINE)
 _NO_LIBRARY = re.compile(r"^(lib\S+): cannot open shared object")
@@ -86,7 +90,7 @@ async def run_smoke_test(
         session = await wait_ready(testing, session, notify, timeout_s=timeout_s)
         if session.service:
             return "its service answers"
-        log = await testing.sessions.log(session, lines=400)
+        log = await _read_report(testing, session)
         unused = f"; {session.warning}" if gpus and session.software_reason else ""
         return f"its desktop answers, {describe_renderer(log)}{unused}"
     except VizdashError as e:
@@ -94,6 +98,18 @@ async def run_smoke_test(
         raise VizdashError(node, f"the smoke test failed: {e.line}", fix) from e
     finally:
         await _stop(testing, session)
+
+
+async def _read_report(service: Service, session: Session) -> str:
+    """Return the session's log once it names the OpenGL renderer, or after _REPORT_S: the check is
+    part of the app's start, for which a session that is ready has not waited.
+    """
+    deadline = time.monotonic() + _REPORT_S
+    while True:
+        log = await service.sessions.log(session, lines=400)
+        if _REPORT.search(log) or time.monotonic() > deadline:
+            return log
+        await asyncio.sleep(_PAUSE_S)
 
 
 async def _stop(service: Service, session: Session) -> None:

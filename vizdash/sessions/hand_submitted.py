@@ -28,7 +28,7 @@ from vizdash.util.files import make_private, read_own, write_whole
 
 #: Seconds that a verb waits for nodes: to list such sessions, to find one of them, and to clean up
 #: after one.
-LIST_TIMEOUT_S, FIND_TIMEOUT_S, _CLEAN_S = 3.0, 20.0, 5.0
+LIST_TIMEOUT_S, FIND_TIMEOUT_S, _CLEAN_S = 3.0, 20.0, 15.0
 #: Seconds between two reads of an info file: while there is none (growing), and once it is ready.
 _SOON_S, _LATER_S = 2.0, 30.0
 #: Seconds that a job runs before a missing info file is reported.

@@ -13,7 +13,7 @@ from tests.lab.faults.fault import Fault, Record, measuring
 from tests.lab.faults.scene import NODE, at_work, rows
 from tests.lab.faults.test_killed_images import current, images
 from tests.lab.gedit_builds import ADMIN
-from tests.lab.verbs import find_leftovers, run_vizdash, start_session, wait_for_state
+from tests.lab.verbs import run_vizdash, start_session, wait_for_state, wait_nothing_left
 
 __all__ = ["images"]
 
@@ -48,8 +48,8 @@ def test_one_session(lab: Lab, site: None, fault: Fault, record_property: Record
         # Nothing but this session ended.
         assert scene.jobs() == [other["job_id"]]
         run_vizdash(lab, "stop", other["id"])
+        wait_nothing_left(scene.node)
         lab.settle()
-        assert find_leftovers(scene.node, "alice") == ""
 
 
 @pytest.mark.parametrize("fault", rows("two vizdash: one node"))

@@ -11,7 +11,7 @@ from tests.lab import Lab
 from tests.lab.clocks import END_SLURMD
 from tests.lab.faults.fault import Fault, Record, measuring
 from tests.lab.faults.scene import NODE, Make, Scene, at_work, desktop_processes, follow, rows
-from tests.lab.verbs import find_leftovers, open_session, run_vizdash, start_session
+from tests.lab.verbs import open_session, run_vizdash, start_session, wait_nothing_left
 
 
 @contextlib.contextmanager
@@ -97,5 +97,5 @@ def test_a_node_loses_power(lab: Lab, site: None, fault: Fault, record_property:
         again = start_session(lab, "plain", "--node", NODE)
         watch.wait_recovered(lambda: scene.shows("● ready"), "the next session", scene.screen.text)
         run_vizdash(lab, "stop", again["id"])
+        wait_nothing_left(scene.node)
         lab.settle()
-        assert find_leftovers(scene.node, "alice") == ""

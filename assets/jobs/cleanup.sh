@@ -60,7 +60,7 @@ session_processes() {
 # SIGNALS), then KILL. Done when two checks in a row found nothing: during execve(2) a process shows
 # no environment.
 end_session() {
-  local pids tries none=0
+  local pids tries none=0 began=$SECONDS
   for tries in {1..60}; do
     mapfile -t pids < <(session_processes "$@")
     # What is left may be a process of this check: only one that stays counts.
@@ -73,7 +73,8 @@ end_session() {
         1) kill -TERM "${pids[@]}" 2>/dev/null ;;
         3) kill -HUP "${pids[@]}" 2>/dev/null ;;
       esac
-      if [ "$tries" -gt 20 ]; then kill -KILL "${pids[@]}" 2>/dev/null; fi
+      # By the clock: on a busy node each try takes long, and Slurm kills the job after KillWait.
+      if [ $((SECONDS - began)) -ge 3 ]; then kill -KILL "${pids[@]}" 2>/dev/null; fi
     fi
     sleep 0.1
   done

@@ -107,11 +107,12 @@ give_up() { # STEP WHY: report a failure to main
   printf '%s\n%s\n' "$1" "$2" >"$R/failed.new" && mv -f "$R/failed.new" "$R/failed"
 }
 
-wait_ready() { # sets port
+wait_ready() { # sets port and pids
   local deadline=$((SECONDS + VIZDASH_READY_TIMEOUT))
   while [ "$SECONDS" -lt "$deadline" ]; do
     port=$(info_port)
     if answers "$port" 2>/dev/null; then
+      mapfile -t pids < <(servers) # before anyone may end them
       if ! { write_connection "$port" && status ready ready; }; then
         give_up folder "$write_error"
         return 1
@@ -132,7 +133,6 @@ wait_ready() { # sets port
 watch_desktop() {
   local port pids had step why missing=0
   wait_ready || return
-  mapfile -t pids < <(servers)
   had=${#pids[@]}
   while [ "$missing" -lt 3 ]; do
     sleep 2

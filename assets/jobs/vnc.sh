@@ -71,8 +71,8 @@ show_text() { # TEXT
   fi
   say "shown on the desktop: $1"
   if [ -p "$R/warn" ]; then
-    # There may be no reader yet.
-    (timeout 5 bash -c 'printf "%s\n" "$1" >"$2"' - "$1" "$R/warn" &) >/dev/null 2>&1
+    # There is no reader before the desktop is ready.
+    (timeout "$VIZDASH_READY_TIMEOUT" bash -c 'printf "%s\n" "$1" >"$2"' - "$1" "$R/warn" &) >/dev/null 2>&1
   fi
 }
 

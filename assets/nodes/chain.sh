@@ -31,13 +31,14 @@ read -r -d '' receiver <<'RECEIVER'
     ! grep -qsF "of=$1" "/proc/${old:-none}/cmdline" || kill -KILL "$old"
     flock -w 10 9 || { echo "someone else is writing there"; exit; }
   fi 2>/dev/null
+  size=$(stat -c %s "$1" 2>/dev/null) || exit # it is complete, and has its final name by now
   echo $$ >"$1.pid" || exit
-  echo "$3 at $(stat -c %s "$1")"
+  echo "$3 at $size"
   head -c "$(($4 / 3))" >/dev/null
   began=$(date +%s%N)
   head -c "$(($4 - $4 / 3))" >/dev/null
   echo "$3 probed $((($(date +%s%N) - began) / 1000))"
-  exec dd bs=128k iflag=fullblock oflag=append conv=notrunc status=none of="$1"
+  exec dd bs=128k iflag=fullblock oflag=append conv=notrunc,nocreat status=none of="$1"
 }
 RECEIVER
 
@@ -92,13 +93,18 @@ known() {
 }
 
 send() {
-  local name=$1 command=$2 kind=ended line='' why='' offset words
+  local name=$1 command=$2 kind=ended line='' why='' offset words ends
   shift 2
   name_key "$name" "$@"
   coproc "${words[@]}" "$command" 2>&1
-  exec 6>&"${COPROC[1]}" 7<&"${COPROC[0]}"
-  eval "exec ${COPROC[1]}>&- ${COPROC[0]}<&-"
-  printf '%s\n' "$receiver" >&6
+  # bash(1) forgets a coprocess that has ended.
+  ends="${COPROC[1]:-} ${COPROC[0]:-}"
+  if ! { exec 6>&"${ends% *}" 7<&"${ends#* }"; } 2>/dev/null; then
+    report "ended $name ssh ended at once"
+    return
+  fi
+  eval "exec ${ends% *}>&- ${ends#* }<&-"
+  (trap '' PIPE && printf '%s\n' "$receiver") >&6 2>/dev/null
   while IFS= read -r line <&7 || [ -n "$line" ]; do
     if [[ $line == *"$mark at "* ]]; then
       offset=${line##* at } why='' # a start-up file printed what came before

@@ -71,7 +71,7 @@ def ended(machine: Machine, session: dict[str, Any]) -> dict[str, Any]:
     """The session once it has ended, and nothing of it is left."""
     found = machine.wait_for_state(session["id"], "ended", SOON)
     wait_until(
-        lambda: not machine.leftovers(), "clean machine", 20, lambda: str(machine.leftovers())
+        lambda: not machine.leftovers(), "clean machine", 60, lambda: str(machine.leftovers())
     )
     assert not machine.outside(f"{folder(session)}/connection").exists()
     return found
@@ -93,7 +93,6 @@ def kill(machine: Machine, signal: str, pattern: str) -> None:
 def test_a_part_that_dies_ends_it(machine: Machine, pattern: str, step: str, signal: str) -> None:
     session = machine.start()
     kill(machine, signal, pattern)
-    began = time.monotonic()
     found = ended(machine, session)
     assert (found["result"], found["step"]) == ("failed", step), found
     name = {"xvnc": "Xvnc"}.get(step, step)
@@ -102,7 +101,6 @@ def test_a_part_that_dies_ends_it(machine: Machine, pattern: str, step: str, sig
         assert f"{name} ended with code 137 (signal KILL)" in found["error"], found
     log = machine.outside(f"{folder(session)}/job.log").read_text()
     assert f"failed at step {step}: " in log
-    assert time.monotonic() - began < SOON
 
 
 def test_an_app_that_is_quit_ends_it(machine: Machine) -> None:
@@ -160,9 +158,13 @@ def test_a_launcher_s_session_ends_with_its_last_window(apps: Machine, app: str)
     values = dict(line.split("=", 1) for line in connection.splitlines())
     runtime = values["RUNTIME_DIR"]
     x = f"DISPLAY={values['DISPLAY']} XAUTHORITY={runtime}/xauth"
-    apps.run(f"{x} setsid -f xterm -e 'until [ -e ~/two ]; do sleep 0.2; done' >/dev/null 2>&1")
+    apps.run(
+        f"{x} setsid -f xterm -T second -e 'until [ -e ~/two ]; do sleep 0.2; done' >/dev/null 2>&1"
+    )
     apps.run(f"echo Message: save your work >{runtime}/warn")
     wait_until(lambda: any("xmessage" in p for p in apps.processes()), "warning")
+    windows = f"{x} xdotool search --onlyvisible --name '^second$' || true"
+    wait_until(lambda: apps.run(windows).stdout != "", "second window")
     apps.run("touch one")
     time.sleep(8)
     assert [s["state"] for s in apps.sessions()] == ["ready"], log.read_text()

@@ -343,7 +343,7 @@ class Sessions(RuleBasedStateMachine):
         self.shown_is_true()
 
 
-@pytest.mark.timeout(200 * RUNS)
+@pytest.mark.timeout(600 * RUNS)
 def test_states_are_true_and_nothing_is_left(can_run: None) -> None:
     run_state_machine_as_test(
         Sessions,

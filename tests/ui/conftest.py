@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from textual import constants
+from textual.app import App
 from textual.css.model import RuleSet
 from textual.css.stylesheet import Stylesheet
 from textual.widgets import Input
@@ -46,6 +47,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Detail, "PAUSE_S", 0.0)
     monkeypatch.setattr(vizdash.ui.terminal.terminal_app, "_NEWS_S", 3600)
     monkeypatch.setattr(vizdash.ui.terminal.terminal_app, "_ERROR_S", 3600)
+    monkeypatch.setattr(App, "NOTIFICATION_TIMEOUT", 3600)
     monkeypatch.setattr(constants, "TEXTUAL_ANIMATIONS", "none")
     monkeypatch.setattr(Input, "_toggle_cursor", lambda self: None)
 

@@ -95,10 +95,15 @@ async def until(pilot: Any, what: Any) -> None:
     raise AssertionError((pilot.app.screen, lines))
 
 
+def shows_form(app: Any) -> bool:
+    """Whether the form for a build is there with its fields."""
+    return isinstance(app.screen, BuildForm) and bool(app.screen.query("#version"))
+
+
 async def begin(pilot: Any, streamer: ScriptedStreamer, app: str = "gedit") -> None:
     await pilot.pause()
     await pilot.press("b")
-    await until(pilot, lambda: isinstance(pilot.app.screen, BuildForm))
+    await until(pilot, lambda: shows_form(pilot.app))
     pilot.app.screen.query_one("#app", Chips).pick(app)
     pilot.app.screen.query_one("#version", Input).value = "7.1"
     await pilot.press("enter")
@@ -164,7 +169,7 @@ async def test_a_failure_names_the_command_and_its_log_is_found_again(
         assert app.controllers.builds.builds.running == 0
         await pilot.press("escape")
         await pilot.press("b")
-        await until(pilot, lambda: isinstance(app.screen, BuildForm))
+        await until(pilot, lambda: shows_form(app))
         app.screen.query_one("#app", Chips).pick("desktop")
         await pilot.press("ctrl+l")
         await until(pilot, lambda: isinstance(app.screen, BuildLogScreen))
@@ -249,7 +254,7 @@ async def test_why_a_build_cannot_start_is_shown_in_the_form(
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         await pilot.press("b")
-        await until(pilot, lambda: isinstance(app.screen, BuildForm))
+        await until(pilot, lambda: shows_form(app))
         app.screen.query_one("#arguments", Input).value = "nonsense"
         await pilot.press("tab", "tab", "enter")
         await until(pilot, lambda: "write NAME=VALUE" in text(app, "#verdict"))

@@ -121,7 +121,10 @@ async def test_quitting_may_keep_the_tunnels() -> None:
             await pilot.press("q")
             await until(pilot, lambda app=app: isinstance(app.screen, QuitScreen))  # type: ignore[misc]
             await pilot.press("n")
-            await pilot.press("q", key)
+            await pilot.press("q")
+            await until(pilot, lambda app=app: isinstance(app.screen, QuitScreen))  # type: ignore[misc]
+            await pilot.press(key)
+            await until(pilot, lambda app=app: app._exit)  # type: ignore[misc]
         assert app.return_value == value
         assert service.routes[0].closed is closed
 

@@ -156,7 +156,7 @@ class ChangeRecord:
         folder = drift.inventory_folder(self.cluster)
         holder = new_holder("writes the inventory", "")
         async with hold_lock(self.shell, folder, ".inventory", holder, wait_s=_INVENTORY_S):
-            known = await drift.read_inventory(self.shell, path)
+            known = await drift.query_inventory(self.shell, path)
             matrix = await survey_nodes(self.shell, names, self.cluster.image_root, asked=True)
             seen = [(image_root, matrix.on(image_root.node)) for image_root in matrix.roots]
             await drift.save_inventory(self.shell, path, known.updated(seen, wanted_versions))

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from vizdash.config import Cluster
-from vizdash.errors import VizdashError
+from vizdash.errors import VizdashError, last_line
 from vizdash.images.node_script import NodeShell
 from vizdash.model.image import Image, ImageRoot, Matrix, StrayFile
 from vizdash.model.session import Session
@@ -349,9 +349,25 @@ def inventory_folder(cluster: Cluster) -> str:
 async def read_inventory(shell: NodeShell, path: str) -> Inventory:
     """Read the inventory; empty if it does not exist or cannot be read."""
     try:
-        result = await shell.runner.run(Command(("cat", "--", path), timeout_s=_TIMEOUT_S))
-        return Inventory.from_json(result.stdout) if result.code == 0 else Inventory()
-    except (VizdashError, ValueError):
+        return await _read(shell, ("cat", "--", path))
+    except VizdashError:
+        return Inventory()
+
+
+async def query_inventory(shell: NodeShell, path: str) -> Inventory:
+    """Read the inventory; empty if it does not exist or is damaged. Raises VizdashError if it
+    cannot be read: whoever wrote an empty one over it would lose what it holds.
+    """
+    return await _read(shell, ("sh", "-c", '[ ! -e "$1" ] || exec cat -- "$1"', "sh", path))
+
+
+async def _read(shell: NodeShell, command: tuple[str, ...]) -> Inventory:
+    result = await shell.runner.run(Command(command, timeout_s=_TIMEOUT_S))
+    if result.code != 0:
+        raise VizdashError(command[-1], last_line(result.stderr) or "it cannot be read")
+    try:
+        return Inventory.from_json(result.stdout)
+    except ValueError:
         return Inventory()
 
 

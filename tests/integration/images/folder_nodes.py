@@ -20,7 +20,7 @@ from vizdash.images.deploy import Deployment, DeploySite, SmokeTest
 from vizdash.images.distribution import choose_copy_method
 from vizdash.images.node_script import NodeShell
 from vizdash.images.progress import ChangeProgress
-from vizdash.images.survey import survey_node
+from vizdash.images.survey import PATIENT_S, survey_node
 from vizdash.model import Image, ImageRoot
 from vizdash.transport.local import LocalRunner
 
@@ -119,7 +119,7 @@ class FolderNodes:
         return file.read_text() if file.exists() else ""
 
     async def survey(self, node: str) -> tuple[ImageRoot, dict[str, Image]]:
-        place, images = await survey_node(self.shell(), node, ROOT)
+        place, images = await survey_node(self.shell(), node, ROOT, timeout_s=PATIENT_S)
         return place, {i.path.rpartition("/")[2]: i for i in images}
 
 

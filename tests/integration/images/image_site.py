@@ -140,12 +140,7 @@ class FolderSite:
         words = (str(self._folder), nodes, verb, version, node, number)
         module = "tests.integration.images.operators"
         done = subprocess.run([sys.executable, "-m", module, *words], check=False)
-        # What it had begun on a node ends by itself.
-        mark = f"NODES={self._folder}".encode() + b"\0"
-        deadline = time.monotonic() + 60
-        while any(mark in _environment(p) for p in Path("/proc").glob("[0-9]*/environ")):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_commands_end(self._folder)
         return done.returncode == -9
 
     async def two_at_once(
@@ -180,6 +175,19 @@ class FolderSite:
         progress = await first.deploy(version)
         self.operator.messages += first.messages
         return progress, refused, changed
+
+
+def wait_commands_end(folder: Path) -> None:
+    """Wait until what a killed operator had begun on the nodes in this folder has ended by itself.
+    During execve(2) a process shows no environment: two looks in a row find none.
+    """
+    mark, none = f"NODES={folder}".encode() + b"\0", 0
+    deadline = time.monotonic() + 180
+    while none < 2:
+        assert time.monotonic() < deadline
+        lives = any(mark in _environment(p) for p in Path("/proc").glob("[0-9]*/environ"))
+        none = 0 if lives else none + 1
+        time.sleep(0.02)
 
 
 def _environment(path: Path) -> bytes:

@@ -21,6 +21,7 @@ from vizdash.ui.screens.change_progress import ChangeProgressScreen
 from vizdash.ui.screens.confirm import ConfirmScreen
 from vizdash.ui.screens.deploy import DeployScreen
 from vizdash.ui.screens.image_matrix import ImageMatrixScreen
+from vizdash.ui.widgets.chips import Chips
 
 CONFIG = """
 clusters:
@@ -34,7 +35,7 @@ clusters:
 
 
 async def until(pilot: object, met: Callable[[], bool]) -> None:
-    deadline = asyncio.get_running_loop().time() + 60
+    deadline = asyncio.get_running_loop().time() + 180
     while not met():
         assert asyncio.get_running_loop().time() < deadline
         await pilot.pause(0.1)  # type: ignore[attr-defined]
@@ -74,12 +75,20 @@ def keys(app: VizdashApp) -> str:
     return str(app.screen.query_one("#progress-keys", Static).render())
 
 
+async def choose_gedit(app: VizdashApp, pilot: object) -> None:
+    """In the form for a deploy: desktop, gedit, paraview."""
+    await until(pilot, lambda: isinstance(app.screen, DeployScreen) and app.focused is not None)
+    press = pilot.press  # type: ignore[attr-defined]
+    await press("right")
+    chips = app.screen.query_one("#deploy-app", Chips)
+    await until(pilot, lambda: chips.value == "gedit")
+
+
 async def begin(app: VizdashApp, pilot: object, version: str) -> None:
     press = pilot.press  # type: ignore[attr-defined]
     await may_change(app, pilot)
     await press("d")
-    await until(pilot, lambda: isinstance(app.screen, DeployScreen))
-    await press("right")  # desktop, gedit, paraview
+    await choose_gedit(app, pilot)
     app.screen.query_one("#deploy-version", Input).value = version
     await pilot.pause()  # type: ignore[attr-defined]
     await press("enter")
@@ -111,12 +120,16 @@ async def test_deploy_and_roll_back(folder: Path) -> None:
         assert os.readlink(link) == "gedit-1.1.sif"
         await until(pilot, lambda: len(app.dashboard.images.rows) == 2)
         await may_change(app, pilot)
-        await pilot.press("3", "r")
+        await pilot.press("3")
+        await until(pilot, lambda: app.focused is app.dashboard.images)
+        await pilot.press("r")
         await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
         await pilot.press("y")
         await until(pilot, lambda: os.readlink(link) == "gedit-1.0.sif")
         await until(pilot, lambda: isinstance(app.screen, ChangeProgressScreen))
-        await pilot.press("escape", "M")
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.dashboard)
+        await pilot.press("M")
         await until(pilot, lambda: isinstance(app.screen, ImageMatrixScreen))
         matrix = app.screen
         assert isinstance(matrix, ImageMatrixScreen)
@@ -174,8 +187,9 @@ async def test_an_interrupted_deploy_continues_the_next_time(
 async def test_an_unknown_version_is_shown_in_the_form(folder: Path) -> None:
     app = await app_on(folder)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: app.dashboard.image_rights == "")
-        await pilot.press("d", "right")
+        await may_change(app, pilot)
+        await pilot.press("d")
+        await choose_gedit(app, pilot)
         app.screen.query_one("#deploy-version", Input).value = "9"
         await pilot.pause()
         await pilot.press("enter")

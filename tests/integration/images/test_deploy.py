@@ -349,7 +349,7 @@ async def two_versions(cluster: FolderNodes, tmp_path: Path, *nodes: str) -> Non
 async def query_matrix(cluster: FolderNodes, *nodes: str) -> Matrix:
     from vizdash.images.survey import survey_nodes
 
-    return await survey_nodes(cluster.shell(), nodes, ROOT, full=True)
+    return await survey_nodes(cluster.shell(), nodes, ROOT, full=True, asked=True)
 
 
 async def test_prune_keeps_what_is_current_open_or_claimed(

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.images.folder_nodes import ROOT, FolderNodes
+from tests.integration.images.image_site import wait_commands_end
 from tests.integration.images.operators import CountingRunner, Operator, image_bytes
 from vizdash.errors import Refused, UsageError, VizdashError
 from vizdash.images.node_script import BASH_STDIN, script_text
@@ -93,6 +94,7 @@ def killed(operator: Operator, verb: str, word: str, at: int) -> None:
     module = "tests.integration.images.operators"
     done = subprocess.run([sys.executable, "-m", module, *words], check=False)
     assert done.returncode == -9, "it was over before it was killed"
+    wait_commands_end(operator.folder)
 
 
 async def test_an_interrupted_change_is_reported_and_settled_by_the_next(

@@ -48,7 +48,7 @@ async def fail_on(cluster: FolderNodes, version: str, node: str) -> None:
 
 
 async def plan(cluster: FolderNodes, *nodes: str, to: str = "") -> RollbackPlan:
-    matrix = await survey_nodes(cluster.shell(), nodes or NODES, ROOT)
+    matrix = await survey_nodes(cluster.shell(), nodes or NODES, ROOT, asked=True)
     return rollback.plan_rollback(matrix, "gedit", to)
 
 

@@ -8,6 +8,6 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.integration.images.images_machine import Images, machine_settings
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_any_order_of_changes_and_accidents() -> None:
     run_state_machine_as_test(Images, settings=machine_settings(examples=12))

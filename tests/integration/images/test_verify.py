@@ -43,7 +43,7 @@ async def verify(cluster: FolderNodes, **policy: object) -> list[str]:
     place = config.Cluster("viz", image_root=ROOT, audit_log=log, deploy=shell.deploy)
     settings = config.Config(place, {}, {})
     service = service_on(FakeEngine(), config=settings, runner=shell.runner)
-    matrix = await survey_nodes(shell, ["n1"], ROOT)
+    matrix = await survey_nodes(shell, ["n1"], ROOT, asked=True)
     messages: list[str] = []
     chosen = [finding.image for finding in compare_images(matrix) if finding.image]
     found = await ImageAdmin(service).verify(matrix, chosen, messages.append)

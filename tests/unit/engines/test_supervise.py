@@ -20,7 +20,9 @@ def test_a_cancel_is_not_lost_as_soon_as_the_supervisor_is_known(tmp_path: Path)
     folder.mkdir()
     programs.mkdir()
     slow = programs / "mv"
-    slow.write_text('#!/bin/sh\nPATH=/usr/bin:/bin\nmv "$@"\nsleep 1\n')
+    slow.write_text(
+        f'#!/bin/sh\nPATH=/usr/bin:/bin\nmv "$@"\nuntil [ -e {tmp_path}/go ]; do sleep 0.05; done\n'
+    )
     slow.chmod(0o755)
     (folder / "script").write_text(f"touch {tmp_path}/ran\nsleep 1000\n")
     # The supervisor takes the system's programs before the user's: here, ours are the system's.
@@ -37,6 +39,7 @@ def test_a_cancel_is_not_lost_as_soon_as_the_supervisor_is_known(tmp_path: Path)
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
+        (tmp_path / "go").touch()
         assert process.wait(_DEADLINE_S) == 0
     finally:
         process.kill()
@@ -67,6 +70,7 @@ def test_it_shows_that_it_lives_by_the_age_of_its_file(tmp_path: Path) -> None:
             if (folder / "supervisor").exists():
                 ages.add((folder / "supervisor").stat().st_mtime_ns)
         process.send_signal(signal.SIGTERM)
+        (tmp_path / "go").touch()
         assert process.wait(_DEADLINE_S) == 0
     finally:
         process.kill()
@@ -109,6 +113,7 @@ def test_an_extended_session_outlives_its_first_limit(tmp_path: Path) -> None:
             assert process.poll() is None
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
+        (tmp_path / "go").touch()
         assert process.wait(_DEADLINE_S) == 0
     finally:
         process.kill()

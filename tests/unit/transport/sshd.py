@@ -233,12 +233,16 @@ async def sshd(
     port: int = 0,
     host_keys: Sequence[Any] = (),
     address: str = "127.0.0.1",
+    *,
+    sock: socket.socket | None = None,
 ) -> AsyncIterator[Sshd]:
+    """A server at this address and port (0: a free one), or on a socket that is bound to one."""
     host_key = key or asyncssh.generate_private_key("ssh-ed25519")
     server = await asyncssh.create_server(
         lambda: Server(how),
-        address,
-        port,
+        "" if sock else address,
+        0 if sock else port,
+        sock=sock,
         server_host_keys=[*host_keys] or [host_key],
         encoding=None,
         x11_forwarding=True,

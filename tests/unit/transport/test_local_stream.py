@@ -41,8 +41,9 @@ async def test_what_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("vizdash.transport.local._STREAM_GRACE_S", 0.3)
     monkeypatch.setattr("vizdash.transport.local._STREAM_TERM_S", 0.3)
     stream = await LocalStreamer().open(
-        ("bash", "-s"), "{ trap '' TERM; while :; do sleep 60; echo x; done; }\n"
+        ("bash", "-s"), "{ trap '' TERM; echo deaf; while :; do sleep 60; echo x; done; }\n"
     )
+    assert await anext(stream.lines()) == "deaf"
     began = time.monotonic()
     assert await stream.finish() == -9
     assert time.monotonic() - began < 30

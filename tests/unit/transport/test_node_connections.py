@@ -135,9 +135,10 @@ async def test_start_up_files_that_print(home: Path, key: asyncssh.SSHKey) -> No
 
 
 async def test_a_refused_login_is_left_to_the_next_command(
-    home: Path, key: asyncssh.SSHKey
+    home: Path, key: asyncssh.SSHKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which then tells the cause."""
+    monkeypatch.setattr(module, "_SLOW_S", 600)
     async with sshd(Behaviour(keys=[])) as server, node_connections(LocalRunner()) as connections:
         server.note(home, f"[127.0.0.1]:{server.port}")
         assert connections is not None

@@ -97,14 +97,15 @@ async def test_a_refused_connection_is_tried_again(
 ) -> None:
     """ConnectionAttempts: by ssh once a second."""
     (home / ".ssh/config").write_text("ConnectionAttempts 60\n")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    bound = socket.socket()  # a port on which nothing listens, and that nobody else gets
+    bound.bind(("127.0.0.1", 0))
+    port = bound.getsockname()[1]
     host_key = asyncssh.generate_private_key("ssh-ed25519")
     (home / ".ssh/known_hosts").write_text(f"[127.0.0.1]:{port} {public(host_key)}\n")
     logging_in = asyncio.create_task(echo(f"lena@127.0.0.1:{port}", ssh=transport))
     # Its first attempts are refused.
     await asyncio.wait({logging_in}, timeout=2)
     assert not logging_in.done()
-    async with sshd(Behaviour(keys=[key]), host_key, port):
+    async with sshd(Behaviour(keys=[key]), host_key, sock=bound):
         async with asyncio.timeout(120):
             assert await logging_in == "in\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,10 +39,11 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _alert(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A black hole is noticed soon. On a busy machine a connection that is well may then seem
-    lost too (client and server share this process): only for tests in which that does no harm.
+    """A black hole is noticed in 3 s, by more probes than usual: on a busy machine one answer is
+    late (client and server share this process).
     """
     monkeypatch.setattr("vizdash.transport.ssh.login_timeout.KEEPALIVE_S", 0.3)
+    monkeypatch.setattr("vizdash.transport.ssh.login_timeout.PROBES", 9)
 
 
 class Rig:
@@ -115,6 +117,20 @@ async def test_a_black_hole_is_seen_and_fixed(
         await until(lambda: r.wire.made > made)
         r.wire.fix()
         assert await echo(r.runner, "two") == "two"
+
+
+@pytest.mark.usefixtures("_alert")
+async def test_while_vizdash_is_stopped_its_connection_stays(
+    home: Path, key: asyncssh.SSHKey
+) -> None:
+    """After Ctrl-Z and fg: the host was silent only because nobody asked it."""
+    async with rig(Behaviour(keys=[key]), home) as r:
+        assert await echo(r.runner, "one") == "one"
+        time.sleep(4)
+        await asyncio.sleep(1)
+        assert ConnectionState.LOST not in {status.state for status in r.seen}
+        assert await echo(r.runner, "two") == "two"
+        assert r.how.logins == 1
 
 
 async def test_an_interrupted_command_is_reported_and_not_repeated(

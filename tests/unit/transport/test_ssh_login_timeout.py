@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import asyncssh
@@ -24,8 +25,8 @@ SUCCESS: tuple[str, tuple[tuple[str, bool], ...], tuple[str, ...]] = (
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Times of a fast world: 20 s are one, the server's grace is ten."""
-    monkeypatch.setattr(f"{PATIENCE}.SILENT_LIMIT_S", 1.0)
+    """Times of a fast world: 20 s are four, the server's grace is ten."""
+    monkeypatch.setattr(f"{PATIENCE}.SILENT_LIMIT_S", 4.0)
     monkeypatch.setattr(f"{PATIENCE}.GRACE_S", 10.0)
     monkeypatch.setattr(f"{PATIENCE}.SHOW_WAIT_AFTER_S", 0.3)
 
@@ -33,7 +34,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("hasty")
 async def test_a_push_may_take_its_time(home: Path) -> None:
     """Longer than a host may be silent before it authenticates, and what is awaited is shown."""
-    how = Behaviour(rounds=[PUSH, SUCCESS], push_s=2.5, banner="Maintenance on Sunday.")
+    how = Behaviour(rounds=[PUSH, SUCCESS], push_s=6, banner="Maintenance on Sunday.")
     person = ScriptedUser([("1",)])
     async with sshd(how) as server:
         server.known(home)
@@ -79,8 +80,8 @@ async def test_a_stall_costs_no_typed_login_and_is_shown(home: Path) -> None:
         await r.runner.run(Command(("true",)))
         r.wire.cut()
         await r.until(ConnectionState.SILENT)
-        await until(lambda: r.connection.status.cause == "no answer for 3 s")
-        assert r.connection.status.describe(0) == "127.0.0.1: no answer for 3 s"
+        shown = re.compile(r"127\.0\.0\.1: no answer for ([2-9]|1\d) s")
+        await until(lambda: shown.fullmatch(r.connection.status.describe(0)) is not None)
         r.wire.fix()
         await r.until(ConnectionState.UP)
         assert (await r.runner.run(Command(("echo", "on")))).stdout == "on\n"

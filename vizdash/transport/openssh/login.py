@@ -340,10 +340,14 @@ class MasterLogin:
         probes = _PROBES_SHARED if typed else login_timeout.PROBES
         limit_s = 0.0 if settings.alive_interval_s else login_timeout.KEEPALIVE_S * (probes + 1)
         asking: asyncio.Task[None] | None = None
+        silent_s, heard_at = 0.0, conn.heard_at
         try:
             while True:
                 await asyncio.sleep(self.probe_s / 2)
-                silent_s = time.monotonic() - conn.heard_at
+                # By these pauses, not by the clock: a vizdash that was stopped (Ctrl-Z) did not
+                # listen meanwhile.
+                silent_s = silent_s + self.probe_s / 2 if conn.heard_at == heard_at else 0.0
+                heard_at = conn.heard_at
                 if limit_s and silent_s > limit_s:
                     conn.connection_lost(asyncssh.ConnectionLost("keepalive timeout"))
                     return

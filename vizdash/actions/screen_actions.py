@@ -1,6 +1,4 @@
-"""Which actions of the catalogue the session details and the images by node offer, and with which
-words.
-"""
+"""The actions that the session details and the images by node offer, with their words."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Sets when Python collects garbage: not while vizdash starts, when it would find none and take a
-tenth of the time until the first screen (gc(3py)).
+"""Sets when Python collects garbage: not while vizdash starts.
+
+It would find none then, and take a tenth of the time until the first screen (gc(3py)).
+
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""What a session demands of a node, and what partition limits and waiting jobs leave there: the
-grounds on which capacity.py decides.
-"""
+"""What capacity.py decides by: demands of a session, limits of partitions, jobs that wait."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""The reservations that keep a job pending, in words; engines/slurm/reasons.py has the words of
-Slurm's own reason codes.
+"""The reservations that keep a job pending, in words.
+
+engines/slurm/reasons.py has the words of Slurm's own reason codes.
+
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""One guest at a shared desktop, on the owner's side: RFB (RFC 6143) between the guest's viewer and
-the desktop.
+"""One guest at a shared desktop, on the owner's side: RFB (RFC 6143) from viewer to desktop.
 
 The guest logs in with the password of the share. The desktop is logged in to here, with the
 view-only password unless the guest has control; so the guest learns no password of the session. Of

@@ -1,5 +1,7 @@
-"""Byte streams over one pipe: this machine's end of assets/nodes/relay.py, which a job step runs on
-a node, and of assets/nodes/share.py, which relays in the other direction.
+"""Byte streams over one pipe to a node: this machine's end of what a job step runs there.
+
+assets/nodes/relay.py leads to the node, assets/nodes/share.py in the other direction.
+
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The one-use page that gives the address with the password to the user's own browser, once, and to
-no other program.
-"""
+"""The one-use page that gives the user's own browser, and nobody else, the secret address."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Limits of associations and QOS, from slurmctld's cache of the accounting (assoc_mgr), and default
-QOS, from the accounting.
-"""
+"""Limits of associations and QOS from slurmctld's cache (assoc_mgr), default QOS from slurmdbd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everyone's jobs, of which few matter: only those are parsed, and an unchanged line only once."""
+"""Everyone's jobs from squeue's lines: only those that matter are parsed, each line once."""
 
 from __future__ import annotations
 

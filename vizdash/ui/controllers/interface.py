@@ -1,4 +1,4 @@
-"""The Ui protocol (the app as controllers see it), and handler tables by action."""
+"""What controllers and the app know of each other: the Ui protocol, and handlers by action."""
 
 from __future__ import annotations
 

@@ -227,11 +227,11 @@ def test_the_search_for_a_password_finds_it_everywhere(lab: Lab, site: None) -> 
         places = {"processes on the node", "processes on login", "squeue", "scontrol", "the log"}
         found: set[str] = set()
 
-        def look() -> bool:
+        def is_found() -> bool:
             texts = password_places(lab, session)
             found.update(name for name in places if password in texts[name])
             return found == places
 
-        wait_until(look, "password found in every place", seen=lambda: str(found))
+        wait_until(is_found, "password found in every place", seen=lambda: str(found))
         assert password in readable_by_others(node)
         assert password in readable_by_others(lab.login)

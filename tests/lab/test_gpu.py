@@ -71,11 +71,11 @@ def _find(lab: Lab, session_id: str, true: Callable[[dict[str, Any]], bool]) -> 
     """A session's row, once this is true of it."""
     found: dict[str, Any] = {}
 
-    def look() -> bool:
+    def is_true() -> bool:
         found.update(next(s for s in list_sessions(lab) if s["id"] == session_id))
         return true(found)
 
-    wait_until(look, "what draws the session", seen=lambda: str(found))
+    wait_until(is_true, "what draws the session", seen=lambda: str(found))
     return found
 
 

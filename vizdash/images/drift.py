@@ -356,7 +356,7 @@ async def read_inventory(shell: NodeShell, path: str) -> Inventory:
 
 async def query_inventory(shell: NodeShell, path: str) -> Inventory:
     """Read the inventory; empty if it does not exist or is damaged. Raises VizdashError if it
-    cannot be read: whoever wrote an empty one over it would lose what it holds.
+    cannot be read: an empty one must not be written over it.
     """
     return await _read(shell, ("sh", "-c", '[ ! -e "$1" ] || exec cat -- "$1"', "sh", path))
 

@@ -227,7 +227,7 @@ async def test_who_has_no_ssh_sees_the_inventory(tmp_path: Path) -> None:
 
 
 async def test_an_inventory_that_can_not_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
-    """Whoever changes it would write the empty one over it."""
+    """The empty one would be written over it."""
     assert await drift.query_inventory(HERE, str(tmp_path / "none")) == Inventory()
     with pytest.raises(VizdashError, match="Is a directory"):
         await drift.query_inventory(HERE, str(tmp_path))

@@ -27,9 +27,9 @@ class Network(Protocol):
 
 #: Chromium without its windows: the same engine, at a third of the work for each picture.
 _PROGRAM = "/usr/bin/chromium-headless-shell"
-#: This machine's network is closed: without these, Chromium asks for hosts that it can't reach.
 #: Milliseconds that a page has for each step on a busy machine.
 _PATIENCE_MS = 180_000
+#: This machine's network is closed: without these, Chromium asks for hosts that it can't reach.
 _ARGS = [
     "--no-sandbox",
     "--disable-gpu",

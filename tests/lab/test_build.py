@@ -114,14 +114,16 @@ def begin(lab: Lab, where: str) -> subprocess.Popen[str]:
 
 
 def send(lab: Lab, signal: str) -> None:
-    """Signal the program itself: what we hold is nsenter."""
-    pids = lab.login.run("pgrep -u alice -f '[/]vizdash build'", user="alice").stdout.split()
+    """Signal the program itself: what we hold is nsenter. A child of it has its name until
+    execve(2), so it is the oldest.
+    """
+    pids = lab.login.run("pgrep -o -u alice -f '[/]vizdash build'", user="alice").stdout.split()
     assert len(pids) == 1, pids
     lab.login.run(["kill", f"-{signal}", *pids], user="alice")
 
 
 def close(process: subprocess.Popen[str]) -> str:
-    _, output = process.communicate(timeout=60)
+    _, output = process.communicate(timeout=180)
     return output
 
 

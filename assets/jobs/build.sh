@@ -26,11 +26,17 @@ marked() {
 }
 
 end_marked() {
-  local pids try
+  local pids try none=0
   for try in {1..50}; do
     mapfile -t pids < <(marked "$1")
-    [ ${#pids[@]} -gt 0 ] && kill -0 "${pids[@]}" 2>/dev/null || return 0
-    if [ "$try" -le 10 ]; then kill -TERM "${pids[@]}"; else kill -KILL "${pids[@]}"; fi 2>/dev/null
+    if [ ${#pids[@]} -eq 0 ] || ! kill -0 "${pids[@]}" 2>/dev/null; then
+      # During execve(2) a process shows no environment: two looks in a row find none.
+      none=$((none + 1))
+      [ "$none" -lt 2 ] || return 0
+    else
+      none=0
+      if [ "$try" -le 10 ]; then kill -TERM "${pids[@]}"; else kill -KILL "${pids[@]}"; fi 2>/dev/null
+    fi
     sleep 0.1
   done
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from vizdash.images.build import BuildFailed, BuildPlan, BuildRequest
 from vizdash.images.build_hosts import BuildHost
 from vizdash.images.image_store import BuiltImage, ImageStore
 from vizdash.transport.local import LocalStreamer
+from vizdash.util.assets import job_script
 
 #: Called as apptainer build OPTIONS IMAGE DEFINITION.
 _GOOD = 'image=${*: -2:1}; cp "$RECORDED" "$image"; truncate -s "$SIZE" "$image"'
@@ -159,3 +162,17 @@ async def test_a_log_has_a_limit(workshop: Workshop, monkeypatch: pytest.MonkeyP
     (note,) = [line for line in lines if line.startswith("[vizdash: ")]
     whole = "first\n" + "".join(f"{n}\n" for n in range(1, 100_001)) + "FATAL:   last\n"
     assert int(note.split()[1]) == len(whole) - len(text.replace(f"{note}\n", "")), note
+
+
+def test_a_process_that_one_look_misses_is_ended_too(tmp_path: Path) -> None:
+    """During execve(2) a process shows no environment."""
+    found = re.search(
+        r"^end_marked\(\) \{\n.*?^\}\n",
+        job_script("build.sh").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert found is not None
+    looks = "marked() { [ -e looked ] && echo $pid; : >looked; }"
+    script = f"{found[0]}{looks}; sleep 1000 & pid=$!; end_marked x; kill -0 $pid"
+    done = subprocess.run(["bash", "-uc", script], cwd=tmp_path, check=False, timeout=60)
+    assert done.returncode == 1

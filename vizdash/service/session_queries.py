@@ -10,7 +10,6 @@ from dataclasses import replace
 from vizdash.config import Config
 from vizdash.engines import Engine
 from vizdash.engines.job_selection import JobSelection
-from vizdash.engines.slurm.reasons import MAINTENANCE, MAYBE_RESERVED
 from vizdash.errors import NotFound, Refused, UnknownName, UsageError
 from vizdash.images.survey import ImageSurvey
 from vizdash.model import Job, Session, SessionState
@@ -22,7 +21,7 @@ from vizdash.sessions.folder_store import SessionStore
 from vizdash.sessions.folder_summary import FolderSummary, read_folder_summary
 from vizdash.sessions.hand_submitted import FIND_TIMEOUT_S, LIST_TIMEOUT_S, HandSubmittedSessions
 from vizdash.sessions.listing import LogFailures, SessionIdentifier
-from vizdash.sessions.pending_reasons import explain_pending
+from vizdash.sessions.pending_reasons import explain_pending, may_be_reserved
 
 #: Who watches which session that is shared, by the session's id.
 Watchers = Callable[[], Awaitable[Mapping[str, tuple[str, ...]]]]
@@ -72,7 +71,7 @@ class SessionQueries:
             jobs = (*selected.own, *selected.sessions)
         else:
             jobs = await self._engine.jobs(user=info.user)
-        if any(job.reason in {MAINTENANCE, MAYBE_RESERVED} for job in jobs):
+        if any(may_be_reserved(job.reason) for job in jobs):
             jobs = explain_pending(jobs, await self._queries.nodes(), time.time())
         return await self.of_jobs(jobs, info.user, wait_s=wait_s)
 

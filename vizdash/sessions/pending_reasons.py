@@ -66,8 +66,13 @@ def explain_pending(jobs: Iterable[Job], nodes: Sequence[Node], now: float) -> t
     return tuple(_explained(job, nodes, now) for job in all_jobs)
 
 
+def may_be_reserved(reason: str) -> bool:
+    """Whether a job with this reason (as ``describe_reason`` has it) may wait for a reservation."""
+    return reason == MAINTENANCE or reason.startswith(MAYBE_RESERVED)
+
+
 def _explained(job: Job, nodes: Sequence[Node], now: float) -> Job:
-    if job.state is not JobState.PENDING or job.reason not in {MAINTENANCE, MAYBE_RESERVED}:
+    if job.state is not JobState.PENDING or not may_be_reserved(job.reason):
         return job
     parts = job.partition.split(",")
     members = [node for node in nodes if any(part in node.partitions for part in parts)]
@@ -85,9 +90,14 @@ def _explained(job: Job, nodes: Sequence[Node], now: float) -> Job:
     if not blocked:
         return job
     text = describe_reservations(blocked, now, others=len(blocked) < len(members))
+    # The node that it asked for is not known here. Where that is reserved, Slurm names all nodes of
+    # the partition that are down or drained instead (node_scheduler.c, select_nodes).
+    down = job.reason.removeprefix(MAYBE_RESERVED).strip(" ()")
+    if job.reason != MAINTENANCE and down:
+        text = f"{down} down or drained; {text}"
     # On several nodes, it may wait for another job instead.
-    sure = job.reason == MAINTENANCE or len(blocked) == len(members)
-    return replace(job, reason=text if sure else f"{job.reason}: {text}")
+    sure = job.reason == MAINTENANCE or (len(blocked) == len(members) and not down)
+    return replace(job, reason=text if sure else f"{MAYBE_RESERVED}: {text}")
 
 
 def join_names(names: Sequence[str], joint: str = "") -> str:

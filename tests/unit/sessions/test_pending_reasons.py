@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from vizdash.engines.slurm.reasons import MAINTENANCE, MAYBE_RESERVED
+from vizdash.engines.slurm.reasons import MAINTENANCE, MAYBE_RESERVED, describe_reason
 from vizdash.model import Job, JobState, Node, Reservation
 from vizdash.sessions.pending_reasons import ReservedNode, describe_reservations, explain_pending
 
@@ -51,6 +51,16 @@ def test_a_reservation_that_may_be_the_reason() -> None:
     assert reason(maybe, BOBS) == f"{MAYBE_RESERVED}: {message}"
     both = replace(BOBS, nodes=("n1", "n2"))
     assert reason(maybe, both) == "n1, n2 are reserved for bob until 17:46"
+
+
+def test_a_reservation_beside_nodes_that_are_down() -> None:
+    """Slurm names those of the whole partition, though the session waits for a reserved one."""
+    maybe = replace(WAITS, reason=describe_reason("ReqNodeNotAvail, UnavailableNodes:n[2-3]"))
+    assert reason(maybe, BOBS) == (
+        "a node it needs is down, drained or reserved: n[2-3] down or drained; "
+        "n1 is reserved for bob until 17:46"
+    )
+    assert reason(maybe, replace(BOBS, nodes=("n7",))) == maybe.reason
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ _WITHOUT_STATUS = {JobState.PENDING, JobState.UNKNOWN}
 _RUNNING = {SessionState.STARTING, SessionState.READY, SessionState.SUSPENDED}
 
 _ONLY_JOB = "only its job is known, not whether its desktop is ready"
+_ONE_KILLED = "one of its programs ran out of memory"
 _NO_CAUSE = "the job ended without giving a cause"
 #: Causes of an end that the job itself could not write down.
 _CAUSES = {
@@ -294,6 +295,10 @@ def _state(job: JobState, claimed: str, *, known: bool) -> SessionState:
 def _end(job: Job, claim: Claim, status: Status) -> tuple[str, str, str]:
     """Result, step and error line of an ended session."""
     result = _RESULTS.get(job.state, "failed")
+    ended_well = status.state == "ended" and status.result not in {"", "failed"}
+    if job.state is JobState.OUT_OF_MEMORY and ended_well:
+        # Slurm says so of a job that lost one process, whatever else it did afterwards.
+        return status.result, "", status.error or _ONE_KILLED
     if job.state in _CAUSES:
         return result, claim.step, _CAUSES[job.state]
     if job.state in _ENDED_BY_ENGINE:

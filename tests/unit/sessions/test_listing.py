@@ -152,6 +152,21 @@ def test_other_jobs_are_no_sessions() -> None:
             Status("ready"),
             ("failed", "app", "ran out of the memory it was given"),
         ),
+        (
+            JobState.OUT_OF_MEMORY,  # of a program, hours before the session ended
+            Status("ended", result="finished"),
+            ("finished", "", "one of its programs ran out of memory"),
+        ),
+        (
+            JobState.OUT_OF_MEMORY,
+            Status("ended", result="timed out", error="idle for 30 min"),
+            ("timed out", "", "idle for 30 min"),
+        ),
+        (
+            JobState.OUT_OF_MEMORY,
+            Status("ended", "app", "code 137", "failed"),
+            ("failed", "app", "ran out of the memory it was given"),
+        ),
         (JobState.NODE_FAIL, Status(), ("failed", "app", "its node failed")),
         (JobState.PREEMPTED, Status(), ("cancelled", "app", "preempted by another job")),
     ],

@@ -19,9 +19,13 @@ from vizdash.sessions.capacity import CapacityVerdict, check_capacity, undetermi
 from vizdash.sessions.capacity_limits import waiting_ahead
 from vizdash.sessions.folder_store import SessionStore
 from vizdash.sessions.mig_slices import mig_note
-from vizdash.sessions.sbatch_arguments import effective_option, unjudged_option
+from vizdash.sessions.sbatch_arguments import (
+    effective_option,
+    effective_script_arguments,
+    unjudged_option,
+)
 from vizdash.sessions.start_plan import StartPlan, longest_lease_s, resolve_plan
-from vizdash.sessions.submit import build_job_request, submit_once
+from vizdash.sessions.submit import build_job_request, read_script_arguments, submit_once
 from vizdash.util.files import FileAccess
 
 
@@ -100,16 +104,16 @@ class SessionStarter:
 
     async def _judge(self, request: SessionRequest, image: str) -> CapacityVerdict:
         """What fits now and ever; ``image`` is the path of its image (empty: it needs none)."""
+        cluster = self.config.cluster
+        request, named = await self._with_script_arguments(request)
         if option := unjudged_option(request.extra):
             return undetermined_by(option)
         nodes, partitions, jobs = await asyncio.gather(
             self._queries.nodes(), self._queries.partitions(), self._queries.all_jobs()
         )
-        partition = await self._queries.partition(self.config.cluster, request.partition)
-        if request.partition and partition is None:
-            missing = (
-                find_unknown_partition(request.partition, tuple(p.name for p in partitions)) or ""
-            )
+        partition = await self._queries.partition(cluster, named)
+        if named and partition is None:
+            missing = find_unknown_partition(named, tuple(p.name for p in partitions)) or ""
             fix = nearest(missing, tuple(p.name for p in partitions if not p.hidden))
             return CapacityVerdict(
                 refusal=f"partition {missing!r} is not there", fix=fix, unknown_name=True
@@ -125,13 +129,28 @@ class SessionStarter:
             node=request.node,
             reservation=effective_option(request, "reservation"),
             constraint=effective_option(request, "constraint"),
-            memory_request=self.config.cluster.memory_request,
+            memory_request=cluster.memory_request,
             jobs=jobs,
             ahead=waiting_ahead(jobs, partition, partitions),
             without=matrix.without(image) if matrix is not None else frozenset(),
         )
         possible = (n for n in members if n.name in verdict.candidates)
         return replace(verdict, gpu_note=mig_note(request.resources.gpus, possible))
+
+    async def _with_script_arguments(self, request: SessionRequest) -> tuple[SessionRequest, str]:
+        """``request`` with what the #SBATCH lines of its app's job script add, and the partition
+        that is named by either (empty: the configured one).
+        """
+        if self._engine.name == "local":
+            return request, request.partition
+        app, cluster = self._apps.find(request.app), self.config.cluster
+        added, partition = effective_script_arguments(
+            await self._files.run(read_script_arguments, app, cluster),
+            request,
+            partition=request.partition or cluster.partition,
+            memory=cluster.memory_request != "none",
+        )
+        return replace(request, extra=(*added, *request.extra)), request.partition or partition
 
     async def start(self, request: SessionRequest) -> Session:
         """Submit a session and return it at once, pending.

@@ -31,6 +31,24 @@ def check_script_arguments(script: str, name: str, *, legacy: bool) -> None:
     """Check the ``#SBATCH`` lines of a job script, up to its first command; of a legacy script,
     all. Raises UsageError with the line.
     """
+    for number, words in _header(script, legacy=legacy):
+        refused = list(_refused(words))
+        if words[:1] in (["hetjob"], ["packjob"]):
+            refused.append((f"#SBATCH {words[0]}", _HET))
+        for option, what in refused:
+            where = f"{option} in {name}, line {number}, is refused"
+            raise UsageError(where, f"{what}: {_WHY[what]}", "remove the line")
+
+
+def script_arguments(script: str, *, legacy: bool) -> tuple[str, ...]:
+    """The arguments in the ``#SBATCH`` lines of a job script, as ``check_script_arguments`` finds
+    them.
+    """
+    return tuple(word for _, words in _header(script, legacy=legacy) for word in words)
+
+
+def _header(script: str, *, legacy: bool) -> Iterator[tuple[int, list[str]]]:
+    """The ``#SBATCH`` lines of a script as words, with their numbers."""
     for number, line in enumerate(script.split("\n"), 1):
         if line.strip() and not line.lstrip().startswith("#") and not legacy:
             break
@@ -38,15 +56,9 @@ def check_script_arguments(script: str, name: str, *, legacy: bool) -> None:
             continue
         text = line.removeprefix("#SBATCH")
         try:
-            words = shlex.split(text, comments=True)
+            yield number, shlex.split(text, comments=True)
         except ValueError:
-            words = text.split()
-        refused = list(_refused(words))
-        if words[:1] in (["hetjob"], ["packjob"]):
-            refused.append((f"#SBATCH {words[0]}", _HET))
-        for option, what in refused:
-            where = f"{option} in {name}, line {number}, is refused"
-            raise UsageError(where, f"{what}: {_WHY[what]}", "remove the line")
+            yield number, text.split()
 
 
 def _refused(words: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -114,6 +126,53 @@ _LETTERS = {
     "q": "qos",
     "v": "verbose",
 }
+
+
+#: What a script's #SBATCH lines may say in vain, by the command line that vizdash gives to sbatch:
+#: each option, and its letter. Beside --ntasks, --ntasks-per-node is only a maximum (sbatch(1)).
+_OVERRIDDEN = {
+    "cpus-per-task": "c",
+    "nodes": "N",
+    "ntasks": "n",
+    "ntasks-per-node": "",
+    "time": "t",
+    "time-min": "",
+}
+_MEMORY = {"mem": "", "mem-per-cpu": "", "mem-per-gpu": ""}
+
+
+def effective_script_arguments(
+    words: Sequence[str], request: SessionRequest, *, partition: str, memory: bool
+) -> tuple[tuple[str, ...], str]:
+    """Those of a script's arguments that count beside vizdash's own for ``request``, and the
+    partition that they name. ``partition`` is the one that vizdash names, if any; ``memory`` is
+    whether it requests memory.
+    """
+    fields = (
+        ("gres", "", request.resources.gpus),
+        ("nodelist", "w", request.node),
+        ("reservation", "", request.reservation),
+        ("constraint", "C", request.constraint),
+    )
+    vain = _OVERRIDDEN | {name: letter for name, letter, value in fields if value}
+    if memory:
+        vain |= _MEMORY
+    letters = {f"-{letter}": name for name, letter in vain.items() if letter}
+    named, kept = "", []
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word[2:].partition("=") if word.startswith("--") else ("", "", "")
+        if not name and (word[:2] in letters or word[:2] == "-p"):
+            name, value = letters.get(word[:2], "partition"), word[2:]
+            equals = value
+        if name != "partition" and name not in vain:
+            kept.append(word)
+            continue
+        if not equals:
+            value = next(rest, "")
+        if name == "partition":
+            named = value
+    return tuple(kept), "" if partition else named
 
 
 def unjudged_option(extra: Sequence[str]) -> str:

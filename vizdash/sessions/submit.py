@@ -27,7 +27,11 @@ from vizdash.sessions.folder import job_record
 from vizdash.sessions.folder_store import SessionStore
 from vizdash.sessions.job_script import Value, render_script
 from vizdash.sessions.listing import JOB_NAME_PREFIX
-from vizdash.sessions.sbatch_arguments import check_arguments, check_script_arguments
+from vizdash.sessions.sbatch_arguments import (
+    check_arguments,
+    check_script_arguments,
+    script_arguments,
+)
 from vizdash.sessions.start_plan import StartPlan
 from vizdash.util.assets import example_config, job_script
 
@@ -89,15 +93,26 @@ def build_job_request(plan: StartPlan, cluster: Cluster, *, engine: str, folder:
     )
 
 
+def read_script_arguments(app: App, cluster: Cluster) -> tuple[str, ...]:
+    """The arguments in the ``#SBATCH`` lines of the app's job script. Raises NotFound for a missing
+    script, Refused for one that can't be read.
+    """
+    return script_arguments(_read(app.script, cluster), legacy=app.kind == "legacy")
+
+
+def _read(name: str, cluster: Cluster) -> str:
+    path = job_script(name, cluster.job_scripts)
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as e:
+        raise Refused(f"job script {path}", e.strerror or str(e)) from e
+    except UnicodeDecodeError as e:
+        raise Refused(f"job script {path}", "it is not UTF-8 text", "save it as UTF-8") from e
+
+
 def _script(app: App, cluster: Cluster, values: Mapping[str, Value]) -> str:
     def text(name: str) -> str:
-        path = job_script(name, cluster.job_scripts)
-        try:
-            return path.read_text(encoding="utf-8")
-        except OSError as e:
-            raise Refused(f"job script {path}", e.strerror or str(e)) from e
-        except UnicodeDecodeError as e:
-            raise Refused(f"job script {path}", "it is not UTF-8 text", "save it as UTF-8") from e
+        return _read(name, cluster)
 
     script = text(app.script)
     check_script_arguments(script, app.script, legacy=app.kind == "legacy")

@@ -210,6 +210,39 @@ async def test_several_partitions_are_requested_at_once() -> None:
     assert found.fix == "did you mean 'short'?"
 
 
+async def test_what_a_job_scripts_sbatch_lines_request_is_judged(tmp_path: Path) -> None:
+    """The job has what they say, where vizdash's own arguments do not say otherwise."""
+    folder = tmp_path / "scripts"
+    folder.mkdir()
+    app = replace(APP, kind="legacy", script="job.sh")
+
+    async def judged(*lines: str, partition: str = "") -> CapacityVerdict:
+        text = "".join(f"#SBATCH {line}\n" for line in lines)
+        (folder / "job.sh").write_text(f"#!/bin/bash\n{text}sleep 600\n")
+        made = service(sbatch="sbatch-ok", partition=partition)
+        cluster = replace(made.config.cluster, job_scripts=str(folder))
+        config = replace(
+            made.config, cluster=cluster, clusters={"viz": cluster}, apps={"plain": app}
+        )
+        made = Service(config, made.engine, made._runner, SshForwarder())
+        return await fit(made, replace(REQUEST, resources=Resources(1, 128, 0, 600)))
+
+    usual = await judged()
+    assert len(usual.candidates) > 1
+    spare = await judged("--partition=spare")
+    assert spare.candidates == ("viz-node011",)
+    assert await judged("-p spare") == spare
+    assert await judged("--partition=spare", partition="viz") == usual
+    in_vain = ("--mem=99G", "--time 9:00", "-n1", "-N 1", "-c4", "--ntasks-per-node=1", "-J x")
+    assert await judged(*in_vain) == usual
+    missing = await judged("-pnowhere")
+    assert missing.refusal == "partition 'nowhere' is not there"
+    exclusive = await judged("--exclusive")
+    assert exclusive.undetermined == "only the scheduler knows what fits with --exclusive"
+    assert (await judged("--gres=gpu:1")).undetermined.endswith("--gres")
+    assert (await judged("--constraint=gpu")).candidates == ("viz-node002", "viz-node003")
+
+
 async def test_a_configured_partition_that_does_not_exist_is_reported() -> None:
     made = service(sbatch="sbatch-ok", partition="vis")
     for attempt in (made.snapshot(), made.plan(REQUEST), made.start(REQUEST)):

@@ -11,7 +11,8 @@ from vizdash.model.reservation import Reservation
 #: Base states on which Slurm may start a job now (slurm.conf(5), "NodeName ... State").
 _UP = frozenset({"IDLE", "MIXED", "ALLOCATED"})
 
-#: State flags that keep new jobs away whatever the base state is.
+#: State flags that keep new jobs away whatever the base state is. A reboot that is only requested
+#: keeps none away: that is what ``scontrol reboot ASAP`` adds DRAIN for (scontrol(1), "reboot").
 _BARRED = frozenset(
     {
         "DRAIN",
@@ -20,7 +21,6 @@ _BARRED = frozenset(
         "NOT_RESPONDING",
         "POWERING_DOWN",
         "REBOOT_ISSUED",
-        "REBOOT_REQUESTED",
         "RESERVED",
     }
 )
@@ -101,9 +101,25 @@ class Node:
         return sum(g.free for g in self.gres if g.name == "gpu")
 
     @property
+    def gpus_surely_free(self) -> int:
+        """GPUs not allocated, at least: those that jobs have in parts do not count as allocated,
+        nor are they given whole (gres.conf(5), "MPS" and "shard").
+        """
+        in_parts = sum(g.used for g in self.gres if g.name in {"mps", "shard"})
+        return max(0, self.gpus_free - in_parts)
+
+    @property
     def usable(self) -> bool:
         """Whether Slurm would start a new job here if the resources were free."""
         return self.state in _UP and not _BARRED.intersection(self.flags)
+
+    @property
+    def completing(self) -> bool:
+        """Whether a job is still ending here. Until it has, Slurm starts no job that leaves the
+        choice of the node open, though the cores count as free (node_scheduler.c,
+        _pick_best_nodes).
+        """
+        return "COMPLETING" in self.flags
 
     @property
     def usable_reserved(self) -> bool:
@@ -156,11 +172,12 @@ class Partition:
     ``unit`` is what a job is given whole: ``cpu`` (a core, but memory per CPU only for the CPUs
     that it asked for), ``core``, ``socket`` or ``node`` (slurm.conf(5), "SelectTypeParameters" and
     "OverSubscribe=EXCLUSIVE"). ``shared`` is whether jobs may share cores, ``preempts`` whether a
-    job may push others aside, ``one_user`` whether a node is one user's at a time: then only the
-    scheduler knows what has room. ``backfills`` is whether a job may start before others that wait,
-    if it delays none of them ("SchedulerType"). ``hidden`` ones (hidden, or for some groups only)
-    are not offered, but sbatch may accept jobs for them. ``qos`` is its own QOS, whose limits hold
-    for all its jobs (empty: none).
+    job may push others aside, ``one_user`` whether a node is one user's at a time, ``one_segment``
+    whether a segment of the network is one job's ("ExclusiveTopo"): then only the scheduler knows
+    what has room. ``backfills`` is whether a job may start before others that wait, if it delays
+    none of them ("SchedulerType"). ``hidden`` ones (hidden, or for some groups only) are not
+    offered, but sbatch may accept jobs for them. ``qos`` is its own QOS, whose limits hold for all
+    its jobs (empty: none).
     """
 
     name: str
@@ -179,6 +196,7 @@ class Partition:
     shared: bool = False
     preempts: bool = False
     one_user: bool = False
+    one_segment: bool = False
     backfills: bool = True
     tier: int = 1
     hidden: bool = False

@@ -36,10 +36,11 @@ class CapacityVerdict:
 
     ``fits_now`` are nodes with free capacity, and for how many sessions each; ``candidates`` nodes
     that are large enough when empty. Why none fits now, in words: ``unavailable`` (nodes that take
-    no jobs), ``reserved`` (reservations), ``planned`` (jobs that wait already), ``undetermined``
-    (only the scheduler knows). ``refusal`` is one line where it can never run, and ``fix`` what to
-    do about it (``image``: deploy the image); ``unknown_name`` says that it names a node or
-    partition that does not exist. ``gpu_note`` is what to know of the GPUs there (``mig_note``).
+    no jobs, or not yet), ``reserved`` (reservations), ``planned`` (jobs that wait already),
+    ``undetermined`` (only the scheduler knows). ``refusal`` is one line where it can never run, and
+    ``fix`` what to do about it (``image``: deploy the image); ``unknown_name`` says that it names a
+    node or partition that does not exist. ``gpu_note`` is what to know of the GPUs there
+    (``mig_note``).
     """
 
     fits_now: tuple[tuple[str, int], ...] = ()
@@ -111,6 +112,7 @@ class _Query:
 
     wanted: Resources
     partition: Partition | None
+    node: str
     reservation: str
     memory: str
     jobs: Sequence[Job]
@@ -164,7 +166,7 @@ def check_capacity(
     (slurm.conf(5)) includes the accounts below the named ones.
     """
     at = time.time() if now is None else now
-    query = _Query(resources, partition, reservation, memory_request, jobs, ahead, at)
+    query = _Query(resources, partition, node, reservation, memory_request, jobs, ahead, at)
     members = [n for n in nodes if partition is None or partition.has(n)]
     tracked = memory_request != "none" and any(n.memory_tracked for n in members)
     if partition is not None and (over := exceeded_limit(resources, partition, memory=tracked)):
@@ -206,6 +208,9 @@ def _now(query: _Query, ever: Sequence[Node]) -> CapacityVerdict:
     if shared := next((p for p in partition.each if p.shared), None) if partition else None:
         undetermined = f"only the scheduler knows: jobs share cores in partition {shared.name}"
         return CapacityVerdict(candidates=names, undetermined=undetermined)
+    if segment := next((p for p in partition.each if p.one_segment), None) if partition else None:
+        undetermined = f"only the scheduler knows: partition {segment.name} gives whole segments"
+        return CapacityVerdict(candidates=names, undetermined=undetermined)
     if query.reservation:
         return _in_reservation(query, ever)
     seen = _Findings()
@@ -213,7 +218,10 @@ def _now(query: _Query, ever: Sequence[Node]) -> CapacityVerdict:
         if count := _count(query, node, seen):
             seen.free.append((node.name, count))
     shut = {one.node for one in seen.blocked}
-    unavailable = "; ".join(_unavailability(n) for n in ever if not n.usable and n.name not in shut)
+    causes = [_unavailability(n) for n in ever if not n.usable and n.name not in shut]
+    if seen.ending:
+        causes.append(f"a job is still ending on {join_names(seen.ending)}")
+    unavailable = "; ".join(causes)
     if seen.free:
         return CapacityVerdict(fits_now=tuple(seen.free), candidates=names, unavailable=unavailable)
     if undetermined := _undetermined(query, seen):
@@ -229,13 +237,16 @@ def _now(query: _Query, ever: Sequence[Node]) -> CapacityVerdict:
 @dataclass(frozen=True, slots=True)
 class _Findings:
     """What the nodes have: ``free`` for how many sessions; ``blocked`` by reservations; ``planned``
-    for jobs that wait; ``unsure``: nodes of which a partition's limit may leave something.
+    for jobs that wait; ``ending``: where a job has not quite ended; ``unsure``: nodes of which a
+    partition's limit may leave something; ``in_parts``: nodes of which jobs have parts of GPUs.
     """
 
     free: list[tuple[str, int]] = field(default_factory=list)
     blocked: list[ReservedNode] = field(default_factory=list)
     planned: list[PlannedNode] = field(default_factory=list)
+    ending: list[str] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
+    in_parts: list[str] = field(default_factory=list)
 
 
 def _count(query: _Query, node: Node, seen: _Findings) -> int:
@@ -251,7 +262,11 @@ def _count(query: _Query, node: Node, seen: _Findings) -> int:
             seen.blocked.append(ReservedNode(node.name, blocking, has_capacity=count > 0))
         count = beside
     elif not count and _times(query, node, most=True):
-        seen.unsure.append(node.name)
+        parts = query.wanted.gpus and node.gpus_free != node.gpus_surely_free
+        (seen.in_parts if parts else seen.unsure).append(node.name)
+    if count and node.completing:
+        seen.ending.append(node.name)
+        return 0
     if count and (planned := query.planned_for_others(node)):
         seen.planned.append(planned)
         return 0
@@ -268,11 +283,15 @@ def _undetermined(query: _Query, seen: _Findings) -> str:
         if partition.one_user:
             name = partition.name
             return f"only the scheduler knows: partition {name} gives each user whole nodes"
+    if seen.ending and query.node:
+        return f"only the scheduler knows: a job is still ending on {query.node}"
     attracting = next((r for r in blocking if r.attracts), None)
     if attracting is not None:
         return f"only the scheduler knows whether reservation {attracting.name!r} takes it"
     if partly := next((r for r in blocking if r.cores and r.start_at <= query.now), None):
         return f"only the scheduler knows which cores reservation {partly.name!r} leaves"
+    if seen.in_parts:
+        return f"only the scheduler knows: jobs have parts of GPUs of {join_names(seen.in_parts)}"
     if seen.unsure and query.partition is not None:
         limit = f"its limit on {join_names(seen.unsure)}"
         return f"only the scheduler knows what partition {query.partition.name} has left of {limit}"
@@ -293,10 +312,10 @@ def _in_reservation(query: _Query, ever: Sequence[Node]) -> CapacityVerdict:
         )
     if known:
         free = [n for n, r in known if n.usable or n.usable_reserved]
-        free = [n for n in free if not query.blocking_reservations(n)]
+        free = [n for n in free if not (n.completing or query.blocking_reservations(n))]
         partial = any(r.cores for _, r in known)
     else:
-        free, partial = [n for n in ever if n.usable_reserved], False
+        free, partial = [n for n in ever if n.usable_reserved and not n.completing], False
     counts = [(n.name, _times(query, n)) for n in free]
     fits = tuple((node, count) for node, count in counts if count)
     if not fits or partial:
@@ -316,8 +335,8 @@ def _by_name(nodes: Sequence[Node]) -> tuple[str, ...]:
 
 def _times(query: _Query, node: Node, *, less: int = 0, most: bool = False) -> int:
     """How many sessions of this size fit into the node's free resources and the partition's limits
-    there; ``less`` are cores that are not available to it. ``most`` includes cores of a
-    partition's limit that other jobs may have.
+    there; ``less`` are cores that are not available to it. ``most`` includes what other jobs may
+    have: cores of a partition's limit, and GPUs.
     """
     counts = []
     for partition in query.parts(node, up=True):
@@ -331,16 +350,17 @@ def _times(query: _Query, node: Node, *, less: int = 0, most: bool = False) -> i
         if partition is not None:
             left = cores_left(partition, node, query.jobs)
             cores = min(cores, left.most if most else left.least)
-        counts.append(_hold(takes, node, cores))
+        gpus = node.gpus_free if most else node.gpus_surely_free
+        counts.append(_hold(takes, node, cores, gpus))
     return max(counts, default=0)
 
 
-def _hold(takes: NodeDemand, node: Node, cores: int) -> int:
+def _hold(takes: NodeDemand, node: Node, cores: int, gpus: int) -> int:
     free = [max(0, cores) // takes.cores]
     if node.memory_tracked and takes.memory_mib:
         free.append(node.memory_free_mib // takes.memory_mib)
     if takes.gpus:
-        free.append(node.gpus_free // takes.gpus)
+        free.append(gpus // takes.gpus)
     return min(free)
 
 

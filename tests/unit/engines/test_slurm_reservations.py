@@ -87,11 +87,30 @@ def test_a_partitions_rules() -> None:
     assert (own.default_memory_per_cpu_mib, own.hidden, own.one_user) == (256, True, True)
     assert one("OverSubscribe=EXCLUSIVE").unit == "node"
     assert one("SelectTypeParameters=CR_SOCKET").unit == "socket"
+    assert one("ExclusiveTopo=YES").one_segment
     assert [one(f"OverSubscribe={w}").shared for w in ("FORCE:1", "FORCE:2", "YES:4")] == [
         False,
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "one_user", "one_segment"),
+    [
+        ("NO", "core", False, False),
+        ("NODE", "node", False, False),  # what OverSubscribe=EXCLUSIVE was before
+        ("USER", "core", True, False),
+        ("TOPO", "node", False, True),
+    ],
+)
+def test_exclusive_partitions_as_slurm_26_05_prints_them(
+    value: str, unit: str, one_user: bool, one_segment: bool
+) -> None:
+    """It has one key for three, and OverSubscribe never says EXCLUSIVE."""
+    answer = f"PartitionName=viz OverSubscribe=NO Exclusive={value} Hidden=NO\n"
+    (found,) = parse.partitions(answer)
+    assert (found.unit, found.one_user, found.one_segment) == (unit, one_user, one_segment)
 
 
 @pytest.mark.parametrize(

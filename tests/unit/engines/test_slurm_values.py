@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from vizdash.engines.slurm import cluster_config, commands, describe_reason, parse, values
 from vizdash.engines.slurm.commands import JOB_FIELDS, field_mark, record_mark
+from vizdash.model import Gres
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,14 @@ def test_mebibytes(text: str, cores: int, mebibytes: int) -> None:
 )
 def test_gres(text: str, found: tuple[tuple[str, str, int], ...]) -> None:
     assert values.gres(text) == found
+
+
+def test_a_type_that_only_the_used_gres_have() -> None:
+    used = "gpu:gb10:0(IDX:N/A),shard:gb10:40(0/80,40/80)"
+    assert values.node_gres("gpu:gb10:2,shard:160", used) == (
+        Gres("gpu", "gb10", 2, 0),
+        Gres("shard", "", 160, 40),
+    )
 
 
 @pytest.mark.parametrize(

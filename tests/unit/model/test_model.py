@@ -27,6 +27,9 @@ NODE = Node("n1", "IDLE", cores=8, memory_mib=16384, partitions=("viz",))
         ("IDLE", ("NOT_RESPONDING",), 0, "not responding", False),
         ("IDLE", ("MAINTENANCE",), 0, "maintenance", False),
         ("IDLE", ("RESERVED",), 0, "reserved", False),
+        # scontrol(1): without ASAP, a reboot that is requested keeps no jobs away.
+        ("MIXED", ("REBOOT_REQUESTED",), 2, "reboot requested", True),
+        ("MIXED", ("REBOOT_REQUESTED", "DRAIN"), 2, "draining", False),
         ("UNKNOWN", (), 0, "unknown", False),
         ("FUTURE", (), 0, "future", False),
     ],

@@ -7,9 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.sessions.cluster_nodes import GPUS, LARGE, VIZ, G
-from vizdash.model import (
-    Resources,
-)
+from vizdash.model import Gres, Resources
 from vizdash.sessions.capacity import check_capacity
 from vizdash.sessions.sbatch_arguments import unjudged_option
 
@@ -40,6 +38,34 @@ def test_a_node_that_is_given_whole_must_be_empty() -> None:
         "nothing free now: it waits for viz-node002"
     )
     assert check_capacity(Resources(1, G), [busy, GPUS], whole).fits_now == (("viz-node003", 1),)
+
+
+def test_a_node_where_a_job_is_still_ending_takes_none_yet() -> None:
+    """Its cores count as free already, and Slurm gives them to nobody until the job has ended."""
+    ending = replace(LARGE, flags=("COMPLETING",))
+    found = check_capacity(Resources(2, G), [ending], VIZ)
+    assert (found.fits_now, found.refusal) == ((), "")
+    assert found.text == (
+        "nothing free now: it waits for viz-node002 (a job is still ending on viz-node002)"
+    )
+    assert check_capacity(Resources(2, G), [ending, GPUS], VIZ).fits_now == (("viz-node003", 4),)
+    # Of a requested node, Slurm's main scheduler may give what is free, backfill does not.
+    requested = check_capacity(Resources(2, G), [ending], VIZ, node="viz-node002")
+    assert requested.undetermined == (
+        "only the scheduler knows: a job is still ending on viz-node002"
+    )
+    full = replace(ending, state="ALLOCATED", cores_alloc=8)
+    assert check_capacity(Resources(2, G), [full], VIZ).unavailable == ""
+
+
+def test_gpus_of_which_jobs_have_parts_are_not_promised() -> None:
+    """``shard`` and ``mps`` do not count as allocated GPUs, and their GPUs are not given whole."""
+    shards = replace(GPUS, gres=(*GPUS.gres, Gres("shard", "a100", 80, used=40)))
+    found = check_capacity(Resources(1, G, 1), [shards], VIZ)
+    assert found.text == "only the scheduler knows: jobs have parts of GPUs of viz-node003"
+    one = replace(GPUS, gres=(*GPUS.gres, Gres("mps", "a100", 200, used=1)))
+    assert check_capacity(Resources(1, G, 1), [one], VIZ).fits_now == (("viz-node003", 1),)
+    assert check_capacity(Resources(1, G), [shards], VIZ).fits_now == (("viz-node003", 8),)
 
 
 def test_a_limit_of_memory_per_cpu_raises_the_cores() -> None:

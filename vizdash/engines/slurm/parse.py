@@ -376,6 +376,7 @@ def partition(
     """One partition."""
     memory = _memory_limits(f, about)
     sharing, _, jobs = f.get("OverSubscribe", "").partition(":")
+    exclusive = _exclusive(f)
     unit = unit_of(f.get("SelectTypeParameters", "")) or about.unit
     return Partition(
         name=f["PartitionName"],
@@ -390,16 +391,30 @@ def partition(
         max_memory_per_cpu_mib=memory["MaxMemPerCPU"],
         default_memory_per_node_mib=memory["DefMemPerNode"],
         default_memory_per_cpu_mib=memory["DefMemPerCPU"],
-        unit="node" if sharing == "EXCLUSIVE" else unit,
+        unit="node" if exclusive in {"NODE", "TOPO"} else unit,
         shared=sharing == "FORCE" and values.number(jobs or "4") > 1,
         preempts=about.preempts,
-        one_user=f.get("ExclusiveUser", "NO") == "YES",
+        one_user=exclusive == "USER",
+        one_segment=exclusive == "TOPO",
         backfills=about.backfills,
         tier=values.number(f.get("PriorityTier", "1")),
         # scontrol(1) shows neither without --all, except the second to its groups.
         hidden=f.get("Hidden", "NO") == "YES" or f.get("AllowGroups", "ALL") != "ALL",
         qos=values.text(f.get("QoS", "")),
     )
+
+
+def _exclusive(f: Mapping[str, str]) -> str:
+    """What the partition gives to one at a time: ``NODE``, ``USER``, ``TOPO``, or ``NO``. Slurm
+    26.05 prints it so (slurm.conf(5), "Exclusive"); others have a key for each.
+    """
+    older = (
+        ("ExclusiveTopo", "YES", "TOPO"),
+        ("OverSubscribe", "EXCLUSIVE", "NODE"),
+        ("ExclusiveUser", "YES", "USER"),
+    )
+    by_key = (what for key, value, what in older if f.get(key) == value)
+    return f.get("Exclusive") or next(by_key, "NO")
 
 
 def _memory_limits(f: Mapping[str, str], about: ClusterConfig) -> dict[str, int | None]:

@@ -145,11 +145,14 @@ def gres(value: str) -> tuple[tuple[str, str, int], ...]:
 
 @lru_cache(maxsize=_KEPT)
 def node_gres(total: str, used: str) -> tuple[Gres, ...]:
-    """A node's GRES with what is in use of each."""
-    in_use: dict[tuple[str, str], int] = {}
-    for name, kind, count in gres(used):
-        in_use[name, kind] = in_use.get((name, kind), 0) + count
+    """A node's GRES with what is in use of each. Slurm may know the type only of those in use
+    (``shard:80``, ``shard:a100:40(0/80)``).
+    """
     whole: dict[tuple[str, str], int] = {}
     for name, kind, count in gres(total):
         whole[name, kind] = whole.get((name, kind), 0) + count
+    in_use: dict[tuple[str, str], int] = {}
+    for name, kind, count in gres(used):
+        key = (name, kind if (name, kind) in whole else "")
+        in_use[key] = in_use.get(key, 0) + count
     return tuple(Gres(n, t, c, in_use.get((n, t), 0)) for (n, t), c in whole.items())

@@ -80,11 +80,23 @@ end_session() {
   done
 }
 
-# Remove the lock and the socket of a display whose Xvnc was killed, unless another session has the
-# display by now: its server's PID is in the lock, and it listens (proc(5), /proc/net/unix).
-remove_display() { # FOLDER
-  local display pid='' name
-  display=$(cat "$1/display" 2>/dev/null)
+# remove_display FOLDER: remove what is left of a session's display.
+remove_display() { remove_dead_display "$(cat "$1/display" 2>/dev/null)"; }
+
+# remove_dead_displays: remove what is left of this user's displays. Those of a legacy job script are not
+# known by number.
+remove_dead_displays() {
+  local lock
+  for lock in /tmp/.X[0-9]*-lock; do
+    lock=${lock#/tmp/.X}
+    remove_dead_display "${lock%-lock}"
+  done
+}
+
+# remove_dead_display NUMBER: remove the lock and the socket of a display whose server was killed, unless
+# another has the display by now: its PID is in the lock, and it listens (proc(5), /proc/net/unix).
+remove_dead_display() {
+  local display=$1 pid='' name
   case $display in '' | *[!0-9]*) return 0 ;; esac
   if [ -f "/tmp/.X$display-lock" ]; then
     read -r pid <"/tmp/.X$display-lock" || return 0
@@ -115,16 +127,23 @@ remove_folder() {
     { fusermount3 -u -z "$point" || fusermount -u -z "$point" || umount -l "$point"; } 2>/dev/null
   done < <(mounts_below "$folder")
   if [ -z "$(mounts_below "$folder")" ]; then
-    rm -rf --one-file-system -- "$folder"
+    remove_tree "$folder"
     return
   fi
   for entry in "$folder"/* "$folder"/.[!.]*; do
     if mounts_below "$folder" | grep -qF -e "$entry"; then
       echo "not removed: $entry is a mount point" >&2
     else
-      rm -rf --one-file-system -- "$entry"
+      remove_tree "$entry"
     fi
   done
+}
+
+# remove_tree PATH: remove it, with folders that someone has made read-only (an unpacked image or archive).
+remove_tree() {
+  rm -rf --one-file-system -- "$1" 2>/dev/null && return
+  find "$1" -xdev -type d ! -perm -u=rwx -exec chmod u+rwx {} \; 2>/dev/null
+  rm -rf --one-file-system -- "$1"
 }
 
 # claim_folder FOLDER JOB: note in the folder that it belongs to this process.
@@ -166,6 +185,14 @@ folders_of() {
   done < <(runtime_parents)
 }
 
+# remove_legacy ID: remove what a legacy job script (legacy.sh) may leave: its info file, if it is this
+# user's, and displays.
+remove_legacy() {
+  local info=/tmp/app_session_$1.info
+  if [ -O "$info" ] && [ ! -L "$info" ]; then rm -f -- "$info"; fi
+  remove_dead_displays
+}
+
 # Remove what sessions left whose job was killed or whose node crashed, including passwords.
 remove_orphans() {
   local folder id job
@@ -178,6 +205,7 @@ remove_orphans() {
     end_session "$id" "$job"
     remove_display "$folder"
     remove_folder "$folder"
+    remove_legacy "$id"
     rm -f -- "${F%/*}/$id/connection"
   done < <(folders_of '*')
 }

@@ -83,8 +83,11 @@ roomy_folder() {
 
 # If the node has no home, a folder beside the session folders is used instead, and kept.
 own_home() {
+  local line
   if [ -d "${HOME:-}" ]; then return 0; fi
   stand_in_home || fail folder "there is no home on $node, and $HOME cannot be made"
+  printf -v line '\nexport HOME=%q' "$HOME"
+  user_environment+=$line
   say "there is no home on $node: using $HOME instead"
 }
 

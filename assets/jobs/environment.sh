@@ -10,12 +10,14 @@ system_path=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
 user_environment=''
 
 # Save the environment in `user_environment` (text for `eval`, in a subshell that runs the user's
-# programs), then keep only what the session's programs need, with the system's programs first.
+# programs), then keep only what the session's programs need, with the system's programs first. What they
+# write is private, whatever the user's umask is.
 set_aside_environment() {
   local name names
   # A core dump of these programs leaves out their memory, which may hold passwords (core(5)).
   { echo 0 >/proc/self/coredump_filter; } 2>/dev/null
   user_environment=$(export_statements)
+  umask 077
   mapfile -t names < <(compgen -e)
   for name in "${names[@]}"; do
     case $name in
@@ -32,11 +34,13 @@ set_aside_environment() {
   export PATH LC_ALL
 }
 
-# Print statements that restore this shell's exported variables and functions. posix mode prints
-# `export NAME=...`; `declare -x` would make local variables inside a function. Each function has a
-# separate eval, so that one that cannot be parsed without extglob does not affect the others.
+# Print statements that restore this shell's umask, exported variables and functions, and a locale other
+# than that of the session's programs. posix mode prints `export NAME=...`; `declare -x` would make local
+# variables inside a function. Each function has a separate eval, so that one that cannot be parsed
+# without extglob does not affect the others.
 export_statements() {
   local name
+  printf 'umask %s\nunset -v LC_ALL\n' "$(umask)"
   (set -o posix && export -p)
   while read -r _ _ name; do
     printf 'eval %q\n' "$(declare -f "$name") && export -f $name"
@@ -50,7 +54,6 @@ export_statements() {
 inner_settle_environment() {
   if [ "$VIZDASH_RUNTIME" != host ]; then set_aside_environment; fi
   user_environment=$(
-    unset -v LC_ALL
     eval "$user_environment" 2>/dev/null
     export PATH="${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin"
     inner_scale
@@ -104,9 +107,6 @@ inner_user_environment() {
   for name in "${values[@]}"; do export "${name?}"; done
 }
 
-# inner_as_user COMMAND...: exec it, in a subshell, in the user's environment.
-inner_as_user() { inner_user_environment && exec "$@"; }
-
 # inner_isolated COMMAND...: exec it, in a subshell, without exported functions and the user's Python
 # packages. Everyone can see this argv for a moment: it contains only paths.
 inner_isolated() {
@@ -118,7 +118,8 @@ inner_isolated() {
   exec env -i PYTHONNOUSERSITE=1 "${keep[@]}" "$@"
 }
 
-# inner_as_user COMMAND...: the same in the user's environment, for a program found only there.
+# inner_as_user COMMAND...: exec it, in a subshell, in the user's environment, for a program found only
+# there.
 inner_as_user() {
   inner_user_environment
   case $1 in "$HOME"/*) ;; *) export PYTHONNOUSERSITE=1 ;; esac

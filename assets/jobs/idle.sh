@@ -151,7 +151,7 @@ activity_values() {
 inner_activity() {
   [ -n "${VIZDASH_IDLE_SECONDS:-}" ] || return 0
   activity_watcher >"$R/activity.py"
-  "$python" -I "$R/activity.py" "$R" "${DISPLAY#:}" "$websockify" 9>&- </dev/null >"$R/activity.log" 2>&1 &
+  "$as" "$python" -I "$R/activity.py" "$R" "${DISPLAY#:}" "$websockify" 9>&- </dev/null >"$R/activity.log" 2>&1 &
 }
 
 # Input is that of MIT-SCREEN-SAVER (its protocol, version 1.1), which Xvnc has: keys, pointer and XTEST

@@ -49,8 +49,8 @@ inner() {
 # Make Slurm's commands work on the desktop as on a login host. With the job's SLURM_*, srun would run
 # steps of this job, with its --export=NONE, and pass them to every job submitted here. sbatch and srun
 # also pass the environment on (--export=ALL is the default), so jobs get none of the desktop's folders
-# and displays, nor its mark. A login shell may set PATH, so bash gets these as functions too;
-# /usr/bin/srun takes those to other nodes.
+# and displays, nor its mark. A login shell may set PATH, and R may be on a file system that runs no
+# programs (noexec), so bash gets these as functions too; /usr/bin/srun takes those to other nodes.
 inner_slurm() {
   local name real
   for name in ${!SLURM_@}; do
@@ -58,7 +58,7 @@ inner_slurm() {
   done
   for name in sbatch srun; do
     real=$(command -v "$name") || continue
-    mkdir -p "$R/bin"
+    [ -d "$R/bin" ] || mkdir -m 700 "$R/bin"
     {
       printf '#!/bin/bash\n# %s, without the environment of this desktop.\n' "$real"
       declare -f inner_submit
@@ -66,8 +66,8 @@ inner_slurm() {
     } >"$R/bin/$name"
     chmod 700 "$R/bin/$name"
     eval "$name() {
-      if [ -x \"\${VIZDASH_RUNTIME_DIR:-}/bin/$name\" ]; then
-        \"\$VIZDASH_RUNTIME_DIR/bin/$name\" \"\$@\"
+      if [ -r \"\${VIZDASH_RUNTIME_DIR:-}/bin/$name\" ]; then
+        /bin/bash \"\$VIZDASH_RUNTIME_DIR/bin/$name\" \"\$@\"
       else
         command $name \"\$@\"
       fi
@@ -296,6 +296,7 @@ PY
 inner_app() {
   inner_bus
   inner_input_method
+  inner_bus_environment
   inner_opengl
   : >"$R/app.log"
   inner_start_app
@@ -356,12 +357,28 @@ inner_app_failed() { # WHAT
 inner_bus() {
   local found as
   inner_find dbus-daemon || return 0
-  "$as" "$found" --session --nofork --nopidfile --address="unix:path=$R/run/bus" 9>&- \
-    </dev/null >"$R/bus.log" 2>&1 &
+  (
+    unset -v SLURM_JOB_ID # with it, srun in a program that the bus starts would run a step of this job
+    "$as" "$found" --session --nofork --nopidfile --address="unix:path=$R/run/bus"
+  ) 9>&- </dev/null >"$R/bus.log" 2>&1 &
   local bus=$!
   bus_up() { [ -S "$R/run/bus" ] || ! kill -0 "$bus" 2>/dev/null; }
   wait_for 5 bus_up
   if [ -S "$R/run/bus" ]; then export DBUS_SESSION_BUS_ADDRESS=unix:path=$R/run/bus; fi
+}
+
+# What the bus starts (a terminal's server, a file manager) gets the app's environment. The bus can only
+# be told of more variables: an empty one stands for a locale that is not set.
+inner_bus_environment() {
+  local found as
+  [ -n "${DBUS_SESSION_BUS_ADDRESS:-}" ] || return 0
+  inner_find dbus-update-activation-environment || return 0
+  bus_environment() {
+    inner_user_environment
+    export LC_ALL=${LC_ALL-}
+    exec "$found" --all
+  }
+  run_for 10 bus_environment >>"$R/bus.log" 2>&1 </dev/null 9>&-
 }
 
 # Ready when a browser would get a desktop: noVNC's page, and the greeting of Xvnc (RFC 6143, 7.1.1)
@@ -466,14 +483,15 @@ count_sockets() { # PID: set `sockets`, without starting a process
 # Exits with 0 when the last window has closed and none has opened within 4 s, with 3 if none opened.
 inner_windows() {
   window_watcher >"$R/windows.py"
-  "$python" -I "$R/windows.py" "$R" "${DISPLAY#:}" 300 4 9>&- </dev/null >"$R/windows.log" 2>&1 &
+  "$as" "$python" -I "$R/windows.py" "$R" "${DISPLAY#:}" 300 4 9>&- </dev/null >"$R/windows.log" 2>&1 &
   windows=$!
 }
 
 # Query the app's windows by the X11 protocol (chapters 8 and 9): a node or an image may lack xwininfo,
 # xprop and wmctrl, but has Python for websockify. A window manager lists windows, minimised ones
-# included, in _NET_CLIENT_LIST (EWMH); without one, mapped windows count. Panels, the desktop window
-# and our warnings are not windows of the app.
+# included, in _NET_CLIENT_LIST (EWMH). Mapped windows count too: there may be no window manager, and one
+# that is just starting misses a window now and then (Openbox does). It has windows of its own, without a
+# class. Panels, the desktop window and our warnings are not windows of the app.
 window_watcher() {
   cat <<'PY'
 source x11.py
@@ -519,18 +537,19 @@ def top_level():
 
 def app_windows():
     check = numbers(root, MANAGER)
+    found = list(top_level())
     if check and attributes(check[0]):
-        found = [w for w in numbers(root, CLIENTS) if attributes(w)]
-    else:
-        found = list(top_level())
+        found = [w for w in found if get_property(w, WM_CLASS)[1]]
+        found += [w for w in numbers(root, CLIENTS) if attributes(w)]
     return [
         w
         for w in found
         if not set(numbers(w, TYPE)) & NO_APP
-        and b"vizdash-warning" not in get_property(w, 67)[1].split(b"\0")  # WM_CLASS
+        and b"vizdash-warning" not in get_property(w, WM_CLASS)[1].split(b"\0")
     ]
 
 
+WM_CLASS = 67
 MANAGER, CLIENTS = atom(b"_NET_SUPPORTING_WM_CHECK"), atom(b"_NET_CLIENT_LIST")
 TYPE = atom(b"_NET_WM_WINDOW_TYPE")
 NO_APP = {atom(b"_NET_WM_WINDOW_TYPE_DESKTOP"), atom(b"_NET_WM_WINDOW_TYPE_DOCK")}

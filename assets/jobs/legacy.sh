@@ -6,7 +6,6 @@
 # states, and an end that removes everything. VIZDASH_SCRIPT is the site's script.
 
 set -u -o pipefail
-umask 077
 
 step=runtime watcher=''
 info=/tmp/app_session_$SESSION_ID.info
@@ -19,9 +18,7 @@ before_end() {
 }
 
 # After scancel, the script does not remove it.
-after_end() {
-  if [ -O "$info" ] && [ ! -L "$info" ]; then rm -f "$info"; fi
-}
+after_end() { remove_legacy "$SESSION_ID"; }
 
 # listening PORT [UID]: whether a socket (of that user) listens there (proc(5), /proc/net/tcp: local
 # address, state 0A, uid).

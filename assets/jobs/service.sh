@@ -43,7 +43,7 @@ service_values() {
 # drops the capabilities of the new user namespace (user_namespaces(7)).
 network_namespace() {
   cat <<'PY'
-import ctypes, fcntl, os, socket, struct, sys
+import ctypes, fcntl, os, signal, socket, struct, sys
 
 runtime, argv = sys.argv[1], sys.argv[2:]
 uid, gid = os.getuid(), os.getgid()
@@ -69,6 +69,8 @@ except OSError as e:
     with open(runtime + "/failed", "w") as file:
         file.write("app\n%s\n" % why)
     sys.exit(1)
+for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and so would the service
+    signal.signal(number, signal.SIG_DFL)
 os.execvp(argv[0], argv)
 PY
 }

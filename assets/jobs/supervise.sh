@@ -11,7 +11,6 @@
 # TERM to this process cancels the session. However the script ends, SWEEP (sweep.sh) then ends what it
 # left running: vizdash starts this process as a subreaper (prctl(2)), so daemons are its children too.
 set -u
-umask 077
 # shellcheck source=environment.sh
 source "${BASH_SOURCE[0]%/*}/environment.sh"
 # shellcheck source=reserve.sh

@@ -16,4 +16,5 @@ while IFS= read -r folder; do
   remove_display "$folder"
   remove_folder "$folder"
 done < <(folders_of "$1")
+remove_legacy "$1"
 exit 0

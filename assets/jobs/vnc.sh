@@ -17,7 +17,6 @@
 # an argv or in the environment.
 
 set -u -o pipefail
-umask 077
 
 : "${SESSION_ID:?}" "${VIZDASH_APP:?}"
 step=image reporter='' leader_log=''
@@ -207,7 +206,7 @@ write_inner() { # INSIDE
     declare -f inner "${functions[@]}" start_xvnc child_lives code_words after_colon count_sockets \
       wait_for run_for websockify_launcher window_watcher opengl_query last_line one_line \
       set_aside_environment export_statements locale_charmap
-    printf 'set -u -o pipefail\numask 077\n'
+    printf 'set -u -o pipefail\n'
     if is_service; then echo inner_service; else echo inner; fi
   } >"$R/inner.sh"
 }
@@ -217,11 +216,12 @@ start_inner() {
     local namespace=()
     write_inner "$R"
     if is_service; then find_network_namespace; fi
-    setsid "${namespace[@]}" bash -p "$R/inner.sh" </dev/null &
+    # Without exec, bash would let the session's programs ignore Ctrl-C (bash(1), SIGNALS).
+    (exec setsid "${namespace[@]}" bash -p "$R/inner.sh") </dev/null &
     leader=$!
     return
   fi
-  local args missing_bind
+  local args missing_bind mask
   image_arguments || fail image "bind $missing_bind does not exist on $node"
   if is_service; then add_network_namespace; fi
   write_inner /tmp/vizdash
@@ -232,7 +232,9 @@ start_inner() {
     # A module may have set APPTAINER_BIND and others.
     eval "$user_environment" 2>/dev/null
     export VIZDASH_SESSION_ID=$SESSION_ID
+    mask=$(umask)
     if [ -z "$apptainer_of_user" ]; then set_aside_environment; fi
+    umask "$mask" # Apptainer passes it on
     exec setsid "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/inner.sh
   ) </dev/null 2>"$R/apptainer.pipe" &
   leader=$!
@@ -297,9 +299,12 @@ unwritable() { give_up folder "$write_error"; }
 # Each step has limits of its own. Where they fail, as with a program that nobody can kill, a session that
 # reports nothing for longer is given up: after a last short wait, since a job that was suspended has not
 # had this time.
+# Until `inner` reports its first step, the pipe is held open here: it may never open it, and a warning
+# may be the only writer. From then on, `inner` has it open until it ends.
 report() {
-  local word first second usual=$((VIZDASH_READY_TIMEOUT * 4 / 3)) last=5 now
+  local word first second usual=$((VIZDASH_READY_TIMEOUT * 4 / 3)) last=5 now held
   local patience=$usual
+  exec {held}<>"$R/events"
   while :; do
     read -r ${patience:+-t "$patience"} word first second
     case $? in
@@ -312,10 +317,13 @@ report() {
         fi
         now=$(cat "$R/step" 2>/dev/null || echo image)
         give_up "$now" "no progress for $((usual + last)) s$(after_colon "$(last_line "$R"/*.log)")"
-        patience=''
-        continue
+        patience='' word=''
         ;;
     esac
+    if [ -n "$held" ] && [ "$word" != warn ]; then
+      exec {held}>&-
+      held=''
+    fi
     case $word in
       step)
         say "step $first"

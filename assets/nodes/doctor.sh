@@ -6,7 +6,6 @@
 # The answer consists of fields that end with NUL: NAME and VALUE alternately, then `end`, between two fields
 # VIZDASH_MARK. It uses the functions of the session jobs (assets/jobs).
 set -u
-umask 077
 : "${VIZDASH_MARK:?}" "${SESSION_ID:?}"
 source environment.sh
 set_aside_environment

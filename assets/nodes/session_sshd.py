@@ -202,7 +202,7 @@ def answers(place):
 
 
 def keep(folder):
-    os.umask(0o077)
+    users_umask = os.umask(0o077)
     os.chdir("/")
     place = os.path.join(folder, "ssh")
     held = open(os.path.join(place, "keeper"), "w")
@@ -222,6 +222,7 @@ def keep(folder):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(64)
+        os.umask(users_umask)  # sshd(8) passes it on to the user's programs
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
         children = []
         try:

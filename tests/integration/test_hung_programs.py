@@ -63,6 +63,45 @@ def test_a_program_of_the_desktop_that_nobody_expected_to_hang(machine: Machine)
     assert "failed at step xvnc: no progress for 15 s" in _fails(machine, "mine")
 
 
+def test_an_apptainer_that_hangs(machine: Machine) -> None:
+    """As where its image is on a file server that does not answer: nothing of it reports a step."""
+    _configure(machine)
+    config = machine.outside("~/.config/vizdash/config.yaml")
+    config.write_text(
+        config.read_text() + f"  imaged: {{runtime: apptainer, image: {machine.home}/x.sif}}\n"
+    )
+    text = shlex.quote(f"#!/bin/bash\n{_DEAF}\n")
+    machine.run(f"touch x.sif && printf %s {text} >bin/apptainer && chmod +x bin/apptainer")
+    inside = machine.run('printf %s "$PATH"').stdout
+    size = ("--cpus", "1", "--memory", "256M", "--wait")
+    path = {"PATH": f"{machine.home}/bin:{inside}"}
+    done = machine.vizdash("start", "imaged", *size, env=path, check=False)
+    assert "failed at step image: no progress for 15 s" in done.stderr
+    assert machine.leftovers() == []
+
+
+def test_a_warning_before_the_desktop_begins_is_not_its_end(machine: Machine) -> None:
+    """With a short limit, Slurm warns at once: the job went on, and nobody listened to it."""
+    machine.run(
+        "mount -t tmpfs -o mode=755 modules /etc/profile.d && "
+        "echo 'module() { while [ -e ~/held ]; do sleep 0.1; done; }' >/etc/profile.d/modules.sh",
+        root=True,
+    )
+    _configure(machine, "10m", modules="[slow/1]")
+    machine.run("touch held")
+    machine.vizdash("start", "mine", "--cpus", "1", "--memory", "256M")
+    wait_until(lambda: any(machine.outside("/tmp").glob("vizdash-*/modules.name")), "module")
+    (owner,) = machine.outside("/tmp").glob("vizdash-*/owner")
+    script = owner.read_text().split()[0]
+    machine.run(["kill", "-USR1", script])
+    wait_until(lambda: "echo warn" in "".join(machine.processes()), "warning")
+    machine.run("rm held")
+    (session,) = machine.sessions()
+    machine.wait_for_state(session["id"], "ready")
+    machine.vizdash("stop", session["id"])
+    assert machine.leftovers() == []
+
+
 def test_a_module_that_hangs(machine: Machine) -> None:
     machine.run(
         "mount -t tmpfs -o mode=755 modules /etc/profile.d && "

@@ -98,3 +98,23 @@ def test_a_server_that_is_started_again_is_no_end(machine: Machine) -> None:
     assert [s["state"] for s in machine.sessions()] == ["ready"]
     machine.vizdash("stop", session["id"])
     wait_clean(machine)
+
+
+def test_a_display_whose_server_was_killed_goes_with_the_session(machine: Machine) -> None:
+    """As on a busy node: it gets no time to remove its lock and its socket."""
+    configure(machine, DESKTOP)
+    session = machine.start("old")
+    machine.run("pkill -STOP Xvnc")
+    machine.vizdash("stop", session["id"])
+    machine.wait_for_state(session["id"], "ended")
+    wait_clean(machine)
+
+
+def test_what_a_killed_script_left_goes_with_its_supervisor(machine: Machine) -> None:
+    configure(machine, DESKTOP)
+    session = machine.start("old")
+    (owner,) = machine.outside("/tmp").glob("vizdash-*/owner")
+    machine.run("pkill -STOP Xvnc")
+    machine.run(["kill", "-KILL", owner.read_text().split()[0]])
+    machine.wait_for_state(session["id"], "ended")
+    wait_clean(machine)

@@ -363,12 +363,15 @@ def test_without_a_home_it_runs_from_the_state_dir(machine: Machine) -> None:
     machine.run(["mkdir", str(scratch)])
     machine.outside("~/c.yaml").write_text(
         f"clusters: {{here: {{state_dir: {scratch}/%u/vizdash}}}}\n"
+        "apps: {mine: {runtime: host, host_command: 'echo x >$HOME/file; exec openbox'}}\n"
     )
     env = ("env", "HOME=/home/gone", f"VIZDASH_CONFIG={machine.home}/c.yaml", "vizdash")
-    done = machine.run([*env, "start", "desktop", "--cpus", "1", "--memory", "64M", "--wait"])
+    done = machine.run([*env, "start", "mine", "--cpus", "1", "--memory", "64M", "--wait"])
     session = done.stdout.strip()
     log = machine.run([*env, "logs", session]).stdout
-    assert f"using {scratch}/{machine.user}/vizdash/home instead" in log
+    home = scratch / machine.user / "vizdash/home"
+    assert f"using {home} instead" in log
+    wait_until(machine.outside(home / "file").exists, "the app's file")
     machine.run([*env, "stop", session])
     assert machine.leftovers() == []
     assert not machine.outside("/home/gone").exists()

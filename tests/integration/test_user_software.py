@@ -109,6 +109,91 @@ def test_an_input_method_that_fails_is_named_and_breaks_nothing(
     assert machine.leftovers() == []
 
 
+def test_the_app_has_the_users_umask_signals_and_locale(machine: Machine) -> None:
+    """What it saves is for whom the user wants, and Ctrl-C works in its terminals."""
+    seen = (
+        "{ umask; grep SigIgn /proc/self/status; env | grep ^LC_ALL; } >~/seen; echo done >>~/seen"
+    )
+    configure(machine, f"apps: {{mine: {{runtime: host, host_command: '{seen}; exec openbox'}}}}\n")
+    machine.run("umask 0002; LANG=C.UTF-8 vizdash start mine --cpus 1 --memory 256M --wait")
+    file = machine.outside("~/seen")
+    wait_until(lambda: file.exists() and file.read_text().endswith("done\n"), "app")
+    assert file.read_text() == "0002\nSigIgn:\t0000000000000000\ndone\n"
+    (session,) = machine.sessions()
+    log = machine.outside(f"~/.local/state/vizdash/sessions/{session['id']}/job.log")
+    assert log.stat().st_mode & 0o777 == 0o600
+    machine.vizdash("stop", session["id"])
+    assert machine.leftovers() == []
+
+
+def test_the_bus_starts_programs_in_the_apps_environment(machine: Machine) -> None:
+    """As a terminal's server or a file manager: not in that of the session's own programs."""
+    services = ".local/share/dbus-1/services"
+    machine.run(
+        f"mkdir -p {services} && printf '%s\\n' '[D-BUS Service]' Name=org.example.Seen "
+        f"Exec={machine.home}/seen.sh >{services}/seen.service && "
+        "printf '%s\\n' '#!/bin/sh' 'env >~/seen.new' 'mv ~/seen.new ~/seen' >seen.sh && "
+        "chmod +x seen.sh"
+    )
+    ask = "dbus-send --session --dest=org.example.Seen / org.example.Seen.Hello"
+    environment = "{OF_THE_APP: set, PYTHONPATH: /nowhere}"
+    configure(
+        machine,
+        f"apps: {{mine: {{runtime: host, host_command: '{ask}; exec openbox', "
+        f"environment: {environment}}}}}\n",
+    )
+    session = machine.start("mine")["id"]
+    seen = machine.outside("~/seen")
+    wait_until(seen.exists, "program of the bus")
+    values = dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)
+    assert (values["OF_THE_APP"], values["PYTHONPATH"]) == ("set", "/nowhere")
+    assert (values["LANG"], values["LC_ALL"]) == ("C.UTF-8", "")
+    assert values["VIZDASH_SESSION_ID"] == session
+    machine.vizdash("stop", session)
+    assert machine.leftovers() == []
+
+
+def test_a_python_that_needs_its_module_watches_windows_too(machine: Machine) -> None:
+    """A module's websockify comes with an interpreter that finds its libraries by the module."""
+    machine.run(
+        "mkdir -p site/bin && cp /usr/bin/websockify site/bin/ && "
+        f"sed -i '1s|.*|#!{machine.home}/site/bin/python3|' site/bin/websockify && "
+        "printf '%s\\n' '#!/bin/sh' '[ \"$OF_MODULE\" ] || exit 127' "
+        "'exec /usr/bin/python3 \"$@\"' >site/bin/python3 && chmod +x site/bin/python3"
+    )
+    configure(
+        machine,
+        "apps: {mine: {runtime: host, ends_with: windows, environment: {OF_MODULE: loaded}, "
+        "host_command: 'openbox & xterm -e sleep 98765 &'}}\n",
+    )
+    machine.hide("websockify")
+    size = ("--cpus", "1", "--memory", "256M")
+    done = machine.vizdash("start", "mine", *size, "--wait", env=_path(machine, "site/bin"))
+    session = done.stdout.strip()
+    # Openbox, which starts at the same time, may miss the window: it counts all the same.
+    wait_until(lambda: any(machine.outside("/tmp").glob("vizdash-*/window")), "window")
+    assert "cannot watch" not in machine.vizdash("logs", session).stdout
+    machine.run("pkill -f 'xterm -e'")
+    assert machine.wait_for_state(session, "ended")["result"] == "finished"
+    assert machine.leftovers() == []
+
+
+def test_folders_that_are_read_only_go_with_the_session(machine: Machine) -> None:
+    """Such as an unpacked image, or a dataset of git-annex."""
+    make = "mkdir -p $TMPDIR/tree/deep && touch $TMPDIR/tree/deep/file && chmod -R a-w $TMPDIR/tree"
+    closed = "chmod 000 $TMPDIR/tree/deep; echo done >~/made"
+    configure(
+        machine,
+        f"apps: {{mine: {{runtime: host, host_command: '{make}; {closed}; exec openbox'}}}}\n",
+    )
+    session = machine.start("mine")["id"]
+    wait_until(machine.outside("~/made").exists, "tree")
+    machine.vizdash("stop", session)
+    machine.wait_for_state(session, "ended")
+    assert "Permission denied" not in machine.vizdash("logs", session).stdout
+    assert machine.leftovers() == []
+
+
 # ---------------------------------------------------------------- modules
 
 #: What the kinds of ``module`` print, and their exit code. Modules 3.2 (utilerror.c: FILE(LINE):

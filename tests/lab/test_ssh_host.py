@@ -103,11 +103,11 @@ def _needs_sshd_on_the_node(lab: Lab, id: str, node: Host) -> None:
 
 def _runs_in_the_job(lab: Lab, session: dict[str, str]) -> None:
     id = session["id"]
-    command = "hostname; echo $SLURM_JOB_ID; xdpyinfo | head -n 1; exit 7"
+    command = "hostname; echo $SLURM_JOB_ID; umask; xdpyinfo | head -n 1; exit 7"
     output = run_vizdash(lab, "ssh", id, command, check=False)
     assert output.returncode == 7, output.stderr
-    host, job, display = output.stdout.splitlines()
-    assert (host, job) == (NODE, session["job_id"])
+    host, job, umask, display = output.stdout.splitlines()
+    assert (host, job, umask) == (NODE, session["job_id"], _sh(lab, "umask").strip())
     assert display.startswith("name of display:")
     typed = f"script -qec 'vizdash ssh {id}' /dev/null <<< 'tty; exit'"
     assert "/dev/pts/" in _sh(lab, typed)

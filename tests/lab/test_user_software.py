@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from signal import SIGINT, SIGPIPE
 
 import pytest
 
 from tests.lab import Lab
 from tests.lab.test_failures import hidden
 from tests.lab.verbs import run_vizdash, start_session, wait_nothing_left
+from tests.waiting import wait_until
 
 #: What modules, conda and people set at login; the prefixed names reach into images.
 _PROFILE = """\
@@ -53,7 +55,7 @@ def busy_home(lab: Lab) -> Iterator[Lab]:
     (home / ".noise").write_text(_NOISE)
     (home / ".bash_profile").write_text(_PROFILE)
     yield lab
-    names = ".noise .bash_profile conda mine lib .local/lib seen"
+    names = ".noise .bash_profile conda mine lib .local/lib seen seen.new"
     lab.login.run(["sh", "-c", f"cd /home/alice && rm -rf {names}"])
 
 
@@ -67,7 +69,12 @@ def _app_environment(lab: Lab) -> dict[str, str]:
 def test_only_the_app_gets_the_users_software(busy_home: Lab, site: None, app: str) -> None:
     lab = busy_home
     config = lab.login.root / "etc/vizdash/config.yaml"
-    command = "/usr/bin/env >$HOME/seen; unset LD_LIBRARY_PATH LD_PRELOAD; exec /usr/bin/openbox"
+    mask = "read -r _ ignored < <(/usr/bin/grep SigIgn /proc/$$/status)"
+    seen_words = (
+        f"{mask}; {{ /usr/bin/env; echo UMASK=$(umask); echo IGNORED=$ignored; }} >$HOME/seen"
+    )
+    command = f"{seen_words}.new; unset LD_LIBRARY_PATH LD_PRELOAD; "
+    command += "/usr/bin/mv $HOME/seen.new $HOME/seen; exec /usr/bin/openbox"
     image = "/opt/apptainers/apps/desktop/desktop.sif"
     config.write_text(
         config.read_text()
@@ -78,7 +85,11 @@ def test_only_the_app_gets_the_users_software(busy_home: Lab, site: None, app: s
     log = run_vizdash(lab, "logs", session["id"]).stdout
     assert "of conda" not in log
     assert "RuntimeError" not in log
+    wait_until((lab.login.root / "home/alice/seen").exists, "the app")
     seen = _app_environment(lab)
+    assert seen["UMASK"] == lab.login.run("umask", user="alice").stdout.split()[-1]
+    # Ctrl-C and a closed pipe end programs. (What slurmd ignores is ignored by its jobs.)
+    assert int(seen["IGNORED"], 16) & (1 << SIGINT - 1 | 1 << SIGPIPE - 1) == 0
     assert seen["PYTHONPATH"] == "/home/alice/mine"
     assert seen["LD_PRELOAD"] == "/nosuch/preload.so"
     assert seen["BASH_ENV"] == "/home/alice/.noise"

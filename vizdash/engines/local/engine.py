@@ -37,10 +37,13 @@ _HATCH_S = 20.0
 #: Seconds from a cancel to the supervisor's own end: its grace and some.
 _CANCEL_S = 30.0
 #: Becomes bash as the subreaper of what it starts (prctl(2), PR_SET_CHILD_SUBREAPER, kept over
-#: exec but not over fork): a daemon's orphans stay below the supervisor, which ends them.
+#: exec but not over fork): a daemon's orphans stay below the supervisor, which ends them. Signals
+#: that Python ignores would be ignored by all programs of the session (library/signal, "SIGPIPE").
 _ADOPT = """\
-import ctypes, os, sys
+import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+for number in (signal.SIGPIPE, signal.SIGXFSZ):
+    signal.signal(number, signal.SIG_DFL)
 os.execvp("bash", ["bash", "-p", *sys.argv[1:]])
 """
 _RESULTS = {

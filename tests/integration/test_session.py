@@ -193,8 +193,12 @@ def test_what_does_not_fit_is_refused_with_the_numbers(machine: Machine) -> None
 def test_daemons_are_found_again(machine: Machine) -> None:
     configure(machine, DAEMONS)
     session = machine.start("daemons")
-    seen = "\n".join(machine.processes())
-    assert all(f"sleep {n}" in seen for n in (98765, 98766, 98767)), seen
+
+    def all_run() -> bool:
+        seen = "\n".join(machine.processes())
+        return all(f"sleep {n}" in seen for n in (98765, 98766, 98767))
+
+    wait_until(all_run, "daemons", seen=lambda: "\n".join(machine.processes()))
     machine.vizdash("stop", session["id"])
     assert machine.leftovers() == []
 

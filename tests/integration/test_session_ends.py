@@ -90,7 +90,9 @@ def folder(session: dict[str, Any]) -> str:
 
 
 def kill(machine: Machine, signal: str, pattern: str) -> None:
-    machine.run(["pkill", f"-{signal}", "-u", machine.user, "-f", pattern], root=True)
+    """Signal a part of a session, which is ready before its app may have started everything."""
+    argv = ["pkill", f"-{signal}", "-u", machine.user, "-f", pattern]
+    wait_until(lambda: machine.run(argv, root=True, check=False).returncode == 0, pattern)
 
 
 @pytest.mark.parametrize("signal", ["TERM", "KILL"])
@@ -113,6 +115,9 @@ def test_a_part_that_dies_ends_it(machine: Machine, pattern: str, step: str, sig
 
 def test_an_app_that_is_quit_ends_it(machine: Machine) -> None:
     session = machine.start()
+    # It ends with 0 once it handles the signal.
+    caught = "grep -qE '^SigCgt:.*[4-7c-f]...$' /proc/$(pgrep -x openbox)/status"
+    wait_until(lambda: machine.run(caught, root=True, check=False).returncode == 0, "openbox")
     kill(machine, "TERM", "^openbox")
     found = ended(machine, session)
     assert (found["result"], found["error"]) == ("finished", "")
@@ -207,6 +212,8 @@ def test_a_killed_inner_script_is_named(machine: Machine) -> None:
 
 def environment(machine: Machine, pattern: str) -> dict[str, str]:
     """The environment of the newest process whose command line matches."""
+    find = ["pgrep", "-u", machine.user, "-f", pattern]
+    wait_until(lambda: machine.run(find, root=True, check=False).returncode == 0, pattern)
     script = f"tr '\\0' '\\n' <\"/proc/$(pgrep -n -u {machine.user} -f '{pattern}')/environ\""
     lines = machine.run(script, root=True).stdout.splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)

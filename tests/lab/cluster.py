@@ -260,7 +260,7 @@ class Lab(AbstractContextManager["Lab"]):
     def settle(self) -> None:
         """End all jobs, and wait until nothing of them is left."""
         self.login.run("for u in alice bob vizadmin root; do scancel -u $u; done; true")
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while states := set(self.login.run(["squeue", "-ah", "-o", "%T"]).stdout.split()):
             assert time.monotonic() < deadline, f"jobs do not end: {states}"
             time.sleep(0.2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.lab import Lab
 from tests.lab.browser import desktop
 from tests.lab.old_bash import with_old_bash
@@ -14,6 +16,7 @@ from tests.lab.verbs import (
     wait_for_state,
     wait_nothing_left,
 )
+from tests.waiting import wait_until
 
 
 def test_the_chain_on_debian_11_s_bash(lab: Lab, site: None) -> None:
@@ -26,6 +29,10 @@ def test_the_chain_on_debian_11_s_bash(lab: Lab, site: None) -> None:
                 seen.wait_share(colour)
         log = run_vizdash(lab, "logs", host["id"]).stdout
         assert ": line " not in log, log
+        # Both window managers run, and end with 0.
+        caught = "for pid in $(pgrep -u alice -x openbox); do cat /proc/$pid/status; done; true"
+        ready = re.compile("^SigCgt:.*[4-7c-f]...$", re.MULTILINE)
+        wait_until(lambda: len(ready.findall(node.run(caught).stdout)) == 2, "window managers")
         node.run(["pkill", "-TERM", "-u", "alice", "-f", "^openbox"])
         for session in (host, image):
             ended = wait_for_state(lab, session["id"], "ended")

@@ -126,7 +126,7 @@ def test_jobs_from_the_desktop_are_not_its_own(apps: Lab) -> None:
     lab = apps
     lab.login.run("cat >work.sh", user="alice", input=WORK)
     session = start_session(lab, "terminal", "--node", NODE)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while "done" not in (output := lab.login.run("cat work.out; true", user="alice").stdout):
         assert time.monotonic() < deadline, output
         time.sleep(0.3)

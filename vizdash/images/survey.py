@@ -410,6 +410,7 @@ class ImageSurvey:
         full: bool = False,
         sudo: bool = False,
         asked: bool = False,
+        timeout_s: float = 0.0,
         shell: NodeShell | None = None,
     ) -> Matrix:
         """Survey the image roots of these nodes, with the caller's rights or by sudo(8).
@@ -433,29 +434,32 @@ class ImageSurvey:
             full=full,
             sudo=sudo,
             asked=asked,
+            timeout_s=timeout_s,
         )
 
-    async def cached_matrix(self, nodes: Sequence[Node], wait_s: float | None = None) -> Matrix:
+    async def cached_matrix(
+        self, nodes: Sequence[Node], wait_s: float | None = None, *, node_s: float = 0.0
+    ) -> Matrix:
         """Return the cached matrix, surveyed again when it is out of date.
 
         After ``wait_s`` seconds the matrix known so far is returned, so that a slow node delays no
-        caller.
+        caller. In a new survey each node has ``node_s`` seconds to answer (0: the usual few).
         """
         cached = self._cached.setdefault(frozenset(node.name for node in nodes), _CachedSurvey())
         if time.monotonic() - cached.surveyed_at > _FRESH_S:
             if cached.task is None or cached.task.done():
-                cached.task = asyncio.create_task(self._refresh(cached, nodes))
+                cached.task = asyncio.create_task(self._refresh(cached, nodes, node_s))
             done, _ = await asyncio.wait((cached.task,), timeout=wait_s)
             for task in done:
                 task.result()
         self.latest = cached.matrix
         return self.latest
 
-    async def _refresh(self, cached: _CachedSurvey, nodes: Sequence[Node]) -> None:
+    async def _refresh(self, cached: _CachedSurvey, nodes: Sequence[Node], node_s: float) -> None:
         changes = -1
         while changes != self._changes:  # a survey that began before a change may not show it
             changes = self._changes
-            matrix = await self.survey(nodes)
+            matrix = await self.survey(nodes, timeout_s=node_s)
         if (
             matrix != cached.matrix
         ):  # an equal matrix stays the same object, which DriftCache relies on

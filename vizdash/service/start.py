@@ -28,6 +28,9 @@ from vizdash.sessions.start_plan import StartPlan, longest_lease_s, resolve_plan
 from vizdash.sessions.submit import build_job_request, read_script_arguments, submit_once
 from vizdash.util.files import FileAccess
 
+#: Seconds that each node has to tell which images it has, before a session is submitted.
+_NODE_S = 12.0
+
 
 class SessionStarter:
     """Plans sessions and submits them. Methods raise VizdashError."""
@@ -50,9 +53,10 @@ class SessionStarter:
         self._images = images
         self._files = FileAccess("the images of this machine")
 
-    async def plan(self, request: SessionRequest) -> StartPlan:
+    async def plan(self, request: SessionRequest, *, node_s: float = 0.0) -> StartPlan:
         """What ``request`` amounts to, with a verdict from fresh figures of the nodes. A plan that
-        can't run is returned, too: see ``StartPlan.check``.
+        can't run is returned, too: see ``StartPlan.check``. ``node_s`` as in
+        ``ImageSurvey.cached_matrix``.
 
         Raises UnknownName for an app that does not exist, UsageError for an impossible image, or an
         account where there is no Slurm.
@@ -62,7 +66,7 @@ class SessionStarter:
             self._refuse_accounting(request)
         runtime, image = await self._files.run(self._apps.runtime_and_image, request)
         verdict, longest_s = await asyncio.gather(
-            self._judge(request, image), self._longest_s(request, app)
+            self._judge(request, image, node_s), self._longest_s(request, app)
         )
         return resolve_plan(
             request,
@@ -102,7 +106,7 @@ class SessionStarter:
         limits = (partition.max_time_s if partition else None, allowed)
         return min((limit for limit in limits if limit is not None), default=None)
 
-    async def _judge(self, request: SessionRequest, image: str) -> CapacityVerdict:
+    async def _judge(self, request: SessionRequest, image: str, node_s: float) -> CapacityVerdict:
         """What fits now and ever; ``image`` is the path of its image (empty: it needs none)."""
         cluster = self.config.cluster
         request, named = await self._with_script_arguments(request)
@@ -121,7 +125,7 @@ class SessionStarter:
         members = tuple(n for n in nodes if partition is None or partition.has(n))
         if partition is not None and partition.limits_cores:
             jobs = await self._queries.all_jobs(n.name for n in members)
-        matrix = await self._images.cached_matrix(members) if image else None
+        matrix = await self._images.cached_matrix(members, node_s=node_s) if image else None
         verdict = check_capacity(
             request.resources,
             nodes,
@@ -158,7 +162,8 @@ class SessionStarter:
         Raises Refused where it can't run, before the engine is asked wherever that is known, and
         leaves nothing behind.
         """
-        info, plan = await asyncio.gather(self._engine.info(), self.plan(request))
+        # A form that asks at each key press does not wait for slow nodes as long as a start does.
+        info, plan = await asyncio.gather(self._engine.info(), self.plan(request, node_s=_NODE_S))
         plan.check()
         job_id = await submit_once(self._engine, self._store, self.config.cluster, plan)
         return Session(

@@ -172,6 +172,9 @@ class HandSubmittedSessions:
         is ignored.
         """
         look, job = self._looks.get(session.job_id), self._jobs.get(session.job_id)
+        if look is not None and look.info is None and look.task is not None:
+            # The list, which found the session, did not wait for its node as long as this may.
+            await asyncio.wait((look.task,), timeout=_CLEAN_S)
         if job is None or look is None or look.info is None:
             return
         if stopped == (look.info.route == "srun"):

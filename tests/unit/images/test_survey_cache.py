@@ -24,7 +24,7 @@ class SlowSurveys:
         self.may = asyncio.Event()
         self.may.set()
 
-    async def survey(self, nodes: Sequence[Node]) -> Matrix:
+    async def survey(self, nodes: Sequence[Node], **_: object) -> Matrix:
         self.asked.append(tuple(n.name for n in nodes))
         await self.may.wait()
         return Matrix(roots=tuple(ImageRoot(n.name) for n in nodes))

@@ -150,6 +150,37 @@ async def test_once_seen_it_keeps_its_id_when_it_has_ended(tmp_path: Path) -> No
     ).id == "test-001"
 
 
+class SlowNodes(InfoFileNodes):
+    """A node whose answer comes when ``answer`` is set, as one that is busy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = asyncio.Event()
+        self.removed = 0
+
+    async def run(self, command: Command) -> Result:
+        if "rm -f" in f"{command.argv[-1]}{command.input}":
+            self.removed += 1
+            return Result(0, "", "")
+        await self.answer.wait()
+        return await super().run(command)
+
+
+async def test_what_is_stopped_while_its_node_is_slow_leaves_no_info_file(tmp_path: Path) -> None:
+    """The list does not wait for the node; the session is known by an earlier vizdash's words."""
+    made, job = config(tmp_path), replace(JOB, submit_at=1767225600)
+    await only(by_hand(InfoFileNodes(), HandSubmittedIds("lab", tmp_path / "state")), made, job)
+    nodes = SlowNodes()
+    found = by_hand(nodes, HandSubmittedIds("lab", tmp_path / "state"))
+    session = await only(found, made, job, wait_s=0)
+    assert session.id == "test-001"
+    cleaning = asyncio.create_task(found.clean(made, session, stopped=True))
+    await asyncio.sleep(0)
+    nodes.answer.set()
+    await cleaning
+    assert nodes.removed == 1
+
+
 async def test_a_session_id_that_is_used_again_is_the_living_ones(tmp_path: Path) -> None:
     made = config(tmp_path)
     found = by_hand(InfoFileNodes(), HandSubmittedIds("lab", tmp_path / "state"))

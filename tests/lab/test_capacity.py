@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from tests.lab import Lab
 from tests.lab.scheduler import HostRunner, Scheduler, Site, scheduler
+from tests.waiting import wait_until
 from vizdash.config import App, Cluster, Config
 from vizdash.engines.slurm import SlurmEngine, commands
 from vizdash.errors import Refused
@@ -249,6 +250,77 @@ def test_what_waits_already_comes_first(slurm: Scheduler) -> None:
 
     cases()
     assert {"now", "planned"} <= set(seen)
+
+
+#: One node, where the end of each job takes as long as /tmp/held is there.
+_ENDING = Site(
+    (*Site().lines, "Epilog=/etc/slurm/epilog", "RebootProgram=/bin/true"),
+    {"n1": "CPUs=4 RealMemory=4000"},
+    {"viz": "Nodes=ALL Default=YES MaxTime=8:00:00 State=UP"},
+)
+
+
+def judged(slurm: Scheduler, node: str = "") -> CapacityVerdict:
+    """What vizdash says of a request of one core."""
+    site = Cluster("viz", partition="viz")
+    runner = HostRunner(slurm.host)
+    engine = SlurmEngine(runner, user="alice")
+    service = Service(Config(site, {"viz": site}, {"plain": APP}), engine, runner, SshForwarder())
+    request = SessionRequest("plain", Resources(1, 100, 0, 600), node=node)
+    return asyncio.run(service.plan(request)).verdict
+
+
+def run_here(slurm: Scheduler, what: str, user: str = "bob") -> None:
+    slurm.host.run(f"sbatch -Q -o /dev/null -t 300 --mem=100 --wrap '{what}'", user=user)
+
+
+@pytest.fixture
+def ending(slurm: Scheduler) -> Iterator[Scheduler]:
+    """That node with a job that runs."""
+    epilog = "printf '%s\\n' '#!/bin/sh' 'while [ -e /tmp/held ]; do sleep 0.1; done'"
+    slurm.host.run(f"{epilog} >/etc/slurm/epilog; chmod 755 /etc/slurm/epilog")
+    slurm.use(_ENDING)
+    slurm.settle()
+    run_here(slurm, "exec sleep 600")
+    assert slurm.tried(1) == 1
+    yield slurm
+    slurm.host.run("rm -f /tmp/held")
+    slurm.settle()
+
+
+@pytest.mark.timeout(600)
+def test_a_node_where_a_job_is_still_ending_takes_none(ending: Scheduler) -> None:
+    slurm = ending
+    slurm.host.run("touch /tmp/held")
+    run_here(slurm, "true")
+    state = "scontrol show node n1 | grep -q COMPLETING"
+    wait_until(lambda: slurm.host.run(state, check=False).returncode == 0, "end of a job")
+    verdict = judged(slurm)
+    assert verdict.text == "nothing free now: it waits for n1 (a job is still ending on n1)"
+    assert judged(slurm, "n1").undetermined
+    run_here(slurm, "exec sleep 600", "alice")
+    assert slurm.tried(2) == 1
+    slurm.host.run("rm /tmp/held")
+    wait_until(lambda: slurm.tried(2) == 2, "start of the job")
+    wait_until(
+        lambda: judged(slurm).fits_now == (("n1", 2),),
+        "free cores",
+        seen=lambda: f"{judged(slurm)}\n{nodes_of(slurm)}",
+    )
+
+
+@pytest.mark.timeout(600)
+def test_a_node_that_is_to_reboot_once_it_is_idle_takes_jobs(ending: Scheduler) -> None:
+    slurm = ending
+    slurm.host.run(["scontrol", "reboot", "n1"])
+    try:
+        assert "REBOOT_REQUESTED" in nodes_of(slurm)
+        verdict = judged(slurm)
+        assert sum(count for _, count in verdict.fits_now) == 3, nodes_of(slurm)
+        run_here(slurm, "exec sleep 600", "alice")
+        assert slurm.tried(2) == 2
+    finally:
+        slurm.host.run(["scontrol", "cancel_reboot", "n1"])
 
 
 def check_queue(slurm: Scheduler, ask: Ask, queue: list[Waiting]) -> str:

@@ -115,6 +115,10 @@ class FakeEngine(Engine):
     async def resume(self, node: str) -> None:
         await self._change("resume", node)
 
+    async def qos_lifts_time_limit(self, account: str, qos: str) -> bool:
+        await self._called("qos_lifts_time_limit")
+        return False
+
     async def max_time_s(self, account: str, qos: str, partition_qos: str = "") -> int | None:
         await self._called("max_time_s")
         return self.longest_s

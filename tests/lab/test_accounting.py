@@ -46,6 +46,14 @@ def test_more_time_than_the_qos_allows_is_refused(accounts: Lab) -> None:
     assert "more than the QOS allows a job: time" in output
 
 
+def test_a_qos_may_allow_more_time_than_the_partition(accounts: Lab) -> None:
+    output = refused(accounts, "--time", "9h")
+    assert "9 h requested, but partition viz allows 8 h at most" in output
+    session = begin(accounts, "--qos", "long", "--time", "9h", "--cpus", "1", *SMALL)
+    assert one(accounts, session["id"])["time_limit_s"] == 9 * 3600
+    wait_for_state(accounts, session["id"], "ready")
+
+
 def test_someone_elses_account_is_refused(accounts: Lab) -> None:
     output = refused(accounts, "--account", "science", user="bob")
     assert "you may not use this account" in output

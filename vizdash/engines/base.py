@@ -107,6 +107,12 @@ class Engine(Protocol):
         """
         return None
 
+    async def qos_lifts_time_limit(self, account: str, qos: str) -> bool:
+        """Whether this user's jobs with this account and QOS (empty: their defaults) may be longer
+        than their partition allows.
+        """
+        return False
+
     async def set_time_limit(self, job_id: str, time_s: int) -> None:
         """Change a job's time limit, in seconds from its start.
 

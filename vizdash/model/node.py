@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vizdash.model.reservation import Reservation
 
@@ -234,6 +234,11 @@ class Partition:
         """Whether its jobs may not have all cores of a node."""
         limits = ((p.max_cores_per_node, p.max_cores_per_socket) for p in self.each)
         return any(limit != (None, None) for limit in limits)
+
+    def without_time_limit(self) -> Partition:
+        """The same for a job that may be longer than its time limit."""
+        parts = tuple(replace(part, max_time_s=None) for part in self.parts)
+        return replace(self, max_time_s=None, parts=parts)
 
     def has(self, node: Node) -> bool:
         """Whether ``node`` is one of its nodes."""

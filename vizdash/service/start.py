@@ -10,7 +10,7 @@ from vizdash.config.readers import nearest
 from vizdash.engines import Engine
 from vizdash.errors import Refused, UsageError
 from vizdash.images.survey import ImageSurvey
-from vizdash.model import SERVICE_KINDS, Session, SessionRequest, SessionState
+from vizdash.model import SERVICE_KINDS, Partition, Session, SessionRequest, SessionState
 from vizdash.model.image import find_version
 from vizdash.model.node import find_unknown_partition
 from vizdash.service.apps import Apps
@@ -123,6 +123,8 @@ class SessionStarter:
                 refusal=f"partition {missing!r} is not there", fix=fix, unknown_name=True
             )
         members = tuple(n for n in nodes if partition is None or partition.has(n))
+        if partition is not None and await self._qos_lifts_time_limit(request, partition):
+            partition = partition.without_time_limit()
         if partition is not None and partition.limits_cores:
             jobs = await self._queries.all_jobs(n.name for n in members)
         matrix = await self._images.cached_matrix(members, node_s=node_s) if image else None
@@ -140,6 +142,16 @@ class SessionStarter:
         )
         possible = (n for n in members if n.name in verdict.candidates)
         return replace(verdict, gpu_note=mig_note(request.resources.gpus, possible))
+
+    async def _qos_lifts_time_limit(self, request: SessionRequest, partition: Partition) -> bool:
+        """Whether it is longer than the partition allows, and its QOS lets it be so."""
+        limit, cluster = partition.max_time_s, self.config.cluster
+        if limit is None or request.resources.time_s <= limit:
+            return False
+        account, qos = (effective_option(request, name) for name in ("account", "qos"))
+        return await self._engine.qos_lifts_time_limit(
+            account or cluster.account, qos or cluster.qos
+        )
 
     async def _with_script_arguments(self, request: SessionRequest) -> tuple[SessionRequest, str]:
         """``request`` with what the #SBATCH lines of its app's job script add, and the partition

@@ -158,6 +158,9 @@ class _Accounting(CommandRunner):
             config = "ClusterName = lab\nAccountingStorageType = accounting_storage/slurmdbd\n"
             return Result(0, config, "")
         if "sacctmgr" in words:
+            if "show qos" in words:
+                flags = "normal|\nlong|DenyOnLimit,PartitionTimeLimit\nbrief|PartitionTimeLimits\n"
+                return Result(self._code, flags, "")
             assert "user=alice" in words
             return Result(self._code, "art|brief|brief,normal\nscience|brief|brief\n", "")
         return Result(0, _ASSOCIATIONS, "")
@@ -182,6 +185,16 @@ async def test_the_limit_of_the_default_qos_counts(
 ) -> None:
     engine = SlurmEngine(_Accounting(code), user="alice")
     assert await engine.max_time_s(account, qos) == limit_s
+
+
+@pytest.mark.parametrize(
+    ("qos", "code", "lifted"),
+    [("long", 0, True), ("normal", 0, False), ("", 0, False), ("brief", 0, False),
+     ("long", 1, False)],
+)  # fmt: skip
+async def test_a_qos_may_lift_the_partitions_limit(qos: str, code: int, *, lifted: bool) -> None:
+    engine = SlurmEngine(_Accounting(code), user="alice")
+    assert await engine.qos_lifts_time_limit("art", qos) is lifted
 
 
 def test_a_partitions_own_qos_limits_too() -> None:

@@ -60,6 +60,14 @@ def default_qos(answer: str, account: str) -> frozenset[str]:
     return frozenset(names or {_USUAL_QOS})
 
 
+def lifts_time_limit(answer: str, qos: Collection[str]) -> bool:
+    """Whether jobs of one of ``qos`` may be longer than their partition allows (sacctmgr(1), flag
+    "PartitionTimeLimit"), from ``sacctmgr show qos``: a ``name|flags`` for each.
+    """
+    rows = (line.partition("|") for line in answer.splitlines())
+    return any(name in qos and "PartitionTimeLimit" in flags.split(",") for name, _, flags in rows)
+
+
 def _named(record: Mapping[str, str], key: str) -> str:
     """A name without the number that follows it in parentheses."""
     return re.sub(r"\([0-9]+\)\Z", "", record.get(key, ""))

@@ -232,6 +232,19 @@ class SlurmEngine(Engine):
         names = frozenset({qos}) if qos else await self._default_qos(shown, account)
         return associations.wall_limit(shown, info.user, account, names, partition_qos)
 
+    @override
+    async def qos_lifts_time_limit(self, account: str, qos: str) -> bool:
+        """By the flags of the QOS; not where slurmdbd does not answer."""
+        info = await self.info()
+        if not info.accounting:
+            return False
+        shown = (await self._run(commands.show_limits(info.user))).stdout
+        names = frozenset({qos}) if qos else await self._default_qos(shown, account)
+        with contextlib.suppress(TimedOut, Unreachable):
+            result = await self._run(commands.show_qos_flags())
+            return result.code == 0 and associations.lifts_time_limit(result.stdout, names)
+        return False
+
     async def _default_qos(self, shown: str, account: str) -> frozenset[str]:
         """The default QOS of ``account``; Slurm's own where slurmdbd does not answer."""
         info = await self.info()

@@ -205,6 +205,12 @@ def show_default_qos(user: str, cluster: str) -> Command:
     return Command(argv, timeout_s=QUERY_TIMEOUT_S)
 
 
+def show_qos_flags() -> Command:
+    """Query the accounting for each QOS and its flags, which slurmctld does not show."""
+    argv = (*env(SACCTMGR), "sacctmgr", "--readonly", "--noheader", "--parsable2", "show", "qos")
+    return Command((*argv, "format=Name,Flags"), timeout_s=QUERY_TIMEOUT_S)
+
+
 def _scontrol(*arguments: str) -> Command:
     return Command((*env(SCONTROL), "scontrol", *arguments), timeout_s=QUERY_TIMEOUT_S)
 

@@ -47,7 +47,7 @@ class Terminal(AbstractContextManager["Terminal"]):
         with self._tmux.attach(width, height) as client:
             yield client
 
-    def wait(self, pattern: str, seconds: float = 30) -> str:
+    def wait(self, pattern: str, seconds: float = 180) -> str:
         """Wait until a regular expression matches the screen; returns the screen."""
         deadline = time.monotonic() + seconds
         while not re.search(pattern, screen := self.screen()):
@@ -56,7 +56,7 @@ class Terminal(AbstractContextManager["Terminal"]):
             time.sleep(0.2)
         return screen
 
-    def wait_gone(self, pattern: str, seconds: float = 30) -> None:
+    def wait_gone(self, pattern: str, seconds: float = 180) -> None:
         """Wait until a regular expression no longer matches, as before a key after Escape."""
         deadline = time.monotonic() + seconds
         while re.search(pattern, screen := self.screen()):
@@ -68,7 +68,7 @@ class Terminal(AbstractContextManager["Terminal"]):
         text = self._code.read_text().strip() if self._code.exists() else ""
         return int(text) if text else None
 
-    def wait_end(self, seconds: float = 30) -> int:
+    def wait_end(self, seconds: float = 180) -> int:
         """Wait until the program has ended; its exit code."""
         deadline = time.monotonic() + seconds
         while (code := self.code()) is None:

@@ -289,7 +289,7 @@ def test_a_killed_supervisor_is_cleaned_up(machine: Machine) -> None:
     assert ended["result"] == "failed"
     assert "supervisor was killed" in ended["error"]
     wait_until(
-        lambda: machine.leftovers() == [], "clean machine", 20, lambda: str(machine.leftovers())
+        lambda: machine.leftovers() == [], "clean machine", 180, lambda: str(machine.leftovers())
     )
 
 

@@ -197,7 +197,7 @@ class Sessions(RuleBasedStateMachine):
         self.expected[output.read_text().strip()] = Expected()
 
     def tell(self, session: str, words: str) -> None:
-        self.machine.run(["timeout", "20", "bash", "-c", f"echo {words} >~/pipe.{session}"])
+        self.machine.run(["timeout", "180", "bash", "-c", f"echo {words} >~/pipe.{session}"])
 
     @rule()
     def quit(self) -> None:

@@ -100,9 +100,7 @@ class Scheduler:
         (self.host.root / "etc/slurm/gres.conf").write_text("".join(gpus))
         slurmds = "".join(f"slurmd -N {name} || exit 1; " for name in site.nodes)
         # Node daemons first: slurmctld's first ping finds them.
-        self.host.run(
-            f"mkdir -p /var/spool/slurmctld /var/spool/slurmd; {slurmds} slurmctld -c", timeout=60
-        )
+        self.host.run(f"mkdir -p /var/spool/slurmctld /var/spool/slurmd; {slurmds} slurmctld -c")
         self._site = site
         self.wait_idle()
 

@@ -36,7 +36,7 @@ def test_the_sockets_of_a_session(lab: Lab, session: dict[str, str]) -> None:
     node, known = lab.hosts[NODE], connection(lab, session)
 
     def bob_gets_in() -> bool:
-        ask = f"curl -sf --max-time 10 --unix-socket {known['WEB_SOCKET']} http://x/vnc.html"
+        ask = f"curl -sf --max-time 120 --unix-socket {known['WEB_SOCKET']} http://x/vnc.html"
         return "noVNC" in node.run(ask, user="bob", check=False).stdout
 
     assert not bob_gets_in()
@@ -48,7 +48,7 @@ def test_the_sockets_of_a_session(lab: Lab, session: dict[str, str]) -> None:
 
 def test_the_display(lab: Lab, session: dict[str, str]) -> None:
     node, known = lab.hosts[NODE], connection(lab, session)
-    ask = f"DISPLAY={known['DISPLAY']} timeout 20 xdpyinfo"
+    ask = f"DISPLAY={known['DISPLAY']} timeout 120 xdpyinfo"
     assert node.run(ask, user="bob", check=False).returncode != 0
     cookie = f"{known['RUNTIME_DIR']}/xauth"
     node.run(f"DISPLAY={known['DISPLAY']} XAUTHORITY={cookie} xhost +local:", user="alice")

@@ -76,7 +76,7 @@ def test_the_line_as_printed_opens_the_desktop(lab: Lab, outside: OutsideNetwork
 def _nobody_elses(lab: Lab, outside: OutsideNetwork, line: str, url: str) -> None:
     """Other users of either host do not reach the socket, and find no password."""
     socket = line.partition(":")[2].partition(" ")[0]
-    ask = f"curl -s --max-time 5 --unix-socket {socket} http://x/vnc.html"
+    ask = f"curl -s --max-time 120 --unix-socket {socket} http://x/vnc.html"
     assert lab.login.run(ask, user="alice").stdout
     assert lab.login.run(ask, user="bob", check=False).returncode == 7
     assert lab.login.run("ss -tlnH | grep 127.0.0.1; true").stdout == ""

@@ -37,7 +37,7 @@ def test_another_user_has_no_access(lab: Lab, app: str) -> None:
     session = start_session(lab, app, "--node", NODE)
     node, known = lab.hosts[NODE], connection(lab, session)
     display = known["DISPLAY"]
-    asked = f"DISPLAY={display} timeout 10 xdpyinfo"
+    asked = f"DISPLAY={display} timeout 120 xdpyinfo"
     assert "Authorization required" in node.run(asked, user="bob", check=False).stderr
     # The owner's own way in is a cookie, in a folder that only they can enter.
     folder = known["RUNTIME_DIR"]

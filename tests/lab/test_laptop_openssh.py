@@ -166,7 +166,7 @@ def test_the_users_own_connection_is_shared(lab: Lab, outside: OutsideNetwork) -
         f"Host own\n  HostName login\n  Port {_OWN}\n  User alice\n  ControlPath ~/.ssh/cm-%C\n",
     )
     with sshd(lab.login, _OWN, log="/run/own.log"):
-        outside.run("ssh", "-M", "-f", "-N", "own", timeout=30)
+        outside.run("ssh", "-M", "-f", "-N", "own")
         assert log.read_text().count("Accepted publickey for alice") == 1
         assert "viz-node003" in outside.vizdash("--host", "own", "nodes").stdout
         assert "your own connection at" in login_line(outside, "--host", "own")

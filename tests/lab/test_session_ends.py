@@ -27,7 +27,7 @@ def test_a_time_out_leaves_nothing_even_of_daemons(lab: Lab, site: None) -> None
     node = lab.hosts[session["node"]]
     wait_until(lambda: "sleep 98765" in node.run("pgrep -u alice -a; true").stdout, "daemon")
     # Slurm checks limits periodically: up to a minute after the limit.
-    ended = wait_for_state(lab, session["id"], "ended", seconds=150)
+    ended = wait_for_state(lab, session["id"], "ended", seconds=300)
     assert ended["result"] == "timed out"
     wait_nothing_left(node)
 

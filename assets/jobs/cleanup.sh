@@ -186,11 +186,13 @@ folders_of() {
 }
 
 # remove_legacy ID: remove what a legacy job script (legacy.sh) may leave: its info file, if it is this
-# user's, and displays.
+# user's, and its display.
 remove_legacy() {
   local info=/tmp/app_session_$1.info
-  if [ -O "$info" ] && [ ! -L "$info" ]; then rm -f -- "$info"; fi
-  remove_dead_displays
+  if [ -O "$info" ] && [ ! -L "$info" ]; then
+    rm -f -- "$info"
+    remove_dead_displays
+  fi
 }
 
 # Remove what sessions left whose job was killed or whose node crashed, including passwords.

@@ -368,14 +368,14 @@ inner_bus() {
 }
 
 # What the bus starts (a terminal's server, a file manager) gets the app's environment. The bus can only
-# be told of more variables: an empty one stands for a locale that is not set.
+# be told of more variables, so those of its own that the app has not get their default.
 inner_bus_environment() {
   local found as
   [ -n "${DBUS_SESSION_BUS_ADDRESS:-}" ] || return 0
   inner_find dbus-update-activation-environment || return 0
   bus_environment() {
     inner_user_environment
-    export LC_ALL=${LC_ALL-}
+    export LC_ALL=${LC_ALL-} PYTHONNOUSERSITE=${PYTHONNOUSERSITE-} TMPDIR=${TMPDIR:-/tmp}
     exec "$found" --all
   }
   run_for 10 bus_environment >>"$R/bus.log" 2>&1 </dev/null 9>&-

@@ -18,7 +18,10 @@ before_end() {
 }
 
 # After scancel, the script does not remove it.
-after_end() { remove_legacy "$SESSION_ID"; }
+after_end() {
+  remove_legacy "$SESSION_ID"
+  remove_dead_displays
+}
 
 # listening PORT [UID]: whether a socket (of that user) listens there (proc(5), /proc/net/tcp: local
 # address, state 0A, uid).

@@ -127,6 +127,8 @@ load_modules() {
     declare -f export_statements load_each
     printf 'R=%q module_errors=%q\nload_each "$@"\n' "$R" "$module_errors"
   } >"$R/modules.sh"
+  : >"$R/environment" # under our own umask
+  : >"$R/modules.name"
   load() {
     eval "$user_environment" 2>/dev/null
     exec "$BASH" "$R/modules.sh" "${VIZDASH_MODULES[@]}"
@@ -302,7 +304,9 @@ unwritable() { give_up folder "$write_error"; }
 # Until `inner` reports its first step, the pipe is held open here: it may never open it, and a warning
 # may be the only writer. From then on, `inner` has it open until it ends.
 report() {
-  local word first second usual=$((VIZDASH_READY_TIMEOUT * 4 / 3)) last=5 now held
+  local word first second last=5 now held
+  # Apptainer may have to unpack a large image first.
+  local step_s=$((VIZDASH_READY_TIMEOUT * 4 / 3)) usual=$((VIZDASH_READY_TIMEOUT * 4))
   local patience=$usual
   exec {held}<>"$R/events"
   while :; do
@@ -322,7 +326,7 @@ report() {
     esac
     if [ -n "$held" ] && [ "$word" != warn ]; then
       exec {held}>&-
-      held=''
+      held='' usual=$step_s patience=${patience:+$step_s}
     fi
     case $word in
       step)

@@ -148,6 +148,8 @@ def test_the_bus_starts_programs_in_the_apps_environment(machine: Machine) -> No
     values = dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)
     assert (values["OF_THE_APP"], values["PYTHONPATH"]) == ("set", "/nowhere")
     assert (values["LANG"], values["LC_ALL"]) == ("C.UTF-8", "")
+    assert values["PYTHONNOUSERSITE"] == ""
+    assert values["TMPDIR"].startswith("/tmp/vizdash-")
     assert values["VIZDASH_SESSION_ID"] == session
     machine.vizdash("stop", session)
     assert machine.leftovers() == []

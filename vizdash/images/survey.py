@@ -349,11 +349,20 @@ def _describe_failure(error: VizdashError, node: str) -> str:
 
 @dataclass(slots=True)
 class _CachedSurvey:
-    """The last survey of some nodes, when it was made, and a survey in progress."""
+    """The last survey of some nodes, when it was made and how many seconds each node had, and a
+    survey in progress.
+    """
 
     matrix: Matrix = field(default_factory=Matrix)
     surveyed_at: float = float("-inf")
+    node_s: float = 0.0
     task: asyncio.Task[None] | None = None
+
+    def is_due(self, node_s: float) -> bool:
+        """Whether it is out of date, or a node did not answer that gets more time now."""
+        if time.monotonic() - self.surveyed_at > _FRESH_S:
+            return True
+        return node_s > self.node_s and any(root.failure for root in self.matrix.roots)
 
 
 class ImageSurvey:
@@ -443,13 +452,15 @@ class ImageSurvey:
         """Return the cached matrix, surveyed again when it is out of date.
 
         After ``wait_s`` seconds the matrix known so far is returned, so that a slow node delays no
-        caller. In a new survey each node has ``node_s`` seconds to answer (0: the usual few).
+        caller. Each node has ``node_s`` seconds to answer (0: the usual few).
         """
         cached = self._cached.setdefault(frozenset(node.name for node in nodes), _CachedSurvey())
-        if time.monotonic() - cached.surveyed_at > _FRESH_S:
+        while cached.is_due(node_s):
             if cached.task is None or cached.task.done():
                 cached.task = asyncio.create_task(self._refresh(cached, nodes, node_s))
             done, _ = await asyncio.wait((cached.task,), timeout=wait_s)
+            if not done:
+                break
             for task in done:
                 task.result()
         self.latest = cached.matrix
@@ -460,11 +471,9 @@ class ImageSurvey:
         while changes != self._changes:  # a survey that began before a change may not show it
             changes = self._changes
             matrix = await self.survey(nodes, timeout_s=node_s)
-        if (
-            matrix != cached.matrix
-        ):  # an equal matrix stays the same object, which DriftCache relies on
+        if matrix != cached.matrix:  # DriftCache relies on it that an equal one stays the same
             cached.matrix = matrix
-        cached.surveyed_at = time.monotonic()
+        cached.surveyed_at, cached.node_s = time.monotonic(), node_s
 
     async def wanted_versions(self) -> dict[str, str]:
         """Return the version that new sessions of each app run: from the last survey, or else the

@@ -65,8 +65,9 @@ class SessionStarter:
         if self._engine.name == "local":
             self._refuse_accounting(request)
         runtime, image = await self._files.run(self._apps.runtime_and_image, request)
+        whole, partition = await self._with_script_arguments(request)
         verdict, longest_s = await asyncio.gather(
-            self._judge(request, image, node_s), self._longest_s(request, app)
+            self._judge(whole, partition, image, node_s), self._longest_s(whole, partition, app)
         )
         return resolve_plan(
             request,
@@ -91,7 +92,7 @@ class SessionStarter:
                 why = "this machine has no Slurm"
                 raise UsageError(f"{option} {value}", why, "leave it out")
 
-    async def _longest_s(self, request: SessionRequest, app: App) -> int | None:
+    async def _longest_s(self, request: SessionRequest, named: str, app: App) -> int | None:
         """The longest time limit that partition, association and QOS allow; asked only for a
         session with a lease.
         """
@@ -99,17 +100,20 @@ class SessionStarter:
         if not longest_lease_s(app, cluster):
             return None
         account, qos = (effective_option(request, name) for name in ("account", "qos"))
-        partition = await self._queries.partition(cluster, request.partition)
+        partition = await self._queries.partition(cluster, named)
         allowed = await self._engine.max_time_s(
             account or cluster.account, qos or cluster.qos, partition.qos if partition else ""
         )
         limits = (partition.max_time_s if partition else None, allowed)
         return min((limit for limit in limits if limit is not None), default=None)
 
-    async def _judge(self, request: SessionRequest, image: str, node_s: float) -> CapacityVerdict:
-        """What fits now and ever; ``image`` is the path of its image (empty: it needs none)."""
+    async def _judge(
+        self, request: SessionRequest, named: str, image: str, node_s: float
+    ) -> CapacityVerdict:
+        """What fits now and ever in the partition ``named``; ``image`` is the path of its image
+        (empty: it needs none).
+        """
         cluster = self.config.cluster
-        request, named = await self._with_script_arguments(request)
         if option := unjudged_option(request.extra):
             return undetermined_by(option)
         nodes, partitions, jobs = await asyncio.gather(
@@ -160,10 +164,15 @@ class SessionStarter:
         if self._engine.name == "local":
             return request, request.partition
         app, cluster = self._apps.find(request.app), self.config.cluster
-        added, partition = effective_script_arguments(
-            await self._files.run(read_script_arguments, app, cluster),
+        submitted = replace(
             request,
             partition=request.partition or cluster.partition,
+            account=request.account or cluster.account,
+            qos=request.qos or cluster.qos,
+        )
+        added, partition = effective_script_arguments(
+            await self._files.run(read_script_arguments, app, cluster),
+            submitted,
             memory=cluster.memory_request != "none",
         )
         return replace(request, extra=(*added, *request.extra)), request.partition or partition

@@ -142,37 +142,44 @@ _MEMORY = {"mem": "", "mem-per-cpu": "", "mem-per-gpu": ""}
 
 
 def effective_script_arguments(
-    words: Sequence[str], request: SessionRequest, *, partition: str, memory: bool
+    words: Sequence[str], request: SessionRequest, *, memory: bool
 ) -> tuple[tuple[str, ...], str]:
-    """Those of a script's arguments that count beside vizdash's own for ``request``, and the
-    partition that they name. ``partition`` is the one that vizdash names, if any; ``memory`` is
-    whether it requests memory.
+    """Those of a script's arguments that count beside vizdash's own for ``request`` (as it is
+    submitted, with the cluster's defaults), and the partition that they name; ``memory`` is whether
+    vizdash requests memory.
     """
     fields = (
         ("gres", "", request.resources.gpus),
         ("nodelist", "w", request.node),
         ("reservation", "", request.reservation),
         ("constraint", "C", request.constraint),
+        ("account", "A", request.account),
+        ("qos", "q", request.qos),
+        ("partition", "p", request.partition),
     )
     vain = _OVERRIDDEN | {name: letter for name, letter, value in fields if value}
     if memory:
         vain |= _MEMORY
-    letters = {f"-{letter}": name for name, letter in vain.items() if letter}
+    letters = {**_LETTERS, "p": "partition", **{v: name for name, v in vain.items() if v}}
     named, kept = "", []
     rest = iter(words)
     for word in rest:
-        name, equals, value = word[2:].partition("=") if word.startswith("--") else ("", "", "")
-        if not name and (word[:2] in letters or word[:2] == "-p"):
-            name, value = letters.get(word[:2], "partition"), word[2:]
-            equals = value
-        if name != "partition" and name not in vain:
-            kept.append(word)
-            continue
-        if not equals:
+        if word.startswith("--"):
+            name, given, value = word[2:].partition("=")
+        else:
+            name, value = letters.get(word[1:2], "") if word.startswith("-") else "", word[2:]
+            given = value
+        whole = [word]
+        if not given and (name in vain or name == "partition" or _HARMLESS.get(name)):
             value = next(rest, "")
+            whole.append(value)
+        if name in vain:
+            continue
         if name == "partition":
             named = value
-    return tuple(kept), "" if partition else named
+        else:
+            kept += whole
+    return tuple(kept), named
 
 
 def unjudged_option(extra: Sequence[str]) -> str:

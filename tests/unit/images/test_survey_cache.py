@@ -23,11 +23,16 @@ class SlowSurveys:
         self.asked: list[tuple[str, ...]] = []
         self.may = asyncio.Event()
         self.may.set()
+        #: The seconds that a node needs, by name.
+        self.needs: dict[str, float] = {}
 
-    async def survey(self, nodes: Sequence[Node], **_: object) -> Matrix:
+    async def survey(self, nodes: Sequence[Node], *, timeout_s: float) -> Matrix:
         self.asked.append(tuple(n.name for n in nodes))
         await self.may.wait()
-        return Matrix(roots=tuple(ImageRoot(n.name) for n in nodes))
+        late = {n.name for n in nodes if self.needs.get(n.name, 0) > (timeout_s or 6)}
+        return Matrix(
+            roots=tuple(ImageRoot(n.name, failure="late" * (n.name in late)) for n in nodes)
+        )
 
 
 @pytest.fixture
@@ -70,6 +75,35 @@ async def test_who_does_not_wait_gets_nothing_of_other_nodes(
     surveys.may.set()
     assert of(await waiting) == ["viz-node001", "viz-node002"]
     assert surveys.asked == [("gpu-node001",), ("viz-node001", "viz-node002")]
+
+
+async def test_a_start_gives_a_slow_node_the_time_that_the_dashboard_does_not(
+    survey: ImageSurvey, surveys: SlowSurveys
+) -> None:
+    def failures(matrix: Matrix) -> list[str]:
+        return [place.failure for place in matrix.roots]
+
+    surveys.needs = {"viz-node002": 8}
+    assert failures(await survey.cached_matrix(VIZ, 5)) == ["", "late"]
+    assert failures(await survey.cached_matrix(VIZ, node_s=12)) == ["", ""]
+    # It is known now, for a while, to everyone.
+    assert failures(await survey.cached_matrix(VIZ, 5)) == ["", ""]
+    assert failures(await survey.cached_matrix(VIZ, node_s=12)) == ["", ""]
+    assert len(surveys.asked) == 2
+    survey.invalidate()
+    surveys.needs = {"viz-node002": 99}
+    for _ in range(2):  # one that does not answer in that time either is asked once
+        assert failures(await survey.cached_matrix(VIZ, node_s=12)) == ["", "late"]
+    assert len(surveys.asked) == 3
+    # A survey that began before, with less time, is not the answer.
+    survey.invalidate()
+    surveys.needs = {"viz-node002": 8}
+    surveys.may.clear()
+    assert failures(await survey.cached_matrix(VIZ, 0)) == ["", "late"]
+    waiting = asyncio.create_task(survey.cached_matrix(VIZ, node_s=12))
+    await asyncio.sleep(0)
+    surveys.may.set()
+    assert failures(await waiting) == ["", ""]
 
 
 async def test_every_running_survey_ends_with_it(survey: ImageSurvey, surveys: SlowSurveys) -> None:

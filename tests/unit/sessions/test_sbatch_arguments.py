@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from vizdash.errors import UsageError
-from vizdash.sessions.sbatch_arguments import check_arguments, check_script_arguments
+from vizdash.model import Resources, SessionRequest
+from vizdash.sessions.sbatch_arguments import (
+    check_arguments,
+    check_script_arguments,
+    effective_script_arguments,
+    script_arguments,
+    unjudged_option,
+)
 
 #: Each was tried with sbatch 24.11.
 REFUSED = [
@@ -66,3 +73,30 @@ def test_lines_of_a_script(line: str) -> None:
     check_script_arguments(later, "site.sh", legacy=False)
     with pytest.raises(UsageError, match="line 4"):
         check_script_arguments(later, "site.sh", legacy=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "kept", "partition"),
+    [
+        ("--partition=long", (), "long"),
+        ("-p long", (), "long"),
+        ("-plong -N1 --time 9:00", (), "long"),
+        # A value is no option, whatever it looks like.
+        (
+            "--comment '-p old desktop' --exclusive",
+            ("--comment", "-p old desktop", "--exclusive"),
+            "",
+        ),
+        ("-J -n1 -o x", ("-J", "-n1", "-o", "x"), ""),
+        # vizdash names these: so the script's do not count.
+        ("--qos=normal -A art", (), ""),
+        ("--qos short", (), ""),
+        ("--licenses=a:1 --mem 9G", ("--licenses=a:1",), ""),
+    ],
+)
+def test_what_of_a_script_counts(line: str, kept: tuple[str, ...], partition: str) -> None:
+    request = SessionRequest("plain", Resources(1, 128, 0, 600), qos="long", account="science")
+    words = script_arguments(f"#!/bin/bash\n#SBATCH {line}\ntrue\n", legacy=False)
+    assert effective_script_arguments(words, request, memory=True) == (kept, partition)
+    unjudged = [word for word in kept if word in {"--exclusive", "--licenses=a:1"}]
+    assert unjudged_option(kept) == "".join(word.partition("=")[0] for word in unjudged)

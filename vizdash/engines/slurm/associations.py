@@ -64,8 +64,11 @@ def lifts_time_limit(answer: str, qos: Collection[str]) -> bool:
     """Whether jobs of one of ``qos`` may be longer than their partition allows (sacctmgr(1), flag
     "PartitionTimeLimit"), from ``sacctmgr show qos``: a ``name|flags`` for each.
     """
+    known = {name.casefold() for name in qos}  # Slurm stores them in lower case
     rows = (line.partition("|") for line in answer.splitlines())
-    return any(name in qos and "PartitionTimeLimit" in flags.split(",") for name, _, flags in rows)
+    return any(
+        name in known and "PartitionTimeLimit" in flags.split(",") for name, _, flags in rows
+    )
 
 
 def _named(record: Mapping[str, str], key: str) -> str:

@@ -349,9 +349,7 @@ def _describe_failure(error: VizdashError, node: str) -> str:
 
 @dataclass(slots=True)
 class _CachedSurvey:
-    """The last survey of some nodes, when it was made and how many seconds each node had, and a
-    survey in progress.
-    """
+    """The last survey of some nodes, with its time and each node's seconds; one in progress."""
 
     matrix: Matrix = field(default_factory=Matrix)
     surveyed_at: float = float("-inf")
@@ -456,13 +454,15 @@ class ImageSurvey:
         """
         cached = self._cached.setdefault(frozenset(node.name for node in nodes), _CachedSurvey())
         while cached.is_due(node_s):
-            if cached.task is None or cached.task.done():
-                cached.task = asyncio.create_task(self._refresh(cached, nodes, node_s))
-            done, _ = await asyncio.wait((cached.task,), timeout=wait_s)
-            if not done:
-                break
-            for task in done:
+            task = cached.task
+            older = task is not None and not task.done()  # it may give nodes less time
+            if task is None or task.done():
+                task = cached.task = asyncio.create_task(self._refresh(cached, nodes, node_s))
+            done, _ = await asyncio.wait((task,), timeout=wait_s)
+            if done:
                 task.result()
+            if not (older and done):
+                break
         self.latest = cached.matrix
         return self.latest
 

@@ -10,6 +10,7 @@ import contextlib
 import subprocess
 from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
 _started: list[subprocess.Popen[Any]] = []
@@ -49,6 +50,18 @@ def lasting() -> Iterator[None]:
         yield
     finally:
         _lasting.pop()
+
+
+def has_ended(pid: int | str) -> bool:
+    """Whether a process of this machine has ended, even if nobody has waited for it yet.
+
+    One whose parent has ended is waited for by the machine's first process, which takes its time,
+    and in a container never does.
+    """
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] in "ZX"  # proc(5)
+    return True
 
 
 def forget() -> None:

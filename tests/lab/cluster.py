@@ -264,9 +264,9 @@ class Lab(AbstractContextManager["Lab"]):
         while states := set(self.login.run(["squeue", "-ah", "-o", "%T"]).stdout.split()):
             assert time.monotonic() < deadline, f"jobs do not end: {states}"
             time.sleep(0.2)
-        for host in self.nodes:
+        for host in (self.login, *self.nodes):
             for user in ("alice", "bob"):
-                while left := host.run(f"pgrep -u {user} -a; true").stdout:
+                while left := host.processes(user):
                     assert time.monotonic() < deadline, f"left on {host.name}: {left}"
                     time.sleep(0.1)
 

@@ -166,6 +166,15 @@ class Host:
         )
         return checked(done, f"{user}@{self.name}: {command!r}") if check else done
 
+    def processes(self, user: str) -> str:
+        """The user's processes, as lines of PID and command line; empty for none.
+
+        Without those that have ended and that nobody has waited for yet (zombies). The parent of a
+        command whose nsenter was stopped is the machine's first process, which takes its time.
+        """
+        script = f"ps -ww -u {user} -o stat=,pid=,args= | sed -n 's/^[^Z][^ ]* *//p'"
+        return self.run(script).stdout
+
     def popen(self, command: Sequence[str] | str, *, user: str = "root") -> subprocess.Popen[str]:
         """Start a command and return at once; it ends with this process."""
         return subprocess.Popen(

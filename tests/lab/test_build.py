@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -87,12 +88,15 @@ def store(host: Host) -> list[str]:
 
 def wait_clean(lab: Lab) -> None:
     """Nothing of a build is left on any host: no process, no file, no job."""
-    left = (
-        "pgrep -u alice -a 'sleep|apptainer|starter' | grep -v ' 3600$'; ls -A /tmp | grep vizdash"
-    )
-    deadline = time.monotonic() + 120
+
+    def left(host: Host) -> list[str]:
+        files = host.run("ls -A /tmp | grep vizdash; true").stdout.splitlines()
+        running = host.processes("alice").splitlines()
+        return files + [line for line in running if re.search("sleep|apptainer|starter", line)]
+
+    deadline = time.monotonic() + 180
     while True:
-        found = {h.name: h.run(f"{left}; true").stdout for h in (lab.login, *lab.nodes)}
+        found = {host.name: left(host) for host in (lab.login, *lab.nodes)}
         jobs = lab.login.run(["squeue", "-h", "-n", "vizdash-build-gedit"]).stdout
         if not any(found.values()) and not jobs:
             return

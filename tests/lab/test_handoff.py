@@ -67,8 +67,9 @@ def test_the_line_as_printed_opens_the_desktop(lab: Lab, outside: OutsideNetwork
             type_in_terminal(lab, seen, "From-the-laptop")
         _nobody_elses(lab, outside, line, url)
     # The login has ended, and nothing of it is left.
-    deadline = time.monotonic() + 120
-    while left := lab.login.run("find /tmp -user alice; pgrep -u alice -a; true").stdout:
+    deadline = time.monotonic() + 180
+    files = "find /tmp -user alice; true"
+    while left := lab.login.processes("alice") + lab.login.run(files).stdout:
         assert time.monotonic() < deadline, left
         time.sleep(0.2)
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.lab import Lab, recipe
 from tests.lab.host import output
+from tests.processes import has_ended
 from tests.waiting import wait_until
 
 
@@ -81,7 +82,7 @@ def test_two_labs_run_at_once_and_a_killed_one_leaves_nothing(lab: Lab) -> None:
     owner.wait()
     owner.stdout.close()
     deadline = time.monotonic() + 120
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+    while not all(map(has_ended, pids)):
         assert time.monotonic() < deadline, "a host outlived its owner"
         time.sleep(0.1)
     assert output(["ip", "-o", "link"]) == links

@@ -41,8 +41,9 @@ def test_start_open_type_and_stop(lab: Lab, outside: OutsideNetwork) -> None:
     listed = json.loads(outside.vizdash(*HOST, "sessions", "--json").stdout)["sessions"]
     assert [s["state"] for s in listed if s["id"] == session["id"]] == ["ended"]
     # Nothing of it is left on login, and nothing was installed there.
-    deadline = time.monotonic() + 90
-    while left := lab.login.run("find /tmp -user alice; pgrep -u alice -a; true").stdout:
+    deadline = time.monotonic() + 180
+    files = "find /tmp -user alice; true"
+    while left := lab.login.processes("alice") + lab.login.run(files).stdout:
         assert time.monotonic() < deadline, left
         time.sleep(0.5)
 

@@ -208,9 +208,15 @@ def test_a_tunnel_outlives_a_black_hole_a_kill_and_the_dashboard(
         wait_for_page(outside.laptop, url, seconds=180)
     outside.vizdash(*HOST, "stop", session["id"])
     deadline = time.monotonic() + 120
-    left = f"find /tmp -user {LAPTOP_USER} -name 'vizdash-*'; pgrep -u {LAPTOP_USER} -a ssh; true"
-    while holders(outside) or outside.laptop.run(left).stdout:
-        assert time.monotonic() < deadline, outside.laptop.run(left).stdout
+    files = f"find /tmp -user {LAPTOP_USER} -name 'vizdash-*'; true"
+
+    def left() -> str:
+        running = outside.laptop.processes(LAPTOP_USER)
+        own = [line for line in running.splitlines() if "ssh" in line or "bin/vizdash" in line]
+        return outside.laptop.run(files).stdout + "\n".join(own)
+
+    while what := left():
+        assert time.monotonic() < deadline, what
         time.sleep(0.5)
 
 

@@ -173,7 +173,7 @@ def test_jobs_from_the_desktop_are_not_its_own(apps: Lab) -> None:
     wait_for_state(lab, session["id"], "ended")
     time.sleep(3)
     assert set(jobs) <= set(running()), "the session took other jobs along"
-    left = lab.hosts[NODE].run("pgrep -u alice -a; true").stdout
+    left = lab.hosts[NODE].processes("alice")
     assert left.count("sleep 500") >= 3, left
     assert "Xvnc" not in left and "xterm" not in left, left
 
@@ -202,7 +202,7 @@ def test_what_a_killed_job_left_goes_with_the_next_start(apps: Lab) -> None:
     with hidden(node, "/usr/bin/squeue"):
         third = start_session(lab, "desktop", "--node", NODE)
     assert node.run(f"ls -d {place} 2>&1; true").stdout.endswith("No such file or directory\n")
-    assert "98763" not in node.run("pgrep -u alice -a; true").stdout
+    assert "98763" not in node.processes("alice")
     node.run(f"test -e {other}/passwords")
     states = {s["id"]: s["state"] for s in list_sessions(lab)}
     assert (states[lives["id"]], states[third["id"]]) == ("ready", "ready")

@@ -25,7 +25,7 @@ def test_scancel_by_hand_leaves_nothing(lab: Lab) -> None:
 def test_a_time_out_leaves_nothing_even_of_daemons(lab: Lab, site: None) -> None:
     session = start_session(lab, "daemon", "--time", "1m")
     node = lab.hosts[session["node"]]
-    wait_until(lambda: "sleep 98765" in node.run("pgrep -u alice -a; true").stdout, "daemon")
+    wait_until(lambda: "sleep 98765" in node.processes("alice"), "daemon")
     # Slurm checks limits periodically: up to a minute after the limit.
     ended = wait_for_state(lab, session["id"], "ended", seconds=300)
     assert ended["result"] == "timed out"

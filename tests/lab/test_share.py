@@ -22,7 +22,13 @@ from tests.lab.outside import (
     extra_user,
     second_login,
 )
-from tests.lab.verbs import find_leftovers, list_sessions, open_session, run_vizdash, start_session
+from tests.lab.verbs import (
+    list_sessions,
+    open_session,
+    run_vizdash,
+    start_session,
+    wait_nothing_left,
+)
 from tests.vizdash_command import printed_address
 from tests.waiting import wait_until
 
@@ -246,7 +252,7 @@ def test_a_share_in_the_background_ends_with_its_session(lab: Lab, session: str)
         wait_until(lambda: _disconnected(bob), "the end of his stream", 180)
         assert joining.wait(timeout=180) == 1
     wait_until(lambda: shares(lab) == [], "the end of the share", 180)
-    wait_until(lambda: find_leftovers(lab.login, "alice") == "", "a clean host", 180)
+    wait_nothing_left(lab.login)
 
 
 def test_a_share_in_the_background_is_revoked(lab: Lab, session: str) -> None:
@@ -258,7 +264,7 @@ def test_a_share_in_the_background_is_revoked(lab: Lab, session: str) -> None:
         wait_until(lambda: _disconnected(bob), "the end of his stream", 180)
         assert joining.wait(timeout=180) == 1
     assert shares(lab) == []
-    wait_until(lambda: find_leftovers(lab.login, "alice") == "", "a clean host", 180)
+    wait_nothing_left(lab.login)
 
 
 def test_what_cannot_be_shared(lab: Lab, session: str) -> None:
@@ -271,7 +277,7 @@ def test_what_cannot_be_shared(lab: Lab, session: str) -> None:
         assert refused.returncode in {1, 2}
         assert why in refused.stderr, refused.stderr
     assert shares(lab) == []
-    wait_until(lambda: find_leftovers(lab.login, "alice") == "", "a clean host", 180)
+    wait_nothing_left(lab.login)
 
 
 def test_both_from_laptops_through_one_login_host_and_through_two(
@@ -302,6 +308,5 @@ def test_both_from_laptops_through_one_login_host_and_through_two(
     finally:
         authorize_key(outside, lab.login)
         (lab.login.root / "etc/ssh/outside_keys/bob").unlink(missing_ok=True)
-    for host in (lab.login,):
-        for user in ("alice", "bob"):
-            wait_until(lambda: find_leftovers(host, user) == "", f"a clean host of {user}", 240)  # noqa: B023
+    for user in ("alice", "bob"):
+        wait_nothing_left(lab.login, user)

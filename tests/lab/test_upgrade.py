@@ -51,6 +51,6 @@ def test_a_session_of_the_older_vizdash(
     node = lab.hosts[ready["node"]]
     if app == "old-gedit":
         # On a busy node, that script kills X before X has removed these.
-        wait_until(lambda: node.run("pgrep -u alice -a; true").stdout == "", "end of the session")
+        wait_until(lambda: node.processes("alice") == "", "end of the session")
         node.run("rm -f /tmp/.X[0-9]*-lock /tmp/.X11-unix/X[0-9]*")
     wait_nothing_left(node)

@@ -59,12 +59,11 @@ def find_leftovers(host: Host, user: str) -> str:
     while it starts leaves behind.
     """
     script = (
-        f"pgrep -u {user} -a; "
         f"find /tmp /dev/shm /var/tmp -user {user} "
         "! -path '*/.X11-unix' ! -path '/tmp/xterm??????*'; "
         "ss -xlH | grep -E 'vizdash|X11-unix/X' ; true"
     )
-    return host.run(script).stdout
+    return host.processes(user) + host.run(script).stdout
 
 
 def wait_nothing_left(host: Host, user: str = "alice") -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, Static
 
+from tests.processes import has_ended
 from tests.unit.images import recorded_images
 from vizdash.cli.prompt import TerminalPrompter
 from vizdash.config import load
@@ -171,7 +172,7 @@ async def test_an_interrupted_deploy_continues_the_next_time(
         assert note.endswith("(repeat the command to continue)")
         await until(pilot, lambda: "x Cancel" not in keys(app))
         pid = int((folder / "rsync.pid").read_text())
-        await until(pilot, lambda: not Path(f"/proc/{pid}").exists())
+        await until(pilot, lambda: has_ended(pid))
         there = {f.name for f in (folder / "root/gedit").glob("*.sif")}
         assert there == set()  # nothing has an image's name
         notifications = [note.message for note in app._notifications]

@@ -103,4 +103,4 @@ def test_deploy(lab: Lab, images: dict[str, str], fault: Fault, record_property:
 
 def copying(node: Host) -> str:
     """The processes of the deploy account on a node."""
-    return node.run(f"pgrep -u {ADMIN} -a; true").stdout
+    return node.processes(ADMIN)

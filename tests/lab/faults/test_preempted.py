@@ -12,8 +12,7 @@ from tests.lab import Lab
 from tests.lab.conftest import site_files
 from tests.lab.faults.fault import Fault, Record, measuring
 from tests.lab.faults.scene import NODE, Scene, at_work, rows
-from tests.lab.verbs import find_leftovers, run_vizdash, wait_for_state
-from tests.waiting import wait_until
+from tests.lab.verbs import run_vizdash, wait_for_state, wait_nothing_left
 
 _PREEMPT = "PreemptType=preempt/partition_prio\nPreemptMode=CANCEL"
 _URGENT = "PartitionName=urgent Nodes=viz-node[001-003] PriorityTier=10 State=UP"
@@ -59,7 +58,7 @@ def test_another_job_preempts_it(
         row = wait_for_state(lab, scene.session["id"], "ended")
         assert "preempted" in str(row), row
         assert run_vizdash(lab, "logs", row["id"]).stdout.startswith(scene.log)
-        wait_until(lambda: find_leftovers(scene.node, "alice") == "", "end on the node")
+        wait_nothing_left(scene.node)
         lab.login.run(["scancel", "-u", "bob"])
         watch.start()
         other = run_vizdash(lab, "start", "plain", "--node", NODE, "--wait").stdout.strip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import has_ended
 from tests.unit.transport.stopped_processes import is_stopped, only_root_may_kill_stopped
 from vizdash.errors import CommandFailed, TimedOut, Unreachable
 from vizdash.transport.base import Command
@@ -28,12 +28,6 @@ async def until_there(path: Path) -> str:
         assert time.monotonic() < deadline, f"{path} never came"
         await asyncio.sleep(0.01)
     return path.read_text()
-
-
-def gone(pid: int) -> bool:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    return True
 
 
 async def test_output_code_and_input() -> None:
@@ -74,7 +68,7 @@ async def test_an_answer_without_end_is_ended(stream: str, tmp_path: Path) -> No
     command = replace(sh(f"echo $$ >{mark}; exec yes >&{stream}"), limit_bytes=1 << 20)
     with pytest.raises(CommandFailed, match=r"^bash: it printed more than 1 MiB and was stopped$"):
         await LocalRunner().run(command)
-    assert gone(int(mark.read_text()))
+    assert has_ended(int(mark.read_text()))
 
 
 async def test_a_signal_is_no_success() -> None:
@@ -97,7 +91,7 @@ async def test_a_timeout_ends_the_whole_group_also_who_will_not_go(tmp_path: Pat
     script = f"(trap '' TERM; echo $BASHPID >{tmp_path}/pid; while :; do sleep 0.1; done) & wait"
     with pytest.raises(TimedOut, match="no answer in 4 s"):
         await LocalRunner().run(sh(script, seconds=4))
-    assert gone(int((tmp_path / "pid").read_text()))
+    assert has_ended(int((tmp_path / "pid").read_text()))
 
 
 async def test_a_timeout_carries_what_was_printed_on_stderr() -> None:
@@ -129,7 +123,7 @@ async def test_a_cancelled_call_ends_its_command_first(tmp_path: Path) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert gone(pid)
+    assert has_ended(pid)
 
 
 async def test_a_pipe_to_a_stopped_sudo_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

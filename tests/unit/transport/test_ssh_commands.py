@@ -13,6 +13,7 @@ from typing import Literal
 import asyncssh
 import pytest
 
+from tests.processes import has_ended
 from tests.unit.transport.logins import until
 from tests.unit.transport.sshd import Behaviour, ScriptedUser, sshd
 from vizdash.errors import CommandFailed, TimedOut, Unreachable
@@ -199,7 +200,7 @@ async def test_an_endless_answer_is_stopped_at_its_limit(
             await runner.run(endless)
         assert "more than 1 MiB" in caught.value.line
         pid = int((home / "pid").read_text())
-        await until(lambda: not Path(f"/proc/{pid}").exists())
+        await until(lambda: has_ended(pid))
         assert (await runner.run(Command(("echo", "in")))).stdout == "in\n"
         connection = runner.connection
         assert connection.status.state is ConnectionState.UP

@@ -52,6 +52,7 @@ class SessionStarter:
         self._queries = queries
         self._images = images
         self._files = FileAccess("the images of this machine")
+        self._scripts = FileAccess("the app's job script")
 
     async def plan(self, request: SessionRequest, *, node_s: float = 0.0) -> StartPlan:
         """What ``request`` amounts to, with a verdict from fresh figures of the nodes. A plan that
@@ -171,7 +172,7 @@ class SessionStarter:
             qos=request.qos or cluster.qos,
         )
         added, partition = effective_script_arguments(
-            await self._files.run(read_script_arguments, app, cluster),
+            await self._scripts.run(read_script_arguments, app, cluster),
             submitted,
             memory=cluster.memory_request != "none",
         )

@@ -209,8 +209,8 @@ def _now(query: _Query, ever: Sequence[Node]) -> CapacityVerdict:
         undetermined = f"only the scheduler knows: jobs share cores in partition {shared.name}"
         return CapacityVerdict(candidates=names, undetermined=undetermined)
     if segment := next((p for p in partition.each if p.one_segment), None) if partition else None:
-        undetermined = f"only the scheduler knows: partition {segment.name} gives whole segments"
-        return CapacityVerdict(candidates=names, undetermined=undetermined)
+        what = f"partition {segment.name} gives each job a whole segment of the network"
+        return CapacityVerdict(candidates=names, undetermined=f"only the scheduler knows: {what}")
     if query.reservation:
         return _in_reservation(query, ever)
     seen = _Findings()

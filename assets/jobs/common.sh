@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # Shared by all kinds of session jobs: session folder, states, end. The including script sets `leader`
-# (the leader of the desktop's process session), `R` and `step`, and may replace the hooks `before_end`
-# and `after_end`.
+# (the leader of the desktop's process session), `runtime` (the runtime folder) and `step`, and may replace
+# the hooks `before_end` and `after_end`.
 
 F=${VIZDASH_FOLDER:-$HOME/.local/state/vizdash/sessions/$SESSION_ID}
-R='' leader='' ending='' viewers='' since='' note='' image_digest='' write_error='' warning=''
+runtime='' leader='' ending='' viewers='' since='' note='' image_digest='' write_error='' warning=''
 renderer=''
 job_comment='' commented=yes
 job_id=${SLURM_JOB_ID:-${VIZDASH_JOB_ID:-$SESSION_ID}}
@@ -63,21 +63,21 @@ own_folder() {
   status starting "$step" || fail folder "$write_error"
 }
 
-# roomy_folder PARENT: set R to a new folder below it (0700) that can hold files, or set `why_not`.
+# roomy_folder PARENT: set `runtime` to a new folder below it (0700) that can hold files, or set `why_not`.
 # Paths of sockets must be short (sun_path, unix(7)).
 roomy_folder() {
   if [ ${#1} -ge 60 ]; then
     why_not="$1: its path is too long for sockets"
     return 1
   fi
-  R=$(mktemp -d "$1/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) || { why_not=$R && return 1; }
+  runtime=$(mktemp -d "$1/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) || { why_not=$runtime && return 1; }
   # A full file system allows a folder, but no file with content.
-  if why_not=$( (head -c 262144 /dev/zero >"$R/.room") 2>&1); then
-    rm -f "$R/.room"
+  if why_not=$( (head -c 262144 /dev/zero >"$runtime/.room") 2>&1); then
+    rm -f "$runtime/.room"
     return 0
   fi
   why_not="$1: ${why_not##*: }"
-  rm -rf -- "$R"
+  rm -rf -- "$runtime"
   return 1
 }
 
@@ -154,29 +154,29 @@ note_in() {
 # users that a site may refuse and slurmctld may delay, so it is sent in the background, and repeated
 # after a failure.
 comment() {
-  [ "${VIZDASH_ENGINE:-}" = slurm ] && [ -n "$R" ] || return 0
-  comment_text "$@" >"$R/.comment.$BASHPID" && mv -f "$R/.comment.$BASHPID" "$R/comment"
+  [ "${VIZDASH_ENGINE:-}" = slurm ] && [ -n "$runtime" ] || return 0
+  comment_text "$@" >"$runtime/.comment.$BASHPID" && mv -f "$runtime/.comment.$BASHPID" "$runtime/comment"
   send_comment >/dev/null 2>&1 &
 }
 
-# One process at a time sends $R/comment, until the last text has been sent. A comment set by the site (a
-# job_submit plugin) is kept, and so is a message in it that has not been shown yet ($R/shown): it was put
+# One process at a time sends $runtime/comment, until the last text has been sent. A comment set by the site (a
+# job_submit plugin) is kept, and so is a message in it that has not been shown yet ($runtime/shown): it was put
 # there a moment ago.
 send_comment() {
   local text shown now sent='' pause=1 tries=0
-  exec 7>"$R/comment.lock"
-  while text=$(cat "$R/comment") && shown=$(cat "$R/shown" || :) && [ "$text $shown" != "$sent" ]; do
+  exec 7>"$runtime/comment.lock"
+  while text=$(cat "$runtime/comment") && shown=$(cat "$runtime/shown" || :) && [ "$text $shown" != "$sent" ]; do
     flock -n 7 || return 0 # its holder sends this text too
-    printf '%s\n' "$BASHPID" >"$R/sender"
+    printf '%s\n' "$BASHPID" >"$runtime/sender"
     now=$(query_comment 10) || now=''
     case $now in '' | '(null)' | 'vizdash/1 '*) ;; *) return 0 ;; esac
     note_in "$now"
     [ "$REPLY" != "$shown" ] || REPLY=''
     if timeout 10 scontrol update JobId="$job_id" Comment="$text${REPLY:+ note=$REPLY}" 7>&-; then
       # The same message may come again, once it is no longer there.
-      if [ -n "$shown" ] && [ "$(cat "$R/shown")" = "$shown" ]; then : >"$R/shown"; fi
+      if [ -n "$shown" ] && [ "$(cat "$runtime/shown")" = "$shown" ]; then : >"$runtime/shown"; fi
       sent="$text "
-      : >"$R/commented"
+      : >"$runtime/commented"
     else
       tries=$((tries + 1))
       [ "$tries" -lt 10 ] || return 0
@@ -247,13 +247,13 @@ finish() { # RESULT [ERROR]: end all processes of the session, write its final s
   local lost=''
   before_end "$1"
   stop_keeper
-  if [ -n "$R" ] && [ -e "$R/sender" ]; then kill "$(cat "$R/sender")" 2>/dev/null; fi
+  if [ -n "$runtime" ] && [ -e "$runtime/sender" ]; then kill "$(cat "$runtime/sender")" 2>/dev/null; fi
   status ending "$step" "$1" "${2:-}"
   end_session "$SESSION_ID" "$job_id" "$leader"
   after_end "$1"
   # No comment was accepted: slurmctld refuses them, or does not answer.
-  if [ -n "$R" ] && [ -e "$R/comment" ] && [ ! -e "$R/commented" ]; then commented=''; fi
-  if [ -n "$R" ]; then remove_folder "$R"; fi
+  if [ -n "$runtime" ] && [ -e "$runtime/comment" ] && [ ! -e "$runtime/commented" ]; then commented=''; fi
+  if [ -n "$runtime" ]; then remove_folder "$runtime"; fi
   rm -f -- "$F/connection"
   rm -rf -- "$F/ssh" # the client's key and known host key
   say "ended: $1 ${2:-}"
@@ -272,8 +272,8 @@ on_term() {
   [ -z "$ending" ] || return 0
   ending=1
   local now end
-  if [ -n "$R" ] && [ -s "$R/gave_up" ]; then
-    { read -r step && read -r end; } <"$R/gave_up"
+  if [ -n "$runtime" ] && [ -s "$runtime/gave_up" ]; then
+    { read -r step && read -r end; } <"$runtime/gave_up"
     fail "$step" "$end"
   fi
   on_early_end

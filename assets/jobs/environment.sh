@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash disable=SC2034,SC2154
 # Keep the user's software away from the session's own programs. The python3 or dbus-daemon of a conda
 # environment, a module's LD_LIBRARY_PATH or a package in ~/.local may break them; the app gets all of
 # these.
@@ -23,6 +23,7 @@ set_aside_environment() {
     case $name in
       HOME | USER | LOGNAME | SHELL | TZ | TMPDIR | KRB5CCNAME) ;;
       SLURM* | VIZDASH_* | *_VISIBLE_DEVICES | GPU_DEVICE_ORDINAL) ;;
+      SESSION_ID) export -n SESSION_ID ;; # the script's own by now, though a user's may have been exported
       # For Apptainer, and through it for the app.
       APPTAINER* | SINGULARITY* | http_proxy | https_proxy | no_proxy) ;;
       *) unset -v "$name" 2>/dev/null || export -n "${name?}" ;;
@@ -52,27 +53,26 @@ export_statements() {
 # Turn `user_environment` into the app's: the configuration's settings over the user's (or the image's),
 # and an installed locale.
 inner_settle_environment() {
-  if [ "$VIZDASH_RUNTIME" != host ]; then set_aside_environment; fi
   user_environment=$(
     eval "$user_environment" 2>/dev/null
     export PATH="${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin"
     inner_scale
     for pair in "${VIZDASH_ENV[@]}"; do export "${pair?}"; done
     inner_settle_locale
-    export VIZDASH_RUNTIME_DIR=$R
+    export VIZDASH_RUNTIME_DIR=$runtime
     inner_egl_vendor
     inner_slurm
     # Temporary files are removed with the session (an image has a private /tmp). Where jobs can be
     # submitted from the desktop, they stay in /tmp: sbatch passes TMPDIR on to jobs that outlive the
     # session or run elsewhere. (SBATCH_EXPORT=ALL,TMPDIR=... would override the export of a job
     # script's #SBATCH lines and, as SLURM_EXPORT_ENV, that of each srun in the job.)
-    if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ] && [ ! -d "$R/bin" ]; then
-      export TMPDIR=$R/work/tmp
+    if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ] && [ ! -d "$runtime/bin" ]; then
+      export TMPDIR=$runtime/work/tmp
     fi
     export_statements
   )
-  if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ]; then export TMPDIR=$R/work/tmp; fi
-  export XDG_RUNTIME_DIR=$R/run XAUTHORITY=$R/xauth
+  if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ]; then export TMPDIR=$runtime/work/tmp; fi
+  export XDG_RUNTIME_DIR=$runtime/run XAUTHORITY=$runtime/xauth
 }
 
 # In the app's environment: let programs draw everything larger. Those that use the X server's resolution
@@ -85,12 +85,12 @@ inner_scale() {
 # In the app's environment: let EGL find the driver's entry (copy_egl_vendor) in an image without one.
 inner_egl_vendor() {
   local root=${VIZDASH_GPU_ROOT:-} places=/etc/glvnd/egl_vendor.d:/usr/share/glvnd/egl_vendor.d place
-  [ -e "$R/egl/10_nvidia.json" ] || return 0
+  [ -e "$runtime/egl/10_nvidia.json" ] || return 0
   for place in ${places/:/ }; do
     if [ -e "$root$place/10_nvidia.json" ]; then return 0; fi
   done
   if [ -n "${__EGL_VENDOR_LIBRARY_DIRS:-}${__EGL_VENDOR_LIBRARY_FILENAMES:-}" ]; then return 0; fi
-  export __EGL_VENDOR_LIBRARY_DIRS=$R/egl:$places
+  export __EGL_VENDOR_LIBRARY_DIRS=$runtime/egl:$places
 }
 
 # For a subshell that runs the user's programs: set their environment and nothing else (SLURM_* of the

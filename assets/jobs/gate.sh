@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The gate in front of a service: the one way to it, by the Unix socket R/web. It runs beside the app, in
-# its network namespace, with Python 3.6 or newer.
+# The gate in front of a service: the one way to it, by the Unix socket `web` in the runtime folder. It
+# runs beside the app, in its network namespace, with Python 3.6 or newer.
 
 # For kind web, the gate lets a browser in that has the session's token: /.vizdash/open takes it from the
 # fragment of its address, which no server and no log sees, and exchanges it for a cookie of this session.

@@ -27,9 +27,9 @@ nvidia_gpu() {
   local id=${CUDA_VISIBLE_DEVICES:-} index uuid bus list count=0
   id=${id%%,*}
   case $id in MIG-*) id=$(mig_parent "$id") || { gl_why=$id && return 1; } ;; esac
-  run_for 20 nvidia-smi --query-gpu=index,uuid,pci.bus_id --format=csv,noheader >"$R/gpus" 2>/dev/null ||
+  run_for 20 nvidia-smi --query-gpu=index,uuid,pci.bus_id --format=csv,noheader >"$runtime/gpus" 2>/dev/null ||
     { nvidia_driver_gpu; return; }
-  list=$(<"$R/gpus")
+  list=$(<"$runtime/gpus")
   while IFS=', ' read -r index uuid bus; do
     case $id in
       GPU-*) [[ $uuid == "$id"* ]] ;; # CUDA accepts a prefix
@@ -48,7 +48,7 @@ nvidia_gpu() {
 # MIG Profiles"). nvidia-smi -L lists each GPU before its slices.
 mig_parent() {
   local line gpu='' profile
-  run_for 20 nvidia-smi -L >"$R/slices" 2>/dev/null
+  run_for 20 nvidia-smi -L >"$runtime/slices" 2>/dev/null
   while IFS= read -r line; do
     case $line in
       GPU\ *) gpu=${line##*UUID: } gpu=${gpu%%)*} ;;
@@ -59,7 +59,7 @@ mig_parent() {
         return 1
         ;;
     esac
-  done <"$R/slices"
+  done <"$runtime/slices"
   printf '%s is a MIG slice, which has no graphics\n' "$1"
   return 1
 }
@@ -116,33 +116,33 @@ drm_gpu() {
 inner_opengl() {
   local vglrun probe said
   gl=()
-  [ -n "$GPU" ] || return 0
+  [ -n "$has_gpu" ] || return 0
   vglrun=$(inner_user_environment && type -P vglrun) || return 0
-  if [ -z "$GL_DEVICE" ]; then
-    inner_software "$GL_WHY"
+  if [ -z "$gl_device" ]; then
+    inner_software "$gl_why"
     return
   fi
   probe=$(inner_user_environment && PATH=$PATH:$(dirname "$(readlink -f "$vglrun")") && type -P glxinfo)
-  run_for 60 inner_as_user "$vglrun" -d "$GL_DEVICE" "${probe:-true}" >"$R/glxinfo" 2>&1 </dev/null 9>&-
+  run_for 60 inner_as_user "$vglrun" -d "$gl_device" "${probe:-true}" >"$runtime/glxinfo" 2>&1 </dev/null 9>&-
   case $? in
     0) ;;
     124)
-      inner_software "vglrun -d $GL_DEVICE does not end"
+      inner_software "vglrun -d $gl_device does not end"
       return
       ;;
     *)
-      inner_software "vglrun -d $GL_DEVICE: $(last_line "$R/glxinfo")"
+      inner_software "vglrun -d $gl_device: $(last_line "$runtime/glxinfo")"
       return
       ;;
   esac
-  gl=("$vglrun" -d "$GL_DEVICE")
-  said=$(sed -n 's/^OpenGL renderer string: */, /p' "$R/glxinfo" | head -n 1)
-  echo "OpenGL: vglrun -d $GL_DEVICE$said"
+  gl=("$vglrun" -d "$gl_device")
+  said=$(sed -n 's/^OpenGL renderer string: */, /p' "$runtime/glxinfo" | head -n 1)
+  echo "OpenGL: vglrun -d $gl_device$said"
 }
 
 inner_software() { # WHY
   gl=()
-  : >"$R/software"
+  : >"$runtime/software"
   inner_without "OpenGL in software, without VirtualGL: $1"
 }
 
@@ -150,16 +150,16 @@ inner_software() { # WHY
 # with the reason. Programs of the desktop come first.
 inner_renderer() {
   local kind text
-  : >"$R/asked"
+  : >"$runtime/asked"
   ask() {
     inner_user_environment
     # No cache in the user's home.
     export MESA_SHADER_CACHE_DISABLE=true MESA_GLSL_CACHE_DISABLE=true __GL_SHADER_DISK_CACHE=0
-    if [ -n "$GL_DEVICE" ]; then export VGL_DISPLAY=$GL_DEVICE; fi
+    if [ -n "$gl_device" ]; then export VGL_DISPLAY=$gl_device; fi
     exec nice -n 10 "${gl[@]}" "$python" -I -c "$(opengl_query)"
   }
-  run_for 300 ask 2>/dev/null >"$R/opengl" </dev/null 9>&-
-  read -r kind text < <(grep -a -m 1 -E '^(renderer|none) ' "$R/opengl")
+  run_for 300 ask 2>/dev/null >"$runtime/opengl" </dev/null 9>&-
+  read -r kind text < <(grep -a -m 1 -E '^(renderer|none) ' "$runtime/opengl")
   case $kind in
     renderer) text=${text:-unnamed} ;;
     none) text="none: $text" ;;
@@ -174,13 +174,13 @@ inner_renderer() {
 # inner_explain_software RENDERER: a session with a GPU whose OpenGL is drawn in software gets a warning
 # with the reason, unless it already has one.
 inner_explain_software() {
-  [ -n "$GPU" ] && [ ! -e "$R/software" ] || return 0
+  [ -n "$has_gpu" ] && [ ! -e "$runtime/software" ] || return 0
   case ${1,,} in none:* | *llvmpipe* | *softpipe* | *swrast* | *'software rasterizer'*) ;; *) return 0 ;; esac
   if [ ${#gl[@]} -gt 0 ]; then
     inner_without "OpenGL in software: ${gl[*]} renders with $1"
     return
   fi
-  inner_software "${GL_WHY:-VirtualGL (vglrun) is not installed in this ${VIZDASH_RUNTIME/apptainer/image}}"
+  inner_software "${gl_why:-VirtualGL (vglrun) is not installed in this ${VIZDASH_RUNTIME/apptainer/image}}"
 }
 
 opengl_query() {
@@ -195,7 +195,7 @@ inner_opengl_failed() {
   local line
   if [ "$app_code" = 0 ] || [ ${#gl[@]} = 0 ] || [ $((SECONDS - app_began)) -gt 60 ]; then return 1; fi
   inner_app_log_ended
-  line=$(grep -a -m 1 '^\[VGL\] ERROR' "$R/app.log") || return 1
+  line=$(grep -a -m 1 '^\[VGL\] ERROR' "$runtime/app.log") || return 1
   inner_software "${gl[*]}: $line"
-  if [ -e "$R/asked" ]; then inner_renderer & fi
+  if [ -e "$runtime/asked" ]; then inner_renderer & fi
 }

@@ -3,12 +3,12 @@
 # while nobody views it by any route, there is no input, and its processes and GPUs do next to nothing.
 # What cannot be read is unknown, and a session of which something is unknown is never idle.
 #
-#   viewers, input   a watcher beside the desktop writes them to R/activity; a service has no
+#   viewers, input   a watcher beside the desktop writes them to $runtime/activity; a service has no
 #                    input, and its gate reports the viewers, which are in the status
 #   CPU              times of the session's processes, in percent of one core (VIZDASH_IDLE_CPU)
 #   GPU              by nvidia-smi, in percent (VIZDASH_IDLE_GPU), if the job has a GPU
 #
-# R/activity is one line: TIME VIEWERS INPUT, the time in seconds since the epoch, the number of viewers
+# $runtime/activity is one line: TIME VIEWERS INPUT, the time in seconds since the epoch, the number of viewers
 # and the seconds since the last input; "-" for unknown.
 
 # Since when the session is idle (empty: it is not), and when it ends for it.
@@ -68,10 +68,10 @@ forget_idle() {
 }
 
 tell_reporter() { # WORDS
-  timeout 5 bash -c 'printf "%s\n" "$1" >"$2"' - "$1" "$R/events" >/dev/null 2>&1
+  timeout 5 bash -c 'printf "%s\n" "$1" >"$2"' - "$1" "$runtime/events" >/dev/null 2>&1
 }
 
-# sample_viewers_and_input NOW: input counts as known up to the time in R/activity.
+# sample_viewers_and_input NOW: input counts as known up to the time in $runtime/activity.
 sample_viewers_and_input() {
   local at=0 viewers=- input=-
   if is_service; then
@@ -79,7 +79,7 @@ sample_viewers_and_input() {
     if [ "${viewers:--}" = - ]; then unknown='number of viewers'; elif [ "$viewers" != 0 ]; then busy=viewers; fi
     return
   fi
-  { read -r at viewers input <"$R/activity"; } 2>/dev/null
+  { read -r at viewers input <"$runtime/activity"; } 2>/dev/null
   [[ "$at $viewers $input" =~ ^[0-9]+\ (-|[0-9]+)\ (-|[0-9]+)$ ]] || at=0 viewers=- input=-
   if [ $(($1 - at)) -gt 30 ] || [ "$input" = - ]; then
     unknown=input
@@ -129,7 +129,7 @@ sample_gpu() {
   if [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then ids=(-i "$CUDA_VISIBLE_DEVICES"); fi
   list=''
   if run_for 20 nvidia-smi --query-gpu=utilization.gpu --format=csv,noheader,nounits "${ids[@]}" \
-    >"$R/gpu_load" 2>/dev/null; then list=$(<"$R/gpu_load"); fi
+    >"$runtime/gpu_load" 2>/dev/null; then list=$(<"$runtime/gpu_load"); fi
   if ! [[ $list =~ ^[0-9]+($'\n'[0-9]+)*$ ]]; then
     unknown='GPU load'
     return
@@ -150,8 +150,9 @@ activity_values() {
 
 inner_activity() {
   [ -n "${VIZDASH_IDLE_SECONDS:-}" ] || return 0
-  activity_watcher >"$R/activity.py"
-  "$as" "$python" -I "$R/activity.py" "$R" "${DISPLAY#:}" "$websockify" 9>&- </dev/null >"$R/activity.log" 2>&1 &
+  activity_watcher >"$runtime/activity.py"
+  "$as" "$python" -I "$runtime/activity.py" "$runtime" "${DISPLAY#:}" "$websockify" \
+    9>&- </dev/null >"$runtime/activity.log" 2>&1 &
 }
 
 # Input is that of MIT-SCREEN-SAVER (its protocol, version 1.1), which Xvnc has: keys, pointer and XTEST

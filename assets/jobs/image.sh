@@ -11,13 +11,13 @@ seek_apptainer() {
 }
 
 # image_arguments: set `args` to the arguments before the image's path. Fails, with the path in
-# `missing_bind`, if the source of a bind mount does not exist. Inside, R is always in the image's /tmp,
-# where a mount point can be made.
+# `missing_bind`, if the source of a bind mount does not exist. Inside, the runtime folder is always in the
+# image's /tmp, where a mount point can be made.
 image_arguments() {
   local bind
-  args=(-q exec --cleanenv --contain --pid --workdir "$R/work" --pwd "$HOME")
-  mkdir "$R/work/tmp/vizdash"
-  args+=(-B "$HOME" -B "$R:/tmp/vizdash")
+  args=(-q exec --cleanenv --contain --pid --workdir "$runtime/work" --pwd "$HOME")
+  mkdir "$runtime/work/tmp/vizdash"
+  args+=(-B "$HOME" -B "$runtime:/tmp/vizdash")
   if [ -n "${CUDA_VISIBLE_DEVICES:-}${SLURM_JOB_GPUS:-}" ] && [ -e /dev/nvidiactl ]; then
     args+=(--nv)
     copy_egl_vendor
@@ -30,13 +30,13 @@ image_arguments() {
   done
 }
 
-# copy_egl_vendor: put the driver's entry for EGL (libglvnd, "EGL ICD enumeration") into R: Apptainer's
-# --nv brings the libraries, and not this file, without which EGL does not find them.
+# copy_egl_vendor: put the driver's entry for EGL (libglvnd, "EGL ICD enumeration") into the runtime folder:
+# Apptainer's --nv brings the libraries, and not this file, without which EGL does not find them.
 copy_egl_vendor() {
   local root=${VIZDASH_GPU_ROOT:-} place
   for place in /etc/glvnd/egl_vendor.d /usr/share/glvnd/egl_vendor.d; do
     if [ -r "$root$place/10_nvidia.json" ]; then
-      mkdir -p "$R/egl" && cp "$root$place/10_nvidia.json" "$R/egl/"
+      mkdir -p "$runtime/egl" && cp "$root$place/10_nvidia.json" "$runtime/egl/"
       return
     fi
   done

@@ -1,11 +1,11 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # The desktop and the app, inside the image or on the host: `inner` runs there from a file that
 # `write_inner` makes from these functions.
 
 # Lines written to the job script: "step NAME", "without WHAT AND WHY", "ready DISPLAY PORT", "viewers N",
 # "renderer TEXT".
 inner_fail() {
-  printf '%s\n%s\n' "$1" "$2" >"$R/failed"
+  printf '%s\n%s\n' "$1" "$2" >"$runtime/failed"
   exit 1
 }
 
@@ -27,7 +27,7 @@ wait_for() {
 
 inner() {
   local xvnc websockify app app_code='' windows='' python as gl=() app_began
-  exec 9>"$R/events"
+  exec 9>"$runtime/events"
   trap 'exit 143' TERM
   inner_settle_environment
   echo 'step xvnc' >&9
@@ -38,7 +38,7 @@ inner() {
   inner_app
   inner_ready
   if [ -r "/proc/$websockify/task/$websockify/children" ]; then echo 'viewers 0' >&9; fi
-  echo "ready $DISPLAY $(cat "$R/port" 2>/dev/null)" >&9
+  echo "ready $DISPLAY $(cat "$runtime/port" 2>/dev/null)" >&9
   inner_warner 9>&- &
   inner_viewers &
   inner_activity
@@ -49,8 +49,9 @@ inner() {
 # Make Slurm's commands work on the desktop as on a login host. With the job's SLURM_*, srun would run
 # steps of this job, with its --export=NONE, and pass them to every job submitted here. sbatch and srun
 # also pass the environment on (--export=ALL is the default), so jobs get none of the desktop's folders
-# and displays, nor its mark. A login shell may set PATH, and R may be on a file system that runs no
-# programs (noexec), so bash gets these as functions too; /usr/bin/srun takes those to other nodes.
+# and displays, nor its mark. A login shell may set PATH, and the runtime folder may be on a file system
+# that runs no programs (noexec), so bash gets these as functions too; /usr/bin/srun takes those to other
+# nodes.
 inner_slurm() {
   local name real
   for name in ${!SLURM_@}; do
@@ -58,13 +59,13 @@ inner_slurm() {
   done
   for name in sbatch srun; do
     real=$(command -v "$name") || continue
-    [ -d "$R/bin" ] || mkdir -m 700 "$R/bin"
+    [ -d "$runtime/bin" ] || mkdir -m 700 "$runtime/bin"
     {
       printf '#!/bin/bash\n# %s, without the environment of this desktop.\n' "$real"
       declare -f inner_submit
-      printf 'inner_submit %q %q "$@"\n' "$name" "$R/bin"
-    } >"$R/bin/$name"
-    chmod 700 "$R/bin/$name"
+      printf 'inner_submit %q %q "$@"\n' "$name" "$runtime/bin"
+    } >"$runtime/bin/$name"
+    chmod 700 "$runtime/bin/$name"
     eval "$name() {
       if [ -r \"\${VIZDASH_RUNTIME_DIR:-}/bin/$name\" ]; then
         /bin/bash \"\$VIZDASH_RUNTIME_DIR/bin/$name\" \"\$@\"
@@ -74,7 +75,7 @@ inner_slurm() {
     }"
     export -f "${name?}"
   done
-  if [ -d "$R/bin" ]; then PATH=$R/bin:$PATH; fi
+  if [ -d "$runtime/bin" ]; then PATH=$runtime/bin:$PATH; fi
 }
 
 inner_submit() { # NAME FOLDER ARGUMENT...
@@ -94,7 +95,7 @@ inner_submit() { # NAME FOLDER ARGUMENT...
 inner_watch() {
   local pause
   if [ "$VIZDASH_ENDS_WITH" = windows ]; then inner_windows; fi
-  mkfifo "$R/pause" && exec {pause}<>"$R/pause" || inner_fail runtime "can't make $R/pause"
+  mkfifo "$runtime/pause" && exec {pause}<>"$runtime/pause" || inner_fail runtime "can't make $runtime/pause"
   until inner_app_over; do
     inner_parts_live
     read -r -t 0.5 -u "$pause"
@@ -114,7 +115,7 @@ inner_parts_live() {
 
 inner_died() { # PID STEP NAME
   wait "$1"
-  inner_fail "$2" "$3 ended with $(code_words $?)$(after_colon "$(last_line "$R/$2.log")")"
+  inner_fail "$2" "$3 ended with $(code_words $?)$(after_colon "$(last_line "$runtime/$2.log")")"
 }
 
 # child_lives PID: whether it is a running child of this shell; `kill -0` also succeeds for a reused PID.
@@ -152,7 +153,7 @@ inner_app_over() {
     return
   fi
   # A failed launcher will show no window.
-  if [ "${app_code:-0}" != 0 ] && [ ! -e "$R/window" ]; then return 0; fi
+  if [ "${app_code:-0}" != 0 ] && [ ! -e "$runtime/window" ]; then return 0; fi
   if child_lives "$windows"; then return 1; fi
   wait "$windows"
   case $? in
@@ -162,7 +163,7 @@ inner_app_over() {
   # Xvnc may just have died.
   read -r -t 0.5 -u "$pause"
   inner_parts_live
-  echo "cannot watch the app's windows: $(last_line "$R/windows.log")" >&2
+  echo "cannot watch the app's windows: $(last_line "$runtime/windows.log")" >&2
   echo "so the session ends with the app's first process, as with ends_with: process" >&2
   VIZDASH_ENDS_WITH=process
   [ -n "$app_code" ]
@@ -180,12 +181,12 @@ inner_xvnc() {
   {
     printf '\377\377\0\0\0\0\0\022MIT-MAGIC-COOKIE-1\0\020'
     head -c 16 /dev/urandom
-  } >"$R/xauth"
+  } >"$runtime/xauth"
   # 48 bits each: VNC's DES uses only eight characters.
   password=$(head -c 6 /dev/urandom | base64 | tr '+/' '-_')
   view=$(head -c 6 /dev/urandom | base64 | tr '+/' '-_')
-  printf '%s\n%s\n' "$password" "$view" >"$R/passwords"
-  ("${run_vncpasswd[@]}" -f) <"$R/passwords" >"$R/vncpasswd" || inner_fail xvnc "vncpasswd failed"
+  printf '%s\n%s\n' "$password" "$view" >"$runtime/passwords"
+  ("${run_vncpasswd[@]}" -f) <"$runtime/passwords" >"$runtime/vncpasswd" || inner_fail xvnc "vncpasswd failed"
   start_xvnc
   # If /tmp/.X11-unix is someone else's: an abstract socket (unix(7)) needs no folder, and X clients try
   # it first.
@@ -195,20 +196,20 @@ inner_xvnc() {
     local room why=''
     room=$(df -kP /tmp 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d' ' -f4)
     if [ "${room:-64}" -lt 64 ]; then why='/tmp is full; '; fi
-    inner_fail xvnc "Xvnc: $why$(last_line "$R/xvnc.log")"
+    inner_fail xvnc "Xvnc: $why$(last_line "$runtime/xvnc.log")"
   fi
-  DISPLAY=:$(cat "$R/display")
+  DISPLAY=:$(cat "$runtime/display")
   export DISPLAY
 }
 
 # start_xvnc OPTION...: wait until it prints its display or ends. Runs `found` through `as`.
 start_xvnc() {
-  "$as" "$found" -displayfd 3 -auth "$R/xauth" -rfbport -1 -rfbunixpath "$R/rfb" -rfbunixmode 0600 \
-    -SecurityTypes VncAuth -PasswordFile "$R/vncpasswd" -UseBlacklist=0 -AlwaysShared \
+  "$as" "$found" -displayfd 3 -auth "$runtime/xauth" -rfbport -1 -rfbunixpath "$runtime/rfb" -rfbunixmode 0600 \
+    -SecurityTypes VncAuth -PasswordFile "$runtime/vncpasswd" -UseBlacklist=0 -AlwaysShared \
     -geometry "$VIZDASH_GEOMETRY" -depth 24 -dpi $((96 * ${VIZDASH_SCALE:-1})) -nolisten tcp "$@" \
-    -desktop "$VIZDASH_APP $SESSION_ID" 3>"$R/display" 9>&- >"$R/xvnc.log" 2>&1 </dev/null &
+    -desktop "$VIZDASH_APP $SESSION_ID" 3>"$runtime/display" 9>&- >"$runtime/xvnc.log" 2>&1 </dev/null &
   xvnc=$!
-  xvnc_up() { [ -s "$R/display" ] || ! child_lives "$xvnc"; }
+  xvnc_up() { [ -s "$runtime/display" ] || ! child_lives "$xvnc"; }
   wait_for "$VIZDASH_READY_TIMEOUT" xvnc_up ||
     inner_fail xvnc "Xvnc did not come up in $VIZDASH_READY_TIMEOUT s"
 }
@@ -220,15 +221,15 @@ inner_websockify() {
   # Its own interpreter: others may lack the module.
   read -r python _ < <(sed -n '1s/^#! *//p' "$found" 2>/dev/null)
   case $python in */python*) ;; *) python=python3 ;; esac
-  websockify_launcher >"$R/launcher.py"
-  "$as" "$python" "$R/launcher.py" "$R" "$page" "$VIZDASH_ROUTE" "$VIZDASH_PORT_MIN" \
-    "$VIZDASH_PORT_MAX" "$found" 9>&- </dev/null >"$R/websockify.log" 2>&1 &
+  websockify_launcher >"$runtime/launcher.py"
+  "$as" "$python" "$runtime/launcher.py" "$runtime" "$page" "$VIZDASH_ROUTE" "$VIZDASH_PORT_MIN" \
+    "$VIZDASH_PORT_MAX" "$found" 9>&- </dev/null >"$runtime/websockify.log" 2>&1 &
   websockify=$!
 }
 
 # inner_find_novnc: set `page` to its folder.
 inner_find_novnc() {
-  for page in "${NOVNC:-/usr/share/novnc}" /usr/share/noVNC /usr/local/share/novnc; do
+  for page in "${novnc:-/usr/share/novnc}" /usr/share/noVNC /usr/local/share/novnc; do
     if [ -r "$page/vnc.html" ]; then return 0; fi
   done
   return 1
@@ -298,25 +299,24 @@ inner_app() {
   inner_input_method
   inner_bus_environment
   inner_opengl
-  : >"$R/app.log"
+  : >"$runtime/app.log"
   inner_start_app
 }
 
 inner_start_app() {
   local command=$VIZDASH_COMMAND
   if [ -z "$command" ]; then command=/.singularity.d/runscript; fi
-  rm -f "$R/app.pipe"
-  mkfifo "$R/app.pipe"
-  tee -a "$R/app.log" <"$R/app.pipe" 9>&- &
+  rm -f "$runtime/app.pipe"
+  mkfifo "$runtime/app.pipe"
+  tee -a "$runtime/app.log" <"$runtime/app.pipe" 9>&- &
   app_log=$!
   (
     cd "$HOME" || exit 1 # bash prints the reason
     inner_user_environment
-    if [ -n "$GL_DEVICE" ]; then export VGL_DISPLAY=$GL_DEVICE; fi # for a vglrun in the command
-    unset NOVNC GPU GL_DEVICE GL_WHY
+    if [ -n "$gl_device" ]; then export VGL_DISPLAY=$gl_device; fi # for a vglrun in the command
     { echo 0x33 >/proc/self/coredump_filter; } 2>/dev/null # the kernel's default: see environment.sh
     exec "${gl[@]}" bash -c "$command"
-  ) 9>&- </dev/null >"$R/app.pipe" 2>&1 &
+  ) 9>&- </dev/null >"$runtime/app.pipe" 2>&1 &
   app=$! app_code=''
   # shellcheck disable=SC2034 # gpu.sh asks
   app_began=$SECONDS
@@ -331,13 +331,13 @@ inner_app_said() { # CODE
   inner_app_log_ended
   if [ "$1" = 127 ] || [ "$1" = 126 ]; then
     # A translated message of a shell is recognised by the shell's name.
-    line=$(grep -aE "$cannot_run|error while loading shared libraries: " "$R/app.log" ||
-      grep -aE '^[^ :]*(sh|runscript): ' "$R/app.log")
+    line=$(grep -aE "$cannot_run|error while loading shared libraries: " "$runtime/app.log" ||
+      grep -aE '^[^ :]*(sh|runscript): ' "$runtime/app.log")
   else
-    line=$(grep -aviE '(^|[^a-z])(warning|message|info|debug)( \*\*)?: ' "$R/app.log")
+    line=$(grep -aviE '(^|[^a-z])(warning|message|info|debug)( \*\*)?: ' "$runtime/app.log")
   fi
   line=$(printf '%s\n' "$line" | last_line)
-  printf '%s' "${line:-$(last_line "$R/app.log")}"
+  printf '%s' "${line:-$(last_line "$runtime/app.log")}"
 }
 
 # The app's output passes through another process, which may be later than the app's end.
@@ -352,19 +352,19 @@ inner_app_failed() { # WHAT
   inner_fail app "$1 with $(code_words "$app_code")$(after_colon "$(inner_app_said "$app_code")")"
 }
 
-# Start a private bus with its socket in R: dbus-run-session(1) would put it in /tmp, where it stays if
-# the bus is killed. A desktop works without a bus.
+# Start a private bus with its socket in the runtime folder: dbus-run-session(1) would put it in /tmp, where
+# it stays if the bus is killed. A desktop works without a bus.
 inner_bus() {
   local found as
   inner_find dbus-daemon || return 0
   (
     unset -v SLURM_JOB_ID # with it, srun in a program that the bus starts would run a step of this job
-    "$as" "$found" --session --nofork --nopidfile --address="unix:path=$R/run/bus"
-  ) 9>&- </dev/null >"$R/bus.log" 2>&1 &
+    "$as" "$found" --session --nofork --nopidfile --address="unix:path=$runtime/run/bus"
+  ) 9>&- </dev/null >"$runtime/bus.log" 2>&1 &
   local bus=$!
-  bus_up() { [ -S "$R/run/bus" ] || ! kill -0 "$bus" 2>/dev/null; }
+  bus_up() { [ -S "$runtime/run/bus" ] || ! kill -0 "$bus" 2>/dev/null; }
   wait_for 5 bus_up
-  if [ -S "$R/run/bus" ]; then export DBUS_SESSION_BUS_ADDRESS=unix:path=$R/run/bus; fi
+  if [ -S "$runtime/run/bus" ]; then export DBUS_SESSION_BUS_ADDRESS=unix:path=$runtime/run/bus; fi
 }
 
 # What the bus starts (a terminal's server, a file manager) gets the app's environment. The bus can only
@@ -378,7 +378,7 @@ inner_bus_environment() {
     export LC_ALL=${LC_ALL-} PYTHONNOUSERSITE=${PYTHONNOUSERSITE-} TMPDIR=${TMPDIR:-/tmp}
     exec "$found" --all
   }
-  run_for 10 bus_environment >>"$R/bus.log" 2>&1 </dev/null 9>&-
+  run_for 10 bus_environment >>"$runtime/bus.log" 2>&1 </dev/null 9>&-
 }
 
 # Ready when a browser would get a desktop: noVNC's page, and the greeting of Xvnc (RFC 6143, 7.1.1)
@@ -419,14 +419,14 @@ while True:
             sys.exit("no answer: %s" % e)
         time.sleep(0.03)
 '
-  "$as" "$python" -c "$check" "$R" "$VIZDASH_READY_TIMEOUT" 9>&- 2>"$R/check.log" &
+  "$as" "$python" -c "$check" "$runtime" "$VIZDASH_READY_TIMEOUT" 9>&- 2>"$runtime/check.log" &
   local checking=$!
   while child_lives "$checking"; do
     inner_parts_live
     inner_app_ended_early
     sleep 0.02
   done
-  wait "$checking" || inner_fail websockify "$(last_line "$R/check.log")"
+  wait "$checking" || inner_fail websockify "$(last_line "$runtime/check.log")"
   inner_app_ended_early
 }
 
@@ -482,8 +482,9 @@ count_sockets() { # PID: set `sockets`, without starting a process
 
 # Exits with 0 when the last window has closed and none has opened within 4 s, with 3 if none opened.
 inner_windows() {
-  window_watcher >"$R/windows.py"
-  "$as" "$python" -I "$R/windows.py" "$R" "${DISPLAY#:}" 300 4 9>&- </dev/null >"$R/windows.log" 2>&1 &
+  window_watcher >"$runtime/windows.py"
+  "$as" "$python" -I "$runtime/windows.py" "$runtime" "${DISPLAY#:}" 300 4 \
+    9>&- </dev/null >"$runtime/windows.log" 2>&1 &
   windows=$!
 }
 
@@ -573,7 +574,7 @@ PY
 # Show each text from the pipe on the desktop, for five minutes or until it is closed.
 inner_warner() {
   local text found as
-  while read -r text <"$R/warn"; do
+  while read -r text <"$runtime/warn"; do
     if inner_find xmessage; then
       "$as" "$found" -name vizdash-warning -center -timeout 300 -buttons OK "$text" >/dev/null 2>&1 &
     elif inner_find zenity; then

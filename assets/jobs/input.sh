@@ -22,7 +22,7 @@ inner_input_method() {
   if ! inner_find "$program"; then
     why='not installed'
   elif ! "inner_start_$name"; then
-    why=${why:-$(last_line "$R/input.log")}
+    why=${why:-$(last_line "$runtime/input.log")}
   fi
   if [ -n "$why" ]; then
     inner_without "no input method: $program: $why"
@@ -32,7 +32,7 @@ inner_input_method() {
   user_environment+=$(
     printf '\nexport %s' "GTK_IM_MODULE=\${GTK_IM_MODULE:-$name} QT_IM_MODULE=\${QT_IM_MODULE:-$name}"
     printf ' %s' "XMODIFIERS=\${XMODIFIERS:-@im=$name}"
-    if [ "$name" = ibus ]; then printf ' %s' "IBUS_ADDRESS_FILE=\"$R/run/ibus.address\""; fi
+    if [ "$name" = ibus ]; then printf ' %s' "IBUS_ADDRESS_FILE=\"$runtime/run/ibus.address\""; fi
   )
 }
 
@@ -72,7 +72,7 @@ inner_start_fcitx() { # runs `found` through `as`
   inner_engines fcitx
   inner_fcitx_settings
   "$as" env "${settings[@]}" "$found" --disable=wayland,waylandim,ibusfrontend,fcitx4frontend 9>&- \
-    </dev/null >"$R/input.log" 2>&1 &
+    </dev/null >"$runtime/input.log" 2>&1 &
   daemon=$!
   inner_find fcitx5-remote
   fcitx_up() { ("$as" "$found" --check) >/dev/null 2>&1 9>&-; }
@@ -82,15 +82,15 @@ inner_start_fcitx() { # runs `found` through `as`
 # Set `settings` to a folder with a profile of the installed engines, if the user has no profile, or one
 # without these engines (from another image). fcitx5 saves its profile in the home when it ends.
 inner_fcitx_settings() {
-  local name mine=$HOME/.config/fcitx5 profile=$R/run/config/fcitx5 number=0
+  local name mine=$HOME/.config/fcitx5 profile=$runtime/run/config/fcitx5 number=0
   [ ${#engines[@]} -gt 0 ] || return 0
   for name in "${engines[@]}"; do
     if grep -qsxF "Name=$name" "$mine/profile"; then return 0; fi
   done
   mkdir -p "$profile"
-  settings=("XDG_CONFIG_DIRS=$R/run/config:/etc/xdg")
+  settings=("XDG_CONFIG_DIRS=$runtime/run/config:/etc/xdg")
   if [ -e "$mine/profile" ]; then
-    settings=("XDG_CONFIG_HOME=$R/run/config")
+    settings=("XDG_CONFIG_HOME=$runtime/run/config")
     cp -r "$mine/." "$profile"
   fi
   {
@@ -107,14 +107,14 @@ inner_fcitx_settings() {
 # own keys (Shift+Space or the Hangul key). By default, the file with its address is in the home, under
 # a name that sessions on other nodes use too.
 inner_start_ibus() { # runs `found` through `as`
-  local daemon address=$R/run/ibus.address
+  local daemon address=$runtime/run/ibus.address
   inner_engines ibus
-  "$as" env IBUS_ADDRESS_FILE="$address" "$found" --xim --address="unix:path=$R/run/ibus" 9>&- \
-    </dev/null >"$R/input.log" 2>&1 &
+  "$as" env IBUS_ADDRESS_FILE="$address" "$found" --xim --address="unix:path=$runtime/run/ibus" 9>&- \
+    </dev/null >"$runtime/input.log" 2>&1 &
   daemon=$!
   inner_input_up test -s "$address" || return
   inner_find ibus || return 0
-  inner_ibus_engine 9>&- </dev/null >"$R/engine.log" 2>&1 &
+  inner_ibus_engine 9>&- </dev/null >"$runtime/engine.log" 2>&1 &
 }
 
 # It answers some seconds later. Without a setting of the user, it has only the keyboard layout.

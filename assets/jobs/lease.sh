@@ -34,7 +34,7 @@ stop_keeper() {
 # A read with timeout from an empty pipe sleeps without starting a process.
 keep_session() {
   local now pause keeper_pid=$BASHPID
-  mkfifo "$R/keeper" && exec {pause}<>"$R/keeper" || return
+  mkfifo "$runtime/keeper" && exec {pause}<>"$runtime/keeper" || return
   while :; do
     printf -v now '%(%s)T' -1
     if [ -n "${VIZDASH_LEASE_SECONDS:-}" ]; then keep_lease "$now"; fi
@@ -73,18 +73,18 @@ rough_time() { # SECONDS
 
 # end_early RESULT WHY: have the main process end the session.
 end_early() {
-  if [ -s "$R/early" ]; then return; fi
-  printf '%s\n%s\n' "$1" "$2" >"$R/early"
+  if [ -s "$runtime/early" ]; then return; fi
+  printf '%s\n%s\n' "$1" "$2" >"$runtime/early"
   kill -TERM "$$"
 }
 
 # The main process got TERM: whether it comes from end_early.
 on_early_end() {
   local result why
-  [ -n "$R" ] && [ -s "$R/early" ] || return 0
+  [ -n "$runtime" ] && [ -s "$runtime/early" ] || return 0
   {
     read -r result
     read -r why
-  } <"$R/early"
+  } <"$runtime/early"
   finish "$result" "$why"
 }

@@ -7,10 +7,10 @@
 
 set -u -o pipefail
 
-step=runtime watcher=''
-info=/tmp/app_session_$SESSION_ID.info
 source environment.sh # vizdash puts the file's text here
 set_aside_environment
+step=runtime watcher=''
+info=/tmp/app_session_$SESSION_ID.info
 source common.sh
 
 before_end() {
@@ -73,7 +73,7 @@ write_connection() { # PORT
   text=$(
     printf 'JOB_ID=%s\nNODE=%s\nVNC_PORT=%s\n' "$job_id" "$node" "$1"
     printf 'SESSION_ID=%s\nSTATUS=running\nSTART_TIME=%(%s)T\n' "$SESSION_ID" -1
-    printf 'NODE_IP=%s\nRUNTIME_DIR=%s\n' "$(node_address)" "$R"
+    printf 'NODE_IP=%s\nRUNTIME_DIR=%s\n' "$(node_address)" "$runtime"
     printf 'WEB_SOCKET=\nVNC_SOCKET=\nPASSWORD=%s\n' "$VIZDASH_VNC_PASSWORD"
   )
   write_whole connection "$text"
@@ -85,13 +85,13 @@ write_connection() { # PORT
 # bound, since an image may have a private /tmp.
 temporary_folder() {
   [ "${TMPDIR:-/tmp}" = /tmp ] || return 0
-  if ! type -P sbatch >/dev/null && ! type -P srun >/dev/null; then export TMPDIR=$R/tmp; fi
-  export APPTAINERENV_TMPDIR=${APPTAINERENV_TMPDIR:-$R/tmp}
-  export SINGULARITYENV_TMPDIR=${SINGULARITYENV_TMPDIR:-$R/tmp}
+  if ! type -P sbatch >/dev/null && ! type -P srun >/dev/null; then export TMPDIR=$runtime/tmp; fi
+  export APPTAINERENV_TMPDIR=${APPTAINERENV_TMPDIR:-$runtime/tmp}
+  export SINGULARITYENV_TMPDIR=${SINGULARITYENV_TMPDIR:-$runtime/tmp}
   local old=${SINGULARITY_BIND:-${SINGULARITY_BINDPATH:-}} new=${APPTAINER_BIND:-${APPTAINER_BINDPATH:-}}
-  export SINGULARITY_BIND=$R/tmp${old:+,$old}
+  export SINGULARITY_BIND=$runtime/tmp${old:+,$old}
   new=${new:-$old} # Apptainer reads the older names if the new ones are not set
-  export APPTAINER_BIND=$R/tmp${new:+,$new}
+  export APPTAINER_BIND=$runtime/tmp${new:+,$new}
 }
 
 # Print the session's X and VNC servers, by name.
@@ -104,7 +104,7 @@ servers() {
 }
 
 give_up() { # STEP WHY: report a failure to main
-  printf '%s\n%s\n' "$1" "$2" >"$R/failed.new" && mv -f "$R/failed.new" "$R/failed"
+  printf '%s\n%s\n' "$1" "$2" >"$runtime/failed.new" && mv -f "$runtime/failed.new" "$runtime/failed"
 }
 
 wait_ready() { # sets port and pids
@@ -161,33 +161,35 @@ main() {
   own_home
   cd -- "${SLURM_SUBMIT_DIR:-$HOME}" 2>/dev/null || cd -- "$HOME" || cd / || exit 1
   remove_orphans
-  R=$(mktemp -d "/tmp/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) ||
-    { local why=$R && R='' && fail runtime "no folder for the session on $node: $why"; }
-  { claim_folder "$R" "$job_id" && mkdir "$R/tmp"; } || fail runtime "can't write to $R on $node"
+  runtime=$(mktemp -d "/tmp/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) ||
+    { local why=$runtime && runtime='' && fail runtime "no folder for the session on $node: $why"; }
+  { claim_folder "$runtime" "$job_id" && mkdir "$runtime/tmp"; } ||
+    fail runtime "can't write to $runtime on $node"
   step=websockify
   free_port || fail websockify "ports $VIZDASH_PORT_MIN-$VIZDASH_PORT_MAX are all taken on $node"
   step=app
   status starting app || fail folder "$write_error"
-  printf '%s\n' "$VIZDASH_SCRIPT" >"$R/script.sh" ||
-    fail runtime "cannot write the job script to $R"
+  printf '%s\n' "$VIZDASH_SCRIPT" >"$runtime/script.sh" ||
+    fail runtime "cannot write the job script to $runtime"
   (
+    port=$VNC_PORT
     eval "$user_environment" 2>/dev/null
-    export SESSION_ID VNC_PORT VIZDASH_SESSION_ID=$SESSION_ID
+    export SESSION_ID VNC_PORT=$port VIZDASH_SESSION_ID=$SESSION_ID
     temporary_folder
     { echo 0x33 >/proc/self/coredump_filter; } 2>/dev/null # the kernel's default: see environment.sh
-    exec setsid "$BASH" "$R/script.sh"
+    exec setsid "$BASH" "$runtime/script.sh"
   ) </dev/null 8>&- &
   leader=$!
   watch_desktop 8>&- &
   watcher=$!
   local code why
   # A script may ignore TERM, so nothing here waits for its end: finish ends it.
-  while kill -0 "$leader" 2>/dev/null && [ ! -s "$R/failed" ]; do
+  while kill -0 "$leader" 2>/dev/null && [ ! -s "$runtime/failed" ]; do
     sleep 0.5 8>&- &
     wait "$!"
   done
-  if [ -s "$R/failed" ]; then
-    { read -r step && read -r why; } <"$R/failed"
+  if [ -s "$runtime/failed" ]; then
+    { read -r step && read -r why; } <"$runtime/failed"
     fail "$step" "$why"
   fi
   wait "$leader"

@@ -4,9 +4,9 @@
 #
 #   steps    image -> runtime -> modules -> app -> ready
 #
-# The app listens where nobody but the session can connect: on a Unix socket in R (VIZDASH_LISTEN=socket),
-# or on a port of 127.0.0.1 in a network namespace of the session's own (port). The gate is the one way
-# in: it listens on R/web, as websockify does for a desktop.
+# The app listens where nobody but the session can connect: on a Unix socket in the runtime folder
+# (VIZDASH_LISTEN=socket), or on a port of 127.0.0.1 in a network namespace of the session's own (port). The
+# gate is the one way in: it listens on $runtime/web, as websockify does for a desktop.
 
 is_service() { [ -n "${VIZDASH_KIND:-}" ]; }
 
@@ -28,8 +28,8 @@ find_network_namespace() {
   [ "${VIZDASH_LISTEN:-}" = port ] || return 0
   python=$(PATH=$system_path && type -P python3) ||
     fail app "no network namespace for the service: $node has no python3"
-  network_namespace >"$R/namespace.py"
-  namespace=("$python" -I "$R/namespace.py" "$R")
+  network_namespace >"$runtime/namespace.py"
+  namespace=("$python" -I "$runtime/namespace.py" "$runtime")
 }
 
 # What write_inner adds for a service.
@@ -77,15 +77,15 @@ PY
 
 write_service_connection() {
   local token text
-  read -r token <"$R/token"
+  read -r token <"$runtime/token"
   text=$(
     printf 'JOB_ID=%s\nNODE=%s\nVNC_PORT=\n' "$job_id" "$node"
     printf 'SESSION_ID=%s\nSTATUS=running\nSTART_TIME=%(%s)T\n' "$SESSION_ID" -1
-    printf 'NODE_IP=%s\nRUNTIME_DIR=%s\n' "$(node_address)" "$R"
-    printf 'WEB_SOCKET=%s\nKIND=%s\n' "$R/web" "$VIZDASH_KIND"
+    printf 'NODE_IP=%s\nRUNTIME_DIR=%s\n' "$(node_address)" "$runtime"
+    printf 'WEB_SOCKET=%s\nKIND=%s\n' "$runtime/web" "$VIZDASH_KIND"
     printf 'IMAGE=%s\nIMAGE_VERSION=%s\n' "$VIZDASH_IMAGE" "$VIZDASH_IMAGE_VERSION"
     printf 'IMAGE_DIGEST=%s\n' "$image_digest"
-    printf 'SERVER_VERSION=%s\n' "$(one_line "$(cat "$R/version" 2>/dev/null)")"
+    printf 'SERVER_VERSION=%s\n' "$(one_line "$(cat "$runtime/version" 2>/dev/null)")"
     printf 'PASSWORD=%s\n' "$token"
   )
   write_whole connection "$text"
@@ -95,22 +95,22 @@ write_service_connection() {
 
 inner_service() {
   local python as found gate app app_code='' gl=() app_began
-  exec 9>"$R/events"
+  exec 9>"$runtime/events"
   trap 'exit 143' TERM
   inner_settle_environment
   echo 'step app' >&9
   inner_service_private
   inner_find python3 || inner_fail app "python3 is not installed in this ${VIZDASH_RUNTIME/apptainer/image}"
   python=$found
-  head -c 24 /dev/urandom | base64 | tr '+/' '-_' >"$R/token"
-  service_gate >"$R/gate.py"
-  user_environment+=$'\n'"export VIZDASH_SOCKET=$R/service VIZDASH_PORT=$service_port"
+  head -c 24 /dev/urandom | base64 | tr '+/' '-_' >"$runtime/token"
+  service_gate >"$runtime/gate.py"
+  user_environment+=$'\n'"export VIZDASH_SOCKET=$runtime/service VIZDASH_PORT=$service_port"
   if [ "$VIZDASH_KIND:$VIZDASH_RUNTIME" = pvserver:host ]; then inner_mpi_folders; fi
-  : >"$R/app.log"
+  : >"$runtime/app.log"
   inner_server_version
   inner_start_app
-  "$as" "$python" -I "$R/gate.py" "$R" "$VIZDASH_KIND" "$VIZDASH_LISTEN" "$service_port" "$SESSION_ID" \
-    "$VIZDASH_PATH" 9>&- </dev/null >"$R/gate.log" 2>&1 &
+  "$as" "$python" -I "$runtime/gate.py" "$runtime" "$VIZDASH_KIND" "$VIZDASH_LISTEN" "$service_port" \
+    "$SESSION_ID" "$VIZDASH_PATH" 9>&- </dev/null >"$runtime/gate.log" 2>&1 &
   gate=$!
   inner_service_ready
   echo ready >&9
@@ -118,14 +118,14 @@ inner_service() {
 }
 
 # MPI's files of a pvserver that is killed would stay in /tmp and /dev/shm (an image's are private): keep
-# Open MPI's in R, with which they are removed (parameters: ompi_info --all). `pvserver --version` starts
-# MPI, too.
+# Open MPI's in the runtime folder, with which they are removed (parameters: ompi_info --all). `pvserver
+# --version` starts MPI, too.
 inner_mpi_folders() {
   local name
-  user_environment+=$'\n'"export TMPDIR=$R/work/tmp"
+  user_environment+=$'\n'"export TMPDIR=$runtime/work/tmp"
   for name in orte_tmpdir_base btl_vader_backing_directory btl_sm_backing_directory \
     osc_sm_backing_directory; do
-    user_environment+=$'\n'"export OMPI_MCA_$name=$R/work/tmp"
+    user_environment+=$'\n'"export OMPI_MCA_$name=$runtime/work/tmp"
   done
 }
 
@@ -134,13 +134,13 @@ inner_server_version() {
   local place=${VIZDASH_RUNTIME/apptainer/image}
   [ "$VIZDASH_KIND" = pvserver ] || return 0
   # MPI may leave a daemon running.
-  run_for 60 inner_as_user pvserver --version >"$R/said" 2>&1 </dev/null 9>&-
+  run_for 60 inner_as_user pvserver --version >"$runtime/said" 2>&1 </dev/null 9>&-
   case $? in
     0) ;;
     124) inner_fail app "pvserver --version does not end in this $place" ;;
-    *) inner_fail app "pvserver --version failed in this $place$(after_colon "$(last_line "$R/said")")" ;;
+    *) inner_fail app "pvserver --version failed in this $place$(after_colon "$(last_line "$runtime/said")")" ;;
   esac
-  grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' "$R/said" | head -n 1 >"$R/version"
+  grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' "$runtime/said" | head -n 1 >"$runtime/version"
 }
 
 # A port of the node's own loopback device would be open to every user of the node.
@@ -151,9 +151,12 @@ inner_service_private() {
 }
 
 inner_service_ready() {
-  answered() { [ -e "$R/answered" ] || ! child_lives "$gate" || ! child_lives "$app"; }
-  wait_for "$VIZDASH_READY_TIMEOUT" answered ||
-    inner_fail app "no answer in $VIZDASH_READY_TIMEOUT s$(after_colon "$(last_line "$R/gate.log" "$R/app.log")")"
+  local why
+  answered() { [ -e "$runtime/answered" ] || ! child_lives "$gate" || ! child_lives "$app"; }
+  wait_for "$VIZDASH_READY_TIMEOUT" answered || {
+    why=$(last_line "$runtime/gate.log" "$runtime/app.log")
+    inner_fail app "no answer in $VIZDASH_READY_TIMEOUT s$(after_colon "$why")"
+  }
   inner_service_over || return 0
   [ "$app_code" = 0 ] || inner_app_failed "the service ended at once"
   inner_fail app "the service ended at once with code 0: it must stay in the foreground"
@@ -168,12 +171,12 @@ inner_service_over() {
 inner_gate_lives() {
   child_lives "$gate" && return
   wait "$gate"
-  inner_fail app "the gate ended with $(code_words $?)$(after_colon "$(last_line "$R/gate.log")")"
+  inner_fail app "the gate ended with $(code_words $?)$(after_colon "$(last_line "$runtime/gate.log")")"
 }
 
 inner_service_watch() {
   local pause
-  mkfifo "$R/pause" && exec {pause}<>"$R/pause" || inner_fail runtime "can't make $R/pause"
+  mkfifo "$runtime/pause" && exec {pause}<>"$runtime/pause" || inner_fail runtime "can't make $runtime/pause"
   until inner_service_over; do read -r -t 0.5 -u "$pause"; done
   if [ "$app_code" != 0 ]; then inner_app_failed "the service ended"; fi
 }

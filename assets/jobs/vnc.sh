@@ -8,9 +8,9 @@
 #   steps    image -> runtime -> modules -> xvnc -> websockify -> app -> ready
 #   F        the session folder, made by the submitting vizdash (VIZDASH_FOLDER: in state_dir, or
 #            ~/.local/state/vizdash/sessions/ID): job.log, status, connection (0700)
-#   R        the runtime folder on the node, by mktemp (0700): cookie, passwords, sockets
+#   runtime  the runtime folder on the node, by mktemp (0700): cookie, passwords, sockets
 #   USR1     show a warning on the desktop, some minutes before the time limit
-#   TERM     end all processes, daemons included, and remove R
+#   TERM     end all processes, daemons included, and remove the runtime folder
 #
 # With runtime "apptainer", Xvnc, websockify and the app run inside the image, so a node needs only
 # Apptainer; with "host" they are the node's. Both run the same function, `inner`. No secret is ever in
@@ -19,9 +19,9 @@
 set -u -o pipefail
 
 : "${SESSION_ID:?}" "${VIZDASH_APP:?}"
-step=image reporter='' leader_log=''
 source environment.sh # vizdash puts the file's text here
 set_aside_environment
+step=image reporter='' leader_log=''
 source common.sh
 source image.sh
 source gpu.sh
@@ -32,20 +32,20 @@ source session_sshd.sh
 
 before_end() {
   if [ -n "$reporter" ]; then kill "$reporter" 2>/dev/null; fi
-  if [ "$1" != failed ] && [ -r "$R/step" ]; then step=$(cat "$R/step"); fi
+  if [ "$1" != failed ] && [ -r "$runtime/step" ]; then step=$(cat "$runtime/step"); fi
 }
 
 after_end() {
-  [ -n "$R" ] || return 0
+  [ -n "$runtime" ] || return 0
   # An image has a private /tmp.
-  if [ "$VIZDASH_RUNTIME" = host ]; then remove_display "$R"; fi
-  if [ "$1" = failed ]; then tail -n 30 "$R"/*.log 2>/dev/null; fi
+  if [ "$VIZDASH_RUNTIME" = host ]; then remove_display "$runtime"; fi
+  if [ "$1" = failed ]; then tail -n 30 "$runtime"/*.log 2>/dev/null; fi
 }
 
 # The reporter knows the state: ask it to warn, through its pipe.
 on_warn() {
-  if [ -n "$R" ] && [ -p "$R/events" ]; then
-    (timeout 5 bash -c 'echo warn >"$1"' - "$R/events" &) >/dev/null 2>&1
+  if [ -n "$runtime" ] && [ -p "$runtime/events" ]; then
+    (timeout 5 bash -c 'echo warn >"$1"' - "$runtime/events" &) >/dev/null 2>&1
   fi
 }
 
@@ -56,7 +56,7 @@ show_warning() {
     text="The time limit is near, or a message came that Slurm does not give: save your work."
   elif [ -n "$note" ]; then
     text="Message: $(one_line "$(printf '%b' "${note//%/\\x}")")"
-    printf '%s' "$note" >"$R/shown"
+    printf '%s' "$note" >"$runtime/shown"
     note=''
     if [ -e "$F/connection" ]; then comment ready ready; fi
   fi
@@ -69,9 +69,10 @@ show_text() { # TEXT
     return
   fi
   say "shown on the desktop: $1"
-  if [ -p "$R/warn" ]; then
+  if [ -p "$runtime/warn" ]; then
     # There is no reader before the desktop is ready.
-    (timeout "$VIZDASH_READY_TIMEOUT" bash -c 'printf "%s\n" "$1" >"$2"' - "$1" "$R/warn" &) >/dev/null 2>&1
+    (timeout "$VIZDASH_READY_TIMEOUT" bash -c 'printf "%s\n" "$1" >"$2"' - "$1" "$runtime/warn" &) \
+      >/dev/null 2>&1
   fi
 }
 
@@ -109,12 +110,13 @@ make_runtime() {
   mapfile -t parents < <(runtime_parents)
   for parent in "${parents[@]}"; do
     if roomy_folder "$parent"; then
-      mkdir "$R/run" "$R/work" "$R/work/tmp" "$R/work/var_tmp" && mkfifo "$R/events" "$R/warn" &&
-        claim_folder "$R" "$job_id" && return 0
-      rm -rf -- "$R"
+      mkdir "$runtime/run" "$runtime/work" "$runtime/work/tmp" "$runtime/work/var_tmp" &&
+        mkfifo "$runtime/events" "$runtime/warn" &&
+        claim_folder "$runtime" "$job_id" && return 0
+      rm -rf -- "$runtime"
       why=${why:-$parent: it takes no folder or pipe}
     fi
-    R='' why=${why:-$why_not}
+    runtime='' why=${why:-$why_not}
   done
   fail runtime "no folder for the session on $node: $why"
 }
@@ -125,25 +127,25 @@ load_modules() {
   [ ${#VIZDASH_MODULES[@]} -gt 0 ] || return 0
   {
     declare -f export_statements load_each
-    printf 'R=%q module_errors=%q\nload_each "$@"\n' "$R" "$module_errors"
-  } >"$R/modules.sh"
-  : >"$R/environment" # under our own umask
-  : >"$R/modules.name"
+    printf 'runtime=%q module_errors=%q\nload_each "$@"\n' "$runtime" "$module_errors"
+  } >"$runtime/modules.sh"
+  : >"$runtime/environment" # under our own umask
+  : >"$runtime/modules.name"
   load() {
     eval "$user_environment" 2>/dev/null
-    exec "$BASH" "$R/modules.sh" "${VIZDASH_MODULES[@]}"
+    exec "$BASH" "$runtime/modules.sh" "${VIZDASH_MODULES[@]}"
   }
-  run_for "$VIZDASH_READY_TIMEOUT" load </dev/null >>"$R/modules.log" 2>&1
+  run_for "$VIZDASH_READY_TIMEOUT" load </dev/null >>"$runtime/modules.log" 2>&1
   local code=$?
   if [ "$code" = 0 ]; then
-    user_environment=$(<"$R/environment")
+    user_environment=$(<"$runtime/environment")
     return
   fi
-  name=$(cat "$R/modules.name" 2>/dev/null)
+  name=$(cat "$runtime/modules.name" 2>/dev/null)
   [ "$code" != 124 ] || fail modules "module load${name:+ $name}: not done in $VIZDASH_READY_TIMEOUT s"
   [ -n "$name" ] || fail modules "no module command on $node"
-  line=$(sed -nE "s/$module_errors *//p" "$R/modules.log" | head -n 1)
-  fail modules "module load $name: ${line:-$(last_line "$R/modules.log")}"
+  line=$(sed -nE "s/$module_errors *//p" "$runtime/modules.log" | head -n 1)
+  fail modules "module load $name: ${line:-$(last_line "$runtime/modules.log")}"
 }
 
 # Exit code 0 is not enough: Modules 3.2 always returns it, with lines such as
@@ -160,12 +162,12 @@ load_each() {
   done
   command -v module >/dev/null || exit
   for name; do
-    printf '%s\n' "$name" >"$R/modules.name"
-    : >"$R/modules.log" # only the output of the last one
+    printf '%s\n' "$name" >"$runtime/modules.name"
+    : >"$runtime/modules.log" # only the output of the last one
     module load "$name" || exit
-    if grep -qE "$module_errors" "$R/modules.log"; then exit 1; fi
+    if grep -qE "$module_errors" "$runtime/modules.log"; then exit 1; fi
   done
-  export_statements >"$R/environment"
+  export_statements >"$runtime/environment"
 }
 
 find_apptainer() {
@@ -176,7 +178,7 @@ find_apptainer() {
   say "Apptainer: not in $system_path on $node; using $apptainer from PATH"
 }
 
-# Write what `inner` needs to a private file. INSIDE is the path of R inside.
+# Write what `inner` needs to a private file. INSIDE is the path of the runtime folder inside.
 write_inner() { # INSIDE
   local name functions gpu='' gl_device='' gl_why=''
   mapfile -t functions < <(compgen -A function inner_)
@@ -185,41 +187,43 @@ write_inner() { # INSIDE
     graphics_device
   fi
   {
-    declare -p SESSION_ID VIZDASH_APP VIZDASH_RUNTIME VIZDASH_COMMAND VIZDASH_GEOMETRY \
-      VIZDASH_ROUTE VIZDASH_PORT_MIN VIZDASH_PORT_MAX VIZDASH_ENV VIZDASH_READY_TIMEOUT VIZDASH_ENDS_WITH
-    printf 'R=%q GPU=%q GL_DEVICE=%q GL_WHY=%q NOVNC=%q\n' "$1" "$gpu" "$gl_device" "$gl_why" \
-      "${VIZDASH_NOVNC:-}"
+    # All functions that run inside, and those of common.sh that they use.
+    declare -f inner "${functions[@]}" start_xvnc child_lives code_words after_colon count_sockets \
+      wait_for run_for websockify_launcher window_watcher opengl_query last_line one_line \
+      set_aside_environment export_statements locale_charmap
+    declare -p system_path
     printf 'export VIZDASH_SESSION_ID=%q HOME=%q USER=%q LOGNAME=%q\n' \
       "$SESSION_ID" "$HOME" "$(id -un)" "$(id -un)"
+    for name in CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES; do
+      if [ -n "${!name:-}" ]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
+    done
     if [ "$VIZDASH_RUNTIME" = host ]; then
       declare -p user_environment
     else
       printf 'export LANG=%q\n' \
         "$(eval "$user_environment" 2>/dev/null; printf '%s' "${LC_ALL:-${LC_CTYPE:-${LANG:-}}}")"
+      # An image may have a variable with the name of one below.
+      echo set_aside_environment
     fi
-    for name in CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES; do
-      if [ -n "${!name:-}" ]; then printf 'export %s=%q\n' "$name" "${!name}"; fi
-    done
-    declare -p system_path
+    declare -p SESSION_ID VIZDASH_APP VIZDASH_RUNTIME VIZDASH_COMMAND VIZDASH_GEOMETRY \
+      VIZDASH_ROUTE VIZDASH_PORT_MIN VIZDASH_PORT_MAX VIZDASH_ENV VIZDASH_READY_TIMEOUT VIZDASH_ENDS_WITH
+    printf 'runtime=%q has_gpu=%q gl_device=%q gl_why=%q novnc=%q\n' "$1" "$gpu" "$gl_device" "$gl_why" \
+      "${VIZDASH_NOVNC:-}"
     if [ -n "${VIZDASH_SCALE:-}" ]; then declare -p VIZDASH_SCALE; fi
     if is_service; then service_values; fi
     activity_values
-    # All functions that run inside, and those of common.sh that they use.
-    declare -f inner "${functions[@]}" start_xvnc child_lives code_words after_colon count_sockets \
-      wait_for run_for websockify_launcher window_watcher opengl_query last_line one_line \
-      set_aside_environment export_statements locale_charmap
     printf 'set -u -o pipefail\n'
     if is_service; then echo inner_service; else echo inner; fi
-  } >"$R/inner.sh"
+  } >"$runtime/inner.sh"
 }
 
 start_inner() {
   if [ "$VIZDASH_RUNTIME" = host ]; then
     local namespace=()
-    write_inner "$R"
+    write_inner "$runtime"
     if is_service; then find_network_namespace; fi
     # Without exec, bash would let the session's programs ignore Ctrl-C (bash(1), SIGNALS).
-    (exec setsid "${namespace[@]}" bash -p "$R/inner.sh") </dev/null &
+    (exec setsid "${namespace[@]}" bash -p "$runtime/inner.sh") </dev/null &
     leader=$!
     return
   fi
@@ -227,8 +231,8 @@ start_inner() {
   image_arguments || fail image "bind $missing_bind does not exist on $node"
   if is_service; then add_network_namespace; fi
   write_inner /tmp/vizdash
-  mkfifo "$R/apptainer.pipe"
-  { tee "$R/apptainer.log" | grep -v gocryptfs >&2; } <"$R/apptainer.pipe" &
+  mkfifo "$runtime/apptainer.pipe"
+  { tee "$runtime/apptainer.log" | grep -v gocryptfs >&2; } <"$runtime/apptainer.pipe" &
   leader_log=$!
   (
     # A module may have set APPTAINER_BIND and others.
@@ -238,7 +242,7 @@ start_inner() {
     if [ -z "$apptainer_of_user" ]; then set_aside_environment; fi
     umask "$mask" # Apptainer passes it on
     exec setsid "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/inner.sh
-  ) </dev/null 2>"$R/apptainer.pipe" &
+  ) </dev/null 2>"$runtime/apptainer.pipe" &
   leader=$!
 }
 
@@ -248,7 +252,7 @@ leader_said() {
     if [ -z "$leader_log" ] || ! kill -0 "$leader_log" 2>/dev/null; then break; fi
     sleep 0.05
   done
-  last_line "$R/apptainer.log"
+  last_line "$runtime/apptainer.log"
 }
 
 # ---------------------------------------------------------------- when the desktop answers
@@ -258,17 +262,17 @@ write_connection() { # DISPLAY [PORT]
     write_service_connection
     return
   fi
-  local password view web=$R/web text
+  local password view web=$runtime/web text
   {
     read -r password
     read -r view
-  } <"$R/passwords"
+  } <"$runtime/passwords"
   if [ "$VIZDASH_ROUTE" = direct ]; then web=''; fi
   text=$(
     printf 'JOB_ID=%s\nNODE=%s\nVNC_PORT=%s\n' "$job_id" "$node" "${2:-}"
     printf 'SESSION_ID=%s\nSTATUS=running\nSTART_TIME=%(%s)T\n' "$SESSION_ID" -1
-    printf 'NODE_IP=%s\nRUNTIME_DIR=%s\n' "$(node_address)" "$R"
-    printf 'WEB_SOCKET=%s\nVNC_SOCKET=%s\n' "$web" "$R/rfb"
+    printf 'NODE_IP=%s\nRUNTIME_DIR=%s\n' "$(node_address)" "$runtime"
+    printf 'WEB_SOCKET=%s\nVNC_SOCKET=%s\n' "$web" "$runtime/rfb"
     printf 'IMAGE=%s\nIMAGE_VERSION=%s\n' "$VIZDASH_IMAGE" "$VIZDASH_IMAGE_VERSION"
     printf 'IMAGE_DIGEST=%s\n' "$image_digest"
     printf 'DISPLAY=%s\nGEOMETRY=%s\n' "$1" "$VIZDASH_GEOMETRY"
@@ -291,7 +295,7 @@ forget_old() {
 
 # give_up STEP WHY, in the reporter: main ends the session as failed.
 give_up() {
-  printf '%s\n' "$1" "$(one_line "$2")" >"$R/gave_up"
+  printf '%s\n' "$1" "$(one_line "$2")" >"$runtime/gave_up"
   kill -TERM "$$"
 }
 
@@ -308,7 +312,7 @@ report() {
   # Apptainer may have to unpack a large image first.
   local step_s=$((VIZDASH_READY_TIMEOUT * 4 / 3)) usual=$((VIZDASH_READY_TIMEOUT * 4))
   local patience=$usual
-  exec {held}<>"$R/events"
+  exec {held}<>"$runtime/events"
   while :; do
     read -r ${patience:+-t "$patience"} word first second
     case $? in
@@ -319,8 +323,8 @@ report() {
           patience=$last
           continue
         fi
-        now=$(cat "$R/step" 2>/dev/null || echo image)
-        give_up "$now" "no progress for $((usual + last)) s$(after_colon "$(last_line "$R"/*.log)")"
+        now=$(cat "$runtime/step" 2>/dev/null || echo image)
+        give_up "$now" "no progress for $((usual + last)) s$(after_colon "$(last_line "$runtime"/*.log)")"
         patience='' word=''
         ;;
     esac
@@ -332,11 +336,11 @@ report() {
       step)
         say "step $first"
         status starting "$first" || unwritable
-        printf '%s\n' "$first" >"$R/step"
+        printf '%s\n' "$first" >"$runtime/step"
         ;;
       ready)
         patience=''
-        printf 'ready\n' >"$R/step"
+        printf 'ready\n' >"$runtime/step"
         if ! { write_connection "$first" "$second" && status ready ready; }; then
           unwritable
           continue
@@ -368,7 +372,7 @@ report() {
         fi
         ;;
     esac
-  done <"$R/events"
+  done <"$runtime/events"
 }
 
 # ---------------------------------------------------------------- the job
@@ -389,7 +393,7 @@ main() {
   make_runtime
   # Remove what an earlier run of a requeued job left there.
   if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
-    if read_note; then printf '%s' "$note" >"$R/shown"; fi
+    if read_note; then printf '%s' "$note" >"$runtime/shown"; fi
     note=''
     comment starting runtime
   fi
@@ -407,9 +411,9 @@ main() {
     kill -0 "$leader" 2>/dev/null || break
   done
   # A trap may have interrupted wait: then the code is the trap's, and `ending` is set.
-  step=$(cat "$R/step" 2>/dev/null || echo image)
-  if [ -s "$R/failed" ]; then
-    { read -r step && read -r why; } <"$R/failed"
+  step=$(cat "$runtime/step" 2>/dev/null || echo image)
+  if [ -s "$runtime/failed" ]; then
+    { read -r step && read -r why; } <"$runtime/failed"
     fail "$step" "$why"
   fi
   if [ "$code" != 0 ]; then

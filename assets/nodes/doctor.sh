@@ -35,11 +35,11 @@ folders() {
   fi
   local parent why=''
   while IFS= read -r parent; do
-    if roomy_folder "$parent" && mkdir -p "$R/work/tmp" "$R/work/var_tmp"; then
+    if roomy_folder "$parent" && mkdir -p "$runtime/work/tmp" "$runtime/work/var_tmp"; then
       answer runtime_folder "$parent" runtime_free_kib "$(free_kib "$parent")" runtime_passed "$why"
       return
     fi
-    R='' why=${why:-$why_not}
+    runtime='' why=${why:-$why_not}
   done < <(runtime_parents)
   answer runtime_problem "$why"
 }
@@ -69,8 +69,8 @@ inner_survey() {
     version=''
     if [ "$name" = Xvnc ]; then
       version=$("$as" "$found" -version 2>&1 </dev/null | grep -oE -m 1 'TigerVNC [0-9.]+')
-    elif [ "$name" = websockify ] && ! ("$as" "$found" --help) >/dev/null 2>"$R/survey.log" </dev/null; then
-      answer websockify_problem "$(last_line "$R/survey.log")"
+    elif [ "$name" = websockify ] && ! ("$as" "$found" --help) >/dev/null 2>"$runtime/survey.log" </dev/null; then
+      answer websockify_problem "$(last_line "$runtime/survey.log")"
     fi
     answer "$name" "$found${version:+, $version}"
   done
@@ -79,7 +79,7 @@ inner_survey() {
 }
 
 survey_host() {
-  NOVNC=${VIZDASH_NOVNC:-}
+  novnc=${VIZDASH_NOVNC:-}
   (inner_survey)
 }
 
@@ -96,33 +96,33 @@ survey_image() {
     return
   fi
   answer image "$(readlink -f -- "$VIZDASH_IMAGE")"
-  [ -n "$R" ] || return
+  [ -n "$runtime" ] || return
   image_arguments || { answer image_problem "bind $missing_bind does not exist on $node" && return; }
   mapfile -t functions < <(compgen -A function inner_)
   {
     declare -p VIZDASH_RUNTIME system_path
-    printf 'R=/tmp/vizdash NOVNC=%q user_environment=""\n' "${VIZDASH_NOVNC:-}"
+    printf 'runtime=/tmp/vizdash novnc=%q user_environment=""\n' "${VIZDASH_NOVNC:-}"
     declare -f "${functions[@]}" answer last_line
     printf 'inner_survey >/tmp/vizdash/survey\n'
-  } >"$R/survey.sh"
+  } >"$runtime/survey.sh"
   survey() {
     if [ -n "$apptainer_of_user" ]; then eval "$user_environment"; fi 2>/dev/null
     exec "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/survey.sh
   }
-  run_for 180 survey >"$R/said" 2>&1 </dev/null
-  [ $? != 124 ] || echo 'it did not end in 180 s' >>"$R/said"
-  grep -v gocryptfs "$R/said" >"$R/apptainer.log"
-  if [ -s "$R/survey" ]; then cat "$R/survey"; else answer image_problem "$(last_line "$R/apptainer.log")"; fi
+  run_for 180 survey >"$runtime/said" 2>&1 </dev/null
+  [ $? != 124 ] || echo 'it did not end in 180 s' >>"$runtime/said"
+  grep -v gocryptfs "$runtime/said" >"$runtime/apptainer.log"
+  if [ -s "$runtime/survey" ]; then cat "$runtime/survey"; else answer image_problem "$(last_line "$runtime/apptainer.log")"; fi
 }
 
 graphics() {
   local gl_device gl_why cards='' problem=''
   if type -P nvidia-smi >/dev/null; then
-    run_for 20 nvidia-smi --query-gpu=name --format=csv,noheader >"$R/cards" 2>&1 </dev/null
+    run_for 20 nvidia-smi --query-gpu=name --format=csv,noheader >"$runtime/cards" 2>&1 </dev/null
     case $? in
-      0) cards=$(sort "$R/cards" | uniq -c | sed -E 's/^ *([0-9]+) /\1 × /' | paste -sd, -) ;;
+      0) cards=$(sort "$runtime/cards" | uniq -c | sed -E 's/^ *([0-9]+) /\1 × /' | paste -sd, -) ;;
       124) problem='nvidia-smi does not answer in 20 s' ;;
-      *) problem="nvidia-smi: $(last_line "$R/cards")" ;;
+      *) problem="nvidia-smi: $(last_line "$runtime/cards")" ;;
     esac
   fi
   CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-0} graphics_device
@@ -135,8 +135,8 @@ main() {
   answer "$VIZDASH_MARK" node "$node" user "$(id -un)" time "$(date +%s)" bash "$BASH_VERSION"
   folders
   case $VIZDASH_RUNTIME in host) survey_host ;; apptainer) survey_image ;; esac
-  if [ "${VIZDASH_GPUS:-0}" != 0 ] && [ -n "$R" ]; then graphics; fi
-  if [ -n "$R" ]; then rm -rf -- "$R"; fi
+  if [ "${VIZDASH_GPUS:-0}" != 0 ] && [ -n "$runtime" ]; then graphics; fi
+  if [ -n "$runtime" ]; then rm -rf -- "$runtime"; fi
   answer end "$VIZDASH_MARK"
 }
 

@@ -39,7 +39,7 @@ _FOLDER, _LINK, _TARGET = "/tmp/vizdash-alice", "/tmp/vizdash-alice.link", "/tmp
 _SQUATTED = (
     f"umask 0; mkdir {_FOLDER} {_TARGET}; chmod 777 {_FOLDER} {_TARGET}; ln -s {_TARGET} {_LINK}"
 )
-_MKTEMP = 'R=$(mktemp -d "$1/vizdash-$SESSION_ID.XXXXXXXX" 2>&1)'
+_MKTEMP = 'runtime=$(mktemp -d "$1/vizdash-$SESSION_ID.XXXXXXXX" 2>&1)'
 
 
 @pytest.mark.parametrize(("name", "place"), [(_FOLDER, _FOLDER), (_LINK, _TARGET)])
@@ -55,7 +55,7 @@ def test_a_name_that_another_user_made(lab: Lab, site: None, name: str, place: s
         assert bob_has() == ""
         lab.settle()
         # With a name that can be known beforehand, the files of the session are in bob's folder.
-        with patched_job(lab, "common.sh", _MKTEMP, f"R=$(mkdir -p {name} && echo {name})"):
+        with patched_job(lab, "common.sh", _MKTEMP, f"runtime=$(mkdir -p {name} && echo {name})"):
             run_vizdash(lab, "start", "plain", "--node", NODE)
             wait_until(lambda: bob_has() != "", "the session's files in bob's folder")
     finally:

@@ -20,6 +20,8 @@ for prefix in '' APPTAINERENV_; do
   export ${prefix}LD_PRELOAD=/nosuch/preload.so ${prefix}LD_LIBRARY_PATH=$HOME/lib
   export ${prefix}BASH_ENV=$HOME/.noise ${prefix}ENV=$HOME/.noise
   export ${prefix}GREP_OPTIONS=--nosuch ${prefix}LC_ALL=ko_KR.eucKR
+  export ${prefix}R=/opt/R ${prefix}F=1 ${prefix}GPU=none ${prefix}NOVNC=no
+  export ${prefix}GL_DEVICE=/dev/null ${prefix}SESSION_ID=desk ${prefix}VNC_PORT=5901
 done
 """
 #: What bash reads before each script (BASH_ENV).
@@ -94,6 +96,7 @@ def test_only_the_app_gets_the_users_software(busy_home: Lab, site: None, app: s
     assert seen["LD_PRELOAD"] == "/nosuch/preload.so"
     assert seen["BASH_ENV"] == "/home/alice/.noise"
     assert seen.get("LC_ALL", "C.UTF-8") == "C.UTF-8"
+    assert (seen["R"], seen["GPU"], seen["NOVNC"]) == ("/opt/R", "none", "no")
     run_vizdash(lab, "stop", session["id"])
     for node in lab.nodes:
         wait_nothing_left(node)

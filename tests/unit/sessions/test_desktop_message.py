@@ -12,7 +12,7 @@ from vizdash.util.assets import assets
 #: A zenity(1) that tells its arguments, and no other program that could show a message.
 SCRIPT = """
 . "$1"
-R=$2
+runtime=$2
 PATH=/nonexistent
 exec 3>&1
 zenity() { printf '%s\\n' "$@" end >&3; }

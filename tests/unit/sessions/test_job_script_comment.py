@@ -12,8 +12,8 @@ from vizdash.util.assets import assets
 
 #: slurmctld, whose comment of the job is the file `job`; scontrol(1) takes as long as `slow` says.
 _SLURM = """
-mkdir R F
-R=$PWD/R F=$PWD/F
+mkdir runtime F
+runtime=$PWD/runtime F=$PWD/F
 : >F/connection
 SESSION_ID=abc12345 VIZDASH_APP=desktop VIZDASH_ENGINE=slurm job_id=7 node=n1
 timeout() { shift; "$@"; }

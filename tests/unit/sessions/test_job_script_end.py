@@ -16,7 +16,7 @@ from vizdash.util.assets import assets
 _WATCH = """
 set -u -o pipefail
 for part in environment common gpu inner; do eval "$(grep -v '^source ' "$JOBS/$part.sh")"; done
-R=$PWD app_code='' python=python3 gl=() VIZDASH_ENDS_WITH=$ENDS VIZDASH_RUNTIME=host looks=0
+runtime=$PWD app_code='' python=python3 gl=() VIZDASH_ENDS_WITH=$ENDS VIZDASH_RUNTIME=host looks=0
 : >app.log; : >xvnc.log; : >websockify.log
 for name in xvnc websockify app app_log windows; do
   sleep 1000 &
@@ -73,7 +73,7 @@ def test_the_last_window(tmp_path: Path) -> None:
     paused, failed = _watch(tmp_path, over, "windows")
     assert failed == ""
     text = (assets() / "jobs" / "inner.sh").read_text()
-    (gap,) = re.findall(r'"\$\{DISPLAY#:\}" 300 (\d+) 9>&-', text)
+    (gap,) = re.findall(r'"\$\{DISPLAY#:\}" 300 (\d+) \\\n', text)
     (look,) = re.findall(r"^    time\.sleep\((\d+)\)$", text, re.MULTILINE)
     assert paused + int(gap) + int(look) <= 8
 

@@ -75,7 +75,7 @@ class Played:
     def device(self, **given: str) -> str:
         """What ``vglrun -d`` gets in a job with these variables, or why nothing."""
         script = f"source {assets()}/jobs/limit.sh; source {assets()}/jobs/gpu.sh; "
-        script += f"R={self.root} node=n1; graphics_device; "
+        script += f"runtime={self.root} node=n1; graphics_device; "
         script += 'echo "$gl_device$gl_why"'
         env = {"PATH": f"{self.root}/bin:{os.environ['PATH']}", "VIZDASH_GPU_ROOT": str(self.root)}
         done = subprocess.run(
@@ -164,10 +164,10 @@ def _egl(root: Path, *, there: str, image: str, before: str = "") -> str:
             folder = root / side / place
             folder.mkdir(parents=True)
             (folder / "10_nvidia.json").write_text("{}")
-    (root / "R").mkdir()
+    (root / "runtime").mkdir()
     script = (
-        f"source {assets()}/jobs/image.sh; source {assets()}/jobs/environment.sh; R={root}/R; "
-        f"VIZDASH_GPU_ROOT={root}/host; copy_egl_vendor; "
+        f"source {assets()}/jobs/image.sh; source {assets()}/jobs/environment.sh; "
+        f"runtime={root}/runtime; VIZDASH_GPU_ROOT={root}/host; copy_egl_vendor; "
         f"VIZDASH_GPU_ROOT={root}/image; {before} inner_egl_vendor; "
         'printf "%s" "${__EGL_VENDOR_LIBRARY_DIRS:-}"'
     )
@@ -181,8 +181,8 @@ def _egl(root: Path, *, there: str, image: str, before: str = "") -> str:
 @pytest.mark.parametrize("there", ["usr/share/glvnd/egl_vendor.d", "etc/glvnd/egl_vendor.d"])
 def test_an_image_without_the_drivers_entry_for_egl_gets_it(tmp_path: Path, there: str) -> None:
     places = "/etc/glvnd/egl_vendor.d:/usr/share/glvnd/egl_vendor.d"
-    assert _egl(tmp_path, there=there, image="") == f"{tmp_path}/R/egl:{places}"
-    assert (tmp_path / "R/egl/10_nvidia.json").exists()
+    assert _egl(tmp_path, there=there, image="") == f"{tmp_path}/runtime/egl:{places}"
+    assert (tmp_path / "runtime/egl/10_nvidia.json").exists()
 
 
 @pytest.mark.parametrize(

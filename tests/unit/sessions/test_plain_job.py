@@ -34,7 +34,7 @@ _WORDS = """
 umask 077
 SESSION_ID=3f9a01bc VIZDASH_APP=desktop VIZDASH_FOLDER=$PWD VIZDASH_IMAGE_VERSION=1.0
 source common.sh
-R=$PWD node=n1 job_id=7
+runtime=$PWD node=n1 job_id=7
 status starting xvnc
 cat status
 status ready ready

@@ -35,7 +35,7 @@ show_text() { echo "text $1"; }
 tell_reporter() { echo "tell $1"; }
 end_early() { echo "end $*"; }
 session_ticks() { ticks=$now_ticks; }
-R=$PWD/r keeper_pid=$$
+runtime=$PWD/r keeper_pid=$$
 at() {
   printf '%s\\n' "$2" >r/activity
   now_ticks=$3

@@ -244,7 +244,7 @@ mkdir f r
 source common.sh
 show_text() { printf '%s\\n' "$1" >>shown; }
 end_session() { :; }
-R=$PWD/r step=ready
+runtime=$PWD/r step=ready
 trap on_term TERM
 begin_lease
 start_keeper

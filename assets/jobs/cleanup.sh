@@ -13,13 +13,22 @@ start_ticks() { # PID
   printf '%s\n' "${20}"
 }
 
+# lives PID...: whether one of these processes has not ended.
+lives() {
+  local pid
+  for pid; do
+    if start_ticks "$pid" >/dev/null; then return 0; fi
+  done
+  return 1
+}
+
 # session_processes ID [JOB] [LEADER] [TOP]: the PIDs of a session's processes, of this user, without
 # those of this script. Where slurmd tracks jobs by cgroup (v1 and v2: .../job_N/step_S), they are the
 # processes of the job's cgroup. Elsewhere they are those with the session's mark and without another
 # job's SLURM_JOB_ID (sbatch passes the environment of the desktop on to jobs), or in the process
 # session of LEADER. Their descendants and those of TOP are included, except another session that was
 # started from the desktop (supervise.sh) and its descendants. Without JOB, the session's supervisor
-# and its timers are included.
+# and its timers are included. One that has ended, and that its parent has not waited for, is none.
 session_processes() {
   local id=$1 job=${2:-} me=$BASHPID files=() seeds=() others=()
   local marks='VIZDASH_(SESSION_ID|SUPERVISOR_OF)'
@@ -40,11 +49,11 @@ session_processes() {
   {
     if [ ${#seeds[@]} -gt 0 ]; then printf 'seed %s\n' "${seeds[@]}"; fi
     if [ ${#others[@]} -gt 0 ]; then printf 'other %s\n' "${others[@]}"; fi
-    ps -eo pid=,ppid=,sid=,uid=
+    ps -eo pid=,ppid=,sid=,uid=,stat=
   } | awk -v uid="$UID" -v leader="${3:-}" -v top="${4:-}" -v script="$$" -v me="$me" '
     $1 == "seed" {seed[$2] = 1; next}
     $1 == "other" {other[$2] = 1; next}
-    {parent[$1] = $2; sid[$1] = $3; owner[$1] = $4}
+    $5 !~ /^[ZX]/ {parent[$1] = $2; sid[$1] = $3; owner[$1] = $4}
     function ours(pid,   p, yes) {
       for (p = pid; p in parent && p != script && p != me; p = parent[p]) {
         if (yes) continue
@@ -64,7 +73,7 @@ end_session() {
   for tries in {1..60}; do
     mapfile -t pids < <(session_processes "$@")
     # What is left may be a process of this check: only one that stays counts.
-    if [ ${#pids[@]} -eq 0 ] || ! kill -0 "${pids[@]}" 2>/dev/null; then
+    if ! lives "${pids[@]}"; then
       none=$((none + 1))
       [ "$none" -lt 2 ] || return 0
     else

@@ -136,7 +136,7 @@ watch_desktop() {
   had=${#pids[@]}
   while [ "$missing" -lt 3 ]; do
     sleep 2
-    if [ "$had" -gt 0 ] && ! kill -0 "${pids[@]}" 2>/dev/null; then
+    if [ "$had" -gt 0 ] && ! lives "${pids[@]}"; then
       mapfile -t pids < <(servers) # it may have been restarted
     fi
     if ! listening "$port" "$UID"; then

@@ -67,16 +67,19 @@ def test_a_script_with_a_term_trap_fails_at_ready_timeout(machine: Machine, wait
 
 
 @pytest.mark.parametrize(
-    ("victim", "step", "words"),
+    ("victim", "step", "words", "script"),
     [
-        ("websockify", "websockify", "nothing listens at port 60"),
-        ("Xvnc", "xvnc", "the desktop's X server ended"),
+        ("websockify", "websockify", "nothing listens at port 60", DESKTOP),
+        ("Xvnc", "xvnc", "the desktop's X server ended", DESKTOP),
+        # Its parent never waits for it, as a program that a script has executed.
+        ("Xvnc", "xvnc", "the desktop's X server ended", DESKTOP.replace("sleep", "exec sleep")),
     ],
+    ids=["websockify", "Xvnc", "Xvnc that stays a zombie"],
 )
 def test_it_ends_when_its_desktop_dies(
-    machine: Machine, victim: str, step: str, words: str
+    machine: Machine, victim: str, step: str, words: str, script: str
 ) -> None:
-    configure(machine, DESKTOP)
+    configure(machine, script)
     session = machine.start("old")
     pids = [row.split()[0] for row in machine.processes() if victim in row.split("--")[0]]
     machine.run(["kill", "-TERM", *pids], root=True)

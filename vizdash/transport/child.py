@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import os
+import signal
 from asyncio.subprocess import Process, SubprocessStreamProtocol
 from pathlib import Path
 from typing import Any
@@ -115,10 +117,25 @@ async def start(
 ) -> Child:
     """Start a process with the options of asyncio.create_subprocess_exec. Raises OSError.
 
-    With ``gather``, much output is read in larger pieces, each up to 5 ms later.
+    With ``gather``, much output is read in larger pieces, each up to 5 ms later. If the caller is
+    cancelled meanwhile, the process is killed, and with ``start_new_session`` all that it started.
     """
     loop = asyncio.get_running_loop()
-    transport, protocol = await loop.subprocess_exec(
-        lambda: _PipesProtocol(loop, limit, gather=gather), *argv, **options
-    )
-    return Child(transport, protocol, loop)
+
+    async def begin() -> Child:
+        transport, protocol = await loop.subprocess_exec(
+            lambda: _PipesProtocol(loop, limit, gather=gather), *argv, **options
+        )
+        return Child(transport, protocol, loop)
+
+    # asyncio's own way would kill the process alone, and wait for who else holds its pipes.
+    beginning = asyncio.create_task(begin())
+    try:
+        return await asyncio.shield(beginning)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            process = await beginning
+            if options.get("start_new_session"):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.close()
+        raise

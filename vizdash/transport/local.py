@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from typing_extensions import override
@@ -43,6 +44,8 @@ exit $code
 """
 #: Seconds between SIGTERM and SIGKILL.
 _GRACE_S = 2.0
+#: Seconds in which a signal usually ends a process.
+_QUICK_S = 0.2
 #: Tasks that wait for a closed stdin, so that its error is not logged.
 _PIPES: set[asyncio.Task[None]] = set()
 
@@ -252,11 +255,14 @@ async def _kill(process: child.Child) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):  # sudo(8) runs as root
             os.killpg(process.pid, number)
-        deadline = time.monotonic() + _GRACE_S
+        began = time.monotonic()
         while process.returncode is None or _lives(process.pid):
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if waited > _GRACE_S or (
+                waited > _QUICK_S and await asyncio.to_thread(_has_ended, process)
+            ):
                 break
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02 if waited < _QUICK_S else _QUICK_S)
     if process.stdin is not None:
         process.stdin.close()
 
@@ -269,6 +275,24 @@ def _lives(group: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _has_ended(process: child.Child) -> bool:
+    """Whether all of a process group are zombies (proc(5), stat): the first process of a container
+    may never wait for what a killed parent left to it.
+    """
+    if process.returncode is None:
+        return False
+    stats = list(Path("/proc").glob("[0-9]*/stat"))  # none where there is no such /proc
+    return bool(stats) and not any(_is_running(stat, process.pid) for stat in stats)
+
+
+def _is_running(stat: Path, group: int) -> bool:
+    try:
+        fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return False
+    return int(fields[2]) == group and fields[0] not in {"Z", "X"}
 
 
 #: Bytes after which a line is split: some tools draw their progress without any line end.

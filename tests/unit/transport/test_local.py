@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import os
+import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +20,8 @@ from tests.unit.transport.stopped_processes import is_stopped, only_root_may_kil
 from vizdash.errors import CommandFailed, TimedOut, Unreachable
 from vizdash.transport.base import Command
 from vizdash.transport.local import LocalRunner
+
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 def sh(script: str, *, seconds: float = 60, text: str | None = None) -> Command:
@@ -124,6 +130,55 @@ async def test_a_cancelled_call_ends_its_command_first(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert has_ended(pid)
+
+
+@pytest.fixture
+def heir() -> Iterator[list[int]]:
+    """What its parent leaves behind is left to this process, which waits for nothing meanwhile: as
+    the first process of a container. Takes the PIDs of those to wait for in the end.
+    """
+    left: list[int] = []
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(_PR_SET_CHILD_SUBREAPER, 1) == 0
+    yield left
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 0)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+async def test_who_has_ended_is_not_waited_for_though_nobody_collects_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heir: list[int]
+) -> None:
+    monkeypatch.setattr("vizdash.transport.local._GRACE_S", 600.0)
+    # The first of them waits for no child of its own.
+    script = f"sleep 1000 & echo $! >{tmp_path}/pid; exec sleep 1000"
+    task = asyncio.create_task(LocalRunner().run(sh(script)))
+    pid = int(await until_there(tmp_path / "pid"))
+    heir.append(pid)
+    task.cancel()
+    await asyncio.wait({task}, timeout=60)
+    assert task.cancelled()
+    assert Path(f"/proc/{pid}").exists()
+    assert has_ended(pid)
+
+
+async def test_a_call_that_is_cancelled_while_its_command_starts_ends_all_of_it(
+    tmp_path: Path,
+) -> None:
+    script = f"sleep 1000 & echo $! >{tmp_path}/pid; exec sleep 1000"
+    task = asyncio.create_task(LocalRunner().run(sh(script)))
+    pid = tmp_path / "pid"
+    while not pid.exists() or not pid.read_text():
+        await asyncio.sleep(0)
+        time.sleep(0.5)  # the event loop has not noticed the command's start
+    task.cancel()
+    await asyncio.wait({task}, timeout=60)
+    assert task.cancelled()
+    async with asyncio.timeout(60):
+        while not has_ended(int(pid.read_text())):
+            await asyncio.sleep(0.02)
 
 
 async def test_a_pipe_to_a_stopped_sudo_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,9 +133,24 @@ async def start(
     try:
         return await asyncio.shield(beginning)
     except asyncio.CancelledError:
-        with contextlib.suppress(OSError):
-            process = await beginning
-            if options.get("start_new_session"):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.close()
+        ending = asyncio.create_task(
+            _end_started(beginning, whole=options.get("start_new_session", False))
+        )
+        while not ending.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({ending})
         raise
+
+
+async def _end_started(beginning: asyncio.Task[Child], *, whole: bool) -> None:
+    """Kill a process that nobody waits for, with ``whole`` its process group, once it has begun."""
+    await asyncio.wait({beginning})
+    if beginning.cancelled() or beginning.exception() is not None:
+        return
+    process = beginning.result()
+    if whole:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _KILL_S)
+    await process.close()

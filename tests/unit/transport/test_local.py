@@ -18,6 +18,7 @@ import pytest
 from tests.processes import has_ended
 from tests.unit.transport.stopped_processes import is_stopped, only_root_may_kill_stopped
 from vizdash.errors import CommandFailed, TimedOut, Unreachable
+from vizdash.transport import child
 from vizdash.transport.base import Command
 from vizdash.transport.local import LocalRunner
 
@@ -164,21 +165,38 @@ async def test_who_has_ended_is_not_waited_for_though_nobody_collects_it(
     assert has_ended(pid)
 
 
+@pytest.mark.parametrize("times", [1, 2])
 async def test_a_call_that_is_cancelled_while_its_command_starts_ends_all_of_it(
-    tmp_path: Path,
+    times: int, tmp_path: Path
 ) -> None:
     script = f"sleep 1000 & echo $! >{tmp_path}/pid; exec sleep 1000"
-    task = asyncio.create_task(LocalRunner().run(sh(script)))
+    task = asyncio.create_task(child.start("bash", "-c", script, start_new_session=True))
     pid = tmp_path / "pid"
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the program is started, and the event loop has not heard of it yet
     while not pid.exists() or not pid.read_text():
+        time.sleep(0.05)
+    for _ in range(times):
+        task.cancel()
         await asyncio.sleep(0)
-        time.sleep(0.5)  # the event loop has not noticed the command's start
-    task.cancel()
     await asyncio.wait({task}, timeout=60)
     assert task.cancelled()
     async with asyncio.timeout(60):
         while not has_ended(int(pid.read_text())):
             await asyncio.sleep(0.02)
+
+
+async def test_a_start_that_is_cancelled_closes_the_pipes_of_what_has_ended() -> None:
+    pipe = asyncio.subprocess.PIPE
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    starting = child.start("true", stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+    task = asyncio.create_task(starting)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task}, timeout=60)
+    assert task.cancelled()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 async def test_a_pipe_to_a_stopped_sudo_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,8 @@ send() {
   fi
   eval "exec ${ends% *}>&- ${ends#* }<&-"
   (trap '' PIPE && printf '%s\n' "$receiver") >&6 2>/dev/null
-  while IFS= read -r line <&7 || [ -n "$line" ]; do
+  # With -t, for else TMOUT applies (bash(1)).
+  while IFS= read -r -t 99999999 line <&7 || [ -n "$line" ]; do
     if [[ $line == *"$mark at "* ]]; then
       offset=${line##* at } why='' # a start-up file printed what came before
       # tail(1) would wait forever beyond the end of the file.

@@ -107,9 +107,9 @@ survey_image() {
   } >"$runtime/survey.sh"
   survey() {
     if [ -n "$apptainer_of_user" ]; then eval "$user_environment"; fi 2>/dev/null
-    exec "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/survey.sh
+    exec "$@"
   }
-  run_for 180 survey >"$runtime/said" 2>&1 </dev/null
+  run_for 180 survey "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/survey.sh >"$runtime/said" 2>&1 </dev/null
   [ $? != 124 ] || echo 'it did not end in 180 s' >>"$runtime/said"
   grep -v gocryptfs "$runtime/said" >"$runtime/apptainer.log"
   if [ -s "$runtime/survey" ]; then cat "$runtime/survey"; else answer image_problem "$(last_line "$runtime/apptainer.log")"; fi

@@ -13,8 +13,11 @@
 #   ROOT/APP/.APP-VERSION.sif.D.part  an incomplete copy; D is the beginning of its digest (.pid: the
 #                                     process that writes it)
 set -u
+set +o posix # POSIXLY_CORRECT; before bash 5.1, there are no process substitutions then
 export LC_ALL=C
 umask 022
+# Seconds: without -t, `read` ends after TMOUT, which sites set for logins (bash(1)).
+forever=99999999
 
 die() {
   printf '%s\n' "$*" >&2
@@ -640,7 +643,7 @@ hold_lock() {
   left=$(head -c 8192 "$file" | tr -d '\0')
   printf '%s\n' "$text" >"$file" || die "can't write $file"
   answer held "$left" end
-  IFS= read -r word
+  IFS= read -r -t "$forever" word
   [ "$word" != "done" ] || : >"$file"
 }
 

@@ -31,8 +31,10 @@ from vizdash.transport.base import (
 )
 from vizdash.transport.timeouts import answer_limit, read_all, read_answer
 
-#: Runs a command, and stops it when the pipe on stdin closes; vizdash holds the other end.
+#: Runs a command, and stops it when the pipe on stdin closes; vizdash holds the other end. A site's
+#: TMOUT would end bash's read.
 _GUARD = """
+unset -v TMOUT
 exec 3<&0
 "$@" </dev/null 3<&- &
 command=$!
@@ -258,9 +260,7 @@ async def _kill(process: child.Child) -> None:
         began = time.monotonic()
         while process.returncode is None or _lives(process.pid):
             waited = time.monotonic() - began
-            if waited > _GRACE_S or (
-                waited > _QUICK_S and await asyncio.to_thread(_has_ended, process)
-            ):
+            if waited > _GRACE_S or (waited > _QUICK_S and _are_zombies(process)):
                 break
             await asyncio.sleep(0.02 if waited < _QUICK_S else _QUICK_S)
     if process.stdin is not None:
@@ -277,9 +277,9 @@ def _lives(group: int) -> bool:
     return True
 
 
-def _has_ended(process: child.Child) -> bool:
-    """Whether all of a process group are zombies (proc(5), stat): the first process of a container
-    may never wait for what a killed parent left to it.
+def _are_zombies(process: child.Child) -> bool:
+    """Whether a process has ended, and what is left of its group are zombies (proc(5), stat): the
+    first process of a container may never wait for what a killed parent left to it.
     """
     if process.returncode is None:
         return False
@@ -292,7 +292,8 @@ def _is_running(stat: Path, group: int) -> bool:
         fields = stat.read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return False
-    return int(fields[2]) == group and fields[0] not in {"Z", "X"}
+    # A zombie may have threads that live on.
+    return int(fields[2]) == group and (fields[0] not in {"Z", "X"} or int(fields[17]) > 1)
 
 
 #: Bytes after which a line is split: some tools draw their progress without any line end.

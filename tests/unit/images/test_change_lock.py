@@ -35,6 +35,21 @@ async def test_where_all_can_write_who_comes_second_is_refused(
     assert messages == []
 
 
+async def test_a_sites_time_limit_for_idle_shells_does_not_release_it(
+    shell: NodeShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TMOUT is also the limit of bash's ``read``."""
+    monkeypatch.setenv("TMOUT", "1")
+    mine = new_holder("deploy", "gedit", version="1.0")
+    async with hold_lock(shell, str(tmp_path), "gedit", mine, notify=print):
+        await asyncio.sleep(2.5)
+        with pytest.raises(Refused, match=r"deploys gedit 1\.0 from"):
+            async with hold_lock(shell, str(tmp_path), "gedit", mine, notify=print):
+                pass
+    async with hold_lock(shell, str(tmp_path), "gedit", mine, notify=print) as interrupted:
+        assert interrupted is None
+
+
 async def test_a_folder_that_cannot_be_written_is_reported(
     shell: NodeShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests.processes import has_ended
 from vizdash.errors import TimedOut
 from vizdash.transport.base import KEPT, Command
 from vizdash.transport.local import LocalRunner
@@ -56,8 +57,7 @@ async def test_cancelling_ends_the_command() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    alive = await LocalRunner().run(Command(("kill", "-0", pid[0].strip())))
-    assert alive.code != 0
+    assert has_ended(pid[0].strip())
 
 
 async def test_a_command_that_takes_too_long_is_ended() -> None:
@@ -83,3 +83,13 @@ async def test_a_followed_command_ends_with_a_vizdash_that_is_killed() -> None:
     while (await LocalRunner().run(Command(("kill", "-0", pid)))).code == 0:
         assert asyncio.get_running_loop().time() < deadline, "it keeps running"
         await asyncio.sleep(0.05)
+
+
+async def test_a_sites_time_limit_for_idle_shells_ends_no_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TMOUT is also the limit of bash's ``read``."""
+    monkeypatch.setenv("TMOUT", "1")
+    command = Command(("sh", "-c", "sleep 2.5; echo done"), timeout_s=60)
+    result = await LocalRunner().follow(command, lambda text: None)
+    assert (result.code, result.stdout) == (0, "done\n")

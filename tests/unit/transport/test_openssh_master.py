@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,7 @@ from tests.unit.transport.logins import at, process_texts, until
 from tests.unit.transport.sshd import Behaviour, ScriptedUser, Sshd, sshd
 from vizdash.model.connection_status import ConnectionState
 from vizdash.transport.base import Command
+from vizdash.transport.openssh import master
 from vizdash.transport.ssh.connection import SshConnection
 from vizdash.transport.ssh.runner import SshRunner
 
@@ -135,6 +137,17 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def test_a_sites_time_limit_for_idle_shells_does_not_end_it() -> None:
+    """TMOUT is also the limit of ``read`` where sh is bash, as on EL."""
+    with subprocess.Popen(
+        ["bash", "--posix", "-c", master._GUARD, "sh", "sleep", "2.5"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "TMOUT": "1"},
+    ) as guard:  # fmt: skip
+        assert guard.stdout is not None
+        assert guard.stdout.read() == "0\n"
 
 
 async def test_the_master_ends_with_a_vizdash_that_was_killed(

@@ -26,8 +26,9 @@ _LONGEST = 1 << 16
 #: Runs ssh, and stops it when the pipe on stdin closes; vizdash holds the other end. An ssh without
 #: a command would outlive a vizdash that was killed. The exit code is printed, since after a fork
 #: vizdash is not the parent. The whole process group is stopped: ssh leaves the children of a
-#: ProxyCommand behind.
+#: ProxyCommand behind. A site's TMOUT would end the read of a sh that is bash.
 _GUARD = """
+unset -v TMOUT
 trap : TERM HUP INT
 exec 3<&0 4>&1
 "$@" </dev/null >/dev/null 3<&- 4>&- &

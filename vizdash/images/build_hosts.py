@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from vizdash.config import Cluster
 from vizdash.engines.slurm.commands import memory_option
+from vizdash.engines.slurm.environment import SRUN, env
 from vizdash.errors import UsageError
 from vizdash.util.units import format_slurm_time
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9_.@:\[\]-]{1,255}")
-#: Prompts cannot be answered here. A dead connection is noticed after 15 seconds.
+#: Prompts cannot be answered here. A dead connection is noticed after 15 seconds. No other ssh of
+#: the user's may share this one: it would end with the build.
 _SSH = (
     "ssh", "-T",
     "-o", "BatchMode=yes",
@@ -19,6 +21,7 @@ _SSH = (
     "-o", "ServerAliveInterval=5",
     "-o", "ServerAliveCountMax=3",
     "-o", "ClearAllForwardings=yes",
+    "-o", "ControlMaster=no",
     "-o", "ForwardX11=no",
     "-o", "RequestTTY=no",
 )  # fmt: skip
@@ -41,15 +44,15 @@ class BuildHost:
 def find_build_host(where: str, cluster: Cluster, app: str, *, slurm: bool) -> BuildHost:
     """Return the build host named ``here``, ``job``, or by its host name. Raises UsageError."""
     if where == "here":
-        return BuildHost("here", ("bash", "--norc", "-s"))
+        return BuildHost("here", ("bash", "--norc", "-p", "-s"))
     if where == "job":
         if not slurm:
             raise UsageError("where: job", "Slurm is not available", "where: here, or a host")
-        return BuildHost("job", (*_srun(cluster, app), "bash", "--norc", "-s"))
+        return BuildHost("job", (*_srun(cluster, app), "bash", "--norc", "-p", "-s"))
     if not _HOST.fullmatch(where):
         raise UsageError(f"where: {where!r}", "not a host name", "here, job, or a host")
     return BuildHost(
-        where, (*_SSH, where, "bash --norc -s"), sees_store=False, reader=(*_SSH, where)
+        where, (*_SSH, where, "bash --norc -p -s"), sees_store=False, reader=(*_SSH, where)
     )
 
 
@@ -66,6 +69,7 @@ def _srun(cluster: Cluster, app: str) -> tuple[str, ...]:
         "--gpus": str(resources.gpus or ""),
     }
     return (
+        *env(SRUN),
         "srun",
         f"--job-name=vizdash-build-{app}",
         "--nodes=1",

@@ -77,7 +77,9 @@ class NodeShell:
             words = ("sudo", "-n", *words)
         if self.is_here(node):
             return words
-        return (*self.ssh(node), self.host(node).name, shlex.join(words))
+        # No other ssh of the user's may share this one: it would end with the command.
+        ssh = (*self.ssh(node), "-o", "ControlMaster=no")
+        return (*ssh, self.host(node).name, shlex.join(words))
 
     def command(
         self,

@@ -95,7 +95,7 @@ async def test_a_good_build_becomes_an_image(tmp_path: Path) -> None:
     assert "hello from post" in [p.line for p in seen]
     assert not any("vizdash-" in (p.line or "") for p in seen)
     assert streamer.stream is not None and streamer.stream.finished == 1
-    assert streamer.argv == ("bash", "--norc", "-s")
+    assert streamer.argv == ("bash", "--norc", "-p", "-s")
     assert "--build-arg version=1.1" in streamer.values["arguments"]
     assert "unused" not in streamer.values["arguments"]
     record = build_history.find_run("gedit")
@@ -176,10 +176,12 @@ def test_hosts_are_names(tmp_path: Path, where: str) -> None:
         with pytest.raises(UsageError, match="not a host name"):
             plan(tmp_path, where=where)
     else:
-        assert plan(tmp_path, where="job").host.argv[0] == "srun"
+        argv = plan(tmp_path, where="job").host.argv
+        assert "SLURM_JOB_ID" in argv[: argv.index("srun")]  # unset by env(1)
+        assert argv[-4:] == ("bash", "--norc", "-p", "-s")
         assert plan(tmp_path, where="me@builder").host.argv[-2:] == (
             "me@builder",
-            "bash --norc -s",
+            "bash --norc -p -s",
         )
 
 

@@ -38,11 +38,12 @@ _HATCH_S = 20.0
 _CANCEL_S = 30.0
 #: Becomes bash as the subreaper of what it starts (prctl(2), PR_SET_CHILD_SUBREAPER, kept over
 #: exec but not over fork): a daemon's orphans stay below the supervisor, which ends them. Signals
-#: that Python ignores would be ignored by all programs of the session (library/signal, "SIGPIPE").
+#: that Python ignores (library/signal, "SIGPIPE"), or a shell that runs vizdash in the background,
+#: or nohup(1), would be ignored by all programs of the session.
 _ADOPT = """\
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-for number in (signal.SIGPIPE, signal.SIGXFSZ):
+for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     signal.signal(number, signal.SIG_DFL)
 os.execvp("bash", ["bash", "-p", *sys.argv[1:]])
 """

@@ -91,7 +91,7 @@ $new sh -c '
   d=$1 idle=$2
   shift 2
   trap "" HUP
-  { sleep "$idle" & echo $! >"$d/idle"; wait; } 2>/dev/null | {
+  { sleep "$idle" & echo $! >"$d/idle"; wait; rm -f "$d/idle"; } 2>/dev/null | {
     sh -c "echo \\$\\$ >\\"\\$0/pid\\"; exec ssh \\"\\$@\\"" "$d" "$@" >/dev/null 2>"$d/log"
     echo $? >"$d/code"
     kill "$(cat "$d/idle")" 2>/dev/null

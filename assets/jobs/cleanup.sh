@@ -3,13 +3,13 @@
 # by the job scripts, by sweep.sh, and for sessions whose job was killed.
 
 # start_ticks PID: the start time of a process, in ticks since boot (proc(5), stat, field 22); empty
-# for a missing process or a zombie.
+# for a missing process or a zombie (without threads that live on).
 start_ticks() { # PID
   local stat=''
   { IFS= read -r -d '' stat <"/proc/${1:-none}/stat"; } 2>/dev/null
   # shellcheck disable=SC2086 # words without wildcards
   set -- ${stat##*) }
-  case ${1:-Z} in [ZX]) return 1 ;; esac
+  case ${1:-Z} in [ZX]) [ "${18:-1}" -gt 1 ] || return 1 ;; esac
   printf '%s\n' "${20}"
 }
 
@@ -53,7 +53,7 @@ session_processes() {
   } | awk -v uid="$UID" -v leader="${3:-}" -v top="${4:-}" -v script="$$" -v me="$me" '
     $1 == "seed" {seed[$2] = 1; next}
     $1 == "other" {other[$2] = 1; next}
-    $5 !~ /^[ZX]/ {parent[$1] = $2; sid[$1] = $3; owner[$1] = $4}
+    $5 !~ /^[ZX][^l]*$/ {parent[$1] = $2; sid[$1] = $3; owner[$1] = $4}
     function ours(pid,   p, yes) {
       for (p = pid; p in parent && p != script && p != me; p = parent[p]) {
         if (yes) continue

@@ -6,6 +6,11 @@
 # Scripts that include this run as `bash -p`, which imports no functions and reads no BASH_ENV, but
 # passes both on to its children (bash(1), "-p").
 
+# Where the user's variables are set, ours may have one's name: what is needed then is in positional
+# parameters. No function that sets or prints them has local variables.
+
+set +o posix # POSIXLY_CORRECT; before bash 5.1, there are no process substitutions then
+export -n system_path user_environment
 system_path=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin
 user_environment=''
 
@@ -13,22 +18,27 @@ user_environment=''
 # programs), then keep only what the session's programs need, with the system's programs first. What they
 # write is private, whatever the user's umask is.
 set_aside_environment() {
-  local name names
   # A core dump of these programs leaves out their memory, which may hold passwords (core(5)).
   { echo 0 >/proc/self/coredump_filter; } 2>/dev/null
   user_environment=$(export_statements)
   umask 077
-  mapfile -t names < <(compgen -e)
-  for name in "${names[@]}"; do
-    case $name in
+  # shellcheck disable=SC2046
+  set -- $(compgen -e)
+  while [ $# -gt 0 ]; do
+    case $1 in
       HOME | USER | LOGNAME | SHELL | TZ | TMPDIR | KRB5CCNAME) ;;
+      SLURM_CLUSTERS) unset -v SLURM_CLUSTERS ;; # the job's own cluster is meant
       SLURM* | VIZDASH_* | *_VISIBLE_DEVICES | GPU_DEVICE_ORDINAL) ;;
-      SESSION_ID) export -n SESSION_ID ;; # the script's own by now, though a user's may have been exported
+      # The script's own by now, or bash's: unset, these lose their meaning.
+      SESSION_ID | SECONDS | BASH | BASHPID) export -n "${1?}" ;;
       # For Apptainer, and through it for the app.
       APPTAINER* | SINGULARITY* | http_proxy | https_proxy | no_proxy) ;;
-      *) unset -v "$name" 2>/dev/null || export -n "${name?}" ;;
+      *) unset -v "$1" 2>/dev/null || export -n "${1?}" ;;
     esac
+    shift
   done
+  # bash takes one from the environment for its own.
+  [ -n "${UID:-}" ] || UID=$(id -u)
   PATH=$system_path${PATH:+:$PATH}
   # bash prints warnings about a locale that is not installed.
   { LC_ALL=C.UTF-8; } 2>/dev/null
@@ -40,12 +50,11 @@ set_aside_environment() {
 # variables inside a function. Each function has a separate eval, so that one that cannot be parsed
 # without extglob does not affect the others.
 export_statements() {
-  local name
   printf 'umask %s\nunset -v LC_ALL\n' "$(umask)"
   (set -o posix && export -p)
-  while read -r _ _ name; do
-    printf 'eval %q\n' "$(declare -f "$name") && export -f $name"
-  done < <(declare -Fx)
+  declare -Fx | while read -r _ _ REPLY; do
+    printf 'eval %q\n' "$(declare -f "$REPLY") && export -f $REPLY"
+  done
 }
 
 # ---------------------------------------------------------------- in `inner`, on the host or in the image
@@ -54,25 +63,34 @@ export_statements() {
 # and an installed locale.
 inner_settle_environment() {
   user_environment=$(
+    set -- "$runtime"
     eval "$user_environment" 2>/dev/null
     export PATH="${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin"
     inner_scale
-    for pair in "${VIZDASH_ENV[@]}"; do export "${pair?}"; done
+    inner_configured_environment
     inner_settle_locale
-    export VIZDASH_RUNTIME_DIR=$runtime
-    inner_egl_vendor
-    inner_slurm
+    export VIZDASH_RUNTIME_DIR=$1
+    inner_egl_vendor "$1"
+    inner_slurm "$1"
     # Temporary files are removed with the session (an image has a private /tmp). Where jobs can be
     # submitted from the desktop, they stay in /tmp: sbatch passes TMPDIR on to jobs that outlive the
     # session or run elsewhere. (SBATCH_EXPORT=ALL,TMPDIR=... would override the export of a job
     # script's #SBATCH lines and, as SLURM_EXPORT_ENV, that of each srun in the job.)
-    if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ] && [ ! -d "$runtime/bin" ]; then
-      export TMPDIR=$runtime/work/tmp
+    if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ] && [ ! -d "$1/bin" ]; then
+      export TMPDIR=$1/work/tmp
     fi
     export_statements
   )
   if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ]; then export TMPDIR=$runtime/work/tmp; fi
   export XDG_RUNTIME_DIR=$runtime/run XAUTHORITY=$runtime/xauth
+}
+
+inner_configured_environment() {
+  set -- "${VIZDASH_ENV[@]}"
+  while [ $# -gt 0 ]; do
+    export "${1?}"
+    shift
+  done
 }
 
 # In the app's environment: let programs draw everything larger. Those that use the X server's resolution
@@ -83,28 +101,37 @@ inner_scale() {
 }
 
 # In the app's environment: let EGL find the driver's entry (copy_egl_vendor) in an image without one.
-inner_egl_vendor() {
+inner_egl_vendor() { # RUNTIME
   local root=${VIZDASH_GPU_ROOT:-} places=/etc/glvnd/egl_vendor.d:/usr/share/glvnd/egl_vendor.d place
-  [ -e "$runtime/egl/10_nvidia.json" ] || return 0
+  [ -e "$1/egl/10_nvidia.json" ] || return 0
   for place in ${places/:/ }; do
     if [ -e "$root$place/10_nvidia.json" ]; then return 0; fi
   done
   if [ -n "${__EGL_VENDOR_LIBRARY_DIRS:-}${__EGL_VENDOR_LIBRARY_FILENAMES:-}" ]; then return 0; fi
-  export __EGL_VENDOR_LIBRARY_DIRS=$runtime/egl:$places
+  export __EGL_VENDOR_LIBRARY_DIRS=$1/egl:$places
 }
 
 # For a subshell that runs the user's programs: set their environment and nothing else (SLURM_* of the
 # job would make srun a step of it), with the session's folders.
 inner_user_environment() {
-  local name names=(XDG_RUNTIME_DIR XAUTHORITY DISPLAY DBUS_SESSION_BUS_ADDRESS VIZDASH_SESSION_ID)
-  local values=() all
-  for name in "${names[@]}"; do
-    if [ -n "${!name:-}" ]; then values+=("$name=${!name}"); fi
-  done
-  mapfile -t all < <(compgen -e)
-  for name in "${all[@]}"; do unset -v "$name" 2>/dev/null || export -n "${name?}"; done
+  set -- ${XDG_RUNTIME_DIR:+"XDG_RUNTIME_DIR=$XDG_RUNTIME_DIR"} ${XAUTHORITY:+"XAUTHORITY=$XAUTHORITY"} \
+    ${DISPLAY:+"DISPLAY=$DISPLAY"} ${VIZDASH_SESSION_ID:+"VIZDASH_SESSION_ID=$VIZDASH_SESSION_ID"} \
+    ${DBUS_SESSION_BUS_ADDRESS:+"DBUS_SESSION_BUS_ADDRESS=$DBUS_SESSION_BUS_ADDRESS"}
+  inner_unset_all
   eval "$user_environment" 2>/dev/null
-  for name in "${values[@]}"; do export "${name?}"; done
+  while [ $# -gt 0 ]; do
+    export "${1?}"
+    shift
+  done
+}
+
+inner_unset_all() {
+  # shellcheck disable=SC2046
+  set -- $(compgen -e)
+  while [ $# -gt 0 ]; do
+    unset -v "$1" 2>/dev/null || export -n "${1?}"
+    shift
+  done
 }
 
 # inner_isolated COMMAND...: exec it, in a subshell, without exported functions and the user's Python

@@ -122,7 +122,10 @@ inner_opengl() {
     inner_software "$gl_why"
     return
   fi
-  probe=$(inner_user_environment && PATH=$PATH:$(dirname "$(readlink -f "$vglrun")") && type -P glxinfo)
+  probe=$(
+    set -- "$(dirname "$(readlink -f "$vglrun")")"
+    inner_user_environment && PATH=$PATH:$1 && type -P glxinfo
+  )
   run_for 60 inner_as_user "$vglrun" -d "$gl_device" "${probe:-true}" >"$runtime/glxinfo" 2>&1 </dev/null 9>&-
   case $? in
     0) ;;
@@ -151,14 +154,15 @@ inner_software() { # WHY
 inner_renderer() {
   local kind text
   : >"$runtime/asked"
-  ask() {
+  ask() { # DEVICE COMMAND...
     inner_user_environment
     # No cache in the user's home.
     export MESA_SHADER_CACHE_DISABLE=true MESA_GLSL_CACHE_DISABLE=true __GL_SHADER_DISK_CACHE=0
-    if [ -n "$gl_device" ]; then export VGL_DISPLAY=$gl_device; fi
-    exec nice -n 10 "${gl[@]}" "$python" -I -c "$(opengl_query)"
+    if [ -n "$1" ]; then export VGL_DISPLAY=$1; fi
+    shift
+    exec nice -n 10 "$@"
   }
-  run_for 300 ask 2>/dev/null >"$runtime/opengl" </dev/null 9>&-
+  run_for 300 ask "$gl_device" "${gl[@]}" "$python" -I -c "$(opengl_query)" 2>/dev/null >"$runtime/opengl" </dev/null 9>&-
   read -r kind text < <(grep -a -m 1 -E '^(renderer|none) ' "$runtime/opengl")
   case $kind in
     renderer) text=${text:-unnamed} ;;

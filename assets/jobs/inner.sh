@@ -52,20 +52,20 @@ inner() {
 # and displays, nor its mark. A login shell may set PATH, and the runtime folder may be on a file system
 # that runs no programs (noexec), so bash gets these as functions too; /usr/bin/srun takes those to other
 # nodes.
-inner_slurm() {
+inner_slurm() { # RUNTIME
   local name real
   for name in ${!SLURM_@}; do
     case $name in SLURM_CONF | SLURM_CLUSTERS | SLURM_JWT | SLURM_CPUS_ON_NODE) ;; *) unset "$name" ;; esac
   done
   for name in sbatch srun; do
     real=$(command -v "$name") || continue
-    [ -d "$runtime/bin" ] || mkdir -m 700 "$runtime/bin"
+    [ -d "$1/bin" ] || mkdir -m 700 "$1/bin"
     {
       printf '#!/bin/bash\n# %s, without the environment of this desktop.\n' "$real"
       declare -f inner_submit
-      printf 'inner_submit %q %q "$@"\n' "$name" "$runtime/bin"
-    } >"$runtime/bin/$name"
-    chmod 700 "$runtime/bin/$name"
+      printf 'inner_submit %q %q "$@"\n' "$name" "$1/bin"
+    } >"$1/bin/$name"
+    chmod 700 "$1/bin/$name"
     eval "$name() {
       if [ -r \"\${VIZDASH_RUNTIME_DIR:-}/bin/$name\" ]; then
         /bin/bash \"\$VIZDASH_RUNTIME_DIR/bin/$name\" \"\$@\"
@@ -75,7 +75,7 @@ inner_slurm() {
     }"
     export -f "${name?}"
   done
-  if [ -d "$runtime/bin" ]; then PATH=$runtime/bin:$PATH; fi
+  if [ -d "$1/bin" ]; then PATH=$1/bin:$PATH; fi
 }
 
 inner_submit() { # NAME FOLDER ARGUMENT...
@@ -312,10 +312,12 @@ inner_start_app() {
   app_log=$!
   (
     cd "$HOME" || exit 1 # bash prints the reason
+    set -- "$gl_device" "${gl[@]}" bash -c "$command"
     inner_user_environment
-    if [ -n "$gl_device" ]; then export VGL_DISPLAY=$gl_device; fi # for a vglrun in the command
+    if [ -n "$1" ]; then export VGL_DISPLAY=$1; fi # for a vglrun in the command
     { echo 0x33 >/proc/self/coredump_filter; } 2>/dev/null # the kernel's default: see environment.sh
-    exec "${gl[@]}" bash -c "$command"
+    shift
+    exec "$@"
   ) 9>&- </dev/null >"$runtime/app.pipe" 2>&1 &
   app=$! app_code=''
   # shellcheck disable=SC2034 # gpu.sh asks
@@ -376,9 +378,9 @@ inner_bus_environment() {
   bus_environment() {
     inner_user_environment
     export LC_ALL=${LC_ALL-} PYTHONNOUSERSITE=${PYTHONNOUSERSITE-} TMPDIR=${TMPDIR:-/tmp}
-    exec "$found" --all
+    exec "$1" --all
   }
-  run_for 10 bus_environment >>"$runtime/bus.log" 2>&1 </dev/null 9>&-
+  run_for 10 bus_environment "$found" >>"$runtime/bus.log" 2>&1 </dev/null 9>&-
 }
 
 # Ready when a browser would get a desktop: noVNC's page, and the greeting of Xvnc (RFC 6143, 7.1.1)

@@ -83,15 +83,15 @@ write_connection() { # PORT
 # the user is kept; so is /tmp for the script where it can submit jobs, since sbatch passes TMPDIR on to
 # jobs that outlive the session. The prefixed names reach an image in spite of --cleanenv; the folder is
 # bound, since an image may have a private /tmp.
-temporary_folder() {
+temporary_folder() { # RUNTIME
   [ "${TMPDIR:-/tmp}" = /tmp ] || return 0
-  if ! type -P sbatch >/dev/null && ! type -P srun >/dev/null; then export TMPDIR=$runtime/tmp; fi
-  export APPTAINERENV_TMPDIR=${APPTAINERENV_TMPDIR:-$runtime/tmp}
-  export SINGULARITYENV_TMPDIR=${SINGULARITYENV_TMPDIR:-$runtime/tmp}
+  if ! type -P sbatch >/dev/null && ! type -P srun >/dev/null; then export TMPDIR=$1/tmp; fi
+  export APPTAINERENV_TMPDIR=${APPTAINERENV_TMPDIR:-$1/tmp}
+  export SINGULARITYENV_TMPDIR=${SINGULARITYENV_TMPDIR:-$1/tmp}
   local old=${SINGULARITY_BIND:-${SINGULARITY_BINDPATH:-}} new=${APPTAINER_BIND:-${APPTAINER_BINDPATH:-}}
-  export SINGULARITY_BIND=$runtime/tmp${old:+,$old}
+  export SINGULARITY_BIND=$1/tmp${old:+,$old}
   new=${new:-$old} # Apptainer reads the older names if the new ones are not set
-  export APPTAINER_BIND=$runtime/tmp${new:+,$new}
+  export APPTAINER_BIND=$1/tmp${new:+,$new}
 }
 
 # Print the session's X and VNC servers, by name.
@@ -172,12 +172,12 @@ main() {
   printf '%s\n' "$VIZDASH_SCRIPT" >"$runtime/script.sh" ||
     fail runtime "cannot write the job script to $runtime"
   (
-    port=$VNC_PORT
+    set -- "$SESSION_ID" "$VNC_PORT" "$runtime" "$BASH"
     eval "$user_environment" 2>/dev/null
-    export SESSION_ID VNC_PORT=$port VIZDASH_SESSION_ID=$SESSION_ID
-    temporary_folder
+    export SESSION_ID=$1 VNC_PORT=$2 VIZDASH_SESSION_ID=$1
+    temporary_folder "$3"
     { echo 0x33 >/proc/self/coredump_filter; } 2>/dev/null # the kernel's default: see environment.sh
-    exec setsid "$BASH" "$runtime/script.sh"
+    exec setsid "$4" "$3/script.sh"
   ) </dev/null 8>&- &
   leader=$!
   watch_desktop 8>&- &

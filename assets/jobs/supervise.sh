@@ -103,10 +103,12 @@ write_whole supervisor "$$ ${fields[19]} $(cat /proc/sys/kernel/random/boot_id)"
 # If it is already cancelled, do not start it.
 if [ -z "$result" ]; then
   (
+    set -- "$id" "$VIZDASH_END_TIME" setsid "$BASH" -p "$folder/script"
     eval "$user_environment" 2>/dev/null
-    export VIZDASH_SESSION_ID=$id VIZDASH_END_TIME
+    export VIZDASH_SESSION_ID=$1 VIZDASH_END_TIME=$2
     unset VIZDASH_SUPERVISOR_OF
-    exec setsid "$BASH" -p "$folder/script"
+    shift 2
+    exec "$@"
   ) </dev/null &
   job=$!
   if [ "$limit" -gt "$warn" ]; then timer "end-$warn" USR1 "$job"; fi

@@ -126,16 +126,17 @@ load_modules() {
   local name line
   [ ${#VIZDASH_MODULES[@]} -gt 0 ] || return 0
   {
-    declare -f export_statements load_each
-    printf 'runtime=%q module_errors=%q\nload_each "$@"\n' "$runtime" "$module_errors"
+    declare -f export_statements load_each load_profile
+    printf 'load_each "$@"\n'
   } >"$runtime/modules.sh"
   : >"$runtime/environment" # under our own umask
   : >"$runtime/modules.name"
   load() {
     eval "$user_environment" 2>/dev/null
-    exec "$BASH" "$runtime/modules.sh" "${VIZDASH_MODULES[@]}"
+    exec "$@"
   }
-  run_for "$VIZDASH_READY_TIMEOUT" load </dev/null >>"$runtime/modules.log" 2>&1
+  run_for "$VIZDASH_READY_TIMEOUT" load "$BASH" "$runtime/modules.sh" "$runtime" "$module_errors" \
+    "${VIZDASH_MODULES[@]}" </dev/null >>"$runtime/modules.log" 2>&1
   local code=$?
   if [ "$code" = 0 ]; then
     user_environment=$(<"$runtime/environment")
@@ -154,20 +155,24 @@ load_modules() {
 module_errors='^([A-Za-z_]+\.c\([0-9]+\):ERROR:[0-9]+:|Lmod has detected the following error:)'
 
 # Runs in a separate bash, which writes the name of the current module.
-load_each() {
-  local file name
-  for file in /etc/profile.d/{modules,lmod,z00_lmod}.sh; do
-    # shellcheck disable=SC1090
-    if [ -r "$file" ] && ! command -v module >/dev/null; then . "$file"; fi
-  done
+load_each() { # RUNTIME ERRORS MODULE...
+  load_profile /etc/profile.d/modules.sh
+  load_profile /etc/profile.d/lmod.sh
+  load_profile /etc/profile.d/z00_lmod.sh
   command -v module >/dev/null || exit
-  for name; do
-    printf '%s\n' "$name" >"$runtime/modules.name"
-    : >"$runtime/modules.log" # only the output of the last one
-    module load "$name" || exit
-    if grep -qE "$module_errors" "$runtime/modules.log"; then exit 1; fi
+  while [ $# -gt 2 ]; do
+    printf '%s\n' "$3" >"$1/modules.name"
+    : >"$1/modules.log" # only the output of the last one
+    module load "$3" || exit
+    if grep -qE "$2" "$1/modules.log"; then exit 1; fi
+    set -- "$1" "$2" "${@:4}"
   done
-  export_statements >"$runtime/environment"
+  export_statements >"$1/environment"
+}
+
+load_profile() { # FILE
+  # shellcheck disable=SC1090
+  if [ -r "$1" ] && ! command -v module >/dev/null; then . "$1"; fi
 }
 
 find_apptainer() {
@@ -227,7 +232,7 @@ start_inner() {
     leader=$!
     return
   fi
-  local args missing_bind mask
+  local args missing_bind
   image_arguments || fail image "bind $missing_bind does not exist on $node"
   if is_service; then add_network_namespace; fi
   write_inner /tmp/vizdash
@@ -235,13 +240,16 @@ start_inner() {
   { tee "$runtime/apptainer.log" | grep -v gocryptfs >&2; } <"$runtime/apptainer.pipe" &
   leader_log=$!
   (
+    set -- "$SESSION_ID" "$apptainer_of_user" \
+      setsid "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/inner.sh
     # A module may have set APPTAINER_BIND and others.
     eval "$user_environment" 2>/dev/null
-    export VIZDASH_SESSION_ID=$SESSION_ID
-    mask=$(umask)
-    if [ -z "$apptainer_of_user" ]; then set_aside_environment; fi
-    umask "$mask" # Apptainer passes it on
-    exec setsid "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/inner.sh
+    export VIZDASH_SESSION_ID=$1
+    set -- "$(umask)" "${@:2}"
+    if [ -z "$2" ]; then set_aside_environment; fi
+    umask "$1" # Apptainer passes it on
+    shift 2
+    exec "$@"
   ) </dev/null 2>"$runtime/apptainer.pipe" &
   leader=$!
 }

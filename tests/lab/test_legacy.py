@@ -64,7 +64,7 @@ def test_temporary_files_of_a_contained_image_and_of_a_sites_folder(lab: Lab) ->
         wait_nothing_left(lab.hosts[session["node"]])
 
         # The user's own variables of these names do not get in the way.
-        own = "export TMPDIR=/var/tmp SESSION_ID=desk VNC_PORT=5901"
+        own = "export TMPDIR=/var/tmp SESSION_ID=desk VNC_PORT=5901 port=1 runtime=no id=7"
         lab.login.run(f"echo '{own}' >.profile", user="alice")
         session = start_session(lab, "old-gedit")
         shown = lab.login.run("cat tmpdir", user="alice").stdout

@@ -12,6 +12,8 @@ from tests.lab.test_failures import hidden
 from tests.lab.verbs import run_vizdash, start_session, wait_nothing_left
 from tests.waiting import wait_until
 
+#: Names that the job scripts use, too.
+_OWN = "runtime port command python name names values pair all found as app id folder step node why"
 #: What modules, conda and people set at login; the prefixed names reach into images.
 _PROFILE = """\
 export PATH=$HOME/conda/bin:$PATH
@@ -21,8 +23,11 @@ for prefix in '' APPTAINERENV_; do
   export ${prefix}BASH_ENV=$HOME/.noise ${prefix}ENV=$HOME/.noise
   export ${prefix}GREP_OPTIONS=--nosuch ${prefix}LC_ALL=ko_KR.eucKR
   export ${prefix}R=/opt/R ${prefix}F=1 ${prefix}GPU=none ${prefix}NOVNC=no
+  export ${prefix}TMOUT=1 ${prefix}POSIXLY_CORRECT=1
   export ${prefix}GL_DEVICE=/dev/null ${prefix}SESSION_ID=desk ${prefix}VNC_PORT=5901
+  for own in OWN; do export ${prefix}$own=$own; done
 done
+export UID
 """
 #: What bash reads before each script (BASH_ENV).
 _NOISE = """\
@@ -55,7 +60,7 @@ def busy_home(lab: Lab) -> Iterator[Lab]:
     lab.login.run(_MAKE, user="alice")
     home = lab.login.root / "home/alice"
     (home / ".noise").write_text(_NOISE)
-    (home / ".bash_profile").write_text(_PROFILE)
+    (home / ".bash_profile").write_text(_PROFILE.replace("OWN", _OWN))
     yield lab
     names = ".noise .bash_profile conda mine lib .local/lib seen seen.new"
     lab.login.run(["sh", "-c", f"cd /home/alice && rm -rf {names}"])
@@ -97,6 +102,8 @@ def test_only_the_app_gets_the_users_software(busy_home: Lab, site: None, app: s
     assert seen["BASH_ENV"] == "/home/alice/.noise"
     assert seen.get("LC_ALL", "C.UTF-8") == "C.UTF-8"
     assert (seen["R"], seen["GPU"], seen["NOVNC"]) == ("/opt/R", "none", "no")
+    assert {name: seen.get(name) for name in _OWN.split()} == {name: name for name in _OWN.split()}
+    assert seen["VIZDASH_RUNTIME_DIR"].startswith("/tmp/vizdash"), seen["VIZDASH_RUNTIME_DIR"]
     run_vizdash(lab, "stop", session["id"])
     for node in lab.nodes:
         wait_nothing_left(node)

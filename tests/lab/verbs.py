@@ -71,5 +71,6 @@ def wait_nothing_left(host: Host, user: str = "alice") -> None:
     wait_until(
         lambda: find_leftovers(host, user) == "",
         f"end of all on {host.name}",
+        seconds=300,
         seen=lambda: find_leftovers(host, user),
     )

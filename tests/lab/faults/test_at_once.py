@@ -49,7 +49,6 @@ def test_one_session(lab: Lab, site: None, fault: Fault, record_property: Record
         assert scene.jobs() == [other["job_id"]]
         run_vizdash(lab, "stop", other["id"])
         wait_nothing_left(scene.node)
-        lab.settle()
 
 
 @pytest.mark.parametrize("fault", rows("two vizdash: one node"))

@@ -98,4 +98,3 @@ def test_a_node_loses_power(lab: Lab, site: None, fault: Fault, record_property:
         watch.wait_recovered(lambda: scene.shows("● ready"), "the next session", scene.screen.text)
         run_vizdash(lab, "stop", again["id"])
         wait_nothing_left(scene.node)
-        lab.settle()

@@ -168,7 +168,7 @@ def _egl(root: Path, *, there: str, image: str, before: str = "") -> str:
     script = (
         f"source {assets()}/jobs/image.sh; source {assets()}/jobs/environment.sh; "
         f"runtime={root}/runtime; VIZDASH_GPU_ROOT={root}/host; copy_egl_vendor; "
-        f"VIZDASH_GPU_ROOT={root}/image; {before} inner_egl_vendor; "
+        f"VIZDASH_GPU_ROOT={root}/image; {before} inner_egl_vendor $runtime; "
         'printf "%s" "${__EGL_VENDOR_LIBRARY_DIRS:-}"'
     )
     done = subprocess.run(

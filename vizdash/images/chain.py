@@ -18,7 +18,7 @@ from vizdash.errors import Unreachable, VizdashError
 from vizdash.images.chain_peer import HEAD, MEASURED_BYTES, REPORT_S, Attach, Move
 from vizdash.images.chain_schedule import ChainSchedule
 from vizdash.images.copy import CopyTarget
-from vizdash.images.node_script import BASH_STDIN, NodeShell, new_mark
+from vizdash.images.node_script import BASH_STDIN, NO_MASTER, NodeShell, new_mark
 from vizdash.transport.base import Pipe, PipeRunner
 from vizdash.transport.node_ssh import node_ssh_error
 from vizdash.util.assets import node_script
@@ -265,9 +265,8 @@ class Chain:
             words = (*BASH_STDIN, self._part, self._lock, self._mark, str(_PROBE_BYTES))
             command = shlex.join((*(("sudo", "-n") if target.sudo else ()), *words))
             host = self._shell.host(move.child)
-            line = shlex.join(
-                ("feed", move.child, command, *self._shell.ssh(move.child, shared=False), host.name)
-            )
+            ssh = (*self._shell.ssh(move.child, shared=False), *NO_MASTER)
+            line = shlex.join(("feed", move.child, command, *ssh, host.name))
         try:
             await _send(agent.pipe, f"{line}\n")
         except VizdashError as e:

@@ -27,6 +27,8 @@ _SSH = (
 )
 
 
+#: No other ssh of the user's may share the connection of a command: it would end with that.
+NO_MASTER = ("-o", "ControlMaster=no")
 #: bash reads ~/.bashrc if its input is a socket (bash(1), INVOCATION), as it is for a process that
 #: asyncio feeds; --norc prevents that. With -p it ignores BASH_ENV, SHELLOPTS, BASHOPTS, CDPATH and
 #: functions of its environment, which a site's start-up files may export.
@@ -65,6 +67,8 @@ class NodeShell:
         """
         login = ("-l", self.deploy.user) if self.deploy.user else ()
         options = self.connections.options(node) if self.connections and shared else ()
+        if shared and not options:
+            options = NO_MASTER
         return (*_SSH, *login, *options, *self.host(node).options)
 
     def host(self, node: str) -> NodeHost:
@@ -77,9 +81,7 @@ class NodeShell:
             words = ("sudo", "-n", *words)
         if self.is_here(node):
             return words
-        # No other ssh of the user's may share this one: it would end with the command.
-        ssh = (*self.ssh(node), "-o", "ControlMaster=no")
-        return (*ssh, self.host(node).name, shlex.join(words))
+        return (*self.ssh(node), self.host(node).name, shlex.join(words))
 
     def command(
         self,

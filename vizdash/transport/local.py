@@ -258,11 +258,25 @@ async def _kill(process: child.Child) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # sudo(8) runs as root
             os.killpg(process.pid, number)
         began = time.monotonic()
+        looking: asyncio.Future[bool] | None = None
         while process.returncode is None or _lives(process.pid):
             waited = time.monotonic() - began
-            if waited > _GRACE_S or (waited > _QUICK_S and _are_zombies(process)):
+            if waited > _GRACE_S:
                 break
-            await asyncio.sleep(0.02 if waited < _QUICK_S else _QUICK_S)
+            if waited < _QUICK_S or process.returncode is None:
+                await asyncio.sleep(0.02)
+                continue
+            # In a thread, though all of them may be held by file systems that hang.
+            if looking is None:
+                looking = asyncio.get_running_loop().run_in_executor(
+                    None, _are_zombies, process.pid
+                )
+            await asyncio.wait({looking}, timeout=_QUICK_S)
+            if looking.done():
+                if looking.result():
+                    break
+                looking = None
+                await asyncio.sleep(_QUICK_S)
     if process.stdin is not None:
         process.stdin.close()
 
@@ -277,14 +291,12 @@ def _lives(group: int) -> bool:
     return True
 
 
-def _are_zombies(process: child.Child) -> bool:
-    """Whether a process has ended, and what is left of its group are zombies (proc(5), stat): the
-    first process of a container may never wait for what a killed parent left to it.
+def _are_zombies(group: int) -> bool:
+    """Whether all that is left of a process group are zombies (proc(5), stat): the first process of
+    a container may never wait for what a killed parent left to it.
     """
-    if process.returncode is None:
-        return False
     stats = list(Path("/proc").glob("[0-9]*/stat"))  # none where there is no such /proc
-    return bool(stats) and not any(_is_running(stat, process.pid) for stat in stats)
+    return bool(stats) and not any(_is_running(stat, group) for stat in stats)
 
 
 def _is_running(stat: Path, group: int) -> bool:

@@ -174,7 +174,9 @@ async def test_a_call_that_is_cancelled_while_its_command_starts_ends_all_of_it(
     pid = tmp_path / "pid"
     await asyncio.sleep(0)
     await asyncio.sleep(0)  # the program is started, and the event loop has not heard of it yet
+    deadline = time.monotonic() + 60
     while not pid.exists() or not pid.read_text():
+        assert time.monotonic() < deadline, "it was not started"
         time.sleep(0.05)
     for _ in range(times):
         task.cancel()

@@ -33,7 +33,7 @@ main() {
   job=''
   digest=$(sha256sum -b <"$folder/delta") || exit
   printf '%s made %s %s %s\n' "$mark" "$(stat -c %s "$folder/delta")" "${digest%% *}" "$folder/delta"
-  while read -r; do :; done
+  while read -r -t 99999999; do :; done # without -t, TMOUT applies
 }
 
 clear_up() {

@@ -169,7 +169,7 @@ send_comment() {
     flock -n 7 || return 0 # its holder sends this text too
     printf '%s\n' "$BASHPID" >"$runtime/sender"
     now=$(query_comment 10) || now=''
-    case $now in '' | '(null)' | 'vizdash/1 '*) ;; *) rm -f "$runtime/sender" && return 0 ;; esac
+    case $now in '' | '(null)' | 'vizdash/1 '*) ;; *) rm -f "$runtime/sender"; return 0 ;; esac
     note_in "$now"
     [ "$REPLY" != "$shown" ] || REPLY=''
     if timeout 10 scontrol update JobId="$job_id" Comment="$text${REPLY:+ note=$REPLY}" 7>&-; then
@@ -179,7 +179,7 @@ send_comment() {
       : >"$runtime/commented"
     else
       tries=$((tries + 1))
-      [ "$tries" -lt 10 ] || { rm -f "$runtime/sender" && return 0; }
+      [ "$tries" -lt 10 ] || { rm -f "$runtime/sender"; return 0; }
       sleep "$pause" 7>&-
       pause=$((pause < 60 ? pause * 2 : 60))
     fi

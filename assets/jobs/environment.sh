@@ -22,6 +22,7 @@ set_aside_environment() {
   { echo 0 >/proc/self/coredump_filter; } 2>/dev/null
   user_environment=$(export_statements)
   umask 077
+  unset -v IFS
   # shellcheck disable=SC2046
   set -- $(compgen -e)
   while [ $# -gt 0 ]; do
@@ -37,9 +38,9 @@ set_aside_environment() {
     esac
     shift
   done
+  PATH=$system_path${PATH:+:$PATH}
   # bash takes one from the environment for its own.
   [ -n "${UID:-}" ] || UID=$(id -u)
-  PATH=$system_path${PATH:+:$PATH}
   # bash prints warnings about a locale that is not installed.
   { LC_ALL=C.UTF-8; } 2>/dev/null
   export PATH LC_ALL
@@ -51,10 +52,12 @@ set_aside_environment() {
 # without extglob does not affect the others.
 export_statements() {
   printf 'umask %s\nunset -v LC_ALL\n' "$(umask)"
-  (set -o posix && export -p)
+  (set -o posix && export -n POSIXLY_CORRECT && export -p)
   declare -Fx | while read -r _ _ REPLY; do
     printf 'eval %q\n' "$(declare -f "$REPLY") && export -f $REPLY"
   done
+  # Last: in posix mode, a statement that fails, such as one for UID, ends the shell.
+  if [ -n "${POSIXLY_CORRECT+set}" ]; then printf 'export POSIXLY_CORRECT=%q\n' "$POSIXLY_CORRECT"; fi
 }
 
 # ---------------------------------------------------------------- in `inner`, on the host or in the image
@@ -64,6 +67,7 @@ export_statements() {
 inner_settle_environment() {
   user_environment=$(
     set -- "$runtime"
+    unset -v gl # an array cannot be exported
     eval "$user_environment" 2>/dev/null
     export PATH="${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin"
     inner_scale
@@ -126,6 +130,7 @@ inner_user_environment() {
 }
 
 inner_unset_all() {
+  unset -v IFS
   # shellcheck disable=SC2046
   set -- $(compgen -e)
   while [ $# -gt 0 ]; do

@@ -162,7 +162,8 @@ inner_renderer() {
     shift
     exec nice -n 10 "$@"
   }
-  run_for 300 ask "$gl_device" "${gl[@]}" "$python" -I -c "$(opengl_query)" 2>/dev/null >"$runtime/opengl" </dev/null 9>&-
+  run_for 300 ask "$gl_device" "${gl[@]}" "$python" -I -c "$(opengl_query)" \
+    2>/dev/null >"$runtime/opengl" </dev/null 9>&-
   read -r kind text < <(grep -a -m 1 -E '^(renderer|none) ' "$runtime/opengl")
   case $kind in
     renderer) text=${text:-unnamed} ;;

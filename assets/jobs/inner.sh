@@ -313,6 +313,7 @@ inner_start_app() {
   (
     cd "$HOME" || exit 1 # bash prints the reason
     set -- "$gl_device" "${gl[@]}" bash -c "$command"
+    unset -v gl
     inner_user_environment
     if [ -n "$1" ]; then export VGL_DISPLAY=$1; fi # for a vglrun in the command
     { echo 0x33 >/proc/self/coredump_filter; } 2>/dev/null # the kernel's default: see environment.sh

@@ -104,6 +104,7 @@ write_whole supervisor "$$ ${fields[19]} $(cat /proc/sys/kernel/random/boot_id)"
 if [ -z "$result" ]; then
   (
     set -- "$id" "$VIZDASH_END_TIME" setsid "$BASH" -p "$folder/script"
+    unset -v fields timers # arrays cannot be exported
     eval "$user_environment" 2>/dev/null
     export VIZDASH_SESSION_ID=$1 VIZDASH_END_TIME=$2
     unset VIZDASH_SUPERVISOR_OF

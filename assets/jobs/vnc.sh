@@ -192,10 +192,12 @@ write_inner() { # INSIDE
     graphics_device
   fi
   {
+    echo 'set +o posix' # see environment.sh
     # All functions that run inside, and those of common.sh that they use.
     declare -f inner "${functions[@]}" start_xvnc child_lives code_words after_colon count_sockets \
       wait_for run_for websockify_launcher window_watcher opengl_query last_line one_line \
       set_aside_environment export_statements locale_charmap
+    echo 'export -n system_path user_environment'
     declare -p system_path
     printf 'export VIZDASH_SESSION_ID=%q HOME=%q USER=%q LOGNAME=%q\n' \
       "$SESSION_ID" "$HOME" "$(id -un)" "$(id -un)"
@@ -242,6 +244,7 @@ start_inner() {
   (
     set -- "$SESSION_ID" "$apptainer_of_user" \
       setsid "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/inner.sh
+    unset -v args # an array cannot be exported
     # A module may have set APPTAINER_BIND and others.
     eval "$user_environment" 2>/dev/null
     export VIZDASH_SESSION_ID=$1

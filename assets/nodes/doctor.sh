@@ -100,6 +100,7 @@ survey_image() {
   image_arguments || { answer image_problem "bind $missing_bind does not exist on $node" && return; }
   mapfile -t functions < <(compgen -A function inner_)
   {
+    echo 'set +o posix' # see environment.sh
     declare -p VIZDASH_RUNTIME system_path
     printf 'runtime=/tmp/vizdash novnc=%q user_environment=""\n' "${VIZDASH_NOVNC:-}"
     declare -f "${functions[@]}" answer last_line
@@ -109,7 +110,8 @@ survey_image() {
     if [ -n "$apptainer_of_user" ]; then eval "$user_environment"; fi 2>/dev/null
     exec "$@"
   }
-  run_for 180 survey "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/survey.sh >"$runtime/said" 2>&1 </dev/null
+  run_for 180 survey "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/survey.sh \
+    >"$runtime/said" 2>&1 </dev/null
   [ $? != 124 ] || echo 'it did not end in 180 s' >>"$runtime/said"
   grep -v gocryptfs "$runtime/said" >"$runtime/apptainer.log"
   if [ -s "$runtime/survey" ]; then cat "$runtime/survey"; else answer image_problem "$(last_line "$runtime/apptainer.log")"; fi

@@ -13,7 +13,9 @@ from tests.lab.verbs import run_vizdash, start_session, wait_nothing_left
 from tests.waiting import wait_until
 
 #: Names that the job scripts use, too.
-_OWN = "runtime port command python name names values pair all found as app id folder step node why"
+_OWN = (
+    "runtime port command python name names values pair all found as app id folder step node why gl"
+)
 #: What modules, conda and people set at login; the prefixed names reach into images.
 _PROFILE = """\
 export PATH=$HOME/conda/bin:$PATH
@@ -27,7 +29,7 @@ for prefix in '' APPTAINERENV_; do
   export ${prefix}GL_DEVICE=/dev/null ${prefix}SESSION_ID=desk ${prefix}VNC_PORT=5901
   for own in OWN; do export ${prefix}$own=$own; done
 done
-export UID
+export UID APPTAINERENV_UID=$UID
 """
 #: What bash reads before each script (BASH_ENV).
 _NOISE = """\

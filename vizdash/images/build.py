@@ -351,10 +351,7 @@ class _ActiveBuild:
                 os.fsync(file.fileno())
             await process.wait()
         finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await asyncio.shield(process.wait())
+            await asyncio.shield(child.end_group(process))
             # A ProxyCommand that keeps running may hold stderr open.
             await asyncio.wait({stderr}, timeout=_STDERR_S)
             await asyncio.shield(process.close())

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import time
 from asyncio.subprocess import Process, SubprocessStreamProtocol
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ _MUCH, _GATHER_S = 1 << 16, 0.005
 #: Bytes that a pipe then holds, where the kernel allows it (pipe(7)), and the limit for a
 #: StreamReader that lets it gather.
 _PIPE_BYTES = GATHER_LIMIT = 1 << 20
-#: Seconds for the kernel to end a process that was killed.
+#: Seconds for a process to end after a signal.
 _KILL_S = 2.0
+#: Seconds in which a signal usually ends a process.
+_QUICK_S = 0.2
 
 
 class Child(Process):
@@ -154,3 +157,66 @@ async def _end_started(beginning: asyncio.Task[Child], *, whole: bool) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), _KILL_S)
     await process.close()
+
+
+async def end_group(process: Child, first: signal.Signals = signal.SIGTERM) -> None:
+    """Stop a process that leads its group, and the rest of it even if that one has ended.
+
+    It gets the signal ``first``, and SIGKILL 2 s later. ssh(1) leaves behind what a ProxyCommand
+    has started in the background; that keeps the connection, and the login of the user, open.
+    """
+    for number in (first, signal.SIGKILL):
+        if process.returncode is not None and _exists(process.pid):
+            return  # nothing is left of it: another process has its PID
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # sudo(8) runs as root
+            os.killpg(process.pid, number)
+        began = time.monotonic()
+        looking: asyncio.Future[bool] | None = None
+        while process.returncode is None or _exists(-process.pid):
+            waited = time.monotonic() - began
+            if waited > _KILL_S:
+                break
+            if waited < _QUICK_S or process.returncode is None:
+                await asyncio.sleep(0.02)
+                continue
+            # In a thread, though all of them may be held by file systems that hang.
+            if looking is None:
+                looking = asyncio.get_running_loop().run_in_executor(
+                    None, _are_zombies, process.pid
+                )
+            await asyncio.wait({looking}, timeout=_QUICK_S)
+            if looking.done():
+                if looking.result():
+                    break
+                looking = None
+                await asyncio.sleep(_QUICK_S)
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is such a process; for ``-pid``, such a process group (kill(2))."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _are_zombies(group: int) -> bool:
+    """Whether all that is left of a process group are zombies (proc(5), stat): the first process of
+    a container may never wait for what a killed parent left to it.
+    """
+    stats = list(Path("/proc").glob("[0-9]*/stat"))  # none where there is no such /proc
+    return bool(stats) and not any(_is_running(stat, group) for stat in stats)
+
+
+def _is_running(stat: Path, group: int) -> bool:
+    try:
+        fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return False
+    # A zombie may have threads that live on.
+    return int(fields[2]) == group and (fields[0] not in {"Z", "X"} or int(fields[17]) > 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -134,10 +133,7 @@ class SshForward(Forward):
     async def close(self) -> None:
         """Stop ssh and remove the local socket."""
         try:
-            if self._process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    self._process.terminate()
-                await self._process.wait()
+            await child.end_group(self._process)
             await self._process.close()
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)

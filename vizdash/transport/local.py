@@ -9,10 +9,8 @@ import os
 import re
 import shutil
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 from typing_extensions import override
@@ -44,10 +42,8 @@ code=$?
 kill $! 2>/dev/null
 exit $code
 """
-#: Seconds between SIGTERM and SIGKILL.
+#: Seconds for a process that has ended to close its pipes.
 _GRACE_S = 2.0
-#: Seconds in which a signal usually ends a process.
-_QUICK_S = 0.2
 #: Tasks that wait for a closed stdin, so that its error is not logged.
 _PIPES: set[asyncio.Task[None]] = set()
 
@@ -103,8 +99,9 @@ class LocalPipe(Pipe):
         self._closed = True
         with contextlib.suppress(OSError):
             self._writer.close()
-        if self._process.returncode is None:
-            await _kill(self._process)
+        ran = self._process.returncode is None
+        await child.end_group(self._process)
+        if ran:
             await _drain(self._process.stdout)
         # A process that it has left behind may hold stderr open.
         await asyncio.wait({self._reading}, timeout=_GRACE_S)
@@ -239,7 +236,7 @@ async def _follow(stream: asyncio.StreamReader, report: Callable[[str], None]) -
 
 async def _end(process: child.Child) -> None:
     """Stop a process group, and read what it has left in its pipes."""
-    await _kill(process)
+    await child.end_group(process)
     for stream in (process.stdout, process.stderr):
         await _drain(stream)
     await process.close()
@@ -250,62 +247,6 @@ async def _drain(stream: asyncio.StreamReader | None) -> None:
     if stream is not None:
         with contextlib.suppress(TimeoutError, RuntimeError):  # it is still being read
             await asyncio.wait_for(stream.read(), _GRACE_S)
-
-
-async def _kill(process: child.Child) -> None:
-    """Stop a process group, even one without its leader: SIGTERM, then SIGKILL."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # sudo(8) runs as root
-            os.killpg(process.pid, number)
-        began = time.monotonic()
-        looking: asyncio.Future[bool] | None = None
-        while process.returncode is None or _lives(process.pid):
-            waited = time.monotonic() - began
-            if waited > _GRACE_S:
-                break
-            if waited < _QUICK_S or process.returncode is None:
-                await asyncio.sleep(0.02)
-                continue
-            # In a thread, though all of them may be held by file systems that hang.
-            if looking is None:
-                looking = asyncio.get_running_loop().run_in_executor(
-                    None, _are_zombies, process.pid
-                )
-            await asyncio.wait({looking}, timeout=_QUICK_S)
-            if looking.done():
-                if looking.result():
-                    break
-                looking = None
-                await asyncio.sleep(_QUICK_S)
-    if process.stdin is not None:
-        process.stdin.close()
-
-
-def _lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _are_zombies(group: int) -> bool:
-    """Whether all that is left of a process group are zombies (proc(5), stat): the first process of
-    a container may never wait for what a killed parent left to it.
-    """
-    stats = list(Path("/proc").glob("[0-9]*/stat"))  # none where there is no such /proc
-    return bool(stats) and not any(_is_running(stat, group) for stat in stats)
-
-
-def _is_running(stat: Path, group: int) -> bool:
-    try:
-        fields = stat.read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return False
-    # A zombie may have threads that live on.
-    return int(fields[2]) == group and (fields[0] not in {"Z", "X"} or int(fields[17]) > 1)
 
 
 #: Bytes after which a line is split: some tools draw their progress without any line end.
@@ -384,6 +325,7 @@ class LocalStream(Stream):
             except TimeoutError:  # as in LocalPipe.close
                 return -signal.SIGKILL
         finally:
+            await child.end_group(self._process)
             # A process that it has left behind may hold stdout open.
             await asyncio.wait({drain}, timeout=_GRACE_S)
             drain.cancel()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import has_ended
 from vizdash.errors import Refused, Unreachable
 from vizdash.transport import child
 from vizdash.transport.forwarders import SshForward, SshForwarder
@@ -25,15 +26,25 @@ _PIPE = asyncio.subprocess.PIPE
 
 
 class Leaver:
-    """``leave`` is a shell command that leaves a process which holds stdout and stderr."""
+    """``leave`` is a shell command that leaves a process which holds stdout and stderr, in a
+    session of its own; ``leave_in_group`` leaves one in the process group of the command, as a
+    ProxyCommand does that reads in the background.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._mark = folder / "left"
-        self.leave = f"setsid sh -c 'echo $$ >>{self._mark}; exec sleep 100000' &"
-        self.leave += f" until [ -s {self._mark} ]; do sleep 0.01; done;"
+        start = f"sh -c 'echo $$ >>{self._mark}; exec sleep 100000' &"
+        start += f" until [ -s {self._mark} ]; do sleep 0.01; done;"
+        self.leave, self.leave_in_group = f"setsid {start}", start
 
     def pids(self) -> list[int]:
         return [int(pid) for pid in self._mark.read_text().split()] if self._mark.exists() else []
+
+    async def wait_ended(self) -> None:
+        """Wait until what it has left has ended."""
+        async with asyncio.timeout(_DEADLINE_S):
+            while not (self.pids() and all(map(has_ended, self.pids()))):
+                await asyncio.sleep(0.01)
 
     def kill(self) -> None:
         for pid in self.pids():
@@ -167,6 +178,70 @@ async def test_a_control_master_that_leaves_something_behind(
         assert await master.wait() == 255
         await master.wait_closed()
     assert lines == ["refused"]
+
+
+async def test_what_a_proxy_command_leaves_ends_with_it(leaver: Leaver, tmp_path: Path) -> None:
+    """It would keep the connection, and the user's login at the other end, open for ever."""
+    command = _program(tmp_path / "proxy", f"{leaver.leave_in_group} exit 1")
+    async with asyncio.timeout(_DEADLINE_S):
+        proxy = await Proxy.start(str(command))
+        while not proxy.ended:
+            await asyncio.sleep(0.01)
+        await proxy.close()
+    await leaver.wait_ended()
+
+
+async def test_what_the_proxy_command_of_a_control_master_leaves(
+    leaver: Leaver, tmp_path: Path
+) -> None:
+    """The connection was lost, so that ssh has ended by itself."""
+    master = Master(lambda line: None)
+    ssh = _program(tmp_path / "bin/ssh", f"{leaver.leave_in_group} exit 255")
+    async with asyncio.timeout(_DEADLINE_S):
+        await master.start([str(ssh)], {})
+        assert await master.wait() == 255
+        await master.wait_closed()
+    await leaver.wait_ended()
+
+
+async def test_what_the_proxy_command_of_a_tunnel_leaves(leaver: Leaver, tmp_path: Path) -> None:
+    script = (
+        'for word; do case "$word" in */s:*) path="${word%%:*}" ;; esac; done\n'
+        f'{leaver.leave_in_group}\ntouch "$path"; exec cat'
+    )
+    ssh = _program(tmp_path / "bin/ssh", script)
+    async with asyncio.timeout(_DEADLINE_S):
+        await (await SshForwarder((str(ssh),)).open("node", "/run/socket")).close()
+    await leaver.wait_ended()
+
+
+async def test_what_the_proxy_command_of_a_stream_leaves(leaver: Leaver) -> None:
+    async with asyncio.timeout(_DEADLINE_S):
+        stream = await LocalStreamer().open(("sh",), f"{leaver.leave_in_group}\nexit 3\n")
+        assert await stream.finish() == 3
+    await leaver.wait_ended()
+
+
+async def test_what_the_proxy_command_of_a_pipe_leaves(leaver: Leaver) -> None:
+    async with asyncio.timeout(_DEADLINE_S):
+        pipe = await LocalRunner().pipe(("sh", "-c", f"{leaver.leave_in_group} exit 3"))
+        await pipe.wait()
+        await pipe.close()
+    await leaver.wait_ended()
+
+
+async def test_another_process_with_the_pid_of_one_that_has_ended_is_left_alone() -> None:
+    process = await child.start("true", start_new_session=True)
+    other = await child.start("sleep", "100000", start_new_session=True)
+    async with asyncio.timeout(_DEADLINE_S):
+        await process.wait()
+        process.pid = other.pid
+        await child.end_group(process)
+        assert other.returncode is None
+        await child.end_group(other)
+        assert await other.wait() == -signal.SIGTERM
+        for one in (process, other):
+            await one.close()
 
 
 async def _read_all(stream: asyncio.StreamReader, into: bytearray) -> None:

@@ -152,7 +152,7 @@ def heir() -> Iterator[list[int]]:
 async def test_who_has_ended_is_not_waited_for_though_nobody_collects_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heir: list[int]
 ) -> None:
-    monkeypatch.setattr("vizdash.transport.local._GRACE_S", 600.0)
+    monkeypatch.setattr("vizdash.transport.child._KILL_S", 600.0)
     # The first of them waits for no child of its own.
     script = f"sleep 1000 & echo $! >{tmp_path}/pid; exec sleep 1000"
     task = asyncio.create_task(LocalRunner().run(sh(script)))

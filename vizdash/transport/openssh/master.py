@@ -25,8 +25,9 @@ _GRACE_S = 5.0
 _LONGEST = 1 << 16
 #: Runs ssh, and stops it when the pipe on stdin closes; vizdash holds the other end. An ssh without
 #: a command would outlive a vizdash that was killed. The exit code is printed, since after a fork
-#: vizdash is not the parent. The whole process group is stopped: ssh leaves the children of a
-#: ProxyCommand behind. A site's TMOUT would end the read of a sh that is bash.
+#: vizdash is not the parent. The whole process group is stopped, also after ssh has ended by
+#: itself: ssh leaves the children of a ProxyCommand behind. A site's TMOUT would end the read of a
+#: sh that is bash.
 _GUARD = """
 unset -v TMOUT
 trap : TERM HUP INT
@@ -41,6 +42,7 @@ code=$?
 while kill -0 "$ssh" 2>/dev/null; do wait "$ssh"; code=$?; done
 kill "$reader" 2>/dev/null
 wait "$reader" 2>/dev/null
+kill -TERM 0
 echo "$code" >&4
 """
 _NEVER = (

@@ -78,17 +78,11 @@ class Proxy:
         self._ending = asyncio.create_task(wait())
 
     async def close(self) -> None:
-        """Stop it by SIGHUP, as ssh does, and by SIGKILL 2 s later; wait for its end. May be called
-        again.
+        """Stop it and what it has started, by SIGHUP as ssh does, and by SIGKILL 2 s later; wait
+        for their end. May be called again.
         """
         self.sock.close()
-        for number, wait_s in ((signal.SIGHUP, 2), (signal.SIGKILL, 5)):
-            if self._process.returncode is not None:
-                break
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), wait_s)
+        await child.end_group(self._process, signal.SIGHUP)
         await self._process.close()
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)

@@ -52,8 +52,10 @@ BY_PASSWORD = ("PasswordAuthentication yes", "PubkeyAuthentication no")
 BY_LOCKED = ("AuthorizedKeysFile /etc/ssh/locked_keys",)
 BY_HELD = ("AuthorizedKeysFile /etc/ssh/held_keys",)
 LOCKED = "IdentityFile ~/.ssh/locked\n  IdentitiesOnly yes\n"
-#: Needs a shell: quotes, a redirection, a job in the background.
-PROXY = "ProxyCommand bash -c 'exec 3<>/dev/tcp/login/'%p'; cat <&3 & exec cat >&3' 2>/dev/null\n"
+#: Needs a shell: quotes, a redirection, a job in the background. ssh stops its first process after
+#: its last message. If that process were the one that passes it on, the other end would sometimes
+#: not hear of the end, and the job in the background would keep the connection open.
+PROXY = "ProxyCommand bash -c 'exec 3<>/dev/tcp/login/'%p'; cat <&3 & cat >&3; exit' 2>/dev/null\n"
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,14 @@ while True:
 """
 
 
-def _hold(shell: str, folder: Path, ssh: str) -> subprocess.CompletedProcess[str]:
+def _hold(
+    shell: str, folder: Path, ssh: str, *, idle_s: int = 50
+) -> subprocess.CompletedProcess[str]:
     (folder / "ssh").write_text(ssh)
     (folder / "ssh").chmod(0o755)
     (folder / "sh").symlink_to(shutil.which(shell) or "")
     env = {"PATH": f"{folder}:/usr/bin:/bin", "XDG_RUNTIME_DIR": ""}
-    argv = [shell, "-c", _HOLD, shell, "/there/s", "node1", "50", "--", "-T"]
+    argv = [shell, "-c", _HOLD, shell, "/there/s", "node1", str(idle_s), "--", "-T"]
     return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -54,5 +56,23 @@ def test_a_tunnel_is_dropped(shell: str, tmp_path: Path) -> None:
         subprocess.run(["sh", "-c", _DROP, "sh", folder], check=True)
     deadline = time.monotonic() + 60
     while not (tmp_path / "ended").exists() or Path(folder).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_helper_that_has_ended_is_not_signalled_later(tmp_path: Path) -> None:
+    """Its PID may be another process's by the time that the tunnel is dropped."""
+    folder = Path(_hold("sh", tmp_path, _HOLDS, idle_s=1).stdout.strip())
+    try:
+        deadline = time.monotonic() + 60
+        while (folder / "idle").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert (folder / "s").is_socket()
+        assert not (tmp_path / "ended").exists()
+    finally:
+        subprocess.run(["sh", "-c", _DROP, "sh", folder], check=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "ended").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)

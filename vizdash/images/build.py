@@ -250,7 +250,7 @@ class _ActiveBuild:
             result = await self._follow(stream)
             if result is None:
                 finished = True
-                code = await stream.finish()
+                code = await asyncio.shield(stream.finish())
                 raise self._failed(self.reader.explain_failure(code))
             return await self._publish(*result)
         finally:

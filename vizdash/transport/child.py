@@ -24,6 +24,9 @@ _MUCH, _GATHER_S = 1 << 16, 0.005
 _PIPE_BYTES = GATHER_LIMIT = 1 << 20
 #: Seconds for a process to end after a signal.
 _KILL_S = 2.0
+#: Seconds in which the last output of a process that has ended is read: what it has left behind may
+#: hold its stderr open.
+LAST_S = 0.5
 #: Seconds in which a signal usually ends a process.
 _QUICK_S = 0.2
 
@@ -45,6 +48,19 @@ class Child(Process):
         super().__init__(transport, protocol, loop)
         self._subprocess = transport
         self._pipes = protocol
+        self._owner = os.getpid()
+
+    @property
+    def group_ended(self) -> bool:
+        """Whether the process group that it led is known to have ended: another one may have its
+        number.
+        """
+        return self._pipes.group_ended
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether its end is reported here: not in a fork of the process that started it."""
+        return self._owner == os.getpid()
 
     @override
     async def wait(self) -> int:
@@ -67,6 +83,8 @@ class _PipesProtocol(SubprocessStreamProtocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, *, gather: bool) -> None:
         super().__init__(limit=limit, loop=loop)
         self.exited, self.closed = asyncio.Event(), asyncio.Event()
+        self.group_ended = False
+        self._pid = 0
         self._open: set[int] = set()
         self._gather, self._received = gather, 0
         self._subprocess: asyncio.SubprocessTransport | None = None
@@ -76,6 +94,7 @@ class _PipesProtocol(SubprocessStreamProtocol):
         super().connection_made(transport)
         assert isinstance(transport, asyncio.SubprocessTransport)
         self._subprocess = transport
+        self._pid = transport.get_pid() or 0
         self._open = {fd for fd in range(3) if transport.get_pipe_transport(fd) is not None}
         if self._gather and (output := transport.get_pipe_transport(1)) is not None:
             # Linux alone has it; the pipe of a program that ended at once is closed (ValueError).
@@ -107,6 +126,7 @@ class _PipesProtocol(SubprocessStreamProtocol):
     @override
     def process_exited(self) -> None:
         super().process_exited()
+        self.group_ended = not _exists(-self._pid)
         self.exited.set()
         self._check_closed()
 
@@ -145,6 +165,29 @@ async def start(
         raise
 
 
+async def read_output(process: Child) -> tuple[bytes, bytes]:
+    """Return the stdout and stderr of a process when it has ended, as ``communicate`` does, though
+    what it has left behind may hold stderr open. Call ``close`` afterwards.
+    """
+    assert process.stdout is not None
+    assert process.stderr is not None
+    errors = bytearray()
+    reading = asyncio.create_task(_read_into(errors, process.stderr))
+    try:
+        output = await process.stdout.read()
+        await process.wait()
+        await asyncio.wait({reading}, timeout=LAST_S)
+    finally:
+        reading.cancel()
+        await asyncio.wait({reading})
+    return output, bytes(errors)
+
+
+async def _read_into(data: bytearray, stream: asyncio.StreamReader) -> None:
+    while piece := await stream.read(LIMIT):
+        data += piece
+
+
 async def _end_started(beginning: asyncio.Task[Child], *, whole: bool) -> None:
     """Kill a process that nobody waits for, with ``whole`` its process group, once it has begun."""
     await asyncio.wait({beginning})
@@ -166,32 +209,38 @@ async def end_group(process: Child, first: signal.Signals = signal.SIGTERM) -> N
     has started in the background; that keeps the connection, and the login of the user, open.
     """
     for number in (first, signal.SIGKILL):
-        if process.returncode is not None and _exists(process.pid):
-            return  # nothing is left of it: another process has its PID
+        # While anything is left of the group, no process gets its number.
+        if process.group_ended or (process.returncode is not None and _exists(process.pid)):
+            break
         with contextlib.suppress(ProcessLookupError, PermissionError):  # sudo(8) runs as root
             os.killpg(process.pid, number)
-        began = time.monotonic()
-        looking: asyncio.Future[bool] | None = None
-        while process.returncode is None or _exists(-process.pid):
-            waited = time.monotonic() - began
-            if waited > _KILL_S:
-                break
-            if waited < _QUICK_S or process.returncode is None:
-                await asyncio.sleep(0.02)
-                continue
-            # In a thread, though all of them may be held by file systems that hang.
-            if looking is None:
-                looking = asyncio.get_running_loop().run_in_executor(
-                    None, _are_zombies, process.pid
-                )
-            await asyncio.wait({looking}, timeout=_QUICK_S)
-            if looking.done():
-                if looking.result():
-                    break
-                looking = None
-                await asyncio.sleep(_QUICK_S)
+        if await _wait_group_ended(process):
+            break
     if process.stdin is not None:
         process.stdin.close()
+
+
+async def _wait_group_ended(process: Child) -> bool:
+    """Wait 2 s for the end of a process group; return whether it has ended."""
+    began = time.monotonic()
+    looking: asyncio.Future[bool] | None = None
+    while (waits := process.returncode is None and process.is_reported) or _exists(-process.pid):
+        waited = time.monotonic() - began
+        if waited > _KILL_S:
+            return False
+        if waited < _QUICK_S or waits:
+            await asyncio.sleep(0.02)
+            continue
+        # In a thread, though all of them may be held by file systems that hang.
+        if looking is None:
+            looking = asyncio.get_running_loop().run_in_executor(None, _are_zombies, process.pid)
+        await asyncio.wait({looking}, timeout=_QUICK_S)
+        if looking.done():
+            if looking.result():
+                return True
+            looking = None
+            await asyncio.sleep(_QUICK_S)
+    return True
 
 
 def _exists(pid: int) -> bool:

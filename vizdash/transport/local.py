@@ -121,18 +121,22 @@ class LocalRunner(PipeRunner, Follower):
         assert process.stderr is not None
         try:
             async with answer_limit(command, "no answer in") as stderr:
+                reading = asyncio.create_task(read_all(process.stderr, stderr))
                 out, *_ = await asyncio.gather(
                     read_answer(process.stdout, stderr),
-                    read_all(process.stderr, stderr),
                     _feed(process, command.input),
                     process.wait(),
                 )
+                # What a ProxyCommand of ssh has left running may hold stderr open.
+                await asyncio.wait({reading}, timeout=child.LAST_S)
         except (TimedOut, CommandFailed):
             await _end(process)
             raise
         except asyncio.CancelledError:
             await asyncio.shield(_end(process))
             raise
+        if not reading.done():
+            await process.close()
         return Result(process.returncode or 0, os.fsdecode(out), os.fsdecode(stderr.data))
 
     @override
@@ -147,23 +151,26 @@ class LocalRunner(PipeRunner, Follower):
         process = await _start(guarded if command.input is None else command, hold=True)
         assert process.stdout is not None
         assert process.stderr is not None
+        reading = asyncio.create_task(_follow(process.stderr, on_output))
         try:
-            out, err, *_ = await asyncio.wait_for(
+            out, *_ = await asyncio.wait_for(
                 asyncio.gather(
                     _follow(process.stdout, on_output),
-                    _follow(process.stderr, on_output),
                     _feed(process, command.input),
                     process.wait(),
                 ),
                 command.timeout_s,
             )
+            await asyncio.wait({reading}, timeout=child.LAST_S)  # as in run
         except TimeoutError as e:
             await _end(process)
             raise TimedOut(command.argv[0], f"not done after {command.timeout_s:g} s") from e
         except asyncio.CancelledError:
             await asyncio.shield(_end(process))
             raise
-        return Result(process.returncode or 0, out, err)
+        if not reading.done():
+            await process.close()
+        return Result(process.returncode or 0, out, await reading)
 
     @override
     async def pipe(self, argv: Sequence[str]) -> LocalPipe:

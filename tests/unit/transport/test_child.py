@@ -15,6 +15,7 @@ import pytest
 from tests.processes import has_ended
 from vizdash.errors import Refused, Unreachable
 from vizdash.transport import child
+from vizdash.transport.base import Command
 from vizdash.transport.forwarders import SshForward, SshForwarder
 from vizdash.transport.local import LocalRunner, LocalStreamer
 from vizdash.transport.openssh.master import Master
@@ -167,6 +168,32 @@ async def test_a_match_exec_that_hangs(
             await settings._ask_ssh(str(ssh), settings.Target("viz"))
 
 
+async def test_a_match_exec_that_leaves_something_behind(leaver: Leaver, tmp_path: Path) -> None:
+    """`ssh -G` itself, which lets the command have its stderr."""
+    exec_ = _program(tmp_path / "exec", f"{leaver.leave} exit 0")
+    config = tmp_path / "config"
+    config.write_text(f"Match exec {exec_}\n  User lena\n")
+    ssh = _program(tmp_path / "bin/ssh", f'exec ssh -F {config} "$@"')
+    async with asyncio.timeout(_DEADLINE_S / 2):
+        assert "user lena\n" in await settings._ask_ssh(str(ssh), settings.Target("viz"))
+    assert not has_ended(leaver.pids()[0])
+
+
+@pytest.mark.parametrize("followed", [False, True])
+async def test_a_command_that_leaves_something_behind(leaver: Leaver, *, followed: bool) -> None:
+    """Its stderr is held, as by what a ProxyCommand has started."""
+    leave = f"exec 3>&1 >/dev/null; (exec 3>&-; {leaver.leave})"
+    command = Command(("sh", "-c", f"echo why >&2; {leave} && echo done >&3; exit 3"))
+    seen: list[str] = []
+    async with asyncio.timeout(_DEADLINE_S):
+        if followed:
+            result = await LocalRunner().follow(command, seen.append)
+        else:
+            result = await LocalRunner().run(command)
+    assert (result.code, result.stdout, result.stderr) == (3, "done\n", "why\n")
+    assert sorted(seen) == (["done\n", "why\n"] if followed else [])
+
+
 async def test_a_control_master_that_leaves_something_behind(
     leaver: Leaver, tmp_path: Path
 ) -> None:
@@ -196,7 +223,7 @@ async def test_what_the_proxy_command_of_a_control_master_leaves(
 ) -> None:
     """The connection was lost, so that ssh has ended by itself."""
     master = Master(lambda line: None)
-    ssh = _program(tmp_path / "bin/ssh", f"{leaver.leave_in_group} exit 255")
+    ssh = _program(tmp_path / "bin/ssh", f"trap '' TERM; {leaver.leave_in_group} exit 255")
     async with asyncio.timeout(_DEADLINE_S):
         await master.start([str(ssh)], {})
         assert await master.wait() == 255
@@ -236,6 +263,8 @@ async def test_another_process_with_the_pid_of_one_that_has_ended_is_left_alone(
     async with asyncio.timeout(_DEADLINE_S):
         await process.wait()
         process.pid = other.pid
+        await child.end_group(process)
+        process._pipes.group_ended = False  # as if something of it had been left at first
         await child.end_group(process)
         assert other.returncode is None
         await child.end_group(other)
@@ -280,6 +309,9 @@ class _ClosedPipes(asyncio.SubprocessTransport):
 
     def __init__(self, closed: object) -> None:
         super().__init__({"pipe": closed})
+
+    def get_pid(self) -> int:
+        return 0
 
     def get_pipe_transport(self, fd: int) -> asyncio.BaseTransport:
         return self

@@ -208,5 +208,7 @@ class Master:
             # After a fork it is no child of vizdash, and its end is not reported.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), _GRACE_S)
+            if process.is_reported:
+                await child.end_group(process)  # what SIGTERM has not ended
             await process.close()  # a ProxyCommand that keeps running may hold stderr open
         await asyncio.to_thread(remove_private_folder, self.folder)

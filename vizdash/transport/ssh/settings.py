@@ -252,7 +252,7 @@ async def _ask_ssh(ssh: str, target: Target) -> str:
     )
     try:
         async with asyncio.timeout(_SSH_G_S):
-            stdout, stderr = await process.communicate()
+            stdout, stderr = await child.read_output(process)
     except TimeoutError as e:
         why = f"ssh -G took more than {_SSH_G_S:.0f} s"
         raise Refused(f"settings of {target.host}", why, "does a Match exec hang?") from e

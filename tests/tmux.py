@@ -42,7 +42,7 @@ class Tmux:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=180,
         )
 
     @contextlib.contextmanager
@@ -64,7 +64,7 @@ class Tmux:
             client.stdin.flush()
             yield client
             client.stdin.close()  # detaches it
-            client.wait(timeout=60)
+            client.wait(timeout=180)
 
     def close(self) -> None:
         """End the server and every program in it."""

@@ -259,7 +259,7 @@ class Machine:
     def stop(self) -> None:
         """Stop the machine as a power cut does, and remove everything of it."""
         self._process.kill()
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=180)
         self._log.close()
         shutil.rmtree(self.run_folder, ignore_errors=True)
 

@@ -42,7 +42,7 @@ def configure(machine: Machine, script: str, ready: str = "60s") -> None:
 def wait_clean(machine: Machine) -> None:
     """Nothing of the session is left."""
     left = machine.leftovers
-    wait_until(lambda: left() == [], "clean machine", 60, lambda: str(left()))
+    wait_until(lambda: left() == [], "clean machine", 180, lambda: str(left()))
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class BareDesktop:
         return {"DISPLAY": self.display, "PATH": os.environ["PATH"], "HOME": str(self.folder)}
 
     def run(self, *argv: str) -> None:
-        subprocess.run(argv, env=self.env, check=True, timeout=30, capture_output=True)
+        subprocess.run(argv, env=self.env, check=True, timeout=180, capture_output=True)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def desktop(can_run: None, tmp_path: Path) -> Iterator[BareDesktop]:
         yield BareDesktop(tmp_path, f":{display}", process)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=180)
 
 
 def close(seen: tuple[int, int, int], wanted: tuple[int, int, int]) -> bool:
@@ -82,7 +82,7 @@ def preview_of(desktop: BareDesktop) -> AsyncGenerator[Picture, None]:
 
 async def test_the_picture_has_the_desktops_colour(desktop: BareDesktop) -> None:
     desktop.run("xsetroot", "-solid", "#a03010")
-    async with asyncio.timeout(60), aclosing(preview_of(desktop)) as found:
+    async with asyncio.timeout(180), aclosing(preview_of(desktop)) as found:
         picture = await anext(found)
         assert (picture.width, picture.height) == (64, 36)
         assert picture.desktop == (640, 360)
@@ -96,7 +96,7 @@ async def test_the_picture_has_the_desktops_colour(desktop: BareDesktop) -> None
 async def test_another_preview_size_needs_no_change_of_the_desktop(desktop: BareDesktop) -> None:
     room = [(64, 40)]
     wanted = pictures(desktop.connection, LocalForwarder(), lambda: room[0])
-    async with asyncio.timeout(60), aclosing(wanted) as found:
+    async with asyncio.timeout(180), aclosing(wanted) as found:
         await anext(found)
         room[0] = (320, 200)
         while (picture := await anext(found)).width != 320:
@@ -105,7 +105,7 @@ async def test_another_preview_size_needs_no_change_of_the_desktop(desktop: Bare
 
 
 async def test_it_follows_another_size(desktop: BareDesktop) -> None:
-    async with asyncio.timeout(60), aclosing(preview_of(desktop)) as found:
+    async with asyncio.timeout(180), aclosing(preview_of(desktop)) as found:
         await anext(found)
         desktop.run("xrandr", "--fb", "800x800")
         while (picture := await anext(found)).desktop != (800, 800):
@@ -171,7 +171,7 @@ async def test_large_updates_are_requested_more_seldom(
 
     monkeypatch.setattr(preview, "BYTES_PER_S", 1)
     monkeypatch.setattr(preview, "_sleep", sleep)
-    async with asyncio.timeout(60), aclosing(preview_of(desktop)) as found:
+    async with asyncio.timeout(180), aclosing(preview_of(desktop)) as found:
         await anext(found)
         desktop.run("xsetroot", "-solid", "#2060c0")
         await anext(found)
@@ -184,7 +184,7 @@ async def test_a_wrong_password_is_reported(desktop: BareDesktop) -> None:
 
 
 async def test_it_ends_with_the_desktop(desktop: BareDesktop) -> None:
-    async with asyncio.timeout(60), aclosing(preview_of(desktop)) as found:
+    async with asyncio.timeout(180), aclosing(preview_of(desktop)) as found:
         await anext(found)
         desktop.process.terminate()
         with pytest.raises(Unreachable):

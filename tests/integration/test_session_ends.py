@@ -15,7 +15,7 @@ from tests.integration.test_session import configure
 from tests.waiting import wait_until
 
 #: Seconds that are promised; the rest of a wait is for a busy machine.
-SOON = 60
+SOON = 180
 APPS = """\
 apps:
   quits:
@@ -79,7 +79,7 @@ def ended(machine: Machine, session: dict[str, Any]) -> dict[str, Any]:
     """The session once it has ended, and nothing of it is left."""
     found = machine.wait_for_state(session["id"], "ended", SOON)
     wait_until(
-        lambda: not machine.leftovers(), "clean machine", 60, lambda: str(machine.leftovers())
+        lambda: not machine.leftovers(), "clean machine", 180, lambda: str(machine.leftovers())
     )
     assert not machine.outside(f"{folder(session)}/connection").exists()
     return found

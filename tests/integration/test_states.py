@@ -35,7 +35,7 @@ from tests.waiting import wait_until
 RUNS = int(os.environ.get("VIZDASH_STATES", "4"))
 EVENTS = 8
 #: Seconds in which all must be settled: generous, for a busy machine.
-SETTLES = 90
+SETTLES = 180
 #: An app that does what is written to its pipe. The pipe may end without a word, when it is opened
 #: again before the last writer has closed it.
 APP = """\

@@ -37,7 +37,7 @@ def test_kept_listed_and_closed(machine: Machine) -> None:
         terminal.press("q")
         terminal.wait(r"Quit vizdash\?", 180)
         terminal.press("k")
-        assert terminal.wait_end(60) == 0
+        assert terminal.wait_end(180) == 0
         # The line names the process; tmux's screen shows it after the dashboard's end.
         (kept,) = tunnels(machine)
         assert f"process {kept['pid']} keeps 1 tunnel open" in terminal.screen()
@@ -62,7 +62,7 @@ def test_kept_listed_and_closed(machine: Machine) -> None:
     wait_until(
         lambda: not any("bin/vizdash" in line for line in machine.processes()),
         "end of every vizdash",
-        60,
+        180,
         lambda: "\n".join(machine.processes()),
     )
     assert tunnels(machine) == []

@@ -257,6 +257,11 @@ class Lab(AbstractContextManager["Lab"]):
                 raise RuntimeError(f"nodes are {found}: {done.stderr}")
             time.sleep(0.2)
 
+    def stop_slurmctld(self) -> None:
+        """End slurmctld, and wait for it: a new one may not start beside it."""
+        stop = "scontrol shutdown slurmctld; while pgrep -x slurmctld; do sleep 0.1; done"
+        self.login.run(stop)
+
     def settle(self) -> None:
         """End all jobs, and wait until nothing of them is left."""
         self.login.run("for u in alice bob vizadmin root; do scancel -u $u; done; true")

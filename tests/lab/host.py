@@ -194,5 +194,5 @@ class Host:
         """Cut its power: all of its processes end at once."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=180)
         self._log.close()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 from tests.integration.images.image_site import Progress
@@ -130,6 +130,11 @@ class LabSite:
                 other = await asyncio.to_thread(self._run, *words[second])
         finally:
             self._signal_deploy("CONT")
+        # nsenter(1), which has started it, stops with it, perhaps only now.
+        resume = ["pkill", "-CONT", "-P", str(os.getpid()), "-x", "nsenter"]
+        while not first.done():
+            await asyncio.to_thread(subprocess.run, resume, check=False)
+            await asyncio.sleep(0.2)
         progress = self._outcome("deploy", await first)
         if other is None:
             return progress, "", False
@@ -195,14 +200,14 @@ class LabSite:
     def _prune(self, keep: int) -> tuple[str, ...]:
         return ("prune", "gedit", "--keep", str(keep), "--yes", "--json", *self._chosen())
 
-    def _run(self, *words: str) -> CompletedProcess[str]:
+    def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
         done = run_vizdash(self._lab, *words, user=ADMIN, check=False, timeout=600)
         _, interrupted, line = done.stderr.partition("interrupted: ")
         if interrupted:
             self.messages.append(interrupted + line.partition("\n")[0])
         return done
 
-    def _outcome(self, verb: str, done: CompletedProcess[str]) -> Progress:
+    def _outcome(self, verb: str, done: subprocess.CompletedProcess[str]) -> Progress:
         """Raises NotFound where nothing was tried."""
         if not done.stdout:
             assert verb == "rollback", done.stderr

@@ -88,11 +88,11 @@ def screen(host: Host) -> Iterator[Screen]:
         user="alice",
     )
     try:
-        wait_until((host.root / "home/alice/screen/rfb").exists, "the screen", 60)
+        wait_until((host.root / "home/alice/screen/rfb").exists, "the screen", 180)
         yield Screen(host)
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
         host.run("rm -rf screen /tmp/.X71-lock /tmp/.X11-unix/X71", user="alice")
 
 

@@ -65,6 +65,9 @@ class OutsideNetwork:
 
     def reset_user(self) -> None:
         """Remove LAPTOP_USER's settings of ssh and vizdash; known_hosts holds login's key."""
+        # One whose terminal is gone may still be ending.
+        ended = f"! pgrep -u {LAPTOP_USER} -f bin/vizdash >/dev/null && break"
+        self.laptop.run(f"for i in {{1..600}}; do {ended}; sleep 0.1; done")
         kept = ".config .local .cache .ssh/config browser page asked evil"
         self.laptop.run(f"rm -rf {kept}", user=LAPTOP_USER)
         self.trust_host_keys(recipe.LOGIN)
@@ -148,9 +151,10 @@ def authorize_key(outside: OutsideNetwork, host: Host, *users: str) -> None:
 
 def reload_sshd(host: Host) -> None:
     """Make sshd reload its settings; sessions keep running."""
-    host.run("kill -HUP $(cat /run/sshd.pid)")
-    # It closes its sockets and executes itself again: the port refuses for a moment.
-    host.run("until ssh-keyscan -T 1 127.0.0.1 2>/dev/null | grep -q ed25519; do sleep 0.1; done")
+    # It closes its sockets, executes itself again, and writes its pid file when it listens.
+    file = "/run/sshd.pid"
+    reload = f"pid=$(cat {file}); rm {file}; kill -HUP $pid"
+    host.run(f"{reload}; until [ -s {file} ]; do sleep 0.05; done")
 
 
 @contextlib.contextmanager
@@ -221,8 +225,9 @@ def sshd(
     try:
         yield
     finally:
-        end = f"pid=$(cat {place}.pid); kill $pid; while [ -e /proc/$pid ]; do sleep 0.05; done"
-        host.run(f"{end}; pkill -f '^sshd-session: .*{port}'; true")
+        # Logins stay until their clients end.
+        end = "kill $pid; while [ -e /proc/$pid ]; do sleep 0.05; done"
+        host.run(f"pid=$(cat {place}.pid) && {{ {end}; }}; true")
 
 
 @contextlib.contextmanager

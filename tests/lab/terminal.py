@@ -87,7 +87,8 @@ class TmuxPane:
 
     def wait_ended(self, seconds: float = 180) -> str:
         """Wait until the program has ended; returns the screen."""
-        return self.until(lambda _: self.ended(), "it has not ended", seconds)
+        self.until(lambda _: self.ended(), "it has not ended", seconds)
+        return self.text()  # until's is from before
 
     def code(self) -> int:
         """Its exit code once it has ended, as a shell has it: 128 and more for a signal."""

@@ -163,7 +163,6 @@ QUEUE = st.lists(
 )
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(CLUSTERS))
 def test_slurm_agrees(slurm: Scheduler, seed: int) -> None:
     site, memory = cluster(seed)
@@ -228,7 +227,6 @@ def check(
     return True
 
 
-@pytest.mark.timeout(600)
 def test_what_waits_already_comes_first(slurm: Scheduler) -> None:
     """Here the oracle is what starts: Slurm's test knows nothing of plans for waiting jobs."""
     nodes = {f"n{n}": f"CPUs={2 * n} RealMemory=4000" for n in (1, 2, 3)}
@@ -288,7 +286,6 @@ def ending(slurm: Scheduler) -> Iterator[Scheduler]:
     slurm.settle()
 
 
-@pytest.mark.timeout(600)
 def test_a_node_where_a_job_is_still_ending_takes_none(ending: Scheduler) -> None:
     slurm = ending
     slurm.host.run("touch /tmp/held")
@@ -309,7 +306,6 @@ def test_a_node_where_a_job_is_still_ending_takes_none(ending: Scheduler) -> Non
     )
 
 
-@pytest.mark.timeout(600)
 def test_a_node_that_is_to_reboot_once_it_is_idle_takes_jobs(ending: Scheduler) -> None:
     slurm = ending
     slurm.host.run(["scontrol", "reboot", "n1"])

@@ -112,7 +112,7 @@ def fail_midway(lab: Lab, fail: str) -> tuple[Host, dict[str, dict[str, Any]]]:
                 victim.power_off()
             else:
                 # There is none while it gets another feeder.
-                victim.run("until pkill -STOP -x dd; do sleep 0.05; done", timeout=60)
+                victim.run("until pkill -STOP -x dd; do sleep 0.05; done", timeout=180)
             had = {node.name: part(node) for node in lab.nodes if node.alive}
             assert max(had.values()) < SIZE, "it was in the middle"
         out, output = process.communicate(timeout=600)

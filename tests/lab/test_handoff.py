@@ -35,7 +35,7 @@ def handed(outside: OutsideNetwork, host: str, session_id: str) -> Iterator[tupl
         yield lines[1].strip(), url
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def pasted(laptop: Host, line: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
 
 
 @contextlib.contextmanager
@@ -204,7 +204,7 @@ def test_a_helper_of_the_users_opens_it_and_sees_no_password(
                 seen.wait_share(BLUE)
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
 
 
 def test_the_link_is_a_link_and_the_line_is_copied(lab: Lab) -> None:
@@ -230,5 +230,5 @@ def test_the_link_is_a_link_and_the_line_is_copied(lab: Lab) -> None:
         assert base64.b64decode(code[1]).decode() == text[0].strip()
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
         shown.unlink(missing_ok=True)

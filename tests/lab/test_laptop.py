@@ -82,7 +82,7 @@ def test_the_browser_is_given_a_page_and_no_password(lab: Lab, outside: OutsideN
         _no_password_around(outside, lab, url.rpartition("password=")[2])
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
 
 
 def _no_password_around(outside: OutsideNetwork, lab: Lab, password: str) -> None:
@@ -152,7 +152,7 @@ def _security_types(outside: OutsideNetwork, page: str) -> object:
             return evil.evaluate("window.types")
     finally:
         server.terminate()
-        server.communicate(timeout=60)
+        server.communicate(timeout=180)
 
 
 #: Login shells, and what start-up files print where they should be silent.

@@ -90,7 +90,7 @@ def test_keys_are_offered_as_ssh_offers_them(lab: Lab, outside: OutsideNetwork, 
             ):
                 script = f"{add} cd && {command}" if add else command
                 outside.laptop.run(
-                    ["ssh-agent", "sh", "-c", script], user=LAPTOP_USER, check=False, timeout=90
+                    ["ssh-agent", "sh", "-c", script], user=LAPTOP_USER, check=False, timeout=240
                 )
                 if command.startswith("ssh"):
                     wanted = offered(lab)
@@ -146,7 +146,7 @@ def test_a_stall_of_8_s_costs_no_code(lab: Lab, outside: OutsideNetwork) -> None
             assert "Verification code" not in screen.text()
             assert "have to log in" not in screen.text()
             screen.keys("q")
-            screen.wait_ended(60)
+            screen.wait_ended()
     finally:
         outside.trust_host_keys("login")
 

@@ -99,9 +99,9 @@ def test_an_ordinary_user_extends_a_session_that_then_ends_itself(leases: Lab) -
     assert full.returncode == 1
     assert "has reached the job's time limit" in full.stderr
     assert limits(lab, session["job_id"]) == before
-    # The end of a lease is what its file says: in a minute, which is warned of, and then now.
+    # The end of a lease is what its file says: in two minutes, which is warned of, and then now.
     folder = folder_of(session)
-    lab.login.run(f"echo LEASE_END={seconds(lab) + 60} >{folder}/lease", user="alice")
+    lab.login.run(f"echo LEASE_END={seconds(lab) + 140} >{folder}/lease", user="alice")
     warning = "shown on the desktop: The lease of this session ends in"
     wait_until(lambda: warning in run_vizdash(lab, "logs", session["id"]).stdout, "warning")
     end_at = seconds(lab)

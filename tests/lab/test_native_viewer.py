@@ -37,7 +37,7 @@ def viewing(
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
 
 
 def _password(lab: Lab, session_id: str) -> str:
@@ -78,7 +78,7 @@ def test_a_viewer_that_is_closed_ends_the_command(lab: Lab, viewer_screen: Scree
     with viewing(lab, session["id"], env=f"DISPLAY={DISPLAY}") as process:
         viewer_screen.wait_colour(BLUE, 200_000)
         lab.login.run("pkill -KILL -u alice -x xtigervncviewer; true")
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=180) == 0
         assert process.stderr is not None
         assert "the viewer was closed; the session keeps running" in process.stderr.read()
     run_vizdash(lab, "stop", session["id"])
@@ -106,9 +106,9 @@ def test_without_a_screen_there_is_a_line_for_another_computer(
             viewer_screen.wait_colour(BLUE, 200_000)
         finally:
             lab.login.run("pkill -KILL -u alice -x xtigervncviewer; rm -f ~alice/typed; true")
-            other.communicate(timeout=90)
+            other.communicate(timeout=180)
     run_vizdash(lab, "stop", session["id"])
-    wait_until(lambda: "sleep 30" not in find_leftovers(lab.login, "alice"), "ssh's end", 60)
+    wait_until(lambda: "sleep 30" not in find_leftovers(lab.login, "alice"), "ssh's end", 180)
 
 
 def test_without_any_viewer_it_says_what_to_install(lab: Lab) -> None:

@@ -145,7 +145,7 @@ def test_the_controller_is_down(lab: Lab) -> None:
     lab.login.run(["kill", "-STOP", pid])
     try:
         lab.login.run(["kill", "-CONT", pid])
-        lab.login.run(["scontrol", "shutdown", "slurmctld"])
+        lab.stop_slurmctld()
         done = run_vizdash(lab, "sessions", check=False)
         assert done.returncode == 1
         assert done.stderr.startswith("vizdash: Slurm: slurmctld does not answer")

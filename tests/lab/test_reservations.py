@@ -52,7 +52,9 @@ def plain(lab: Lab, site: None) -> Lab:
 def test_maintenance_is_shown_in_form_row_and_nodes(plain: Lab) -> None:
     lab = plain
     with maintenance(lab) as (start, end):
-        pattern = re.compile(rf"maintenance from .*{start} to .*{end}; up to 5[5-8] min starts now")
+        pattern = re.compile(
+            rf"maintenance from .*{start} to .*{end}; up to [45][0-9] min starts now"
+        )
         done = run_vizdash(lab, "start", "plain", "--time", "2h")
         assert pattern.search(done.stderr), done.stderr
         mine = wait_for_state(lab, done.stdout.strip(), "pending")

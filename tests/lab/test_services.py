@@ -215,7 +215,7 @@ def wait_for_viewer(lab: Lab, session_id: str) -> dict[str, object]:
     def row() -> dict[str, object]:
         return next(s for s in list_sessions(lab) if s["id"] == session_id)
 
-    wait_until(lambda: bool(row()["viewers"]), "the viewer to be counted", 90)
+    wait_until(lambda: bool(row()["viewers"]), "the viewer to be counted", 180)
     return row()
 
 

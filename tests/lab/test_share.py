@@ -70,7 +70,7 @@ def sharing(
     finally:
         process.terminate()
         process.wait(timeout=120)
-        reader.join(timeout=60)
+        reader.join(timeout=180)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -195,7 +195,7 @@ def test_another_user_is_refused(lab: Lab, session: str) -> None:
         for user, answered in (("carol", False), ("alice", False), ("bob", True)):
             for door in ("s", "ask"):
                 ask = (
-                    "import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(60);"
+                    "import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(180);"
                     f" s.connect('{folder}/{door}');"
                     " s.send(b'GET /vnc.html HTTP/1.0\\r\\n\\r\\n'); print(len(s.recv(9)))"
                 )

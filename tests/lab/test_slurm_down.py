@@ -15,7 +15,7 @@ Away = Callable[[Lab], contextlib.AbstractContextManager[None]]
 
 @contextlib.contextmanager
 def no_controller(lab: Lab) -> Iterator[None]:
-    lab.login.run(["scontrol", "shutdown", "slurmctld"])
+    lab.stop_slurmctld()
     try:
         yield
     finally:

@@ -217,3 +217,5 @@ def _connected(lab: Lab, host: str, script: str) -> Iterator[str]:
             yield line.strip().removeprefix("listeningOn==").removesuffix("==")
         finally:
             process.terminate()
+            free = f"until [ -z \"$(ss -tlnH 'sport = :{_PORT}')\" ]; do sleep 0.05; done"
+            lab.login.run(free)

@@ -68,7 +68,7 @@ def has_both(cluster: FolderNodes, *nodes: str, old: bytes = ONE, new: bytes = T
 
 def nothing_left(cluster: FolderNodes) -> None:
     """Nothing runs in the name of the nodes, and the image host keeps no delta."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         found = subprocess.run(
             ["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True

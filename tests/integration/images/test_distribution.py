@@ -50,7 +50,7 @@ def started_by(cluster: FolderNodes) -> list[str]:
 
 
 def wait_nothing_runs(cluster: FolderNodes) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while left := started_by(cluster):
         assert time.monotonic() < deadline, left
         time.sleep(0.1)

@@ -96,14 +96,12 @@ send() {
   local name=$1 command=$2 kind=ended line='' why='' offset words ends
   shift 2
   name_key "$name" "$@"
-  coproc "${words[@]}" "$command" 2>&1
-  # bash(1) forgets a coprocess that has ended.
-  ends="${COPROC[1]:-} ${COPROC[0]:-}"
-  if ! { exec 6>&"${ends% *}" 7<&"${ends#* }"; } 2>/dev/null; then
-    report "ended $name ssh ended at once"
-    return
-  fi
+  # bash(1) forgets a coprocess that has ended: ssh starts when its pipes are held here.
+  coproc { read -r -t 99999999 && exec "${words[@]}" "$command" 2>&1; }
+  ends="${COPROC[1]} ${COPROC[0]}"
+  exec 6>&"${ends% *}" 7<&"${ends#* }"
   eval "exec ${ends% *}>&- ${ends#* }<&-"
+  echo >&6
   (trap '' PIPE && printf '%s\n' "$receiver") >&6 2>/dev/null
   # With -t, for else TMOUT applies (bash(1)).
   while IFS= read -r -t 99999999 line <&7 || [ -n "$line" ]; do

@@ -98,11 +98,13 @@ send() {
   name_key "$name" "$@"
   # bash(1) forgets a coprocess that has ended: ssh starts when its pipes are held here.
   coproc { read -r -t 99999999 && exec "${words[@]}" "$command" 2>&1; }
-  ends="${COPROC[1]} ${COPROC[0]}"
-  exec 6>&"${ends% *}" 7<&"${ends#* }"
+  ends="${COPROC[1]:-} ${COPROC[0]:-}"
+  if ! { exec 6>&"${ends% *}" 7<&"${ends#* }"; } 2>/dev/null; then
+    report "ended $name ssh could not be started"
+    return
+  fi
   eval "exec ${ends% *}>&- ${ends#* }<&-"
-  echo >&6
-  (trap '' PIPE && printf '%s\n' "$receiver") >&6 2>/dev/null
+  (trap '' PIPE && printf '\n%s\n' "$receiver") >&6 2>/dev/null
   # With -t, for else TMOUT applies (bash(1)).
   while IFS= read -r -t 99999999 line <&7 || [ -n "$line" ]; do
     if [[ $line == *"$mark at "* ]]; then

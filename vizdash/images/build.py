@@ -245,17 +245,16 @@ class _ActiveBuild:
         self.report(BuildProgress("start"))
         script = await asyncio.to_thread(self._script)
         stream = await streamer.open(self.plan.host.argv, script)
-        finished = False
+        finishing: asyncio.Task[int] | None = None
         try:
             result = await self._follow(stream)
             if result is None:
-                finished = True
-                code = await asyncio.shield(stream.finish())
+                finishing = asyncio.create_task(stream.finish())
+                code = await asyncio.shield(finishing)
                 raise self._failed(self.reader.explain_failure(code))
             return await self._publish(*result)
         finally:
-            if not finished:
-                await asyncio.shield(stream.finish())
+            await asyncio.shield(finishing or asyncio.create_task(stream.finish()))
 
     async def _follow(self, stream: Stream) -> tuple[str, int, str] | None:
         """Read the log to its end; digest, size and path of the image, or None without an image."""

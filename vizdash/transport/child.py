@@ -26,7 +26,7 @@ _PIPE_BYTES = GATHER_LIMIT = 1 << 20
 _KILL_S = 2.0
 #: Seconds in which the last output of a process that has ended is read: what it has left behind may
 #: hold its stderr open.
-LAST_S = 0.5
+LAST_S = 2.0
 #: Seconds in which a signal usually ends a process.
 _QUICK_S = 0.2
 
@@ -56,6 +56,10 @@ class Child(Process):
         number.
         """
         return self._pipes.group_ended
+
+    def note_group(self) -> None:
+        """Look whether its process group has ended."""
+        self._pipes.note_group()
 
     @property
     def is_reported(self) -> bool:
@@ -105,7 +109,7 @@ class _PipesProtocol(SubprocessStreamProtocol):
     def pipe_data_received(self, fd: int, data: bytes | str) -> None:
         super().pipe_data_received(fd, data)
         self._received += len(data)
-        if self._gather and self._received > _MUCH and self._subprocess is not None:
+        if self._gather and fd == 1 and self._received > _MUCH and self._subprocess is not None:
             pipe = self._subprocess.get_pipe_transport(fd)
             assert isinstance(pipe, asyncio.ReadTransport)
             pipe.pause_reading()
@@ -126,9 +130,12 @@ class _PipesProtocol(SubprocessStreamProtocol):
     @override
     def process_exited(self) -> None:
         super().process_exited()
-        self.group_ended = not _exists(-self._pid)
+        self.note_group()
         self.exited.set()
         self._check_closed()
+
+    def note_group(self) -> None:
+        self.group_ended |= not _exists(-self._pid)
 
     def _check_closed(self) -> None:
         if self.exited.is_set() and not self._open:
@@ -214,7 +221,9 @@ async def end_group(process: Child, first: signal.Signals = signal.SIGTERM) -> N
             break
         with contextlib.suppress(ProcessLookupError, PermissionError):  # sudo(8) runs as root
             os.killpg(process.pid, number)
-        if await _wait_group_ended(process):
+        ended = await _wait_group_ended(process)
+        process.note_group()
+        if ended:
             break
     if process.stdin is not None:
         process.stdin.close()

@@ -11,7 +11,7 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from typing_extensions import override
 
@@ -119,6 +119,7 @@ class LocalRunner(PipeRunner, Follower):
         process = await _start(command, gather=True)
         assert process.stdout is not None
         assert process.stderr is not None
+        reading: asyncio.Task[None] | None = None
         try:
             async with answer_limit(command, "no answer in") as stderr:
                 reading = asyncio.create_task(read_all(process.stderr, stderr))
@@ -127,16 +128,13 @@ class LocalRunner(PipeRunner, Follower):
                     _feed(process, command.input),
                     process.wait(),
                 )
-                # What a ProxyCommand of ssh has left running may hold stderr open.
-                await asyncio.wait({reading}, timeout=child.LAST_S)
+            await _end_reading(process, reading)
         except (TimedOut, CommandFailed):
-            await _end(process)
+            await _end(process, reading)
             raise
         except asyncio.CancelledError:
-            await asyncio.shield(_end(process))
+            await asyncio.shield(_end(process, reading))
             raise
-        if not reading.done():
-            await process.close()
         return Result(process.returncode or 0, os.fsdecode(out), os.fsdecode(stderr.data))
 
     @override
@@ -153,23 +151,19 @@ class LocalRunner(PipeRunner, Follower):
         assert process.stderr is not None
         reading = asyncio.create_task(_follow(process.stderr, on_output))
         try:
-            out, *_ = await asyncio.wait_for(
-                asyncio.gather(
+            async with asyncio.timeout(command.timeout_s):
+                out, *_ = await asyncio.gather(
                     _follow(process.stdout, on_output),
                     _feed(process, command.input),
                     process.wait(),
-                ),
-                command.timeout_s,
-            )
-            await asyncio.wait({reading}, timeout=child.LAST_S)  # as in run
+                )
+            await _end_reading(process, reading)
         except TimeoutError as e:
-            await _end(process)
+            await _end(process, reading)
             raise TimedOut(command.argv[0], f"not done after {command.timeout_s:g} s") from e
         except asyncio.CancelledError:
-            await asyncio.shield(_end(process))
+            await asyncio.shield(_end(process, reading))
             raise
-        if not reading.done():
-            await process.close()
         return Result(process.returncode or 0, out, await reading)
 
     @override
@@ -241,8 +235,20 @@ async def _follow(stream: asyncio.StreamReader, report: Callable[[str], None]) -
     return kept + decode(b"", final=True)
 
 
-async def _end(process: child.Child) -> None:
-    """Stop a process group, and read what it has left in its pipes."""
+async def _end_reading(process: child.Child, reading: asyncio.Task[Any]) -> None:
+    """Wait for the end of what reads stderr when a command has ended: what a ProxyCommand of ssh
+    has left running may hold it.
+    """
+    await asyncio.wait({reading}, timeout=child.LAST_S)
+    if not reading.done():
+        await process.close()
+
+
+async def _end(process: child.Child, reading: asyncio.Task[Any] | None = None) -> None:
+    """Stop a process group, and read what it has left in its pipes; ``reading`` reads stderr."""
+    if reading is not None:
+        reading.cancel()
+        await asyncio.wait({reading})
     await child.end_group(process)
     for stream in (process.stdout, process.stderr):
         await _drain(stream)

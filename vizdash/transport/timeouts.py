@@ -23,6 +23,8 @@ class Stderr:
         self._bytes_left = command.limit_bytes
         #: Whether the answer is larger than the command's limit.
         self.too_long = False
+        #: Whether the answer is no longer awaited.
+        self.closed = False
 
     @property
     def data(self) -> bytes:
@@ -36,7 +38,7 @@ class Stderr:
         when = self._limit.when()
         # What was searched before is not searched again: an answer may have many pieces.
         recent = self._data[-len(data) - max(map(len, self._retries), default=0) :]
-        if when is None or not any(text in recent for text in self._retries):
+        if self.closed or when is None or not any(text in recent for text in self._retries):
             return
         soon = asyncio.get_running_loop().time() + RETRY_S
         if soon < when:
@@ -47,7 +49,7 @@ class Stderr:
     def count(self, size: int) -> None:
         """Count ``size`` more bytes of stdout or stderr; too many end the wait."""
         self._bytes_left -= size
-        if self._bytes_left < 0 and not self.too_long:
+        if self._bytes_left < 0 and not self.too_long and not self.closed:
             self.too_long = True
             self._limit.reschedule(asyncio.get_running_loop().time())
 
@@ -75,6 +77,8 @@ async def answer_limit(command: Command, what: str, mark: bytes = b"") -> AsyncI
         why = f"{what} {stderr.limit_s:g} s" if stderr.limit_s else "it keeps retrying"
         words = f": {line}" if (line := last_line(text)) else ""
         raise TimedOut(command.argv[0], f"{why}{words}", stderr=text) from e
+    finally:
+        stderr.closed = True
 
 
 async def read_all(stream: Reader, stderr: Stderr) -> None:

@@ -133,6 +133,29 @@ async def test_a_cancelled_call_ends_its_command_first(tmp_path: Path) -> None:
     assert has_ended(pid)
 
 
+@pytest.mark.parametrize("follows", [False, True])
+async def test_the_last_words_of_a_cancelled_call_are_nobodys(
+    tmp_path: Path, *, follows: bool
+) -> None:
+    """They may be those of a Slurm command that begins to retry, or much too many."""
+    script = "trap 'echo retrying >&2; exit' TERM; "
+    script += f"echo $$ >{tmp_path}/pid; while :; do sleep 0.01; done"
+    command = Command(("bash", "-c", script), retries=("retrying",), limit_bytes=4)
+    faults: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    runner, seen = LocalRunner(), list[str]()
+    call = runner.follow(command, seen.append) if follows else runner.run(command)
+    task = asyncio.create_task(call)
+    await until_there(tmp_path / "pid")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del task
+    gc.collect()
+    await asyncio.sleep(0)
+    assert (faults, seen) == ([], [])
+
+
 @pytest.fixture
 def heir() -> Iterator[list[int]]:
     """What its parent leaves behind is left to this process, which waits for nothing meanwhile: as

@@ -259,7 +259,7 @@ class Lab(AbstractContextManager["Lab"]):
 
     def stop_slurmctld(self) -> None:
         """End slurmctld, and wait for it: a new one may not start beside it."""
-        stop = "scontrol shutdown slurmctld; while pgrep -x slurmctld; do sleep 0.1; done"
+        stop = "scontrol shutdown slurmctld && while pgrep -x slurmctld; do sleep 0.1; done"
         self.login.run(stop)
 
     def settle(self) -> None:

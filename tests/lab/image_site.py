@@ -130,11 +130,11 @@ class LabSite:
                 other = await asyncio.to_thread(self._run, *words[second])
         finally:
             self._signal_deploy("CONT")
-        # nsenter(1), which has started it, stops with it, perhaps only now.
-        resume = ["pkill", "-CONT", "-P", str(os.getpid()), "-x", "nsenter"]
-        while not first.done():
-            await asyncio.to_thread(subprocess.run, resume, check=False)
-            await asyncio.sleep(0.2)
+            # nsenter(1), which has started it, stops with it, perhaps only now.
+            resume = ["pkill", "-CONT", "-P", str(os.getpid()), "-x", "nsenter"]
+            while not first.done():
+                await asyncio.to_thread(subprocess.run, resume, check=False)
+                await asyncio.sleep(0.2)
         progress = self._outcome("deploy", await first)
         if other is None:
             return progress, "", False

@@ -66,8 +66,8 @@ class OutsideNetwork:
     def reset_user(self) -> None:
         """Remove LAPTOP_USER's settings of ssh and vizdash; known_hosts holds login's key."""
         # One whose terminal is gone may still be ending.
-        ended = f"! pgrep -u {LAPTOP_USER} -f bin/vizdash >/dev/null && break"
-        self.laptop.run(f"for i in {{1..600}}; do {ended}; sleep 0.1; done")
+        ended = f"! pgrep -u {LAPTOP_USER} -af bin/vizdash"
+        self.laptop.run(f"for i in {{1..900}}; do {ended} && break; sleep 0.1; done; {ended}")
         kept = ".config .local .cache .ssh/config browser page asked evil"
         self.laptop.run(f"rm -rf {kept}", user=LAPTOP_USER)
         self.trust_host_keys(recipe.LOGIN)
@@ -153,8 +153,8 @@ def reload_sshd(host: Host) -> None:
     """Make sshd reload its settings; sessions keep running."""
     # It closes its sockets, executes itself again, and writes its pid file when it listens.
     file = "/run/sshd.pid"
-    reload = f"pid=$(cat {file}); rm {file}; kill -HUP $pid"
-    host.run(f"{reload}; until [ -s {file} ]; do sleep 0.05; done")
+    listens = f"until [ -s {file} ]; do sleep 0.05; done"
+    host.run(f"{listens}; pid=$(cat {file}) && rm {file} && kill -HUP $pid && {listens}")
 
 
 @contextlib.contextmanager

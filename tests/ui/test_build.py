@@ -89,6 +89,7 @@ async def until(pilot: Any, what: Any) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         if what():
+            await pilot.pause()  # a screen that is there may not have its parts yet
             return
         await pilot.pause(0.05)
     lines = [str(n.message) for n in pilot.app._notifications]

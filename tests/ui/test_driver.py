@@ -124,8 +124,9 @@ def test_a_terminal_that_stood_still_and_is_closed_ends_it(shown: Pty) -> None:
 
 #: Without it, a test of "at once" would depend on the machine's speed.
 _PATIENT = (
-    "from vizdash.ui.terminal.driver import TerminalWriter as writer\n"
-    "writer.drain.__defaults__ = (1000.0,)"
+    "from vizdash.ui.terminal import driver\n"
+    "driver.TerminalWriter.drain.__defaults__ = (1000.0,)\n"
+    "driver._DISCARDED_S = 1000.0"
 )
 
 

@@ -17,5 +17,6 @@ def vizdash(
     for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "VIZDASH_CONFIG", "VIZDASH_DEBUG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr("vizdash.util.command_log._LAST_S", 60.0)
     monkeypatch.setattr(import_module("vizdash.config.load"), "SITE_FILE", tmp_path / "none")
     return Vizdash(tmp_path, capsys)

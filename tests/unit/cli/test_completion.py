@@ -36,6 +36,7 @@ class Completed:
     def __call__(self, line: str) -> list[str]:
         words = line.split(" ")
         with self._monkeypatch.context() as patch:
+            patch.setattr("vizdash.cli.completion._TIMEOUT_S", 60.0)
             patch.setenv(options.COMPLETION_VARIABLE, "bash_complete")
             patch.setenv("COMP_WORDS", line)
             patch.setenv("COMP_CWORD", str(len(words) - 1))

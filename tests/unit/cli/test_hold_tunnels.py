@@ -303,6 +303,7 @@ from vizdash.cli import hold_tunnels
 from vizdash.util import command_log
 
 write = command_log.append
+command_log._LAST_S = 60
 
 def slow(*entry):
     time.sleep(0.5)

@@ -77,7 +77,7 @@ async def test_a_sudo_that_hangs_is_given_up(
     monkeypatch.setenv("PATH", f"{sudo.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("vizdash.images.change_lock.os.geteuid", lambda: 1000)
-    monkeypatch.setattr("vizdash.images.change_lock._ANSWER_S", 5.0)
+    monkeypatch.setattr("vizdash.images.change_lock._ANSWER_S", 15.0)
     (tmp_path / "file").touch()
     folder = f"{tmp_path}/file/apps"
     shell = NodeShell(LocalRunner(), Deploy(), here=True)

@@ -104,6 +104,7 @@ async def test_the_page_is_removed_after_use(
 async def test_a_browser_that_does_not_start_is_reported_and_leaves_nothing(
     program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(browser, "_START_S", 60)
     monkeypatch.setenv("BROWSER", program)
     monkeypatch.setenv("PATH", str(Path(shutil.which("false") or "").parent))
     page = browser.RedirectFile(URL)

@@ -31,6 +31,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         'if [ "$1" = --version ]; then echo "paraview version 5.11.0"; fi\n'
     )
     program.chmod(0o755)
+    monkeypatch.setattr(paraview, "_START_S", 60.0)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return program

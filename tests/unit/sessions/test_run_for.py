@@ -14,16 +14,16 @@ _DEAF = "trap '' TERM; sleep 1000 & while :; do sleep 0.1; done"
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "limit_s", "said"),
     [
-        ("exit 3", "3"),
-        ("sleep 1000 & exit 0", "0"),
-        (_DEAF, "124"),
+        ("exit 3", 60, "3"),
+        ("sleep 1000 & exit 0", 60, "0"),
+        (_DEAF, 1, "124"),
     ],
     ids=["ends", "leaves another", "ignores TERM"],
 )
-def test_a_limit_holds(tmp_path: Path, command: str, said: str) -> None:
-    script = 'source "$1"; run_for 2 bash -c "$2" >said 2>&1; echo $?'
+def test_a_limit_holds(tmp_path: Path, command: str, limit_s: int, said: str) -> None:
+    script = f'source "$1"; run_for {limit_s} bash -c "$2" >said 2>&1; echo $?'
     argv = ["bash", "-uc", script + '; kill -KILL -- "-$!" 2>/dev/null', "-"]
     argv += [str(assets() / "jobs/limit.sh"), command]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60,
@@ -32,7 +32,10 @@ def test_a_limit_holds(tmp_path: Path, command: str, said: str) -> None:
 
 
 def test_what_is_killed_goes_with_all_that_it_started(tmp_path: Path) -> None:
-    script = 'source "$1"; run_for 1 bash -c "$2" >said 2>&1; code=$?; cat child; exit $code'
+    # The time is over when the other one has started.
+    wait = 'sleep() { [ ! -s child ] || SECONDS=9999; command sleep "$@"; }'
+    run = 'run_for 600 bash -c "$2" >said 2>&1; code=$?; cat child; exit $code'
+    script = f'source "$1"; {wait}; {run}'
     argv = ["bash", "-uc", script, "-", str(assets() / "jobs/limit.sh")]
     argv += ["sleep 1000 & echo $! >child; wait"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60,

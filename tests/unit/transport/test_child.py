@@ -120,7 +120,9 @@ async def test_a_lost_tunnel_is_noticed(leaver: Leaver, tmp_path: Path) -> None:
         await forward.close()
 
 
-async def test_a_signal_while_a_tunnel_is_closed(tmp_path: Path) -> None:
+async def test_a_signal_while_a_tunnel_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """ssh ends its ProxyCommand (vizdash proxy) when that has already begun to end."""
     script = (
         'for word; do case "$word" in */s:*) path="${word%%:*}" ;; esac; done\n'
@@ -131,6 +133,7 @@ async def test_a_signal_while_a_tunnel_is_closed(tmp_path: Path) -> None:
     async with asyncio.timeout(_DEADLINE_S):
         forward = await SshForwarder((str(ssh),)).open("node", "/run/socket")
         assert isinstance(forward, SshForward)
+        monkeypatch.setattr(child, "_KILL_S", _DEADLINE_S)
         closing = asyncio.create_task(forward.close())
         while not (tmp_path / "asked").exists():
             await asyncio.sleep(0.01)

@@ -106,9 +106,9 @@ async def test_a_reset_is_seen_at_once_and_fixed(home: Path, key: asyncssh.SSHKe
 async def test_a_black_hole_is_seen_and_fixed(
     home: Path, key: asyncssh.SSHKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vizdash.transport.ssh.login_timeout.SILENT_LIMIT_S", 2.0)
     async with rig(Behaviour(keys=[key]), home) as r:
         assert await echo(r.runner, "one") == "one"
+        monkeypatch.setattr("vizdash.transport.ssh.login_timeout.SILENT_LIMIT_S", 2.0)
         r.wire.cut()
         await r.until(ConnectionState.LOST)
         assert r.connection.status.cause == "it no longer answers"

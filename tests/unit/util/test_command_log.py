@@ -20,6 +20,7 @@ from vizdash.util import command_log
 @pytest.fixture(autouse=True)
 def log_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(command_log, "_LAST_S", 60.0)
     yield tmp_path / "vizdash" / "log" / "commands.log"
     command_log.stop()
 

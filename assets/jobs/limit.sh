@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # Programs with a time limit that holds.
 
-# run_for SECONDS COMMAND...: run COMMAND; after so many seconds (up to one more), kill it with what it has started, and
-# return 124. Its output must go to a file: programs that it leaves running may hold a pipe for ever. It is
-# not waited for once it is killed, since a driver of a GPU may hang.
+# run_for SECONDS COMMAND...: run COMMAND; after so many seconds, or up to one more, kill it with what it has
+# started, and return 124. Its output must go to a file: programs that it leaves running may hold a pipe for
+# ever. It is not waited for once it is killed, since a driver of a GPU may hang.
 run_for() {
   local deadline=$((SECONDS + $1 + 1)) child pause=0.02 looks=0
   shift

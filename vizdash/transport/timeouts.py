@@ -34,6 +34,8 @@ class Stderr:
     def add(self, data: bytes) -> None:
         """Add a piece. A text of Command.retries shortens the time limit."""
         self.count(len(data))
+        if self.closed and self._bytes_left < 0:
+            return
         self._data += data
         when = self._limit.when()
         # What was searched before is not searched again: an answer may have many pieces.

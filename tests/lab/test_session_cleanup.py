@@ -34,7 +34,8 @@ apps:
   launcher:
     image: /opt/apptainers/apps/desktop/desktop.sif
     ends_with: windows
-    command: "openbox & xterm -e 'until [ -e ~/close ]; do sleep 0.2; done' & exit 0"
+    command: >-
+      openbox --startup "xterm -e 'until [ -e ~/close ]; do sleep 0.2; done'" & exit 0
 """
 
 

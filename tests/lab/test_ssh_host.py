@@ -182,7 +182,7 @@ clusters:
 apps:
   plain:
     runtime: host
-    host_command: "xterm & exec openbox"
+    host_command: "exec openbox --startup xterm"
     resources: {cores: 1, memory: 256M, time: 1h}
 """
 

@@ -151,7 +151,7 @@ _PLAIN = """
 apps:
   plain:
     runtime: host
-    host_command: "xsetroot -solid '#31516f'; xterm -geometry 100x28+60+60 & exec openbox"
+    host_command: "xsetroot -solid '#31516f'; exec openbox --startup 'xterm -geometry 100x28+60+60'"
     resources: {cores: 1, memory: 1G, time: 1h}
 """
 

@@ -49,13 +49,15 @@ def limits(lab: Lab, job_id: str) -> str:
 
 def leased(lab: Lab, *words: str) -> dict[str, Any]:
     """A ready session with a limit beyond its lease. Backfill may give a job no more than its least
-    time limit, as while nodes come up: then the next one is tried.
+    time limit, as while nodes come up or still end a job: then the next one is tried, once no
+    node does.
     """
     for _ in range(8):
         session = start_session(lab, *words)
         if session["time_limit_s"] > session["lease_s"]:
             return session
         run_vizdash(lab, "stop", session["id"])
+        lab.wait_idle(states=("idle", "mixed", "allocated"))
     raise AssertionError(f"Slurm gives no more than the lease: {limits(lab, session['job_id'])}")
 
 

@@ -422,7 +422,7 @@ while True:
             sys.exit("no answer: %s" % e)
         time.sleep(0.03)
 '
-  "$as" "$python" -c "$check" "$runtime" "$VIZDASH_READY_TIMEOUT" 9>&- 2>"$runtime/check.log" &
+  "$as" "$python" -I -c "$check" "$runtime" "$VIZDASH_READY_TIMEOUT" 9>&- 2>"$runtime/check.log" &
   local checking=$!
   while child_lives "$checking"; do
     inner_parts_live

@@ -171,7 +171,7 @@ inner_find() {
 # ---------------------------------------------------------------- the app's locale
 
 # locale_charmap NAME: print its character set; fail if the locale is not installed. locale(1) warns
-# then; without locale(1), the name decides.
+# then, as ld.so(8) does about the user's libraries; without locale(1), the name decides.
 locale_charmap() {
   local charmap
   case $1 in '') return 1 ;; esac
@@ -179,7 +179,7 @@ locale_charmap() {
     case $1 in *.[Uu][Tt][Ff]*8) echo UTF-8 ;; *) return 1 ;; esac
     return
   fi
-  charmap=$(env LC_ALL="$1" locale charmap 2>&1) || return 1
+  charmap=$(unset -v LD_PRELOAD LD_AUDIT LD_LIBRARY_PATH && env LC_ALL="$1" locale charmap 2>&1) || return 1
   case $charmap in '' | *$'\n'*) return 1 ;; esac
   printf '%s\n' "$charmap"
 }
@@ -194,13 +194,23 @@ inner_settle_locale() {
       if locale_charmap "$now" >/dev/null; then export "$name=$now"; else unset -v "$name"; fi
     fi
   done
+  # What the configuration sets counts, though the user's would be stronger.
+  case " ${VIZDASH_ENV[*]}" in
+    *' LC_ALL='*) ;;
+    *' LC_CTYPE='* | *' LANG='*) inner_only_utf_8 LC_ALL ;;
+  esac
+  case " ${VIZDASH_ENV[*]}" in
+    *' LC_ALL='* | *' LC_CTYPE='*) ;;
+    *' LANG='*) inner_only_utf_8 LC_CTYPE ;;
+  esac
   now=${LC_ALL:-${LC_CTYPE:-${LANG:-}}}
   charmap=$(locale_charmap "$now")
   [ "$charmap" != UTF-8 ] || return 0
   case " ${VIZDASH_ENV[*]}" in
     *' LC_ALL='* | *' LC_CTYPE='* | *' LANG='*) [ -z "$charmap" ] || return 0 ;;
   esac
-  for name in "${now%%[.@]*}.UTF-8" "${LANG:-}" C.UTF-8 en_US.UTF-8; do
+  # Where none is installed, C.UTF-8: the C library may have it built in.
+  for name in "${now%%[.@]*}.UTF-8" "${LANG:-}" C.UTF-8 en_US.UTF-8 C.UTF-8; do
     if [ "$(locale_charmap "$name")" = UTF-8 ]; then break; fi
   done
   unset -v LC_ALL LC_CTYPE
@@ -209,4 +219,9 @@ inner_settle_locale() {
   else
     export LANG=$name
   fi
+}
+
+# inner_only_utf_8 NAME: unset a variable with a locale of another character set.
+inner_only_utf_8() {
+  if [ -n "${!1:-}" ] && [ "$(locale_charmap "${!1}")" != UTF-8 ]; then unset -v "$1"; fi
 }

@@ -21,7 +21,8 @@ apps:
   mine:
     runtime: host
     host_command: >-
-      {{ python3; env; locale charmap; }} >~/seen 2>&1; echo done >>~/seen; exec openbox
+      {{ python3; env; env -u LD_PRELOAD locale charmap; }} >~/seen 2>&1; echo done >>~/seen;
+      exec openbox
     modules: {modules}
     environment: {environment}
     resources: {{cores: 1, memory: 256M, time: 1h}}
@@ -270,6 +271,11 @@ def test_a_module_that_is_missing(machine: Machine, name: str, why: str) -> None
         ({"LC_ALL": "C"}, "{}", "UTF-8"),
         ({"LANG": "C.UTF-8", "LC_CTYPE": "POSIX"}, "{}", "UTF-8"),
         ({"LANG": ""}, "{LC_TIME: xx_YY.UTF-8}", "UTF-8"),
+        # A site's LANG, where the user has set a stronger variable.
+        ({"LC_ALL": "C"}, "{LANG: C.UTF-8}", "UTF-8"),
+        ({"LC_ALL": "C"}, "{LANG: POSIX}", "ANSI_X3.4-1968"),
+        # ld.so warns whenever a program starts.
+        ({"LANG": "C.UTF-8"}, "{LD_PRELOAD: /nosuch.so}", "UTF-8"),
         # The configuration knows better.
         ({"LANG": "C.UTF-8"}, "{LC_ALL: POSIX}", "ANSI_X3.4-1968"),
     ],

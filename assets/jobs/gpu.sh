@@ -2,6 +2,20 @@
 # Find the graphics device of the GPU that was allocated to the job: VirtualGL's `-d egl` uses the
 # machine's first. Runs on the node. VIZDASH_GPU_ROOT (for tests) is a prefix of /proc, /sys and /dev.
 
+# forget_other_gpus: unset, in the script, the variables that name GPUs where Slurm has given the job none:
+# they come from the user's login files, or say that there are none ("NoDevFiles", Slurm before 21.08).
+# A site may hand out GPUs without Slurm, on nodes that have them.
+forget_other_gpus() {
+  local root=${VIZDASH_GPU_ROOT:-}
+  [ "${VIZDASH_ENGINE:-}" = slurm ] || return 0
+  [ -z "${SLURM_JOB_GPUS:-}${SLURM_GPUS_ON_NODE:-}${SLURM_SHARDS_ON_NODE:-}" ] || return 0
+  case ${CUDA_VISIBLE_DEVICES:-} in
+    NoDevFiles | -*) ;;
+    *) if [ -e "$root/dev/nvidiactl" ] || [ -e "$root/dev/kfd" ]; then return 0; fi ;;
+  esac
+  unset -v CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES GPU_DEVICE_ORDINAL
+}
+
 # graphics_device: set `gl_device` to the argument of `vglrun -d` (a DRI device or eglN; VirtualGL User's
 # Guide, "vglrun"); empty, with the reason in `gl_why`, if the job's device is not known.
 graphics_device() {

@@ -394,6 +394,7 @@ main() {
   trap : HUP INT # caught, not ignored: children would ignore them too
   cd / || exit 1
   say "session $SESSION_ID of app $VIZDASH_APP: job $job_id on $node"
+  forget_other_gpus
   own_folder
   begin_lease
   own_home

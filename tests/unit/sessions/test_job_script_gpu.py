@@ -148,6 +148,38 @@ def test_none_is_known(played: Played, visible: str, why: str) -> None:
     assert played.device(CUDA_VISIBLE_DEVICES=visible) == why
 
 
+@pytest.mark.parametrize(
+    ("device", "given", "left"),
+    [
+        ("", {"CUDA_VISIBLE_DEVICES": "0"}, ""),
+        ("", {"ROCR_VISIBLE_DEVICES": "0", "GPU_DEVICE_ORDINAL": "0"}, ""),
+        ("", {"CUDA_VISIBLE_DEVICES": "0", "SLURM_JOB_GPUS": "3"}, "0"),
+        ("nvidiactl", {"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, ""),
+        ("nvidiactl", {"CUDA_VISIBLE_DEVICES": "-1"}, ""),
+        # A site that hands out GPUs without Slurm.
+        ("nvidiactl", {"CUDA_VISIBLE_DEVICES": "1"}, "1"),
+        ("kfd", {"ROCR_VISIBLE_DEVICES": "1"}, "1"),
+        ("", {"CUDA_VISIBLE_DEVICES": "1", "VIZDASH_ENGINE": "local"}, "1"),
+    ],
+)
+def test_a_gpu_that_only_the_users_settings_name_is_none(
+    tmp_path: Path, device: str, given: dict[str, str], left: str
+) -> None:
+    """Login files may set these variables on every node."""
+    (tmp_path / "dev").mkdir()
+    if device:
+        (tmp_path / "dev" / device).touch()
+    script = f"source {assets()}/jobs/gpu.sh; forget_other_gpus; "
+    script += "printf '%s' "
+    script += '"${CUDA_VISIBLE_DEVICES:-}${ROCR_VISIBLE_DEVICES:-}${GPU_DEVICE_ORDINAL:-}"'
+    env = {"PATH": os.environ["PATH"], "VIZDASH_GPU_ROOT": str(tmp_path), "VIZDASH_ENGINE": "slurm"}
+    done = subprocess.run(
+        ["bash", "-u", "-c", script],
+        env=env | given, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (left, "")
+
+
 def test_a_mig_slice_draws_only_with_graphics_in_its_profile(played: Played) -> None:
     played.cards()
     played.smi(BOTH)

@@ -103,6 +103,17 @@ servers() {
   done
 }
 
+# set_interpreter SCRIPT: set `interpreter` to the words that run it: by its first line, as execve(2) reads
+# it, with at most one argument. The file itself may be on a file system mounted noexec.
+set_interpreter() {
+  local line=''
+  interpreter=("$BASH")
+  IFS= read -r line <"$1"
+  if [[ $line =~ ^#![[:blank:]]*([^[:blank:]]+)([[:blank:]]+(.*[^[:blank:]]))?[[:blank:]]*$ ]]; then
+    interpreter=("${BASH_REMATCH[1]}" ${BASH_REMATCH[3]:+"${BASH_REMATCH[3]}"})
+  fi
+}
+
 give_up() { # STEP WHY: report a failure to main
   printf '%s\n%s\n' "$1" "$2" >"$runtime/failed.new" && mv -f "$runtime/failed.new" "$runtime/failed"
 }
@@ -172,12 +183,13 @@ main() {
   printf '%s\n' "$VIZDASH_SCRIPT" >"$runtime/script.sh" ||
     fail runtime "cannot write the job script to $runtime"
   (
-    set -- "$SESSION_ID" "$VNC_PORT" "$runtime" "$BASH"
+    set_interpreter "$runtime/script.sh"
+    set -- "$SESSION_ID" "$VNC_PORT" "$runtime" "${interpreter[@]}"
     eval "$user_environment" 2>/dev/null
     export SESSION_ID=$1 VNC_PORT=$2 VIZDASH_SESSION_ID=$1
     temporary_folder "$3"
     { echo 0x33 >/proc/self/coredump_filter; } 2>/dev/null # the kernel's default: see environment.sh
-    exec setsid "$4" "$3/script.sh"
+    exec setsid "${@:4}" "$3/script.sh"
   ) </dev/null 8>&- &
   leader=$!
   watch_desktop 8>&- &

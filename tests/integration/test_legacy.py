@@ -90,6 +90,22 @@ def test_it_ends_when_its_desktop_dies(
     wait_clean(machine)
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        f"#!/usr/bin/env python3\nimport os\nos.execvp('bash', ['bash', '-c', r'''{DESKTOP}'''])\n",
+        DESKTOP.replace("#!/bin/bash", "#! /bin/bash -eu \n[[ $- == *e*u* ]]"),
+    ],
+    ids=["Python", "an option"],
+)
+def test_its_first_line_names_what_runs_it(machine: Machine, script: str) -> None:
+    """As by hand: slurmd executes the script."""
+    configure(machine, script)
+    session = machine.start("old")
+    machine.vizdash("stop", session["id"])
+    wait_clean(machine)
+
+
 def test_a_server_that_is_started_again_is_no_end(machine: Machine) -> None:
     configure(
         machine, DESKTOP.replace("sleep 98765", "wait %1; Xvnc :1 -rfbport 5901 & sleep 98765")

@@ -61,11 +61,14 @@ class _InfoRead:
 
 @dataclass(frozen=True, slots=True)
 class _Apps:
-    """The legacy apps of a configuration, by the names that their jobs and scripts have."""
+    """The legacy apps of a configuration, by the names that their jobs and scripts have; ``shared``
+    are the job names of several.
+    """
 
     config: Config | None = None
     jobs: dict[str, App] = field(default_factory=dict)
     scripts: dict[str, App] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
 
 
 class HandSubmittedSessions:
@@ -108,7 +111,7 @@ class HandSubmittedSessions:
         if self._names is not None and self._jobs:
             await asyncio.to_thread(self._names.load)
         reader = NodeFileReader(self._runner, self._hosts, config.cluster.tunnel)
-        self._start_reads(reader)
+        self._start_reads(reader, both=wait_s > 0)
         await self._wait(wait_s)
         return _named_once([self._session(job, app, user) for job, app in recognised])
 
@@ -197,20 +200,20 @@ class HandSubmittedSessions:
         """The app that a job is a session of. Scripts of other users' jobs are not queried: any
         user may give a job any name, so that theirs are only shown.
         """
-        if app := self._apps.jobs.get(job.name):
-            return app
-        return self._apps.scripts.get(self._commands.get(job.id, "")) if job.user == user else None
+        script = self._commands.get(job.id, "") if job.user == user else ""
+        return self._apps.scripts.get(script) or self._apps.jobs.get(job.name)
 
     def _itself(self, job: Job) -> Job:
         """The job with its own id (of an array task, not ``12_3``), which job steps need."""
         return replace(job, id=self._own_ids.get(job.id, job.id))
 
     async def _ask_commands(self, jobs: Collection[Job], user: str) -> None:
-        """Query the scripts of the user's jobs that have other names, and the own ids of array
-        tasks: once for each.
+        """Query the scripts of the user's jobs whose names are no one app's, and the own ids of
+        array tasks: once for each.
         """
         own = [j for j in jobs if j.user == user]
-        unknown = {j.id for j in own if j.name not in self._apps.jobs} - self._commands.keys()
+        known = self._apps.jobs.keys() - self._apps.shared
+        unknown = {j.id for j in own if j.name not in known} - self._commands.keys()
         tasks = {j.id for j in own if _is_task(j) and not j.state.ended} - self._own_ids.keys()
         if not unknown and not tasks:
             return
@@ -229,8 +232,10 @@ class HandSubmittedSessions:
 
     # ------------------------------------------------------------------ their info files
 
-    def _start_reads(self, reader: NodeFileReader) -> None:
-        """Start the reads that are due."""
+    def _start_reads(self, reader: NodeFileReader, *, both: bool) -> None:
+        """Start the reads that are due. A program that lists once and ends makes no later read, so
+        that it tries ``both`` routes at once.
+        """
         running = {id: job for id, job in self._jobs.items() if job.state is JobState.RUNNING}
         for gone in self._looks.keys() - self._jobs.keys():
             if (task := self._looks.pop(gone).task) is not None:
@@ -239,12 +244,14 @@ class HandSubmittedSessions:
             look = self._looks.setdefault(job.id, _InfoRead())
             if job.nodes and look.due:
                 look.began = time.monotonic()
-                look.task = asyncio.get_running_loop().create_task(self._read(look, job, reader))
+                look.task = asyncio.get_running_loop().create_task(
+                    self._read(look, job, reader, both)
+                )
 
-    async def _read(self, look: _InfoRead, job: Job, reader: NodeFileReader) -> None:
+    async def _read(self, look: _InfoRead, job: Job, reader: NodeFileReader, both: bool) -> None:
         try:
             async with self._gate:
-                look.info = await reader.info(self._itself(job), both=look.tries >= 2)
+                look.info = await reader.info(self._itself(job), both=both or look.tries >= 2)
             look.error = ""
             if look.info is not None and self._names is not None:
                 await asyncio.to_thread(self._names.learn, job, look.info.session_id)
@@ -298,7 +305,9 @@ def _apps_of(config: Config) -> _Apps:
             path = job_script(app.script, config.cluster.job_scripts)
             name = job_name(path.read_text(encoding="utf-8"))
         # A job has its script's name unless the script sets another (sbatch(1), --job-name).
-        apps.jobs.setdefault(name or app.script, app)
+        name = name or app.script
+        if apps.jobs.setdefault(name, app) is not app:
+            apps.shared.add(name)
     return apps
 
 

@@ -50,6 +50,7 @@ class InfoFileNodes:
     ) -> None:
         self.asked: list[str] = []
         self.listens = "1"
+        self.has_private_tmp = False
         self._hangs = hangs
         self._scripts = scripts or {}
         self._own_ids = own_ids or {}
@@ -66,7 +67,10 @@ class InfoFileNodes:
         self.asked.append(command.argv[0])
         if self._hangs:
             await asyncio.Event().wait()
-        job, mark = shlex.split(command.argv[-1])[3:5]
+        by_ssh = command.argv[0] == "ssh"
+        job, mark = (shlex.split(command.argv[-1]) if by_ssh else command.argv)[-2:]
+        if by_ssh and self.has_private_tmp:
+            return Result(0, f"{mark} begin\n{mark} end\n", "")
         if job not in self._own_ids.values() and self._own_ids:
             return Result(0, f"{mark} begin\n{mark} end\n", "")
         values = {**INFO, "JOB_ID": job}
@@ -179,6 +183,28 @@ async def test_what_is_stopped_while_its_node_is_slow_leaves_no_info_file(tmp_pa
     nodes.answer.set()
     await cleaning
     assert nodes.removed == 1
+
+
+async def test_where_a_jobs_tmp_is_private_one_list_finds_its_file(tmp_path: Path) -> None:
+    """A command line makes no second read; ssh sees the /tmp of the node."""
+    nodes = InfoFileNodes()
+    nodes.has_private_tmp = True
+    assert (await only(by_hand(nodes), config(tmp_path), JOB)).id == "test-001"
+    assert nodes.asked == ["ssh", "env"]
+
+
+async def test_scripts_that_give_their_jobs_one_name_are_told_apart(tmp_path: Path) -> None:
+    """As copies of one script are, which nobody has given a name of their own."""
+    made = config(tmp_path)
+    (tmp_path / "paraview.sh").write_text(SCRIPT)
+    second = App("second", kind="legacy", script="paraview.sh", vnc_password="other")
+    made = replace(made, apps={**made.apps, "second": second})
+    nodes = InfoFileNodes(scripts={"12": "/home/alice/paraview.sh", "13": "/x/gedit_vnc_job.sh"})
+    found = by_hand(nodes)
+    jobs = (JOB, replace(JOB, id="13"), replace(JOB, id="14", user="bob"))
+    shown = await found.sessions(made, jobs, "alice", wait_s=60)
+    assert {s.job_id: s.app for s in shown} == {"12": "second", "13": "old", "14": "old"}
+    assert found.connection(shown[0]).password == "other"
 
 
 async def test_a_session_id_that_is_used_again_is_the_living_ones(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing_extensions import override
 from vizdash.errors import NotFound, Refused, Unreachable, UsageError, VizdashError, last_line
 from vizdash.model import Job
 from vizdash.sessions.comment import is_id
-from vizdash.sessions.share import FIND_PYTHON, PRESENT
+from vizdash.sessions.share import PRESENT, RUN_PYTHON
 from vizdash.transport.base import Command, CommandRunner, Forward, Reader, Writer
 from vizdash.transport.forwarders import SSH_OPTIONS
 from vizdash.util import checked_json
@@ -134,7 +134,7 @@ class SharesOfOthers:
 
     async def _ask(self, words: tuple[str, ...], via: str) -> tuple[Offer, ...]:
         text = node_script("share.py").read_text(encoding="utf-8")
-        argv = ("sh", "-c", FIND_PYTHON, "sh", text, *words)
+        argv = ("sh", "-c", RUN_PYTHON, "sh", text, *words)
         command = Command(argv, timeout_s=_LIST_S, limit_bytes=_LIMIT)
         if via:
             options = [word for option in SSH_OPTIONS for word in ("-o", option)]

@@ -23,14 +23,10 @@ from vizdash.sessions.shared_desktop import serve_guest
 from vizdash.transport.base import Forward, PipeRunner, Reader, Writer
 from vizdash.transport.job_step import Relay, RelayStream
 from vizdash.transport.websocket import accept_websocket, header_values, through_websocket
-from vizdash.util.assets import node_script
+from vizdash.util.assets import EXEC_PYTHON, node_script
 
-#: Runs Python with all arguments; EL8 has one that is not on PATH.
-FIND_PYTHON = (
-    "for p in python3 /usr/libexec/platform-python; do "
-    'command -v "$p" >/dev/null 2>&1 && exec "$p" -I -c "$@"; done; '
-    'echo "there is no python3 on $(uname -n)" >&2; exit 127'
-)
+#: Runs a program by Python, with its arguments.
+RUN_PYTHON = EXEC_PYTHON + 'echo "there is no python3 on $(uname -n)" >&2; exit 127'
 _PASSWORD = string.ascii_letters + string.digits
 #: The request that stays open as long as the share does.
 PRESENT = "/.vizdash/present"
@@ -78,7 +74,7 @@ class HeldShare:
     async def start(self, runner: PipeRunner) -> None:
         """Open the door by ``runner``. Raises Refused with the reason where it can't be opened."""
         texts = [node_script(name).read_text(encoding="utf-8") for name in ("share.py", "relay.py")]
-        argv = ("sh", "-c", FIND_PYTHON, "sh", texts[0], "serve", texts[1], self.terms.guest)
+        argv = ("sh", "-c", RUN_PYTHON, "sh", texts[0], "serve", texts[1], self.terms.guest)
         what = f"session {self.terms.session} was not shared"
         try:
             self._relay = Relay(await runner.pipe(argv), what=what, accept=self._accept)

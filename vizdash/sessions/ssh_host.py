@@ -24,7 +24,7 @@ from vizdash.sessions.folder import Connection, folder_of, sessions_root
 from vizdash.transport.base import Command, CommandRunner, Forward, PortForwarder
 from vizdash.transport.forwarders import LocalForward, check_desktop
 from vizdash.transport.local import LocalRunner
-from vizdash.util.assets import node_script
+from vizdash.util.assets import EXEC_PYTHON, node_script
 from vizdash.util.files import (
     check_private,
     locked,
@@ -38,11 +38,8 @@ from vizdash.util.files import (
 _SET_UP_S = 120.0
 #: Types of the client's key, in order of preference; FIPS mode refuses the first.
 _KEY_TYPES = ("ed25519", "ecdsa", "rsa")
-#: Runs the program of its first argument; EL8 has a Python that is not on PATH.
-_FIND = (
-    'for p in python3 /usr/libexec/platform-python; do command -v "$p" >/dev/null 2>&1 && '
-    'exec "$p" -I -c "$1" "$@"; done; echo "refused the node has no python3"'
-)
+#: Runs the program of its first argument, which gets its own text too.
+_RUN = 'set -- "$1" "$@"; ' + EXEC_PYTHON + 'echo "refused the node has no python3"'
 
 #: A command on a session's node: gets job id, node and command line.
 NodeCommand = Callable[[str, str, Sequence[str]], tuple[str, ...]]
@@ -198,7 +195,7 @@ class SshHosts:
         """Prepare the node. Returns the public host key: its type and the key."""
         text = node_script("session_sshd.py").read_text(encoding="utf-8")
         public = (read_own(host.folder / "key.pub") or "").strip()
-        argv = ("sh", "-c", _FIND, "sh", text, connection.runtime_dir, session.id, public)
+        argv = ("sh", "-c", _RUN, "sh", text, connection.runtime_dir, session.id, public)
         words = self._node_command(connection.job_id, connection.node, argv)
         result = await self._runner.run(Command(words, timeout_s=_SET_UP_S))
         what = f"session {session.id} takes no logins"

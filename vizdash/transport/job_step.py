@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from vizdash.errors import Unreachable, VizdashError
 from vizdash.transport.base import Forward, Pipe, PipeRunner, PortForwarder, Reader, Writer
-from vizdash.util.assets import node_script
+from vizdash.util.assets import EXEC_PYTHON, node_script
 
 _HEAD = struct.Struct(">IBI")
 _COUNT = struct.Struct(">I")
@@ -33,12 +33,7 @@ _FAILURES = 3
 #: Stands for the connection of a command of this machine.
 _HERE = object()
 
-#: Finds the node's Python; EL8 has one that is not on PATH.
-_FIND = (
-    "for p in python3 /usr/libexec/platform-python; do "
-    'command -v "$p" >/dev/null 2>&1 && exec "$p" -c "$1" "$2"; done; '
-    "echo 'the node has no python3' >&2; exit 127"
-)
+_RUN = EXEC_PYTHON + "echo 'the node has no python3' >&2; exit 127"
 
 
 class RelayStream(Reader, Writer):
@@ -356,6 +351,6 @@ class JobStepForwarder(PortForwarder):
     @override
     async def open(self, node: str, socket: str, *, job_id: str = "") -> JobStepForward:
         text = node_script("relay.py").read_text(encoding="utf-8")
-        argv = self._step(job_id, node, ("sh", "-c", _FIND, "sh", text, socket))
+        argv = self._step(job_id, node, ("sh", "-c", _RUN, "sh", text, socket))
 
         return JobStepForward(lambda: self._runner.pipe(argv), self._connection)

@@ -10,6 +10,15 @@ from pathlib import Path
 
 from vizdash.errors import NotFound
 
+#: Shell code that becomes the node's own Python, isolated from the user's software, with all
+#: arguments; it goes on where there is none. The user's comes last: it may be meant for another
+#: machine. EL8's own is not on PATH.
+EXEC_PYTHON = (
+    "for p in /usr/bin/python3 /usr/libexec/platform-python; do "
+    '[ -x "$p" ] && unset LD_PRELOAD LD_LIBRARY_PATH && exec "$p" -I -c "$@"; done; '
+    'command -v python3 >/dev/null 2>&1 && exec python3 -I -c "$@"; '
+)
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 

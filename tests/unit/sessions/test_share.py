@@ -23,7 +23,7 @@ from vizdash.errors import Refused
 from vizdash.sessions import share as share_module
 from vizdash.sessions.folder import Connection
 from vizdash.sessions.join import SharedForward
-from vizdash.sessions.share import HeldShare, ShareTerms
+from vizdash.sessions.share import RUN_PYTHON, HeldShare, ShareTerms
 from vizdash.transport.base import Forward, Reader, Writer
 from vizdash.transport.local import LocalRunner
 from vizdash.util.assets import node_script
@@ -207,6 +207,8 @@ async def test_a_login_host_without_python_is_named(
     for name in ("sh", "uname"):
         (tmp_path / name).symlink_to(shutil.which(name) or name)
     monkeypatch.setenv("PATH", str(tmp_path))
+    elsewhere = RUN_PYTHON.replace("/usr/", f"{tmp_path}/")
+    monkeypatch.setattr("vizdash.sessions.share.RUN_PYTHON", elsewhere)
     share = HeldShare(terms(), CONNECTION, Web(tmp_path))
     with pytest.raises(Refused, match="was not shared: there is no python3 on "):
         await share.start(LocalRunner())

@@ -49,6 +49,26 @@ async def test_many_streams_and_every_byte(tmp_path: Path) -> None:
         await forward.close()
 
 
+async def test_a_step_runs_none_of_the_users_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """srun passes on what the user has set, also a Python that the node can't run."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python3").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "bin/python3").chmod(0o755)
+    (tmp_path / "socket.py").write_text("raise RuntimeError('mine')\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONHOME", "/nosuch")
+    async with UppercaseServer(tmp_path / "web") as web:
+        forward = await JobStepForwarder(LocalRunner(), beside).open("node", web.path, job_id="1")
+        reader, writer = await forward.dial()
+        writer.write(b"abc")
+        assert await read_exactly(reader, 3) == b"ABC"
+        writer.close()
+        await forward.close()
+
+
 async def test_a_stream_to_nowhere_ends(tmp_path: Path) -> None:
     forward = await JobStepForwarder(LocalRunner(), beside).open(
         "n", str(tmp_path / "no"), job_id="1"

@@ -11,7 +11,7 @@ from pathlib import Path
 from vizdash.errors import NotFound
 
 #: Shell code that becomes the node's own Python, isolated from the user's software, with all
-#: arguments; it goes on where there is none. The user's comes last: it may be meant for another
+#: arguments, or returns where there is none. The user's comes last: it may be meant for another
 #: machine. EL8's own is not on PATH.
 EXEC_PYTHON = (
     "for p in /usr/bin/python3 /usr/libexec/platform-python; do "

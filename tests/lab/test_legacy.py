@@ -148,3 +148,17 @@ def test_an_image_that_is_not_there_is_named(lab: Lab) -> None:
     assert message in done.stderr
     # The job's own look-out for the desktop goes with it, and not at the end of its patience.
     wait_nothing_left(node)
+
+
+def test_a_header_that_is_at_odds_with_the_session(lab: Lab) -> None:
+    """Its log is the session's, also where slurmd could not open the script's own."""
+    script = lab.login.root / "etc/vizdash/jobs/gedit_vnc_job.sh"
+    text = script.read_text()
+    header = "#SBATCH --error=gedit_%j.err\n#SBATCH --input=gedit.in\n"
+    text = text.replace("#SBATCH", f"{header}#SBATCH", 1)
+    script.write_text(text.replace("\ncat >", '\necho "a warning" >&2\ncat >'))
+    session = start_session(lab, "old-gedit")
+    assert "a warning" in run_vizdash(lab, "logs", session["id"]).stdout
+    run_vizdash(lab, "stop", session["id"])
+    wait_for_state(lab, session["id"], "ended")
+    wait_nothing_left(lab.hosts[session["node"]])

@@ -44,6 +44,8 @@ def test_the_whole_command() -> None:
         "--job-name=vizdash-desktop",
         f"--comment={REQUEST.comment}",
         "--output=/home/alice/100%%/%%j/log",
+        "--error=/home/alice/100%%/%%j/log",
+        "--input=/dev/null",
         "--chdir=/",
         "--open-mode=append",
         "--nodes=1",
@@ -79,7 +81,8 @@ def test_a_time_limit_is_rounded_up_to_minutes(seconds: int, minutes: str) -> No
     ],
 )
 def test_a_percent_sign_in_a_path_is_no_pattern(path: str, expected: str) -> None:
-    assert options(sbatch(output=path))["--output"] == expected
+    words = options(sbatch(output=path))
+    assert (words["--output"], words["--error"]) == (expected, expected)
 
 
 def test_gpus_are_requested_only_when_wanted() -> None:
@@ -144,7 +147,8 @@ def test_what_is_submitted_is_what_real_slurm_took(version: str) -> None:
         resources=Resources(cores=1, memory_mib=128, gpus=0, time_s=7200),
         extra=("--hold",),
     )
-    later = {"--ignore-pbs", "--chdir=/"}  # it was recorded without these
+    # It was recorded without these.
+    later = {"--ignore-pbs", "--chdir=/", "--error=/dev/null", "--input=/dev/null"}
     words = from_program(commands.sbatch(request))
     assert [word for word in words if word not in later] == recorded
 

@@ -266,9 +266,12 @@ def sbatch(request: JobRequest) -> Command:
     """
     argv = [*env(SBATCH), "sbatch", "--parsable", "--export=NONE", "--no-requeue", "--ignore-pbs"]
     argv += [f"--signal=B:USR1@{WARN_S}", f"--job-name={request.name}"]
-    argv += [f"--comment={request.comment}", f"--output={request.output.replace('%', '%%')}"]
+    log = request.output.replace("%", "%%")
+    # slurmd opens a script's own --error and --input before the job, below --chdir, or ends it.
+    argv += [f"--comment={request.comment}", f"--output={log}", f"--error={log}"]
     # The current folder, or the home, may not exist on the node.
-    argv += ["--chdir=/", "--open-mode=append", *_placement(request), *request.extra]
+    argv += ["--input=/dev/null", "--chdir=/", "--open-mode=append"]
+    argv += [*_placement(request), *request.extra]
     return Command(tuple(argv), input=request.script, timeout_s=WRITE_TIMEOUT_S)
 
 

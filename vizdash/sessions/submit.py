@@ -11,6 +11,7 @@ from dataclasses import replace
 from vizdash.config import App, Cluster
 from vizdash.config.readers import GEOMETRY
 from vizdash.engines import Engine
+from vizdash.engines.slurm.sbatch_options import header_lines
 from vizdash.errors import (
     ConnectionLost,
     NotFound,
@@ -97,7 +98,7 @@ def read_script_arguments(app: App, cluster: Cluster) -> tuple[str, ...]:
     """The arguments in the ``#SBATCH`` lines of the app's job script. Raises NotFound for a missing
     script, Refused for one that can't be read.
     """
-    return script_arguments(_read(app.script, cluster), legacy=app.kind == "legacy")
+    return script_arguments(_read(app.script, cluster))
 
 
 def _read(name: str, cluster: Cluster) -> str:
@@ -115,12 +116,12 @@ def _script(app: App, cluster: Cluster, values: Mapping[str, Value]) -> str:
         return _read(name, cluster)
 
     script = text(app.script)
-    check_script_arguments(script, app.script, legacy=app.kind == "legacy")
+    check_script_arguments(script, app.script)
     if app.kind != "legacy":
         return render_script(script, values, text)
     # The site's script runs unchanged as a child of ours; its #SBATCH lines apply to the job.
     wrapper = text(LEGACY_SCRIPT).split("\n")
-    header = [line for line in script.split("\n") if line.startswith("#SBATCH")]
+    header = [line for _, line in header_lines(script)]
     whole = "\n".join([wrapper[0], *header, *wrapper[1:]])
     return render_script(whole, {**values, "VIZDASH_SCRIPT": script}, text)
 

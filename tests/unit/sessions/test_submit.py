@@ -161,12 +161,16 @@ def test_the_sites_script_replaces_vizdashs(tmp_path: Path) -> None:
 
 
 def test_a_legacy_script_goes_whole_into_the_wrapper(tmp_path: Path) -> None:
-    legacy = "#!/bin/bash\n#SBATCH --job-name=gedit_vnc\n#SBATCH -c 2\nVNC_PORT=${VNC_PORT:-6080}\n"
+    legacy = "#!/bin/bash\n#SBATCH --job-name=gedit_vnc\n\n # cores\n#SBATCH -c 2\n"
+    # sbatch reads no further than the first command.
+    legacy += "VNC_PORT=${VNC_PORT:-6080}\ncat >later.sh <<END\n#SBATCH --array=1-9\nEND\n"
     (tmp_path / "old.sh").write_text(legacy)
     app = App("old", kind="legacy", script="old.sh", vnc_password="password")
     job = made(replace(REQUEST, app="old"), app, "host", job_scripts=str(tmp_path))
-    head = job.script.split("\n")[:3]
-    assert head == ["#!/bin/bash -p", "#SBATCH --job-name=gedit_vnc", "#SBATCH -c 2"]
+    head = job.script.split("\n")[:4]
+    lines = ["#SBATCH --job-name=gedit_vnc", "#SBATCH -c 2"]
+    assert head[:3] == ["#!/bin/bash -p", *lines]
+    assert not head[3].startswith("#SBATCH")
     done = subprocess.run(
         ["bash"],
         input=job.script.split("\nset -u")[0] + '\nprintf %s "$VIZDASH_SCRIPT"\n',

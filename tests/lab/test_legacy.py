@@ -151,10 +151,13 @@ def test_an_image_that_is_not_there_is_named(lab: Lab) -> None:
 
 
 def test_a_header_that_is_at_odds_with_the_session(lab: Lab) -> None:
-    """Its log is the session's, also where slurmd could not open the script's own."""
+    """Its log is the session's, also where slurmd could not open the script's own; options that
+    sbatch refuses beside vizdash's do not count.
+    """
     script = lab.login.root / "etc/vizdash/jobs/gedit_vnc_job.sh"
     text = script.read_text()
     header = "#SBATCH --error=gedit_%j.err\n#SBATCH --input=gedit.in\n"
+    header += "#SBATCH --mem-per-gpu=1G --cpus-per-gpu=4\n"
     text = text.replace("#SBATCH", f"{header}#SBATCH", 1)
     script.write_text(text.replace("\ncat >", '\necho "a warning" >&2\ncat >'))
     session = start_session(lab, "old-gedit")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vizdash.engines.slurm.sbatch_options import (
+    excludes,
     header_lines,
     header_options,
     header_words,
@@ -99,9 +100,9 @@ _MEMORY = frozenset({"mem", "mem-per-cpu", "mem-per-gpu"})
 def effective_script_arguments(
     words: Sequence[str], request: SessionRequest, *, memory: bool
 ) -> tuple[tuple[str, ...], str]:
-    """Those of a script's arguments that count beside vizdash's own for ``request`` (as it is
-    submitted, with the cluster's defaults), and the partition that they name; ``memory`` is whether
-    vizdash requests memory.
+    """Those of a script's arguments that count beside vizdash's own and the user's for ``request``
+    (as it is submitted, with the cluster's defaults), and the partition that they name; ``memory``
+    is whether vizdash requests memory.
     """
     fields = (
         ("gres", request.resources.gpus),
@@ -115,10 +116,13 @@ def effective_script_arguments(
     vain = _OVERRIDDEN.union(name for name, value in fields if value)
     if memory:
         vain |= _MEMORY
+    extra = list(read_options(request.extra))
+    own = ("--cpus-per-task=1", "--gres=gpu:1" if request.resources.gpus else "")
+    others = [*extra, *(option for option in read_options(own) if not excludes(option, extra))]
     named = ""
     kept: list[str] = []
     for option in read_options(words):
-        if option.name in vain:
+        if option.name in vain or excludes(option, others):
             continue
         if option.name == "partition":
             named = option.value or ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import pytest
 
 from tests.unit.engines.slurm_replay import VERSIONS, Recording, from_program
 from vizdash.engines.slurm import commands
+from vizdash.engines.slurm.sbatch_options import header_options
 from vizdash.errors import NotFound
 from vizdash.model import JobRequest, Resources
 from vizdash.transport import Command
@@ -132,6 +134,60 @@ def test_a_value_can_never_be_an_option() -> None:
 def test_extra_arguments_come_last_so_that_they_win() -> None:
     extra = ("--time=10", "--mem=1G", "--exclusive")
     assert tuple(sbatch(extra=extra, partition="viz", node="viz-node001")[-3:]) == extra
+
+
+@pytest.mark.parametrize(
+    ("memory", "extra", "line", "given", "kept"),
+    [
+        ("mem-per-cpu", "", "--mem=2G", "--cpus-per-task --mem-per-cpu --gres", ""),
+        ("mem", "", "-H --mem-per-c 1G", "--cpus-per-task --mem --gres", "--hold"),
+        ("mem", "", "--mem-per-gpu=1G -c9", "--cpus-per-task --mem --gres", "--cpus-per-task=9"),
+        ("none", "", "--mem=2G", "--cpus-per-task --gres", "--mem=2G"),
+        ("mem", "", "--cpus-per-gpu 4", "--cpus-per-task --mem --gres", ""),
+        ("mem", "", "--tres-per-task=cpu:2", "--cpus-per-task --mem --gres", ""),
+        (
+            "mem",
+            "",
+            "--tres-per-task=license/a:2",
+            "--cpus-per-task --mem --gres",
+            "--tres-per-task=license/a:2",
+        ),
+        ("mem", "", "--gpus-per-node=2", "--cpus-per-task --mem --gres", ""),
+        ("mem", "--mem-per-cpu=1G", "--mem=2G", "--cpus-per-task --gres --mem-per-cpu", ""),
+        ("mem-per-cpu", "--mem 1G", "--mem=2G", "--cpus-per-task --gres --mem", "--mem=2G"),
+        ("mem", "--cpus-per-gpu=4", "-c2", "--mem --gres --cpus-per-gpu", ""),
+        ("mem", "--tres-per-task=cpu:4", "-c2", "--mem --gres --tres-per-task", ""),
+        ("mem", "--gpus-per-node=1", "--gres=gpu:2", "--cpus-per-task --mem --gpus-per-node", ""),
+    ],
+)
+def test_of_options_that_exclude_each_other_one_counts(
+    memory: str, extra: str, line: str, given: str, kept: str
+) -> None:
+    """The user's, else vizdash's, else the script's: with two, sbatch refuses the job."""
+    request = replace(
+        REQUEST,
+        script=f"#!/bin/bash\n#SBATCH {line} # why\ntrue\n#SBATCH {line}\n",
+        resources=Resources(gpus=1),
+        memory=memory,
+        extra=tuple(extra.split()),
+    )
+    command = commands.sbatch(request)
+    groups = ("--cpus-per", "--tres-per", "--mem", "--gres", "--gpus")
+    words = [word.partition("=")[0] for word in command.argv if word.startswith(groups)]
+    assert words == given.split()
+    left = str(command.input)
+    read = header_options(left)
+    assert " ".join(word for _, option in read for word in option.words) == kept
+    assert left.endswith(f"\ntrue\n#SBATCH {line}\n")
+
+
+@pytest.mark.parametrize("text", ["", "a b", "it's", 'a "b" \\ $c #d', "-n1"])
+def test_the_other_options_of_a_line_keep_their_values(text: str) -> None:
+    """Also as sbatch reads a line: to it, a backslash quotes in single quotes, too."""
+    script = f"#!/bin/bash\n#SBATCH --comment {shlex.quote(text)} --mem-per-cpu=1G\n"
+    left = str(commands.sbatch(replace(REQUEST, script=script)).input)
+    assert [option.value for _, option in header_options(left)] == [text]
+    assert "'" not in left.replace("it's", "")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -102,3 +102,23 @@ def test_what_of_a_script_counts(line: str, kept: tuple[str, ...], partition: st
     harmless = {"--comment", "--job-name", "--output"}
     unjudged = [name for word in kept if (name := word.partition("=")[0]) not in harmless]
     assert unjudged_option(kept) == next(iter(unjudged), "")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "extra", "line", "kept"),
+    [
+        (0, "", "--cpus-per-gpu=4 --tres-per-task=cpu=2", ()),
+        (0, "", "--tres-per-task=license/a=2", ("--tres-per-task=license/a=2",)),
+        (0, "", "--gpus-per-node=1", ("--gpus-per-node=1",)),
+        (1, "", "--gpus-per-node=1", ()),
+        (0, "--gpus-per-node=1", "--gres=gpu:2", ()),
+        (0, "", "--mem=1G", ("--mem=1G",)),
+        (0, "--mem-per-cpu=1G", "--mem=1G", ()),
+    ],
+)
+def test_what_of_a_script_sbatch_would_refuse_beside_others(
+    gpus: int, extra: str, line: str, kept: tuple[str, ...]
+) -> None:
+    request = SessionRequest("plain", Resources(1, 128, gpus, 600), extra=tuple(extra.split()))
+    found, _ = effective_script_arguments(tuple(line.split()), request, memory=False)
+    assert found == kept

@@ -23,6 +23,7 @@ from vizdash.engines.slurm.environment import (
     SRUN,
     env,
 )
+from vizdash.engines.slurm.sbatch_options import excludes, read_options, without_options
 from vizdash.errors import UnknownName
 from vizdash.model import JobRequest, Resources
 from vizdash.transport import Command
@@ -262,7 +263,8 @@ def warn(job_id: str) -> Command:
 def sbatch(request: JobRequest) -> Command:
     """Submit ``request``, with its script on stdin.
 
-    Slurm counts time limits in minutes, so seconds are rounded up to whole ones.
+    Slurm counts time limits in minutes, so seconds are rounded up to whole ones. An option that
+    sbatch refuses beside another counts for the user, then for vizdash, then for the script.
     """
     argv = [*env(SBATCH), "sbatch", "--parsable", "--export=NONE", "--no-requeue", "--ignore-pbs"]
     argv += [f"--signal=B:USR1@{WARN_S}", f"--job-name={request.name}"]
@@ -271,8 +273,11 @@ def sbatch(request: JobRequest) -> Command:
     argv += [f"--comment={request.comment}", f"--output={log}", f"--error={log}"]
     # The current folder, or the home, may not exist on the node.
     argv += ["--input=/dev/null", "--chdir=/", "--open-mode=append"]
-    argv += [*_placement(request), *request.extra]
-    return Command(tuple(argv), input=request.script, timeout_s=WRITE_TIMEOUT_S)
+    extra = list(read_options(request.extra))
+    own = [option for option in read_options(_placement(request)) if not excludes(option, extra)]
+    argv += [*(option.written for option in own), *request.extra]
+    script = without_options(request.script, lambda line: excludes(line, [*own, *extra]))
+    return Command(tuple(argv), input=script, timeout_s=WRITE_TIMEOUT_S)
 
 
 def srun(request: JobRequest, argv: Sequence[str], *, wait_s: int, timeout_s: float) -> Command:

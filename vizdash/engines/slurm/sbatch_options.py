@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 #: The options of sbatch 22.05 to 26.05 that have a value, each with its letter, if it has one.
@@ -38,6 +38,14 @@ _LETTERS = {
     if letter
 }
 _NAMES = sorted(entry.partition("/")[0] for entry in (_WITH_VALUE + _WITHOUT_WORD).split())
+#: Options of which sbatch takes only one (sbatch(1); Slurm's slurm_opt.c); of some
+#: only where the value names what the others are about.
+_RIVALS = (
+    {"mem": "", "mem-per-cpu": "", "mem-per-gpu": ""},
+    {"cpus-per-task": "", "cpus-per-gpu": "", "tres-per-task": "cpu"},
+    {"gres": "gpu", "gpus-per-node": ""},
+)
+_PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,19 @@ def _short(word: str, following: Sequence[str]) -> Iterator[tuple[SbatchOption, 
         yield SbatchOption(word, name, None, (f"--{name}" if name else f"-{letter}",)), False
 
 
+def excludes(option: SbatchOption, others: Iterable[SbatchOption]) -> bool:
+    """Whether sbatch refuses ``option`` beside another one among ``others``."""
+    return any(
+        other.name != option.name and _counts(option, group) and _counts(other, group)
+        for group in _RIVALS
+        for other in others
+    )
+
+
+def _counts(option: SbatchOption, group: dict[str, str]) -> bool:
+    return option.name in group and group[option.name] in (option.value or "").lower()
+
+
 def header_lines(script: str) -> Iterator[tuple[int, str]]:
     """The #SBATCH lines of a script that sbatch reads, those before the first command, with their
     numbers from 1.
@@ -147,3 +168,24 @@ def header_options(script: str) -> list[tuple[int, SbatchOption]]:
         numbers += [number] * len(found)
         words += found
     return [(numbers[at], option) for at, option in _located(words)]
+
+
+def without_options(script: str, dropped: Callable[[SbatchOption], bool]) -> str:
+    """``script`` with the options in its #SBATCH lines, except those that are ``dropped``."""
+    options = header_options(script)
+    if not any(dropped(option) for _, option in options):
+        return script
+    lines = script.split("\n")
+    for number, _ in list(header_lines(script)):
+        lines[number - 1] = "#SBATCH"
+    for number, option in options:
+        if not dropped(option):
+            lines[number - 1] += "".join(f" {_quoted(word)}" for word in option.words)
+    return "\n".join(lines)
+
+
+def _quoted(word: str) -> str:
+    """``word`` as sbatch reads it: to it, a backslash quotes between quotes of either kind."""
+    if _PLAIN.fullmatch(word):
+        return word
+    return '"' + re.sub(r'(["\\])', r"\\\1", word) + '"'

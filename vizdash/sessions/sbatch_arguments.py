@@ -14,22 +14,45 @@ from vizdash.engines.slurm.sbatch_options import (
 from vizdash.errors import UsageError
 from vizdash.model import SessionRequest
 
-_ARRAY, _REQUEUE, _HET = "a job array", "a requeued job", "a heterogeneous job"
-_REFUSED = {"array": _ARRAY, "requeue": _REQUEUE}
-_WHY = {
-    _ARRAY: "each of its tasks would be the same session",
-    _REQUEUE: "an interrupted desktop can't be continued",
-    _HET: "a session is one job on one node",
+#: What nobody may give to sbatch: what it leads to, and what to do instead.
+_REFUSED = {
+    "array": ("a job array: each of its tasks would be the same session", ""),
+    "requeue": ("a requeued job: an interrupted desktop can't be continued", ""),
+    "clusters": (
+        "a job of another cluster: vizdash would not find the session",
+        "add that cluster to the configuration, and choose it by vizdash --cluster",
+    ),
+    "wait": (
+        "sbatch would wait for the end of the session",
+        "wait until the desktop is ready by vizdash start --wait",
+    ),
+    "test-only": (
+        "sbatch would submit no job",
+        "ask when the session would start by vizdash start --test-only",
+    ),
+    "external": ("a job without a script, and so without a desktop", ""),
+    "autocomplete": ("sbatch would submit no job", ""),
 }
+_REFUSED["cluster"] = _REFUSED["clusters"]
+#: What a script can't give to sbatch, which ignores it there.
+_REFUSED_TO_USERS = {
+    **_REFUSED,
+    "wrap": ("sbatch would run it instead of the session's job script", ""),
+    "quiet": ("sbatch would not print the job's id", ""),
+    **dict.fromkeys(("help", "usage", "version"), ("sbatch would submit no job", "")),
+}
+_HET = "a heterogeneous job: a session is one job on one node"
+_SCRIPT = "sbatch would take it for the job script, instead of the session's"
 
 
 def check_arguments(words: Sequence[str]) -> None:
     """Check the arguments that a user gave after ``--``. Raises UsageError."""
     for option in read_options(words):
-        what = _HET if option.written == ":" else _REFUSED.get(option.name)
-        if what:
-            why = f"{what}: {_WHY[what]}"
-            raise UsageError(f"{option.written} is refused", why, "leave it out")
+        why, fix = _REFUSED_TO_USERS.get(option.name, ("", ""))
+        if option.is_word:
+            why = _HET if option.written == ":" else _SCRIPT
+        if why:
+            raise UsageError(f"{option.written} is refused", why, fix or "leave it out")
 
 
 def check_script_arguments(script: str, name: str) -> None:
@@ -40,13 +63,12 @@ def check_script_arguments(script: str, name: str) -> None:
         if (words := header_words(line)) and words[0].lower() in {"hetjob", "packjob"}
     ]
     refused += [
-        (number, option.written, _REFUSED[option.name])
+        (number, option.written, _REFUSED[option.name][0])
         for number, option in header_options(script)
         if option.name in _REFUSED
     ]
-    for number, option, what in refused:
-        where = f"{option} in {name}, line {number}, is refused"
-        raise UsageError(where, f"{what}: {_WHY[what]}", "remove the line")
+    for number, option, why in refused:
+        raise UsageError(f"{option} in {name}, line {number}, is refused", why, "remove the line")
 
 
 def script_arguments(script: str) -> tuple[str, ...]:

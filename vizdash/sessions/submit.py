@@ -13,6 +13,7 @@ from vizdash.config.readers import GEOMETRY
 from vizdash.engines import Engine
 from vizdash.engines.slurm.sbatch_options import header_lines
 from vizdash.errors import (
+    CommandFailed,
     ConnectionLost,
     NotFound,
     Refused,
@@ -190,9 +191,9 @@ async def submit_once(
 ) -> str:
     """Make the session's folder, submit its job, and return the job's id.
 
-    Raises Refused, NotFound, UsageError or Unreachable, leaving nothing behind. A submission
-    without an answer is never repeated, since it may have arrived: the queue is searched for the
-    session's id, and TimedOut is raised where it does not appear.
+    Raises Refused, NotFound, UsageError, Unreachable or CommandFailed, leaving nothing behind. A
+    submission without an answer is never repeated, since it may have arrived: the queue is searched
+    for the session's id, and TimedOut is raised where it does not appear.
     """
     # The local engine's jobs have the ids of their sessions.
     known = plan.session_id if engine.name == "local" else ""
@@ -204,7 +205,7 @@ async def submit_once(
         if engine.name == "local":
             raise
         job_id = await _found_again(engine, store, plan, job.name, e)
-    except (Refused, NotFound, UsageError, Unreachable):
+    except (Refused, NotFound, UsageError, Unreachable, CommandFailed):
         # The first error is reported: a host that can't be reached can't be cleaned up either.
         with contextlib.suppress(VizdashError, OSError):
             await store.remove(plan.session_id)

@@ -153,7 +153,7 @@ def test_a_word_before_the_dashes_is_not_sbatch_s(vizdash: Vizdash) -> None:
             assert (output.code, output.out) == (2, "")
             assert f"unexpected argument '{word}'" in output.line
             assert fix in output.line
-    output = vizdash("start", "own", "--", "--nice", "large")
+    output = vizdash("start", "own", "--", "--constraint", "large")
     assert "unexpected argument" not in output.line
     assert "this machine has no Slurm" in output.line
 

@@ -1,4 +1,4 @@
-"""Raw sbatch arguments that submit more than one job or run it elsewhere."""
+"""Raw sbatch arguments: those that submit no session, or more than one, and what of them counts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,36 @@ REFUSED = [
     "-sa 1-2",
     "--requeue",
     "--req",
+    "-M other",
+    "-HMother",
+    "--clusters=other",
+    "--clusters other",
+    "--cluster other",
+    "-W",
+    "-HW",
+    "--wait",
+    "--test-only",
+    "--te",
+    "--autocomplete=x",
+]
+#: Of these, sbatch ignores those that are options in a script.
+REFUSED_TO_USERS = [
     "-n1 : -n1",
+    "--wrap=id",
+    "--wr id",
+    "other.sh",
+    "--hold other.sh",
+    "-",
+    "-- --hold",
+    "--help",
+    "--hel",
+    "-h",
+    "--usage",
+    "-V",
+    "-HV",
+    "--vers",
+    "-Q",
+    "--quiet",
 ]
 TAKEN = [
     "--account=a",
@@ -38,17 +67,23 @@ TAKEN = [
     "-b now+1hour",
     "-ba",
     "--hold",
-    "--comment=: x",
+    "--comment=:",
+    "--wait-all-nodes=1",
+    "--cluster-constraint=x",
+    "--plugin x",
+    "--use-min-nodes -v",
     "",
 ]
 
 
-@pytest.mark.parametrize("words", REFUSED)
+@pytest.mark.parametrize("words", [*REFUSED, *REFUSED_TO_USERS])
 def test_they_are_refused_with_the_reason(words: str) -> None:
     with pytest.raises(UsageError, match=r"is refused: .*(job|session|desktop)"):
         check_arguments(words.split())
-    if ":" not in words:
-        script = f"#!/bin/bash\n#SBATCH --nodes=1\n#SBATCH {words} # why\n"
+    script = f"#!/bin/bash\n#SBATCH --nodes=1\n#SBATCH {words} # why\n"
+    if words in REFUSED_TO_USERS:
+        check_script_arguments(script, "site.sh")
+    else:
         with pytest.raises(UsageError, match=r"in site\.sh, line 3, is refused"):
             check_script_arguments(script, "site.sh")
 

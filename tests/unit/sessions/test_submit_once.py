@@ -8,7 +8,14 @@ import pytest
 
 from tests.fakes import Answer, FakeEngine, MemoryStore
 from vizdash.config import App, Cluster
-from vizdash.errors import ConnectionLost, Refused, TimedOut, Unreachable, VizdashError
+from vizdash.errors import (
+    CommandFailed,
+    ConnectionLost,
+    Refused,
+    TimedOut,
+    Unreachable,
+    VizdashError,
+)
 from vizdash.model import Job, JobState, Resources, SessionRequest
 from vizdash.sessions import comment, submit
 from vizdash.sessions.start_plan import StartPlan
@@ -93,8 +100,12 @@ async def test_one_that_is_not_found_may_still_come() -> None:
     assert store.removed == []
 
 
-async def test_one_that_was_refused_leaves_nothing() -> None:
-    engine, store = engine_that_loses(Refused("desktop", "no such account"), [[]]), MemoryStore()
-    with pytest.raises(Refused):
+@pytest.mark.parametrize(
+    "error",
+    [Refused("desktop", "no such account"), CommandFailed("sbatch", 0, "no job id in its answer")],
+)
+async def test_one_that_was_refused_leaves_nothing(error: VizdashError) -> None:
+    engine, store = engine_that_loses(error, [[]]), MemoryStore()
+    with pytest.raises(type(error)):
         await submit_once(engine, store)
     assert store.removed == [ID]

@@ -25,6 +25,9 @@ _BARRED = frozenset(
     }
 )
 
+#: States of a partition that takes no new jobs (slurm.conf(5), "PartitionName ... State").
+_CLOSED = frozenset({"DRAIN", "INACTIVE"})
+
 #: Flags that a reservation sets: they do not keep away the reservation's own jobs.
 _RESERVED = frozenset({"MAINTENANCE", "RESERVED"})
 
@@ -177,7 +180,8 @@ class Partition:
     what has room. ``backfills`` is whether a job may start before others that wait, if it delays
     none of them ("SchedulerType"). ``hidden`` ones (hidden, or for some groups only) are not
     offered, but sbatch may accept jobs for them. ``qos`` is its own QOS, whose limits hold for all
-    its jobs (empty: none).
+    its jobs (empty: none). ``alternate`` is the partition that gets its jobs when it takes none
+    ("Alternate"; empty: none).
     """
 
     name: str
@@ -201,6 +205,7 @@ class Partition:
     tier: int = 1
     hidden: bool = False
     qos: str = ""
+    alternate: str = ""
     parts: tuple[Partition, ...] = ()
 
     @classmethod
@@ -211,11 +216,14 @@ class Partition:
         known = {partition.name: partition for partition in among}
         if find_unknown_partition(name, known) is not None:
             return None
-        parts = tuple(known[word] for word in name.split(","))
+        return cls._of(tuple(known[word] for word in name.split(",")))
+
+    @classmethod
+    def _of(cls, parts: tuple[Partition, ...]) -> Partition:
         if len(parts) == 1:
             return parts[0]
         return cls(
-            name,
+            ",".join(p.name for p in parts),
             state="UP" if any(p.state == "UP" for p in parts) else parts[0].state,
             nodes=tuple(dict.fromkeys(node for p in parts for node in p.nodes)),
             max_time_s=_most(p.max_time_s for p in parts),
@@ -228,6 +236,16 @@ class Partition:
     def each(self) -> tuple[Partition, ...]:
         """The single partitions that it stands for."""
         return self.parts or (self,)
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether sbatch accepts jobs for it; while it is DOWN they wait."""
+        return any(p.state not in _CLOSED for p in self.each)
+
+    def without_closed(self) -> Partition:
+        """The same without those of its parts that take no jobs: sbatch leaves them out."""
+        parts = tuple(p for p in self.parts if p.takes_jobs)
+        return self._of(parts) if parts else self
 
     @property
     def limits_cores(self) -> bool:

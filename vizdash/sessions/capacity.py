@@ -166,6 +166,9 @@ def check_capacity(
     (slurm.conf(5)) includes the accounts below the named ones.
     """
     at = time.time() if now is None else now
+    if partition is not None and (closed := _closed(partition)):
+        return closed
+    partition = partition and partition.without_closed()
     query = _Query(resources, partition, node, reservation, memory_request, jobs, ahead, at)
     members = [n for n in nodes if partition is None or partition.has(n)]
     tracked = memory_request != "none" and any(n.memory_tracked for n in members)
@@ -189,6 +192,19 @@ def check_capacity(
         undetermined = f"only the scheduler knows which nodes meet the constraint {constraint!r}"
         return CapacityVerdict(candidates=_by_name(ever), undetermined=undetermined)
     return _now(query, having)
+
+
+def _closed(partition: Partition) -> CapacityVerdict | None:
+    """The verdict on a partition that takes no new jobs; None for any other."""
+    other = next((p for p in partition.each if p.alternate and not p.takes_jobs), None)
+    if other is not None:
+        what = f"jobs for partition {other.name} go to {other.alternate} now"
+        return CapacityVerdict(undetermined=f"only the scheduler knows: {what}")
+    if partition.takes_jobs:
+        return None
+    states = ", ".join(dict.fromkeys(p.state.lower() for p in partition.each))
+    words = f"partition {partition.name} takes no new jobs ({states})"
+    return CapacityVerdict(refusal=words, fix="name another partition")
 
 
 def _meets(node: Node, constraint: str) -> bool:

@@ -138,6 +138,9 @@ async def test_partitions_states(partitions: dict[str, Partition]) -> None:
     assert states["closed"] == "DOWN"
     assert states["resting"] == "INACTIVE"
     assert states["leaving"] == "DRAIN"
+    assert {name for name, p in partitions.items() if not p.takes_jobs} == {"resting", "leaving"}
+    line = "PartitionName=viz AllocNodes=ALL Alternate=batch Default=NO State=DRAIN"
+    assert parse.partitions(line)[0].alternate == "batch"
 
 
 async def test_a_partition_that_is_hidden_or_for_other_groups_is_known_as_such(

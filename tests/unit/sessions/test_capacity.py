@@ -30,7 +30,7 @@ from vizdash.sessions.sbatch_arguments import effective_option
 
 
 def judged(
-    wanted: Resources, *nodes: Node, partition: Partition = VIZ, node: str = ""
+    wanted: Resources, *nodes: Node, partition: Partition | None = VIZ, node: str = ""
 ) -> CapacityVerdict:
     return check_capacity(wanted, nodes or NODES, partition, node=node)
 
@@ -86,6 +86,33 @@ def test_a_partition_that_is_down_is_named() -> None:
     found = judged(Resources(1, G), partition=replace(VIZ, state="DOWN"))
     assert found.fits_now == ()
     assert "(partition viz is down)" in found.text
+
+
+@pytest.mark.parametrize("state", ["DRAIN", "INACTIVE"])
+def test_a_partition_that_takes_no_new_jobs_is_refused(state: str) -> None:
+    """Slurm 24.11: "Required partition not available (inactive or drain)"."""
+    closed = replace(VIZ, state=state)
+    refusal = f"partition viz takes no new jobs ({state.lower()})"
+    found = judged(Resources(1, G), partition=closed)
+    assert (found.refusal, found.fix) == (refusal, "name another partition")
+    assert check_capacity(Resources(1, G), (), closed).refusal == refusal
+    elsewhere = judged(Resources(1, G), partition=replace(closed, alternate="batch"))
+    assert elsewhere.text == "only the scheduler knows: jobs for partition viz go to batch now"
+
+
+def test_of_several_partitions_those_that_take_no_new_jobs_do_not_count() -> None:
+    closed, batch = replace(VIZ, state="DRAIN"), Partition("batch", max_time_s=3600)
+    both = Partition.combine("viz,batch", [closed, batch])
+    found = judged(Resources(1, G, 0, 3600), partition=both)
+    assert found.candidates == ("cpu001",)
+    assert found.fits_now
+    assert "partition batch allows 1 h at most" in judged(Resources(1, G), partition=both).refusal
+    down = Partition.combine("viz,batch", [closed, replace(batch, state="DOWN")])
+    assert judged(Resources(1, G, 0, 60), partition=down).unavailable == "partition batch is down"
+    none = Partition.combine("viz,batch", [closed, replace(batch, state="INACTIVE")])
+    assert judged(Resources(1, G), partition=none).refusal == (
+        "partition viz,batch takes no new jobs (drain, inactive)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ VARIANTS = (
     ),
     Variant("exclusive", partition="OverSubscribe=EXCLUSIVE"),
     Variant("hidden", partition="Hidden=YES", config=_cluster("partition: viz")),
-    Variant("private-data", conf={"PrivateData": "jobs,nodes"}),
+    Variant("private-data", conf={"PrivateData": "jobs,nodes,partitions,reservations"}),
     Variant(
         "node-addr",
         node="NodeName=slurm-{host} NodeHostname={host} NodeAddr={address} CPUs=8 RealMemory=8192",

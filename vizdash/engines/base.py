@@ -16,6 +16,7 @@ class EngineInfo:
     everyone's jobs, ``node_admin`` whether on nodes. ``accounting`` is whether ended jobs are kept
     for good, ``job_retention_s`` for how many seconds they are kept otherwise (0: unknown).
     ``memory_tracked`` is whether memory is allocated to jobs, so that it can be requested.
+    ``private`` is what the user may not see: ``partitions``, or others' ``reservations``.
     """
 
     name: str
@@ -27,6 +28,7 @@ class EngineInfo:
     accounting: bool = False
     job_retention_s: int = 0
     memory_tracked: bool = True
+    private: tuple[str, ...] = ()
 
 
 class Engine(Protocol):
@@ -46,7 +48,7 @@ class Engine(Protocol):
         ...
 
     async def partitions(self) -> tuple[Partition, ...]:
-        """All partitions, including hidden ones (marked so)."""
+        """All partitions, including hidden ones (marked so); none where they are private."""
         ...
 
     async def reservations(self) -> tuple[Reservation, ...]:

@@ -15,7 +15,12 @@ from vizdash.model.image import find_version
 from vizdash.model.node import find_unknown_partition
 from vizdash.service.apps import Apps
 from vizdash.service.query_cache import QueryCache
-from vizdash.sessions.capacity import CapacityVerdict, check_capacity, undetermined_by
+from vizdash.sessions.capacity import (
+    CapacityVerdict,
+    check_capacity,
+    undetermined_by,
+    undetermined_in_private_partitions,
+)
 from vizdash.sessions.capacity_limits import waiting_ahead
 from vizdash.sessions.folder_store import SessionStore
 from vizdash.sessions.mig_slices import mig_note
@@ -117,6 +122,9 @@ class SessionStarter:
         cluster = self.config.cluster
         if option := unjudged_option(request.extra):
             return undetermined_by(option)
+        info = await self._engine.info()
+        if "partitions" in info.private:
+            return undetermined_in_private_partitions()
         nodes, partitions, jobs = await asyncio.gather(
             self._queries.nodes(), self._queries.partitions(), self._queries.all_jobs()
         )

@@ -99,6 +99,13 @@ def undetermined_by(option: str) -> CapacityVerdict:
     return CapacityVerdict(undetermined=f"only the scheduler knows what fits with {option}")
 
 
+def undetermined_in_private_partitions() -> CapacityVerdict:
+    """The verdict where the partitions, and so their nodes and limits, are not shown."""
+    return CapacityVerdict(
+        undetermined="only the scheduler knows: this cluster keeps its partitions private"
+    )
+
+
 def format_start(at: int, now: float) -> str:
     """``starts about 14:20 (in 35 min)``, with the day where it is not today."""
     left = max(0, round((at - now) / 60) * 60)

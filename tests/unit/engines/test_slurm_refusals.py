@@ -322,9 +322,16 @@ def test_scancel_and_squeue_of_one_job_are_asked_as_recorded(recording: Recordin
     assert from_program(asked) == recording.argv("squeue-no-job")
 
 
-async def test_nodes_that_are_private_are_none_and_no_failure() -> None:
-    """PrivateData=nodes: slurmctld's answer to an ordinary user."""
-    words = "slurm_load_node error: Access/permission denied\n"
-    assert await SlurmEngine(Runner(Result(1, "", words)), user="alice").nodes() == ()
+@pytest.mark.parametrize("what", ["nodes", "partitions"])
+async def test_what_is_private_is_none_and_no_failure(what: str) -> None:
+    """PrivateData: slurmctld's answer to an ordinary user."""
+    words = f"slurm_load_{what} error: Access/permission denied\n"
+    assert await getattr(SlurmEngine(Runner(Result(1, "", words)), user="alice"), what)() == ()
     with pytest.raises(CommandFailed):
-        await SlurmEngine(Runner(Result(1, "", "broken\n")), user="alice").nodes()
+        await getattr(SlurmEngine(Runner(Result(1, "", "broken\n")), user="alice"), what)()
+
+
+@pytest.mark.parametrize(("user", "private"), [("alice", ("jobs", "partitions")), ("root", ())])
+async def test_what_the_user_may_not_see_is_known(user: str, private: tuple[str, ...]) -> None:
+    answer = "ClusterName = viz\nPrivateData             = jobs,partitions\n"
+    assert (await SlurmEngine(Runner(Result(0, answer, "")), user=user).info()).private == private

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from tests.unit.engines.slurm_replay import VERSIONS, Recording, Replay, from_program
 from tests.unit.sessions.test_logout import LOGIN, Logind
 from vizdash.config import App, Cluster, Config
+from vizdash.engines.base import EngineInfo
 from vizdash.engines.job_selection import JobSelection, SelectedJobs
 from vizdash.engines.local import LocalEngine
 from vizdash.engines.slurm import SlurmEngine
@@ -23,6 +25,8 @@ from vizdash.errors import ConfigError, NotFound, Refused, Unreachable, UsageErr
 from vizdash.images import survey
 from vizdash.model import ImageRoot, Job, Matrix, Node, Resources, SessionRequest, SessionState
 from vizdash.service.builds import ImageBuilder
+from vizdash.service.doctor.checks import Case
+from vizdash.service.doctor.cluster_checks import check_partition
 from vizdash.service.service import Service
 from vizdash.sessions.capacity import CapacityVerdict
 from vizdash.sessions.folder import sessions_root
@@ -255,6 +259,28 @@ async def test_a_configured_partition_that_does_not_exist_is_reported() -> None:
     assert (await made.start(replace(REQUEST, partition="viz"))).partition == "viz"
     # One that is like none may be hidden.
     assert await service(sbatch="sbatch-ok", partition="by-night").start(REQUEST)
+
+
+async def test_where_partitions_are_private_the_scheduler_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ "partition 'viz' is not there"; scontrol shows no nodes then, either."""
+
+    async def private() -> EngineInfo:
+        return EngineInfo("slurm", "viz", "24.11", "alice", private=("jobs", "partitions"))
+
+    async def none() -> tuple[()]:
+        return ()
+
+    made = service(sbatch="sbatch-ok", partition="viz")
+    for name, answer in (("info", private), ("partitions", none), ("nodes", none)):
+        monkeypatch.setattr(made.engine, name, answer)
+    assert (await made.snapshot(images=False)).partition == ""
+    expected = "only the scheduler knows: this cluster keeps its partitions private"
+    assert (await fit(made, replace(REQUEST, partition="short"))).text == expected
+    assert (await made.start(REQUEST)).reason == expected
+    case = cast("Case", SimpleNamespace(service=made, request=REQUEST, nodes=()))
+    assert await check_partition(case) == "viz: partitions are hidden from you on this cluster"
 
 
 async def test_when_it_would_start_is_asked_and_nothing_is_submitted() -> None:

@@ -67,6 +67,7 @@ class SlurmEngine(Engine):
                 accounting=config.accounting,
                 job_retention_s=config.job_retention_s,
                 memory_tracked=config.memory_tracked,
+                private=() if level else config.private,
             )
         return self._info
 
@@ -117,8 +118,14 @@ class SlurmEngine(Engine):
 
     @override
     async def partitions(self) -> tuple[Partition, ...]:
-        """All partitions, with their nodes as of the last call of ``nodes``."""
-        answer = (await self._ask(commands.show_partitions())).stdout
+        """All partitions, with their nodes as of the last call of ``nodes``; none where they are
+        kept private (slurm.conf(5), "PrivateData").
+        """
+        command = commands.show_partitions()
+        result = await self._run(command)
+        if refusals.is_private(result):
+            return ()
+        answer = refusals.check(_program(command), result).stdout
         async with self._asking_nodes:  # whoever asks for both gets one query of the nodes
             if self._members is None:
                 await self._query_nodes()

@@ -22,7 +22,8 @@ class ClusterConfig:
     itself does (MinJobAge, seconds). ``unit`` and ``memory_tracked`` say what jobs are given
     (SelectType, SelectTypeParameters), ``preempts`` whether a job may preempt others,
     ``backfills`` whether one may start before others that wait, if it delays none (SchedulerType);
-    ``limits`` are the memory limits of partitions that set none.
+    ``limits`` are the memory limits of partitions that set none. ``private`` is what only its
+    owner and operators may see (PrivateData): ``jobs``, ``nodes``, ...
     """
 
     cluster: str = ""
@@ -36,6 +37,7 @@ class ClusterConfig:
     preempts: bool = False
     backfills: bool = True
     limits: Mapping[str, str] = field(default_factory=dict)
+    private: tuple[str, ...] = ()
 
 
 #: One of which nothing is known.
@@ -63,6 +65,7 @@ def config(answer: str) -> ClusterConfig:
         backfills=settings.get("SchedulerType", "sched/backfill") == "sched/backfill",
         preempts=values.text(settings.get("PreemptType", "").rpartition("/")[2]) != "",
         limits={key: settings[key] for key in MEMORY_LIMITS if key in settings},
+        private=values.names(settings.get("PrivateData", "none")),
     )
 
 

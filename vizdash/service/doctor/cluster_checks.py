@@ -45,6 +45,8 @@ async def check_engine(case: Case) -> str:
 async def check_partition(case: Case) -> str:
     """The partition of the session."""
     wanted = case.request.partition or case.service.config.cluster.partition
+    if "partitions" in (await case.service.info()).private:
+        return f"{wanted or 'the default one'}: partitions are hidden from you on this cluster"
     known = await case.service.engine.partitions()
     names = [p.name for p in known]
     case.partition = await case.service.queries.partition(

@@ -220,9 +220,11 @@ def planned_for_others(
     node: Node, ahead: Sequence[Job], time_s: int, now: float, *, backfills: bool
 ) -> PlannedNode | None:
     """The plan that keeps a job of ``time_s`` seconds off the free ``node``; None without one."""
-    mine = [job for job in ahead if _may_use(job, node)]
+    here = [job for job in ahead if _may_wait_for(job, node)]
+    mine = [job for job in here if gpu_count(job.gres) <= node.gpus]
     unplanned = [job for job in mine if job.start_at is None or not backfills]
-    if unplanned or len(ahead) > _MANY:
+    # Of so many jobs of a partition, only some are known.
+    if unplanned or len(here) > _MANY:
         return PlannedNode(node.name, None)
     if "PLANNED" not in node.flags:
         return None
@@ -243,7 +245,8 @@ def describe_planned(planned: Sequence[PlannedNode], now: float) -> str:
     return f"{text}; up to {format_duration(longest)} starts now" if longest else text
 
 
-def _may_use(job: Job, node: Node) -> bool:
-    """Whether the job may get the node. Its cores and memory may be spread over several nodes."""
-    parts = job.partition.split(",")
-    return any(p in node.partitions for p in parts) and gpu_count(job.gres) <= node.gpus
+def _may_wait_for(job: Job, node: Node) -> bool:
+    """Whether the job waits for a partition of the node. Its cores and memory may be spread over
+    several nodes.
+    """
+    return any(part in node.partitions for part in job.partition.split(","))

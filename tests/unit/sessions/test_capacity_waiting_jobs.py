@@ -122,6 +122,14 @@ def test_a_plan_of_a_job_that_is_not_visible_and_a_queue_without_backfill() -> N
     assert ahead().undetermined == message
     assert ahead(waits(), nodes=(LARGE,), backfills=False).undetermined == message
     assert ahead(*[waits()] * 101, nodes=(LARGE,)).undetermined == message
+    # Of so many that ask for GPUs, others may not have been selected.
+    assert ahead(*[waits(gres="gpu:1")] * 101, nodes=(LARGE,)).undetermined == message
+
+
+def test_any_number_of_jobs_that_wait_for_other_nodes_keeps_no_node() -> None:
+    """ "only the scheduler knows", on every cluster with a queue of its own beside this one's."""
+    found = ahead(*[waits(in_min=None, partition="batch")] * 101, nodes=(LARGE,))
+    assert found.fits_now == (("viz-node002", 8),)
 
 
 def test_the_verdict_on_a_start_counts_waiting_jobs() -> None:

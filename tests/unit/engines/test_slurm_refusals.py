@@ -104,6 +104,37 @@ async def test_every_refusal_that_was_recorded_has_a_reason(recording: Recording
             assert error.why, name
 
 
+_TIME = "Requested time limit is invalid (missing or exceeds some limit)"
+_PARTITION = "Invalid partition name specified"
+_FEATURE = "Invalid feature specification"
+
+
+@pytest.mark.parametrize(
+    ("before", "code", "why", "fix"),
+    [
+        (["4 h by day,", "or --qos=night"], _TIME, f"4 h by day,; or --qos=night; {_TIME}", ""),
+        (["use --partition=viz2"], _PARTITION, f"use --partition=viz2; {_PARTITION}", ""),
+        (
+            ["QOSMaxCpuPerJobLimit", "see the wiki"],
+            "Job violates it",
+            "see the wiki; more than the QOS",
+            "",
+        ),
+        # Slurm's own lines are in vizdash's words.
+        (["invalid partition specified: a"], _PARTITION, "there is no such", "name another"),
+        (["Node feature requirements can not be satisfied"], _FEATURE, "no node has", "leave out"),
+    ],
+)
+def test_what_a_site_says_comes_first_whatever_its_code(
+    before: list[str], code: str, why: str, fix: str
+) -> None:
+    lines = [*before, f"Batch job submission failed: {code}"]
+    stderr = "sbatch: warning: one\n" + "".join(f"sbatch: error: {line}\n" for line in lines)
+    error = refusals.refusal("desktop was not started", Result(1, "", stderr))
+    assert error.why.startswith(why)
+    assert error.fix.startswith(fix) and bool(error.fix) == bool(fix)
+
+
 #: What could not be asked: the recording's tail, and what the error says of it.
 FAILURES = [
     ("-down", "slurmctld does not answer"),

@@ -220,6 +220,15 @@ _IDLE_WORDS = ("Unspecified error", 'Try "sbatch --help" for more information')
 _OPTION = re.compile(r"unrecognized option '([^']*)'")
 _FAILED = re.compile(r"^(?:Batch job submission failed|allocation failure): ")
 _LIMIT_LINE = re.compile(r"^(?:QOS|Assoc|Max)[A-Za-z]+\Z")
+_SUBMITTED = re.compile(
+    r"^(?:sbatch: error: Batch job submission failed|allocation failure): ", re.MULTILINE
+)
+#: What sbatch and slurmctld themselves print before that line (err_msg in slurmctld's source).
+_OWN_LINE = re.compile(
+    r"can not be satisfied|invalid partition specified|problem using reservation"
+    r"|required nodes outside of|sleeping and retrying|cpus_per_",
+    re.IGNORECASE,
+)
 
 
 def error_lines(stderr: str) -> list[str]:
@@ -290,6 +299,9 @@ def refusal(what: str, result: Result) -> VizdashError:
     lines = error_lines(result.stderr)
     words = "\n".join(lines).lower()
     limits = [describe_reason(line) for line in lines if _LIMIT_LINE.match(line)]
+    if site := _site_lines(result.stderr):
+        codes = [line for line in lines[-1:] if line not in _IDLE_WORDS]
+        return Refused(what, "; ".join([*site, *limits, *codes]))
     if option := _OPTION.search(result.stderr):
         return Refused(what, f"sbatch does not know the option {option[1]}", "see `man sbatch`")
     for part, why, fix in _REFUSALS:
@@ -297,6 +309,17 @@ def refusal(what: str, result: Result) -> VizdashError:
             return Refused(what, limits[0] if limits else why, fix)
     telling = [line for line in lines if line not in _IDLE_WORDS] or lines
     return Refused(what, "; ".join(telling) or f"sbatch ended with code {result.code}")
+
+
+def _site_lines(stderr: str) -> list[str]:
+    """What a site's job_submit or cli_filter plugin says to the user (slurm.log_user), whatever
+    code it returns.
+    """
+    failed = _SUBMITTED.search(stderr)
+    before = stderr[: failed.start()].splitlines() if failed else ()
+    printed = (line for line in before if line.startswith("sbatch: "))
+    lines = error_lines("\n".join(line for line in printed if "sbatch: warning:" not in line))
+    return [line for line in lines if not (_OWN_LINE.search(line) or _LIMIT_LINE.match(line))]
 
 
 def change_refusal(what: str, result: Result, program: str) -> VizdashError:

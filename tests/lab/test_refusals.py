@@ -56,6 +56,7 @@ def test_before_sbatch(lab: Lab, words: list[str], expected: str) -> None:
     [
         (["--node", "viz-node009"], "viz-node009 is not in partition viz"),
         (["--partition", "vis"], "partition 'vis' is not there (did you mean 'viz'?)"),
+        (["--reservation", "nosuch"], "there is no reservation 'nosuch'"),
     ],
 )
 def test_unknown_names(lab: Lab, words: list[str], expected: str) -> None:
@@ -72,7 +73,6 @@ def test_unknown_names(lab: Lab, words: list[str], expected: str) -> None:
             "you may not use this account with this partition",
         ),
         (["--constraint", "nosuch"], "no node has the features that the constraint names"),
-        (["--reservation", "nosuch"], "there is no such reservation"),
         (["--", "--nosuchoption"], "sbatch does not know the option --nosuchoption"),
     ],
 )

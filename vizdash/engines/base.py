@@ -52,7 +52,7 @@ class Engine(Protocol):
         ...
 
     async def reservations(self) -> tuple[Reservation, ...]:
-        """Current and future reservations of nodes, as far as this user may see them."""
+        """Current and future reservations, as far as this user may see them."""
         ...
 
     async def jobs(self, *, user: str | None = None, partition: str = "") -> tuple[Job, ...]:

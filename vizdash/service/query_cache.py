@@ -101,9 +101,9 @@ class QueryCache:
         self._nodes, self._nodes_at = nodes, began
         return nodes
 
-    async def reservations(self) -> tuple[Reservation, ...]:
-        """Every reservation of nodes."""
-        if time.monotonic() - self._reservations_at > _PARTITIONS_S:
+    async def reservations(self, *, max_age_s: float = _PARTITIONS_S) -> tuple[Reservation, ...]:
+        """Every reservation, as it was ``max_age_s`` ago or since."""
+        if time.monotonic() - self._reservations_at > max_age_s:
             self._reservations = await self._engine.reservations()
             self._reservations_at = time.monotonic()
         return self._reservations

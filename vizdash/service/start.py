@@ -10,7 +10,14 @@ from vizdash.config.readers import nearest
 from vizdash.engines import Engine
 from vizdash.errors import Refused, UsageError
 from vizdash.images.survey import ImageSurvey
-from vizdash.model import SERVICE_KINDS, Partition, Session, SessionRequest, SessionState
+from vizdash.model import (
+    SERVICE_KINDS,
+    Partition,
+    Reservation,
+    Session,
+    SessionRequest,
+    SessionState,
+)
 from vizdash.model.image import find_version
 from vizdash.model.node import find_unknown_partition
 from vizdash.service.apps import Apps
@@ -125,6 +132,8 @@ class SessionStarter:
         info = await self._engine.info()
         if "partitions" in info.private:
             return undetermined_in_private_partitions()
+        reservation = effective_option(request, "reservation")
+        reservations = await self._reservations(reservation)
         nodes, partitions, jobs = await asyncio.gather(
             self._queries.nodes(), self._queries.partitions(), self._queries.all_jobs()
         )
@@ -146,15 +155,28 @@ class SessionStarter:
             nodes,
             partition,
             node=request.node,
-            reservation=effective_option(request, "reservation"),
+            reservation=reservation,
+            reservations=reservations,
             constraint=effective_option(request, "constraint"),
             memory_request=cluster.memory_request,
+            user=info.user,
             jobs=jobs,
             ahead=waiting_ahead(jobs, partition, partitions),
             without=matrix.without(image) if matrix is not None else frozenset(),
         )
         possible = (n for n in members if n.name in verdict.candidates)
         return replace(verdict, gpu_note=mig_note(request.resources.gpus, possible))
+
+    async def _reservations(self, named: str) -> tuple[Reservation, ...] | None:
+        """Every reservation, for a request that names some; None where not all are shown. One that
+        is not there may be new.
+        """
+        if not named or "reservations" in (await self._engine.info()).private:
+            return None
+        known = await self._queries.reservations()
+        if {r.name for r in known}.issuperset(named.split(",")):
+            return known
+        return await self._queries.reservations(max_age_s=0)
 
     async def _qos_lifts_time_limit(self, request: SessionRequest, partition: Partition) -> bool:
         """Whether it is longer than the partition allows, and its QOS lets it be so."""

@@ -18,6 +18,7 @@ from vizdash.sessions.capacity_limits import (
     planned_for_others,
     shortages,
 )
+from vizdash.sessions.capacity_reservations import check_reservations
 from vizdash.sessions.pending_reasons import (
     ReservedNode,
     blocking_reservations,
@@ -120,7 +121,7 @@ class _Query:
     wanted: Resources
     partition: Partition | None
     node: str
-    reservation: str
+    reservations: Sequence[str]
     memory: str
     jobs: Sequence[Job]
     ahead: Sequence[Job]
@@ -138,11 +139,11 @@ class _Query:
         """Whether the node is large enough when empty."""
         return any(not shortages(self.wanted, node, p, self.memory) for p in self.parts(node))
 
-    def blocking_reservations(self, node: Node) -> tuple[Reservation, ...]:
-        """The node's reservations that the session would overlap if it started now."""
-        return blocking_reservations(
-            node, self.wanted.time_s, self.now, reservation=self.reservation
-        )
+    def blocking_reservations(self, node: Node, own: str = "") -> tuple[Reservation, ...]:
+        """The node's reservations that the session would overlap if it started now, except the one
+        named ``own``.
+        """
+        return blocking_reservations(node, self.wanted.time_s, self.now, reservation=own)
 
     def planned_for_others(self, node: Node) -> PlannedNode | None:
         """The node as planned for waiting jobs, where that keeps the session off it."""
@@ -159,8 +160,10 @@ def check_capacity(
     node: str = "",
     without: frozenset[str] = frozenset(),
     reservation: str = "",
+    reservations: Sequence[Reservation] | None = None,
     constraint: str = "",
     memory_request: str = "mem",
+    user: str = "",
     jobs: Sequence[Job] = (),
     ahead: Sequence[Job] = (),
     now: float | None = None,
@@ -169,18 +172,23 @@ def check_capacity(
 
     ``node`` is the requested one (empty: any); ``without`` are nodes that lack the image; ``jobs``
     are the running ones, ``ahead`` the waiting ones that may start first, as far as they are known;
-    ``memory_request`` as in JobRequest.memory. Accounts are left to the engine: AllowAccounts
-    (slurm.conf(5)) includes the accounts below the named ones.
+    ``memory_request`` as in JobRequest.memory; ``reservation`` names those of ``user``'s request
+    (with commas between), ``reservations`` are all (None: only the nodes' are known). Accounts are
+    left to the engine: AllowAccounts (slurm.conf(5)) includes the accounts below the named ones.
     """
     at = time.time() if now is None else now
     if partition is not None and (closed := _closed(partition)):
         return closed
     partition = partition and partition.without_closed()
-    query = _Query(resources, partition, node, reservation, memory_request, jobs, ahead, at)
+    names = [name for name in reservation.split(",") if name]
+    known = [r for n in nodes for r in n.reservations] if reservations is None else reservations
+    if over := check_reservations(names, known, user, at, complete=reservations is not None):
+        return CapacityVerdict(refusal=over.why, fix=over.fix, unknown_name=over.unknown_name)
+    query = _Query(resources, partition, node, names, memory_request, jobs, ahead, at)
     members = [n for n in nodes if partition is None or partition.has(n)]
     tracked = memory_request != "none" and any(n.memory_tracked for n in members)
-    if partition is not None and (over := exceeded_limit(resources, partition, memory=tracked)):
-        return CapacityVerdict(refusal=over, fix="request less, or name another partition")
+    if partition is not None and (limit := exceeded_limit(resources, partition, memory=tracked)):
+        return CapacityVerdict(refusal=limit, fix="request less, or name another partition")
     if not nodes:
         return CapacityVerdict(
             undetermined="only the scheduler knows: this cluster keeps its nodes private"
@@ -234,7 +242,7 @@ def _now(query: _Query, ever: Sequence[Node]) -> CapacityVerdict:
     if segment := next((p for p in partition.each if p.one_segment), None) if partition else None:
         what = f"partition {segment.name} gives each job a whole segment of the network"
         return CapacityVerdict(candidates=names, undetermined=f"only the scheduler knows: {what}")
-    if query.reservation:
+    if query.reservations:
         return _in_reservation(query, ever)
     seen = _Findings()
     for node in ever:
@@ -325,24 +333,25 @@ def _undetermined(query: _Query, seen: _Findings) -> str:
 
 
 def _in_reservation(query: _Query, ever: Sequence[Node]) -> CapacityVerdict:
-    """The verdict on a request that names a reservation."""
-    name, names = query.reservation, _by_name(ever)
-    known = [(n, r) for n in ever for r in n.reservations if r.name == name]
-    if known and (start := known[0][1].start_at) > query.now:
-        when = format_clock(start, query.now)
+    """The verdict on a request that names reservations: each is tried."""
+    names = _by_name(ever)
+    known = [(n, r) for n in ever for r in n.reservations if r.name in query.reservations]
+    begun = [(n, r) for n, r in known if r.start_at <= query.now]
+    if known and not begun:
+        first = min((r for _, r in known), key=lambda r: r.start_at)
+        when = format_clock(first.start_at, query.now)
         return CapacityVerdict(
-            candidates=names, unavailable=f"reservation {name!r} begins at {when}"
+            candidates=names, unavailable=f"reservation {first.name!r} begins at {when}"
         )
-    if known:
-        free = [n for n, r in known if n.usable or n.usable_reserved]
-        free = [n for n in free if not (n.completing or query.blocking_reservations(n))]
-        partial = any(r.cores for _, r in known)
-    else:
-        free, partial = [n for n in ever if n.usable_reserved and not n.completing], False
-    counts = [(n.name, _times(query, n)) for n in free]
-    fits = tuple((node, count) for node, count in counts if count)
-    if not fits or partial:
-        undetermined = f"only the scheduler knows when reservation {name!r} has room"
+    counts: dict[str, int] = {}
+    for node, one in begun:
+        usable = (node.usable or node.usable_reserved) and not node.completing
+        if usable and not query.blocking_reservations(node, one.name):
+            counts[node.name] = _times(query, node)
+    fits = tuple((name, count) for name, count in counts.items() if count)
+    if not fits or any(r.cores for _, r in begun):
+        named = ",".join(query.reservations)
+        undetermined = f"only the scheduler knows when reservation {named!r} has room"
         return CapacityVerdict(candidates=names, undetermined=undetermined)
     return CapacityVerdict(fits_now=fits, candidates=names)
 

@@ -28,7 +28,8 @@ Users=(null) Groups=(null) Accounts=science Licenses=abaqus:5 State=ACTIVE Burst
 
 
 def test_what_reservations_hold_and_for_which_users() -> None:
-    maint, part = reservations(LINES)
+    maint, part, licences = reservations(LINES)
+    assert (licences.name, licences.nodes) == ("licences", ())
     assert (maint.start_at, maint.end_at) == (1795884499, 1795891699)
     assert (maint.nodes, maint.maintenance) == (("n1", "n2", "n3"), True)
     assert (part.nodes, part.maintenance) == (("n2", "n3"), False)

@@ -23,7 +23,16 @@ from vizdash.engines.local import LocalEngine
 from vizdash.engines.slurm import SlurmEngine
 from vizdash.errors import ConfigError, NotFound, Refused, Unreachable, UsageError
 from vizdash.images import survey
-from vizdash.model import ImageRoot, Job, Matrix, Node, Resources, SessionRequest, SessionState
+from vizdash.model import (
+    ImageRoot,
+    Job,
+    Matrix,
+    Node,
+    Reservation,
+    Resources,
+    SessionRequest,
+    SessionState,
+)
 from vizdash.service.builds import ImageBuilder
 from vizdash.service.doctor.checks import Case
 from vizdash.service.doctor.cluster_checks import check_partition
@@ -185,6 +194,23 @@ async def test_a_constraint_and_a_reservation_are_held_against_the_nodes(
     )
     spare = replace(REQUEST, partition="spare", resources=Resources(1, 128, 0, 600))
     assert re.fullmatch(r"maintenance until .*[0-9]{2}:[0-9]{2}", (await fit(made, spare)).text)
+    refusal = (await fit(made, replace(spare, reservation="maint"))).refusal
+    assert refusal.startswith("reservation 'maint' is not for you: maintenance until ")
+
+
+async def test_a_reservation_that_is_requested_lets_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = service()
+    (maint,) = [r for r in await made.engine.reservations() if r.name == "maint"]
+    monkeypatch.setattr("time.time", lambda: maint.start_at + 60.0)
+    shown: list[tuple[Reservation, ...]] = [()]
+
+    async def reservations() -> tuple[Reservation, ...]:
+        return shown[-1]
+
+    monkeypatch.setattr(made.engine, "reservations", reservations)
+    spare = replace(REQUEST, partition="spare", resources=Resources(1, 128, 0, 600))
+    assert (await fit(made, replace(spare, reservation="maint"))).unknown_name
+    shown.append((replace(maint, users=("alice",)),))  # made a moment ago
     for its in ({"reservation": "maint"}, {"extra": ("--reservation=maint",)}):
         inside = await fit(made, replace(spare, **its))
         assert [name for name, _ in inside.fits_now] == ["viz-node011"]

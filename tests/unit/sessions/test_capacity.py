@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from vizdash.model import (
     JobState,
     Node,
     Partition,
+    Reservation,
     Resources,
     SessionRequest,
 )
@@ -156,24 +158,28 @@ def test_a_partition_without_nodes_and_many_names() -> None:
     assert judged(Resources(8, G), *many).text.endswith("n05 and 3 more")
 
 
+def in_course(node: Node, *flags: str, **values: Any) -> Node:
+    """The node in a reservation that has begun."""
+    course = Reservation("course", 0, 2**40, (node.name,), users=("alice",))
+    return replace(node, flags=flags, reservations=(course,), **values)
+
+
 def test_a_reservation_is_no_bar_to_its_own_jobs() -> None:
-    mine = replace(LARGE, flags=("RESERVED",))
-    drained = replace(GPUS, flags=("DRAIN", "RESERVED"))
-    nodes = (SMALL, mine, drained)
-    assert check_capacity(Resources(8, G), nodes, VIZ).text == (
+    nodes = (SMALL, in_course(LARGE, "RESERVED"), in_course(GPUS, "DRAIN", "RESERVED"))
+    assert check_capacity(
+        Resources(8, G), [replace(n, reservations=()) for n in nodes], VIZ
+    ).text == (
         "nothing free now: it waits for viz-node002, viz-node003 "
         "(viz-node002 is reserved; viz-node003 is drained)"
     )
-    found = check_capacity(Resources(1, G), nodes, VIZ, reservation="course")
-    assert found.fits_now == (
-        ("viz-node002", 8),
-    )  # the others are in no reservation that has begun
-    upkeep = replace(LARGE, flags=("MAINTENANCE", "RESERVED"))
-    assert check_capacity(Resources(8, G), [upkeep], VIZ, reservation="upkeep").fits_now
+    found = check_capacity(Resources(1, G), nodes, VIZ, reservation="course", user="alice")
+    assert found.fits_now == (("viz-node002", 8),)
+    upkeep = in_course(LARGE, "MAINTENANCE", "RESERVED")
+    assert check_capacity(Resources(8, G), [upkeep], VIZ, reservation="course").fits_now
 
 
 def test_of_a_full_reservation_only_the_scheduler_knows() -> None:
-    full = replace(LARGE, state="ALLOCATED", flags=("RESERVED",), cores_alloc=8)
+    full = in_course(LARGE, "RESERVED", state="ALLOCATED", cores_alloc=8)
     found = check_capacity(Resources(1, G), [SMALL, full], VIZ, reservation="course")
     assert (found.fits_now, found.refusal, found.waits) == ((), "", True)
     assert found.text == "only the scheduler knows when reservation 'course' has room"

@@ -61,6 +61,48 @@ def test_a_reservation_that_is_requested_lets_in() -> None:
     assert found.fits_now == (("viz-node001", 1),)
     later = replace(BOBS, start_at=int(NOW) + 3600)
     assert "reservation 'bobs' begins at 16:28" in reserved(600, later, reservation="bobs").text
+    hers = replace(BOBS, name="hers", nodes=("viz-node002",), users=("bob", "alice"))
+    both = reserved(600, BOBS, hers, reservation="bobs,hers", user="bob")
+    assert both.fits_now == (("viz-node001", 1), ("viz-node002", 4))
+
+
+@pytest.mark.parametrize(
+    ("who", "allowed"),
+    [
+        ({"users": ("bob",)}, False),
+        ({"users": ("bob", "alice")}, True),
+        ({"users": ("-alice",)}, False),
+        ({"users": ("-bob",)}, True),
+        ({"users": ("bob",), "accounts": ("science",)}, True),  # left to the engine
+        ({"users": (), "groups": ("staff",)}, True),
+    ],
+)
+@pytest.mark.parametrize("names", ["bobs", "hers,bobs"])
+def test_a_reservation_of_somebody_else_is_refused(
+    who: dict[str, tuple[str, ...]], allowed: bool, names: str
+) -> None:
+    """Slurm 24.11: "Access denied to requested reservation", to a session that "fits now"."""
+    hers = replace(BOBS, name="hers", nodes=("viz-node002",), users=("alice",))
+    one = replace(BOBS, **who)  # type: ignore[arg-type]
+    found = reserved(600, one, hers, reservation=names, user="alice")
+    assert bool(found.fits_now) == allowed
+    assert allowed or found.refusal.startswith("reservation 'bobs' is not for you: reserved for ")
+    assert reserved(600, one, hers, reservation=names, user="root").fits_now
+    every = {"reservations": (one, hers), "reservation": names, "user": "alice", "now": NOW}
+    private = check_capacity(Resources(2, 2 * G), (), VIZ, **every)  # type: ignore[arg-type]
+    assert bool(private.refusal) != allowed
+
+
+@pytest.mark.parametrize("names", ["curse", "course,curse"])
+def test_a_name_of_no_reservation_is_refused_where_all_are_shown(names: str) -> None:
+    course = replace(BOBS, name="course")
+    size, nodes = Resources(2, 2 * G, 0, 600), with_(course)
+    found = check_capacity(size, nodes, VIZ, now=NOW, reservation=names, reservations=(course,))
+    assert found.refusal == "there is no reservation 'curse'"
+    assert (found.fix, found.unknown_name) == ("did you mean 'course'?", True)
+    reserved_now = [replace(node, flags=("RESERVED",)) for node in nodes]
+    some = check_capacity(size, reserved_now, VIZ, now=NOW, reservation="curse")
+    assert some.text == "only the scheduler knows when reservation 'curse' has room"
 
 
 def test_a_reservation_of_some_cores_leaves_the_others() -> None:

@@ -135,7 +135,7 @@ class SlurmEngine(Engine):
 
     @override
     async def reservations(self) -> tuple[Reservation, ...]:
-        """Those of nodes that this user may see (slurm.conf(5), "PrivateData")."""
+        """Those that this user may see (slurm.conf(5), "PrivateData")."""
         return reservations((await self._ask(commands.show_reservations())).stdout)
 
     @override

@@ -454,8 +454,8 @@ _CORES = re.compile(r"\bNodeName=(\S+) CoreIDs=(\S+)")
 
 
 def reservations(answer: str) -> tuple[Reservation, ...]:
-    """``scontrol show reservation -o`` (times in epoch seconds) as reservations; of licences
-    alone, which have no nodes, none.
+    """``scontrol show reservation -o`` (times in epoch seconds) as reservations; those of licences
+    alone have no nodes.
     """
     parsed = []
     for line in answer.split("\n"):
@@ -464,7 +464,7 @@ def reservations(answer: str) -> tuple[Reservation, ...]:
             start = values.epoch(record.get("StartTime", ""))
             end = values.epoch(record.get("EndTime", ""))
             nodes = expand_nodes(values.text(record.get("Nodes", "")))
-            if start is None or end is None or not nodes:
+            if start is None or end is None:
                 continue
             parsed.append(
                 Reservation(

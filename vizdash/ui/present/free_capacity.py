@@ -72,6 +72,7 @@ def count_fitting_sessions(
         reservation=effective_option(request, "reservation"),
         constraint=effective_option(request, "constraint"),
         memory_request=memory_request,
+        user=snapshot.user,
         jobs=snapshot.jobs,
         ahead=waiting_ahead(snapshot.waiting, partition, snapshot.partitions),
     )

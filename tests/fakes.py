@@ -158,19 +158,19 @@ class FakeEngine(Engine):
 @dataclass
 class MemoryStore(SessionStore):
     """The folders of sessions as dictionaries, by session id: the submitter's record, the job's
-    status, the connection file, the log. ``by_job_reads`` counts how often all are searched.
+    status, the connection file, the log. ``job_id_reads`` counts how often all are searched.
     """
 
     records: dict[str, str] = field(default_factory=dict)
     known: dict[str, Status] = field(default_factory=dict)
     connections: dict[str, Connection] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
-    #: Ids of sessions by jobs, beside what ``known`` says.
+    #: Ids of jobs by session, beside what ``known`` says.
     jobs: dict[str, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
     #: The ends of leases that were written, in seconds since the epoch.
     leases: dict[str, int] = field(default_factory=dict)
-    by_job_reads: int = 0
+    job_id_reads: int = 0
 
     async def make(self, session_id: str, record: str) -> str:
         self.records[session_id] = record
@@ -195,9 +195,9 @@ class MemoryStore(SessionStore):
     ) -> Mapping[str, Status]:
         return {id: self.known[id] for id in session_ids if id in self.known}
 
-    async def by_job(self) -> Mapping[str, str]:
-        self.by_job_reads += 1
-        known = {status.job_id: id for id, status in self.known.items() if status.job_id}
+    async def job_ids(self) -> Mapping[str, str]:
+        self.job_id_reads += 1
+        known = {id: status.job_id for id, status in self.known.items() if status.job_id}
         return known | self.jobs
 
     async def tail(self, session_id: str, lines: int) -> str:

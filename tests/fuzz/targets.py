@@ -234,7 +234,7 @@ def _connection(data: bytes, place: Path) -> object:
 def _status(data: bytes, place: Path) -> object:
     for name in folder.STATUS_FILES:
         _file(data, place, f"{_ID}/{name}")
-    return folder.read_status(_ID, place), folder.by_job(place)
+    return folder.read_status(_ID, place), folder.job_ids(place)
 
 
 def _info_file(data: bytes, _place: Path) -> object:

@@ -101,7 +101,8 @@ class SessionQueries:
     async def _of_jobs(
         self, jobs: Collection[Job], user: str, wait_s: float
     ) -> tuple[Session, ...]:
-        jobs = await self._identifier.identify(jobs, user)
+        cluster = (await self._engine.info()).cluster
+        jobs = await self._identifier.identify(jobs, user, cluster)
         running, ended = listing.folders_to_read(jobs, user)
         statuses = await self._store.statuses((*running, *ended), running=running)
         known = listing.sessions_from_jobs(
@@ -150,7 +151,7 @@ class SessionQueries:
             return await self.find(word)
         except NotFound:
             user = (await self._engine.info()).user
-            ids = {id: job_id for job_id, id in (await self._store.by_job()).items()}
+            ids = dict(await self._store.job_ids())
             if is_id(word) and word not in ids:
                 with contextlib.suppress(NotFound):
                     await self._store.tail(word, 1)

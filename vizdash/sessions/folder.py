@@ -135,9 +135,10 @@ class Status:
 
     ``updated_at``, ``ready_at`` (when the desktop first answered) and ``begun_at`` (when the run of
     the job that wrote it began, by the scheduler's clock) are seconds since the epoch; 0 where the
-    job did not write them. ``job_id``, ``app``, ``image_version``, ``service``, ``legacy`` and
-    ``scale`` are known from the submission on; ``warning``, ``renderer``, ``service`` and ``scale``
-    are as in Session;
+    job did not write them. ``job_id``, ``app``, ``image_version``, ``service``, ``legacy``,
+    ``scale``, ``submitted_at`` (seconds since the epoch, by the clock of vizdash), ``cluster`` and
+    ``job_name`` (empty: the app's) are known from the submission on; ``warning``, ``renderer``,
+    ``service`` and ``scale`` are as in Session;
     ``viewers`` and ``since`` are as in the comment. ``lease_end_at`` is when its lease ends
     (None: it has none), ``idle_end_at`` when it will end for being idle (None: it is not).
     """
@@ -162,6 +163,9 @@ class Status:
     lease_end_at: int | None = None
     idle_end_at: int | None = None
     scale: int = 1
+    submitted_at: int = 0
+    cluster: str = ""
+    job_name: str = ""
 
 
 def read_connection(session_id: str, root: Path | None = None) -> Connection:
@@ -225,6 +229,9 @@ def status_of(values: Mapping[str, str] | None) -> Status:
         lease_end_at=_number(values.get("LEASE_END", "")) or None,
         idle_end_at=_number(values.get("IDLE_END", "")) or None,
         scale=_number(values.get("SCALE", "")) or 1,
+        submitted_at=_number(values.get("SUBMITTED", "")),
+        cluster=values.get("CLUSTER", ""),
+        job_name=values.get("JOB_NAME", ""),
     )
 
 
@@ -233,19 +240,38 @@ def lease_record(end_at: int) -> str:
     return f"LEASE_END={end_at}\n"
 
 
-def job_record(app: str, version: str, kind: str, job_id: str = "", *, scale: int = 1) -> str:
-    """The record of the submission: the session's app and image, its job's id, and its scale."""
-    scaled = f"SCALE={scale}\n" if scale != 1 else ""
-    return f"APP={app}\nIMAGE_VERSION={version}\nKIND={kind}\nJOB_ID={job_id}\n{scaled}"
+def job_record(
+    app: str,
+    version: str,
+    kind: str,
+    job_id: str = "",
+    *,
+    scale: int = 1,
+    submitted_at: int = 0,
+    cluster: str = "",
+    job_name: str = "",
+) -> str:
+    """The record of the submission: the session's app and image, its job's id, its scale, and when,
+    to which cluster and under which name it was submitted (``submitted_at``, ``cluster`` and
+    ``job_name`` are as in Status).
+    """
+    more = {
+        "SCALE": scale if scale != 1 else "",
+        "SUBMITTED": submitted_at or "",
+        "CLUSTER": cluster,
+        "JOB_NAME": job_name.replace("\n", " "),
+    }
+    lines = "".join(f"{key}={value}\n" for key, value in more.items() if value)
+    return f"APP={app}\nIMAGE_VERSION={version}\nKIND={kind}\nJOB_ID={job_id}\n{lines}"
 
 
-def by_job(root: Path) -> dict[str, str]:
-    """The ids of the user's own sessions below ``root`` by their jobs' ids."""
-    names = {}
+def job_ids(root: Path) -> dict[str, str]:
+    """The ids of the jobs of the user's own sessions below ``root``, by session id."""
+    ids = {}
     for place in root.iterdir() if root.is_dir() else ():
         if is_id(place.name) and (job_id := read_status(place.name, root).job_id):
-            names[job_id] = place.name
-    return names
+            ids[place.name] = job_id
+    return ids
 
 
 def read_pairs(path: Path) -> dict[str, str] | None:

@@ -59,8 +59,10 @@ class SessionStore(Protocol):
         """
         ...
 
-    async def by_job(self) -> Mapping[str, str]:
-        """Ids of sessions by their jobs' ids, from the files of all folders."""
+    async def job_ids(self) -> Mapping[str, str]:
+        """Ids of jobs by session id, from the files of all folders. Several sessions may have had
+        jobs with the same id, on other clusters or before the cluster was set up again.
+        """
         ...
 
     async def tail(self, session_id: str, lines: int) -> str:
@@ -137,8 +139,8 @@ class LocalSessionStore(SessionStore):
         return self._final.merge(wanted, read)
 
     @override
-    async def by_job(self) -> Mapping[str, str]:
-        return await self._files.run(folder.by_job, self._root)
+    async def job_ids(self) -> Mapping[str, str]:
+        return await self._files.run(folder.job_ids, self._root)
 
     @override
     async def tail(self, session_id: str, lines: int) -> str:
@@ -168,7 +170,7 @@ for id; do
   done
 done
 """
-_BY_JOB = """
+_JOB_IDS = """
 cd "$root" 2>/dev/null && grep -s '^JOB_ID=.' -- */job */status /dev/null
 """
 #: Folders from $own on, where it is set, must be the user's: see folder.make_root.
@@ -270,11 +272,11 @@ class RemoteSessionStore(SessionStore):
         return self._final.merge(wanted, read)
 
     @override
-    async def by_job(self) -> Mapping[str, str]:
-        result = await self._runner.run(self._sh(_BY_JOB))
+    async def job_ids(self) -> Mapping[str, str]:
+        result = await self._runner.run(self._sh(_JOB_IDS))
         lines = (line.partition(":JOB_ID=") for line in result.stdout.splitlines())
         pairs = ((name.partition("/")[0], job_id) for name, _, job_id in lines)
-        return {job_id: id for id, job_id in pairs if job_id and is_id(id)}
+        return {id: job_id for id, job_id in pairs if job_id and is_id(id)}
 
     @override
     async def tail(self, session_id: str, lines: int) -> str:

@@ -29,43 +29,89 @@ class SessionIdentifier:
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
-        self._comments: dict[str, str] = {}
-        self._strangers: set[str] = set()
+        #: By the id and the name of the job: the number alone may become another job's.
+        self._comments: dict[_JobKey, str] = {}
+        self._strangers: set[_JobKey] = set()
 
-    async def identify(self, jobs: Iterable[Job], user: str) -> tuple[Job, ...]:
-        """``jobs``; those of ``user`` that a session folder names get their session's claim.
+    async def identify(self, jobs: Iterable[Job], user: str, cluster: str) -> tuple[Job, ...]:
+        """``jobs`` of ``cluster``; those of ``user`` that a session folder names get their
+        session's claim.
 
         Raises Unreachable or TimedOut.
         """
         all_jobs = tuple(jobs)
-        unclaimed = [job for job in all_jobs if job.user == user and decode(job.comment) is None]
-        ids = {job.id for job in unclaimed}
-        self._strangers &= ids
-        unknown = ids - self._comments.keys() - self._strangers
+        unclaimed = {
+            (job.id, job.name): job
+            for job in all_jobs
+            if job.user == user and decode(job.comment) is None
+        }
+        self._strangers &= unclaimed.keys()
+        unknown = unclaimed.keys() - self._comments.keys() - self._strangers
         if unknown:
-            await self._read_comments(unknown)
+            open_ids = await self._read_comments([unclaimed[key] for key in unknown], cluster)
             # A job with vizdash's name may be one whose folder does not name it yet.
-            named = {job.id for job in unclaimed if app_from_job_name(job) and not job.state.ended}
-            self._strangers |= unknown - self._comments.keys() - named
+            later = {
+                (job.id, job.name)
+                for job in unclaimed.values()
+                if not job.state.ended and (app_from_job_name(job) or job.id in open_ids)
+            }
+            self._strangers |= unknown - self._comments.keys() - later
         return tuple(
-            replace(job, comment=self._comments[job.id])
-            if job.id in ids and job.id in self._comments
+            replace(job, comment=text)
+            if unclaimed.get(key := (job.id, job.name)) is job and (text := self._comments.get(key))
             else job
             for job in all_jobs
         )
 
-    async def _read_comments(self, job_ids: set[str]) -> None:
-        sessions = {job: id for job, id in (await self._store.by_job()).items() if job in job_ids}
-        if not sessions:
-            return
-        statuses = await self._store.statuses(sessions.values())
-        for job_id, session_id in sessions.items():
-            status = statuses.get(session_id)
-            if status is not None:
+    async def _read_comments(self, jobs: Collection[Job], cluster: str) -> set[str]:
+        """Find the claims of ``jobs``. Returns the job ids in folders that are not final."""
+        wanted = {job.id for job in jobs}
+        named = {id: job for id, job in (await self._store.job_ids()).items() if job in wanted}
+        if not named:
+            return set()
+        statuses = await self._store.statuses(named)
+        folders = [(id, replace(statuses[id], job_id=named[id])) for id in named if id in statuses]
+        for job in jobs:
+            fitting = [one for one in folders if _folder_fits(one[1], job, cluster)]
+            if fitting:
+                session_id, status = max(fitting, key=lambda one: _written_at(one[1]))
                 step = "legacy" if status.legacy else ""
                 # No app's name in folders of an earlier vizdash: the job's name has it.
-                claim = Claim(session_id, status.app or "-", status.image_version, "pending", step)
-                self._comments[job_id] = encode(claim)
+                app = status.app or app_from_job_name(job)
+                claim = Claim(session_id, app, status.image_version, "pending", step)
+                self._comments[job.id, job.name] = encode(claim)
+        return {status.job_id for _, status in folders if status.state != "ended"}
+
+
+#: A job's id and its name.
+_JobKey = tuple[str, str]
+
+
+def _folder_fits(status: Status, job: Job, cluster: str) -> bool:
+    """Whether the folder with ``status`` is that of ``job`` of ``cluster``: job ids are used again
+    on another cluster with the same home, and after a cluster has been set up again.
+
+    Where the site has given the job another name, it must have begun when the folder says. Folders
+    of an earlier vizdash do not name the cluster, or not even the app.
+    """
+    if status.job_id != job.id or (status.cluster and cluster and status.cluster != cluster):
+        return False
+    began_at = None if job.state.waiting else job.start_at
+    before_it = began_at is None or began_at > status.updated_at + _SAME_RUN_CLOCKS_S
+    if status.state == "ended" and not job.state.ended and before_it:
+        return False  # a requeued job fits again once it runs, since it then writes another status
+    if status.job_name:
+        named = job.name == status.job_name
+    elif status.app:
+        named = job.name == f"{JOB_NAME_PREFIX}{status.app}"
+    else:
+        named = bool(app_from_job_name(job))
+    return named or (began_at is not None and began_at == status.begun_at)
+
+
+def _written_at(status: Status) -> int:
+    """When the folder was last written, as far as its files say."""
+    return max(status.submitted_at, status.begun_at, status.updated_at)
 
 
 _RESULTS = {
@@ -363,8 +409,20 @@ class LogFailures:
             self._known[job.id] = why
             kind = "legacy" if session.legacy else session.service or "vizdash"
             version, scale = session.image_version, session.scale
-            record = job_record(session.app, version, kind, job.id, scale=scale)
-            if why:
-                await self._store.write_record(session.id, f"{record}ERROR={why}\n")
+            if not why:
+                return
+            statuses = await self._store.statuses([session.id])
+            known = statuses.get(session.id, Status())
+            record = job_record(
+                session.app,
+                version,
+                kind,
+                job.id,
+                scale=scale,
+                submitted_at=known.submitted_at,
+                cluster=known.cluster,
+                job_name=known.job_name,
+            )
+            await self._store.write_record(session.id, f"{record}ERROR={why}\n")
         except (VizdashError, TimeoutError):
             return  # Slurm's reason remains

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from vizdash.config import App, Cluster
 from vizdash.config.readers import GEOMETRY
@@ -75,7 +77,7 @@ def build_job_request(plan: StartPlan, cluster: Cluster, *, engine: str, folder:
     claim = replace(claim, kind=kind, lease=lease_s)
     time_s = plan.limit_s if lease_s else request.resources.time_s
     return JobRequest(
-        name=f"{JOB_NAME_PREFIX}{app.name}",
+        name=_job_name(plan),
         script=script,
         session_id=plan.session_id,
         app=app.name,
@@ -93,6 +95,18 @@ def build_job_request(plan: StartPlan, cluster: Cluster, *, engine: str, folder:
         extra=request.extra,
         memory=cluster.memory_request,
     )
+
+
+def _job_name(plan: StartPlan) -> str:
+    """The name of the job of ``plan``: the app's, or the one in the raw arguments (sbatch(1),
+    --job-name), of which the last counts.
+    """
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("-J", "--job-name", default=f"{JOB_NAME_PREFIX}{plan.app.name}")
+    with contextlib.suppress(argparse.ArgumentError):
+        name: str = parser.parse_known_args(plan.request.extra)[0].job_name
+        return name
+    return f"{JOB_NAME_PREFIX}{plan.app.name}"
 
 
 def read_script_arguments(app: App, cluster: Cluster) -> tuple[str, ...]:
@@ -197,7 +211,9 @@ async def submit_once(
     """
     # The local engine's jobs have the ids of their sessions.
     known = plan.session_id if engine.name == "local" else ""
-    folder = await store.make(plan.session_id, _record(plan, known))
+    cluster_name = "" if engine.name == "local" else (await engine.info()).cluster
+    record = partial(_record, plan, cluster_name)
+    folder = await store.make(plan.session_id, record(known))
     try:
         job = build_job_request(plan, cluster, engine=engine.name, folder=folder)
         job_id = await _submit(engine, job)
@@ -213,7 +229,7 @@ async def submit_once(
     if job_id != known:
         # The job exists in any case, and writes its id into the folder, too, when it runs.
         with contextlib.suppress(VizdashError):
-            await store.write_record(plan.session_id, _record(plan, job_id))
+            await store.write_record(plan.session_id, record(job_id))
     return job_id
 
 
@@ -230,9 +246,18 @@ async def _submit(engine: Engine, job: JobRequest) -> str:
     return await engine.submit(replace(job, resources=short, time_min_s=0))
 
 
-def _record(plan: StartPlan, job_id: str) -> str:
-    app = plan.app
-    return job_record(app.name, plan.version, app.kind, job_id, scale=plan.scale)
+def _record(plan: StartPlan, cluster: str, job_id: str) -> str:
+    app, name = plan.app, _job_name(plan)
+    return job_record(
+        app.name,
+        plan.version,
+        app.kind,
+        job_id,
+        scale=plan.scale,
+        submitted_at=int(time.time()),
+        cluster=cluster,
+        job_name="" if name == f"{JOB_NAME_PREFIX}{app.name}" else name,
+    )
 
 
 async def _found_again(
@@ -259,14 +284,14 @@ async def _found_again(
         if not nameless:
             continue
         try:
-            known = await store.by_job()
+            known = await store.job_ids()
         except (TimedOut, Unreachable):
             continue
         for job_id in nameless:
-            if known.get(job_id) == plan.session_id:
+            if known.get(plan.session_id) == job_id:
                 return job_id
         live = {job.id for job in jobs if not job.state.ended}
-        candidates = [id for id in nameless if id not in known and id in live]
+        candidates = [id for id in nameless if id not in known.values() and id in live]
         if len(candidates) == 1:
             return candidates[0]
     raise TimedOut(

@@ -77,10 +77,10 @@ async def test_a_folder_that_cannot_be_made_is_refused(store: SessionStore, tmp_
 
 async def test_a_session_is_known_by_its_job_from_the_submission_on(store: SessionStore) -> None:
     await store.make(ID, RECORD)
-    assert await store.by_job() == {}
+    assert await store.job_ids() == {}
     await store.write_record(ID, job_record("desktop", "1.0", "legacy", "7"))
     put("status", "STATE=starting\nJOB_ID=8\n", OTHER)
-    assert await store.by_job() == {"7": ID, "8": OTHER}
+    assert await store.job_ids() == {ID: "7", OTHER: "8"}
     assert (await store.statuses([ID]))[ID] == Status(
         job_id="7", app="desktop", image_version="1.0", legacy=True
     )
@@ -236,7 +236,7 @@ async def test_below_a_sites_state_dir(elsewhere: tuple[SessionStore, Path], uma
     assert path == own / "vizdash" / "sessions" / ID
     assert {p.stat().st_mode & 0o777 for p in (own, *own.rglob("*")) if p.is_dir()} == {0o700}
     assert (path / "job").stat().st_mode & 0o777 == 0o600
-    assert await store.by_job() == {"7": ID}
+    assert await store.job_ids() == {ID: "7"}
     (path / "connection").write_text(CONNECTION)
     assert (await store.connection(ID)).node == "viz-node001"
     assert (await store.statuses([ID]))[ID].app == "desktop"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +20,7 @@ from vizdash.errors import (
 )
 from vizdash.model import Job, JobState, Resources, SessionRequest
 from vizdash.sessions import comment, submit
+from vizdash.sessions.folder import pairs_of, status_of
 from vizdash.sessions.start_plan import StartPlan
 
 ID = "0badcafe"
@@ -44,9 +47,9 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vizdash.sessions.submit.asyncio.sleep", short)
 
 
-async def submit_once(engine: FakeEngine, store: MemoryStore) -> str:
+async def submit_once(engine: FakeEngine, store: MemoryStore, *extra: str) -> str:
     app = App("desktop", host_command="xterm")
-    request = SessionRequest("desktop", Resources(1, 1024, 0, 3600))
+    request = SessionRequest("desktop", Resources(1, 1024, 0, 3600), extra=extra)
     plan = StartPlan(request, app, "host", geometry=app.geometry, session_id=ID)
     return await submit.submit_once(engine, store, Cluster("viz"), plan)
 
@@ -70,8 +73,8 @@ def nameless(number: str, state: JobState = JobState.PENDING) -> Job:
 @pytest.mark.parametrize(
     ("queue", "others"),
     [
-        ([nameless("40"), nameless("42")], {"40": "11111111"}),  # the other one is known
-        ([nameless("40"), nameless("42")], {"42": ID}),  # it runs, and its folder says so
+        ([nameless("40"), nameless("42")], {"11111111": "40"}),  # the other one is known
+        ([nameless("40"), nameless("42")], {ID: "42"}),  # it runs, and its folder says so
         ([nameless("40", JobState.FAILED), nameless("42")], {}),
     ],
 )
@@ -109,3 +112,29 @@ async def test_one_that_was_refused_leaves_nothing(error: VizdashError) -> None:
     with pytest.raises(type(error)):
         await submit_once(engine, store)
     assert store.removed == [ID]
+
+
+@pytest.mark.parametrize(
+    ("extra", "name"),
+    [
+        ((), ""),
+        (("--comment=x", "-J", "render"), "render"),
+        (("-Jrender", "--job-name=other"), "other"),
+        (("--job-name", "vizdash-desktop"), ""),
+    ],
+)
+async def test_the_folder_says_where_and_under_which_name(
+    extra: tuple[str, ...], name: str
+) -> None:
+    store = MemoryStore()
+    await submit_once(FakeEngine(), store, *extra)
+    status = status_of(pairs_of(store.records[ID]))
+    assert (status.job_name, status.app) == (name, "desktop")
+    assert status.cluster == (await FakeEngine().info()).cluster
+    assert abs(status.submitted_at - time.time()) < 60
+
+
+async def test_one_with_a_name_of_its_own_is_found_again() -> None:
+    render = replace(nameless("42"), name="render")
+    engine = engine_that_loses(LOST, [[nameless("41"), render]])
+    assert await submit_once(engine, MemoryStore(), "-J", "render") == "42"

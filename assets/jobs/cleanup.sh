@@ -65,11 +65,30 @@ session_processes() {
     END {for (pid in parent) if (owner[pid] == uid && pid != top && ours(pid)) print pid}'
 }
 
-# end_session ID [JOB] [LEADER]: send TERM, then HUP, which ends an interactive shell (bash(1),
-# SIGNALS), then KILL. Done when two checks in a row found nothing: during execve(2) a process shows
-# no environment.
+# serves_others PID: whether it is a server without which other programs cannot save their work: of the
+# display, of the session bus, or of a file system (FUSE), as Apptainer mounts images by. By its name in
+# proc(5), /proc/PID/comm.
+serves_others() {
+  local name=''
+  { IFS= read -r name <"/proc/$1/comm"; } 2>/dev/null
+  case $name in Xvnc | Xtigervnc | dbus-daemon | *fuse* | gocryptfs | sshfs) ;; *) return 1 ;; esac
+}
+
+# has_terminal PID: whether it has a controlling terminal (proc(5), stat, field 7).
+has_terminal() {
+  local stat=''
+  { IFS= read -r -d '' stat <"/proc/$1/stat"; } 2>/dev/null
+  # shellcheck disable=SC2086 # words without wildcards
+  set -- ${stat##*) }
+  [ "${5:-0}" != 0 ]
+}
+
+# end_session ID [JOB] [LEADER]: send TERM to the programs, and to the servers that they need once they
+# have ended or 2 s have passed; after 3 s, send KILL. An interactive shell ends by HUP (bash(1), SIGNALS):
+# a program without a terminal may be saving its work then, and would be killed by it. Done when two
+# checks in a row found nothing: during execve(2) a process shows no environment.
 end_session() {
-  local pids tries none=0 began=$SECONDS
+  local pid pids programs servers shells tries none=0 began=$SECONDS asked=''
   for tries in {1..60}; do
     mapfile -t pids < <(session_processes "$@")
     # What is left may be a process of this check: only one that stays counts.
@@ -77,11 +96,19 @@ end_session() {
       none=$((none + 1))
       [ "$none" -lt 2 ] || return 0
     else
-      none=0
+      none=0 programs=() servers=() shells=()
+      for pid in "${pids[@]}"; do
+        if serves_others "$pid"; then servers+=("$pid"); else programs+=("$pid"); fi
+        if has_terminal "$pid"; then shells+=("$pid"); fi
+      done
       case $tries in
-        1) kill -TERM "${pids[@]}" 2>/dev/null ;;
-        3) kill -HUP "${pids[@]}" 2>/dev/null ;;
+        1) kill -TERM "${programs[@]}" 2>/dev/null ;;
+        3) kill -HUP "${shells[@]}" 2>/dev/null ;;
       esac
+      if [ -z "$asked" ] && { ! lives "${programs[@]}" || [ $((SECONDS - began)) -ge 2 ]; }; then
+        asked=yes
+        kill -TERM "${servers[@]}" 2>/dev/null
+      fi
       # By the clock: on a busy node each try takes long, and Slurm kills the job after KillWait.
       if [ $((SECONDS - began)) -ge 3 ]; then kill -KILL "${pids[@]}" 2>/dev/null; fi
     fi

@@ -26,9 +26,10 @@ wait_for() {
 }
 
 inner() {
-  local xvnc websockify app app_code='' windows='' python as gl=() app_began
+  local xvnc websockify app app_code='' windows='' python as gl=() app_began pause
   exec 9>"$runtime/events"
-  trap 'exit 143' TERM
+  inner_make_pause
+  trap inner_end TERM
   inner_settle_environment
   echo 'step xvnc' >&9
   inner_xvnc
@@ -44,6 +45,30 @@ inner() {
   inner_activity
   inner_renderer &
   inner_watch
+}
+
+# The end of the first process in an image kills all others there (pid_namespaces(7)): give them the time
+# in which to save their work that they have on the host, where end_session (cleanup.sh) ends them.
+inner_end() {
+  local deadline=$((SECONDS + 5))
+  trap '' TERM
+  if [ "$VIZDASH_RUNTIME" != host ]; then
+    while inner_others_live && [ "$SECONDS" -lt "$deadline" ]; do read -r -t 0.05 -u "$pause"; done
+  fi
+  exit 143
+}
+
+# Whether a program runs in this image besides this script and the servers.
+inner_others_live() {
+  local pid stat
+  for pid in /proc/[1-9]*; do
+    pid=${pid#/proc/} stat=Z
+    if [ "$pid" = 1 ] || [ "$pid" = "$$" ]; then continue; fi
+    { IFS= read -r -d '' stat <"/proc/$pid/stat"; } 2>/dev/null
+    case ${stat##*) } in [ZX]*) continue ;; esac
+    serves_others "$pid" || return 0
+  done
+  return 1
 }
 
 # Make Slurm's commands work on the desktop as on a login host. With the job's SLURM_*, srun would run
@@ -89,13 +114,15 @@ inner_submit() { # NAME FOLDER ARGUMENT...
   exec "$name" "$@"
 }
 
-# Wait until the app has ended or a required program has died. It polls: bash 4.4 cannot wait for one of
-# several processes, and `wait -n` returns for helpers as well. A read with timeout from an empty pipe
-# sleeps without starting a process.
-inner_watch() {
-  local pause
-  if [ "$VIZDASH_ENDS_WITH" = windows ]; then inner_windows; fi
+# Set `pause` to an empty pipe: a read with timeout from it sleeps without starting a process.
+inner_make_pause() {
   mkfifo "$runtime/pause" && exec {pause}<>"$runtime/pause" || inner_fail runtime "can't make $runtime/pause"
+}
+
+# Wait until the app has ended or a required program has died. It polls: bash 4.4 cannot wait for one of
+# several processes, and `wait -n` returns for helpers as well.
+inner_watch() {
+  if [ "$VIZDASH_ENDS_WITH" = windows ]; then inner_windows; fi
   until inner_app_over; do
     inner_parts_live
     read -r -t 0.5 -u "$pause"
@@ -308,7 +335,8 @@ inner_start_app() {
   if [ -z "$command" ]; then command=/.singularity.d/runscript; fi
   rm -f "$runtime/app.pipe"
   mkfifo "$runtime/app.pipe"
-  tee -a "$runtime/app.log" <"$runtime/app.pipe" 9>&- &
+  # It ends with its input: an app that cannot print may end before it has saved its work.
+  (trap '' TERM HUP && exec tee -a "$runtime/app.log") <"$runtime/app.pipe" 9>&- &
   app_log=$!
   (
     cd "$HOME" || exit 1 # bash prints the reason

@@ -94,9 +94,10 @@ write_service_connection() {
 # ---------------------------------------------------------------- in the image, or on the host
 
 inner_service() {
-  local python as found gate app app_code='' gl=() app_began
+  local python as found gate app app_code='' gl=() app_began pause
   exec 9>"$runtime/events"
-  trap 'exit 143' TERM
+  inner_make_pause
+  trap inner_end TERM
   inner_settle_environment
   echo 'step app' >&9
   inner_service_private
@@ -175,8 +176,6 @@ inner_gate_lives() {
 }
 
 inner_service_watch() {
-  local pause
-  mkfifo "$runtime/pause" && exec {pause}<>"$runtime/pause" || inner_fail runtime "can't make $runtime/pause"
   until inner_service_over; do read -r -t 0.5 -u "$pause"; done
   if [ "$app_code" != 0 ]; then inner_app_failed "the service ended"; fi
 }

@@ -196,7 +196,7 @@ write_inner() { # INSIDE
     # All functions that run inside, and those of common.sh that they use.
     declare -f inner "${functions[@]}" start_xvnc child_lives code_words after_colon count_sockets \
       wait_for run_for websockify_launcher window_watcher opengl_query last_line one_line \
-      set_aside_environment export_statements locale_charmap
+      set_aside_environment export_statements locale_charmap serves_others
     echo 'export -n system_path user_environment'
     declare -p system_path
     printf 'export VIZDASH_SESSION_ID=%q HOME=%q USER=%q LOGNAME=%q\n' \

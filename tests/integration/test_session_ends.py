@@ -64,6 +64,12 @@ apps:
     ends_with: windows
     host_command: "openbox & echo no such case >&2; exit 2"
     resources: {cores: 1, memory: 256M, time: 1h}
+  saves:
+    runtime: host
+    host_command: >-
+      trap 'sleep 1; echo saving; xprop -root >/dev/null && echo saved >~/saved; exit 0' TERM;
+      openbox & : >~/began; while :; do sleep 1 & wait $!; done
+    resources: {cores: 1, memory: 256M, time: 1h}
 """
 
 
@@ -193,6 +199,14 @@ def test_a_launcher_that_fails_is_reported(apps: Machine) -> None:
     found = ended(apps, apps.sessions()[0])
     assert (found["result"], found["step"]) == ("failed", "app")
     assert "code 2: no such case" in found["error"]
+
+
+def test_a_stopped_app_has_time_and_a_display_to_save_its_work(apps: Machine) -> None:
+    session = apps.start("saves")
+    wait_until(apps.outside("~/began").exists, "trap")
+    apps.vizdash("stop", session["id"])
+    assert ended(apps, session)["result"] == "cancelled"
+    assert apps.run("cat saved").stdout == "saved\n"
 
 
 def test_a_killed_job_script_is_named(machine: Machine) -> None:

@@ -37,15 +37,30 @@ apps:
     command: >-
       openbox --startup "xterm -e 'until [ -e ~/close ]; do sleep 0.2; done'" & exit 0
 """
+#: Takes two seconds to save its work, without a program of the image: where Slurm's TERM is for all
+#: processes of a job (proctrack/linuxproc), the file system of the image ends with it.
+_SAVES = (
+    "trap 'end=$((SECONDS + 2)); while [ $SECONDS -lt $end ]; do :; done; echo saved >~/saved; "
+    "exit 0' TERM; openbox & : >~/began; while :; do wait; done"
+)
+SAVES = f"""\
+  saves-in-image:
+    image: /opt/apptainers/apps/desktop/desktop.sif
+    command: "{_SAVES}"
+  saves-on-host:
+    runtime: host
+    host_command: "{_SAVES}"
+    resources: {{cores: 1, memory: 1G, time: 1h}}
+"""
 
 
 @pytest.fixture
 def apps(lab: Lab) -> Iterator[Lab]:
     """alice's own apps."""
     lab.login.run("mkdir -p ~/.config/vizdash", user="alice")
-    lab.login.run("cat >~/.config/vizdash/config.yaml", user="alice", input=CONFIG)
+    lab.login.run("cat >~/.config/vizdash/config.yaml", user="alice", input=CONFIG + SAVES)
     yield lab
-    clean = "rm -rf .config/vizdash work.sh work.out close far.out *.env keep disk"
+    clean = "rm -rf .config/vizdash work.sh work.out close far.out *.env keep disk began saved"
     lab.login.run(clean, user="alice")
 
 
@@ -91,6 +106,16 @@ def test_a_missing_command_is_named(apps: Lab) -> None:
     session = fails(apps, "missing")
     assert "with code 127: " in session["error"]
     assert "nosuch-command: command not found" in session["error"]
+
+
+@pytest.mark.parametrize("app", ["saves-in-image", "saves-on-host"])
+def test_a_stopped_app_has_time_to_save_its_work(apps: Lab, app: str) -> None:
+    session = start_session(apps, app, "--node", NODE)
+    wait_until((apps.login.root / "home/alice/began").exists, "trap")
+    run_vizdash(apps, "stop", session["id"])
+    assert wait_for_state(apps, session["id"], "ended")["result"] == "cancelled"
+    wait_nothing_left(apps.hosts[NODE])
+    assert apps.login.run("cat saved", user="alice").stdout == "saved\n"
 
 
 def test_a_launcher_ends_with_its_window(apps: Lab) -> None:

@@ -33,6 +33,7 @@ read() {
   esac
   builtin read "$@"
 }
+inner_make_pause
 inner_watch
 """
 #: {} ends, and is seen to have ended.

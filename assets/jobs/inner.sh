@@ -355,18 +355,20 @@ inner_start_app() {
 
 # Print the app's last error line, once its log is complete; programs that it left running may keep the
 # pipe open. Warnings and messages (of GLib, for example) may be another program's, and count only if
-# there is nothing else. A shell or the dynamic linker gives code 126 or 127 for a command that could
-# not be run.
+# there is nothing else. A shell, the dynamic linker, or a program that starts another (env, nice, timeout)
+# gives code 126 or 127 for a command that could not be run.
 inner_app_said() { # CODE
-  local line='' cannot_run=': ((command )?not found|Permission denied|Is a directory|cannot execute.*)$'
+  local line='' missing=': No such file or directory$'
+  local cannot_run=': ((command )?not found|Permission denied|Is a directory|cannot execute.*)$'
+  local remark='(^|[^a-z])(warning|message|info|debug)( \*\*)?: '
   inner_app_log_ended
   if [ "$1" = 127 ] || [ "$1" = 126 ]; then
-    # A translated message of a shell is recognised by the shell's name.
-    line=$(grep -aE "$cannot_run|error while loading shared libraries: " "$runtime/app.log" ||
-      grep -aE '^[^ :]*(sh|runscript): ' "$runtime/app.log")
-  else
-    line=$(grep -aviE '(^|[^a-z])(warning|message|info|debug)( \*\*)?: ' "$runtime/app.log")
+    # A translated message of a shell is recognised by the shell's name. A missing command may be called as a
+    # remark is ("info: not found").
+    line=$(grep -aE "$cannot_run|$missing|error while loading shared libraries: " "$runtime/app.log" |
+      grep -avEi "$remark.*$missing" || grep -aE '^[^ :]*(sh|runscript): ' "$runtime/app.log")
   fi
+  line=${line:-$(grep -aviE "$remark" "$runtime/app.log")}
   line=$(printf '%s\n' "$line" | last_line)
   printf '%s' "${line:-$(last_line "$runtime/app.log")}"
 }

@@ -30,6 +30,10 @@ apps:
     runtime: host
     host_command: "(sleep 1; echo Gtk-WARNING: no theme >&2) & exec nosuch-command"
     resources: {cores: 1, memory: 256M, time: 1h}
+  through-env:
+    runtime: host
+    host_command: "(sleep 1; echo Gtk-WARNING: no theme >&2) & exec env nosuch-command"
+    resources: {cores: 1, memory: 256M, time: 1h}
   returns:
     runtime: host
     host_command: "openbox & exit 0"
@@ -149,14 +153,21 @@ def test_a_killed_app_is_named_with_its_signal(machine: Machine) -> None:
     assert found["error"].startswith("the app ended with code 137 (signal KILL)")
 
 
-@pytest.mark.parametrize("app", ["missing", "unlinked"])
-def test_a_command_that_is_not_there_is_named(apps: Machine, app: str) -> None:
+@pytest.mark.parametrize(
+    ("app", "reason"),
+    [
+        ("missing", "not found"),
+        ("unlinked", "not found"),
+        ("through-env", "No such file or directory"),
+    ],
+)
+def test_a_command_that_is_not_there_is_named(apps: Machine, app: str, reason: str) -> None:
     done = apps.vizdash("start", app, "--wait", check=False)
     assert done.returncode == 1
     (found,) = apps.sessions()
     assert "with code 127: " in found["error"]
-    assert "nosuch-command: " in found["error"]
-    assert "not found" in found["error"]
+    assert "nosuch-command" in found["error"]
+    assert reason in found["error"]
 
 
 def test_an_app_that_returns_at_once_says_which_key_it_needs(apps: Machine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import time
@@ -13,7 +12,7 @@ from functools import partial
 from vizdash.config import App, Cluster
 from vizdash.config.readers import GEOMETRY
 from vizdash.engines import Engine
-from vizdash.engines.slurm.sbatch_options import header_lines
+from vizdash.engines.slurm.sbatch_options import header_lines, read_options
 from vizdash.errors import (
     CommandFailed,
     ConnectionLost,
@@ -98,15 +97,10 @@ def build_job_request(plan: StartPlan, cluster: Cluster, *, engine: str, folder:
 
 
 def _job_name(plan: StartPlan) -> str:
-    """The name of the job of ``plan``: the app's, or the one in the raw arguments (sbatch(1),
-    --job-name), of which the last counts.
-    """
-    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
-    parser.add_argument("-J", "--job-name", default=f"{JOB_NAME_PREFIX}{plan.app.name}")
-    with contextlib.suppress(argparse.ArgumentError):
-        name: str = parser.parse_known_args(plan.request.extra)[0].job_name
-        return name
-    return f"{JOB_NAME_PREFIX}{plan.app.name}"
+    """The name of the job of ``plan``: the app's, or the last one in the raw arguments."""
+    options = read_options(plan.request.extra)
+    given = [option.value for option in options if option.name == "job-name" and option.value]
+    return given[-1] if given else f"{JOB_NAME_PREFIX}{plan.app.name}"
 
 
 def read_script_arguments(app: App, cluster: Cluster) -> tuple[str, ...]:

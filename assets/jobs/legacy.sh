@@ -3,7 +3,7 @@
 #
 # Such a script reads SESSION_ID and VNC_PORT, writes /tmp/app_session_SESSION_ID.info on the node, and
 # starts an image that brings up a desktop. This script adds the rest: a free port on the node, the
-# states, and an end that removes everything. VIZDASH_SCRIPT is the site's script.
+# states, and an end that removes everything. VIZDASH_SCRIPT is the site's script, VIZDASH_CHDIR its --chdir.
 
 set -u -o pipefail
 
@@ -163,6 +163,16 @@ watch_desktop() {
   give_up "$step" "$why"
 }
 
+# Change to the folder of the script's own --chdir, which is relative to that of the submission. Where it is
+# missing, slurmd uses /tmp, too.
+change_folder() {
+  cd -- "${SLURM_SUBMIT_DIR:-$HOME}" 2>/dev/null || cd -- "$HOME" || cd / || exit 1
+  if [ -n "$VIZDASH_CHDIR" ] && ! cd -- "$VIZDASH_CHDIR" 2>/dev/null; then
+    say "cannot change to the folder $VIZDASH_CHDIR on $node: using /tmp instead"
+    cd /tmp || exit 1
+  fi
+}
+
 main() {
   trap on_term TERM
   trap 'say "ends in $((VIZDASH_WARN_SECONDS / 60)) minutes"' USR1
@@ -170,7 +180,7 @@ main() {
   say "session $SESSION_ID of app $VIZDASH_APP: job $job_id on $node"
   own_folder
   own_home
-  cd -- "${SLURM_SUBMIT_DIR:-$HOME}" 2>/dev/null || cd -- "$HOME" || cd / || exit 1
+  change_folder
   remove_orphans
   runtime=$(mktemp -d "/tmp/vizdash-$SESSION_ID.XXXXXXXX" 2>&1) ||
     { local why=$runtime && runtime='' && fail runtime "no folder for the session on $node: $why"; }

@@ -150,18 +150,26 @@ def test_an_image_that_is_not_there_is_named(lab: Lab) -> None:
     wait_nothing_left(node)
 
 
-def test_a_header_that_is_at_odds_with_the_session(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    ("folder", "used"), [("/opt/apptainers/apps", "/opt/apptainers/apps"), ("/nowhere", "/tmp")]
+)
+def test_a_header_that_is_at_odds_with_the_session(lab: Lab, folder: str, used: str) -> None:
     """Its log is the session's, also where slurmd could not open the script's own; options that
-    sbatch refuses beside vizdash's do not count.
+    sbatch refuses beside vizdash's do not count. The script runs in its folder, or as slurmd would
+    run it.
     """
     script = lab.login.root / "etc/vizdash/jobs/gedit_vnc_job.sh"
     text = script.read_text()
     header = "#SBATCH --error=gedit_%j.err\n#SBATCH --input=gedit.in\n"
-    header += "#SBATCH --mem-per-gpu=1G --cpus-per-gpu=4\n"
-    text = text.replace("#SBATCH", f"{header}#SBATCH", 1)
-    script.write_text(text.replace("\ncat >", '\necho "a warning" >&2\ncat >'))
+    header += f"#SBATCH --mem-per-gpu=1G --cpus-per-gpu=4 --chdir {folder}\n"
+    later = "\n: <<END\n#SBATCH --array=1-9\nEND\npwd\necho 'a warning' >&2\ncat >"
+    text = text.replace("#SBATCH", f"{header}#SBATCH", 1).replace("\ncat >", later, 1)
+    script.write_text(text)
     session = start_session(lab, "old-gedit")
-    assert "a warning" in run_vizdash(lab, "logs", session["id"]).stdout
+    log = run_vizdash(lab, "logs", session["id"]).stdout.splitlines()
+    assert {used, "a warning"} <= set(log)
+    missing = [line for line in log if f"cannot change to the folder {folder} on" in line]
+    assert len(missing) == (used != folder)
     run_vizdash(lab, "stop", session["id"])
     wait_for_state(lab, session["id"], "ended")
     wait_nothing_left(lab.hosts[session["node"]])

@@ -166,7 +166,12 @@ def effective_option(request: SessionRequest, name: str) -> str:
     the request's own field.
     """
     value: str = getattr(request, name)
-    for option in read_options(request.extra):
+    return last_value(request.extra, name, value)
+
+
+def last_value(words: Sequence[str], name: str, default: str = "") -> str:
+    """The value of the last option ``name`` among raw arguments, else ``default``."""
+    for option in read_options(words):
         if option.name == name and option.value is not None:
-            value = option.value
-    return value
+            default = option.value
+    return default

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -33,6 +33,7 @@ from vizdash.sessions.listing import JOB_NAME_PREFIX
 from vizdash.sessions.sbatch_arguments import (
     check_arguments,
     check_script_arguments,
+    last_value,
     script_arguments,
 )
 from vizdash.sessions.start_plan import StartPlan
@@ -70,7 +71,8 @@ def build_job_request(plan: StartPlan, cluster: Cluster, *, engine: str, folder:
         raise UsageError(f"geometry {plan.geometry!r}", "", "write WIDTHxHEIGHT, e.g. 1280x720")
     step = "legacy" if app.kind == "legacy" else ""
     kind = app.kind if app.kind in SERVICE_KINDS else ""
-    script = _script(app, cluster, _values(plan, cluster, engine=engine, folder=folder))
+    values = _values(plan, cluster, engine=engine, folder=folder)
+    script = _script(app, cluster, values, request.extra)
     lease_s = plan.lease_s if _LEASE in script.replace(f"{_LEASE}=", "") else 0
     claim = comment.Claim(plan.session_id, app.name, plan.version, "pending", step)
     claim = replace(claim, kind=kind, lease=lease_s)
@@ -120,7 +122,7 @@ def _read(name: str, cluster: Cluster) -> str:
         raise Refused(f"job script {path}", "it is not UTF-8 text", "save it as UTF-8") from e
 
 
-def _script(app: App, cluster: Cluster, values: Mapping[str, Value]) -> str:
+def _script(app: App, cluster: Cluster, values: Mapping[str, Value], extra: Sequence[str]) -> str:
     def text(name: str) -> str:
         return _read(name, cluster)
 
@@ -132,7 +134,10 @@ def _script(app: App, cluster: Cluster, values: Mapping[str, Value]) -> str:
     wrapper = text(LEGACY_SCRIPT).split("\n")
     header = [line for _, line in header_lines(script)]
     whole = "\n".join([wrapper[0], *header, *wrapper[1:]])
-    return render_script(whole, {**values, "VIZDASH_SCRIPT": script}, text)
+    # The local machine's engine reads no arguments of sbatch.
+    given = () if values["VIZDASH_ENGINE"] == "local" else (*script_arguments(script), *extra)
+    own = {"VIZDASH_SCRIPT": script, "VIZDASH_CHDIR": last_value(given, "chdir")}
+    return render_script(whole, {**values, **own}, text)
 
 
 def _values(plan: StartPlan, cluster: Cluster, *, engine: str, folder: str) -> dict[str, Value]:

@@ -160,6 +160,13 @@ def test_the_sites_script_replaces_vizdashs(tmp_path: Path) -> None:
     assert "VIZDASH_IMAGE=/images/pv.sif" in job.script
 
 
+def value_in_legacy_script(job: JobRequest, name: str) -> str:
+    """One of its values, as a real bash reads it."""
+    block = job.script.split("\nset -u")[0]
+    words = ["bash", "-uc", f'{block}\nprintf %s "${name}"']
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
 def test_a_legacy_script_goes_whole_into_the_wrapper(tmp_path: Path) -> None:
     legacy = "#!/bin/bash\n#SBATCH --job-name=gedit_vnc\n\n # cores\n#SBATCH -c 2\n"
     # sbatch reads no further than the first command.
@@ -171,17 +178,30 @@ def test_a_legacy_script_goes_whole_into_the_wrapper(tmp_path: Path) -> None:
     lines = ["#SBATCH --job-name=gedit_vnc", "#SBATCH -c 2"]
     assert head[:3] == ["#!/bin/bash -p", *lines]
     assert not head[3].startswith("#SBATCH")
-    done = subprocess.run(
-        ["bash"],
-        input=job.script.split("\nset -u")[0] + '\nprintf %s "$VIZDASH_SCRIPT"\n',
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == legacy
+    assert value_in_legacy_script(job, "VIZDASH_SCRIPT") == legacy
     claim = decode(job.comment)
     assert claim is not None
     assert claim.step == "legacy"
+
+
+@pytest.mark.parametrize(
+    ("line", "extra", "folder"),
+    [
+        ("", (), ""),
+        ("#SBATCH --chdir=/opt/apps", (), "/opt/apps"),
+        ("#SBATCH -H -D '/opt/my apps'", (), "/opt/my apps"),
+        ("#SBATCH --chdir=/opt/apps", ("--chd", "other"), "other"),
+        ("true\n#SBATCH --chdir=/opt/apps", (), ""),
+    ],
+)
+def test_a_legacy_script_runs_in_its_own_folder(
+    tmp_path: Path, line: str, extra: tuple[str, ...], folder: str
+) -> None:
+    (tmp_path / "old.sh").write_text(f"#!/bin/bash\n{line}\n")
+    app = App("old", kind="legacy", script="old.sh")
+    request = replace(REQUEST, app="old", extra=extra)
+    job = made(request, app, "host", job_scripts=str(tmp_path))
+    assert value_in_legacy_script(job, "VIZDASH_CHDIR") == folder
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,14 @@ from vizdash.config import load
 from vizdash.config import readers as config_readers
 from vizdash.engines.job_selection import JobSelection
 from vizdash.engines.local import records
-from vizdash.engines.slurm import associations, cluster_config, parse, refusals, values
+from vizdash.engines.slurm import (
+    associations,
+    cluster_config,
+    parse,
+    refusals,
+    sbatch_options,
+    values,
+)
 from vizdash.engines.slurm.job_lines import JobLines
 from vizdash.engines.slurm.parse import reservations
 from vizdash.errors import UsageError, VizdashError
@@ -50,6 +57,7 @@ from vizdash.sessions import (
     legacy_info_file,
     listing,
     rfb,
+    sbatch_arguments,
     share_records,
     shared_desktop,
     tunnel_records,
@@ -453,6 +461,13 @@ def _comment(data: bytes, _place: Path) -> object:
     return comment.encode(claim) if claim else ""
 
 
+def _sbatch_lines(data: bytes, _place: Path) -> object:
+    text = _text(data)
+    sbatch_arguments.check_script_arguments(text, "site.sh")
+    found = sbatch_arguments.script_arguments(text)
+    return found, sbatch_options.without_options(text, lambda option: option.name == "mem")
+
+
 def _ssh_settings(data: bytes, _place: Path) -> object:
     return settings.host_settings("login", settings.parse_values(_text(data)))
 
@@ -480,6 +495,10 @@ def _greeting(data: bytes, _place: Path) -> object:
 
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
+_SBATCH_LINES = (
+    (_REPOSITORY / "tests/lab/files/gedit_vnc_job.sh").read_bytes(),
+    b"#SBATCH -Hc2 --mem 2G --comment='a \"b\"' # why\n#SBATCH --qo=x --plugin y\n#SBATCH hetjob\n",
+)
 _DEFINITIONS = sorted((_REPOSITORY / "assets/defs").glob("*.def"))
 
 TARGETS: dict[str, Target] = {
@@ -522,6 +541,7 @@ TARGETS: dict[str, Target] = {
     "units": Target(_units),
     "node-set": Target(_node_set, allowed=(UsageError,)),
     "comment": Target(_comment),
+    "sbatch-lines": Target(_sbatch_lines, _SBATCH_LINES),
     "ssh-settings": Target(_ssh_settings),
     "ssh-config": Target(_ssh_config),
     "known-hosts": Target(_known_hosts),

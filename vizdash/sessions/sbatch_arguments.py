@@ -34,7 +34,7 @@ _REFUSED = {
     "autocomplete": ("sbatch would submit no job", ""),
 }
 _REFUSED["cluster"] = _REFUSED["clusters"]
-#: What a script can't give to sbatch, which ignores it there.
+#: Those beside them that sbatch ignores in a script.
 _REFUSED_TO_USERS = {
     **_REFUSED,
     "wrap": ("sbatch would run it instead of the session's job script", ""),
@@ -52,7 +52,8 @@ def check_arguments(words: Sequence[str]) -> None:
         if option.is_word:
             why = _HET if option.written == ":" else _SCRIPT
         if why:
-            raise UsageError(f"{option.written} is refused", why, fix or "leave it out")
+            written = option.written or "an empty argument"
+            raise UsageError(f"{written} is refused", why, fix or "leave it out")
 
 
 def check_script_arguments(script: str, name: str) -> None:

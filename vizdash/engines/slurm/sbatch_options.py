@@ -38,8 +38,9 @@ _LETTERS = {
     if letter
 }
 _NAMES = sorted(entry.partition("/")[0] for entry in (_WITH_VALUE + _WITHOUT_WORD).split())
-#: Options of which sbatch takes only one (sbatch(1); Slurm's slurm_opt.c); of some
-#: only where the value names what the others are about.
+
+#: Options of which sbatch takes only one (sbatch(1), and Slurm's slurm_opt.c): some only where
+#: their value has this word.
 _RIVALS = (
     {"mem": "", "mem-per-cpu": "", "mem-per-gpu": ""},
     {"cpus-per-task": "", "cpus-per-gpu": "", "tres-per-task": "cpu"},

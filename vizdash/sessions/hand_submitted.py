@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shlex
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ import platformdirs
 
 from vizdash.config import App, Config
 from vizdash.engines.slurm import commands, parse
+from vizdash.engines.slurm.sbatch_options import header_options
 from vizdash.errors import NotFound, VizdashError
 from vizdash.model import Job, JobState, Session, SessionState
 from vizdash.sessions import listing
@@ -318,21 +318,8 @@ def _is_task(job: Job) -> bool:
 
 def job_name(script: str) -> str:
     """The job name that a script's #SBATCH lines set; empty where they set none."""
-    name = ""
-    for line in script.splitlines():
-        if line.strip() and not line.startswith("#"):
-            break  # sbatch reads no further than the first command
-        if not line.startswith("#SBATCH"):
-            continue
-        with contextlib.suppress(ValueError):
-            words = shlex.split(line[len("#SBATCH") :], comments=True)
-            for word, following in zip(words, [*words[1:], ""], strict=True):
-                option, equals, value = word.partition("=")
-                if option in {"--job-name", "-J"}:
-                    name = value if equals else following
-                elif word.startswith("-J"):
-                    name = word[2:]
-    return name
+    options = [option for _, option in header_options(script) if option.name == "job-name"]
+    return (options[-1].value or "") if options else ""
 
 
 def _named_once(sessions: Sequence[Session]) -> tuple[Session, ...]:

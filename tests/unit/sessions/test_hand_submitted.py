@@ -333,7 +333,6 @@ def test_the_right_file_is_found_among_others() -> None:
         ("##SBATCH --job-name=a", ""),
         ("# SBATCH --job-name=a", ""),
         ("echo\n#SBATCH --job-name=a", ""),
-        ("#SBATCH --job-name='a", ""),
         ("#SBATCH --partition=viz", ""),
     ],
 )

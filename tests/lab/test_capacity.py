@@ -319,6 +319,21 @@ def test_a_node_that_is_to_reboot_once_it_is_idle_takes_jobs(ending: Scheduler) 
         slurm.host.run(["scontrol", "cancel_reboot", "n1"])
 
 
+def test_a_node_that_another_user_has_alone_takes_no_session(slurm: Scheduler) -> None:
+    slurm.use(Site(nodes=_ENDING.nodes, partitions=_ENDING.partitions))
+    slurm.settle()
+    alone = "sbatch -Q -o /dev/null -t 300 --mem=100 --exclusive=user --wrap 'exec sleep 600'"
+    slurm.host.run(alone, user="bob")
+    try:
+        assert slurm.tried(1) == 1
+        assert judged(slurm).text == "nothing free now: it waits for n1 (n1 is bob's alone for now)"
+        run_here(slurm, "exec sleep 600", "alice")
+        assert slurm.tried(1) == 1
+    finally:
+        slurm.settle()
+    wait_until(lambda: judged(slurm).fits_now == (("n1", 4),), "a free node")
+
+
 def check_queue(slurm: Scheduler, ask: Ask, queue: list[Waiting]) -> str:
     """One case; returns what vizdash said."""
     slurm.settle()

@@ -61,7 +61,8 @@ class Node:
     ``memory_tracked`` is false, Slurm hands out no memory, and its figures mean nothing.
     ``reservations`` are those that have the node, now or later, the next one first.
     ``address`` and ``hostname`` are what Slurm calls NodeAddr and NodeHostName: ``name`` need not
-    resolve.
+    resolve. ``owner`` is the user whose jobs alone may start there while some run (sbatch(1),
+    "--exclusive=user"; empty: none).
     """
 
     name: str
@@ -82,6 +83,7 @@ class Node:
     cpus_per_socket: int = 1
     reservations: tuple[Reservation, ...] = ()
     hostname: str = ""
+    owner: str = ""
 
     @property
     def cores_free(self) -> int:

@@ -123,6 +123,7 @@ class _Query:
     node: str
     reservations: Sequence[str]
     memory: str
+    user: str
     jobs: Sequence[Job]
     ahead: Sequence[Job]
     now: float
@@ -134,6 +135,10 @@ class _Query:
         each = [p for p in self.partition.each if p.has(node) and (p.state == "UP" or not up)]
         memory = self.memory != "none" and node.memory_tracked
         return [p for p in each if not exceeded_limit(self.wanted, p, memory=memory)]
+
+    def is_others(self, node: Node) -> bool:
+        """Whether the node takes jobs of another user only, for now."""
+        return node.owner not in {"", self.user}
 
     def holds(self, node: Node) -> bool:
         """Whether the node is large enough when empty."""
@@ -184,7 +189,7 @@ def check_capacity(
     known = [r for n in nodes for r in n.reservations] if reservations is None else reservations
     if over := check_reservations(names, known, user, at, complete=reservations is not None):
         return CapacityVerdict(refusal=over.why, fix=over.fix, unknown_name=over.unknown_name)
-    query = _Query(resources, partition, node, names, memory_request, jobs, ahead, at)
+    query = _Query(resources, partition, node, names, memory_request, user, jobs, ahead, at)
     members = [n for n in nodes if partition is None or partition.has(n)]
     tracked = memory_request != "none" and any(n.memory_tracked for n in members)
     if partition is not None and (limit := exceeded_limit(resources, partition, memory=tracked)):
@@ -249,7 +254,11 @@ def _now(query: _Query, ever: Sequence[Node]) -> CapacityVerdict:
         if count := _count(query, node, seen):
             seen.free.append((node.name, count))
     shut = {one.node for one in seen.blocked}
-    causes = [_unavailability(n) for n in ever if not n.usable and n.name not in shut]
+    causes = [
+        _unavailability(n)
+        for n in ever
+        if n.name not in shut and (not n.usable or query.is_others(n))
+    ]
     if seen.ending:
         causes.append(f"a job is still ending on {join_names(seen.ending)}")
     unavailable = "; ".join(causes)
@@ -283,7 +292,7 @@ class _Findings:
 def _count(query: _Query, node: Node, seen: _Findings) -> int:
     """How many sessions may start on ``node`` now; where none, ``seen`` gets the cause."""
     blocking = query.blocking_reservations(node)
-    if not (node.usable or (node.usable_reserved and blocking)):
+    if query.is_others(node) or not (node.usable or (node.usable_reserved and blocking)):
         return 0
     count = _times(query, node)
     if blocking:
@@ -346,7 +355,7 @@ def _in_reservation(query: _Query, ever: Sequence[Node]) -> CapacityVerdict:
     counts: dict[str, int] = {}
     for node, one in begun:
         usable = (node.usable or node.usable_reserved) and not node.completing
-        if usable and not query.blocking_reservations(node, one.name):
+        if usable and not query.is_others(node) and not query.blocking_reservations(node, one.name):
             counts[node.name] = _times(query, node)
     fits = tuple((name, count) for name, count in counts.items() if count)
     if not fits or any(r.cores for _, r in begun):
@@ -357,6 +366,8 @@ def _in_reservation(query: _Query, ever: Sequence[Node]) -> CapacityVerdict:
 
 
 def _unavailability(node: Node) -> str:
+    if node.usable:
+        return f"{node.name} is {node.owner}'s alone for now"
     reason = node.reason.partition(" [")[0].strip()
     return f"{node.name} is {node.state_text}" + (f": {reason}" if reason else "")
 

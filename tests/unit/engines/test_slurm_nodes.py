@@ -92,11 +92,17 @@ async def test_flags(nodes: dict[str, Node]) -> None:
     assert {"CLOUD", "POWERED_DOWN"} <= set(nodes["viz-cloud001"].flags)
 
 
+def test_the_user_who_has_a_node_alone() -> None:
+    """As Slurm 24.11 shows a node with a job of bob's that has --exclusive=user."""
+    line = "NodeName=n1 CPUTot=4 State=MIXED Owner=bob(1002) MCS_label=N/A"
+    assert parse.nodes(line)[0].owner == "bob"
+
+
 async def test_a_node_that_never_spoke(nodes: dict[str, Node]) -> None:
     node = nodes["viz-node004"]
     assert node.os_load is None
     assert node.reason.startswith("no daemon here")
-    assert (node.cores, node.memory_mib) == (8, 16384)
+    assert (node.cores, node.memory_mib, node.owner) == (8, 16384, "")
 
 
 async def test_reasons(nodes: dict[str, Node]) -> None:

@@ -84,6 +84,23 @@ def test_a_drained_node_is_named_with_its_reason() -> None:
     )
 
 
+def test_a_node_that_another_user_has_alone_takes_no_session() -> None:
+    """A job of bob's with --exclusive=user: Slurm 24.11 starts no other user's there."""
+    bobs = replace(LARGE, state="MIXED", cores_alloc=1, owner="bob")
+    found = check_capacity(Resources(1, G), [SMALL, bobs], VIZ, user="alice")
+    assert found.fits_now == (("viz-node001", 3),)
+    assert found.unavailable == "viz-node002 is bob's alone for now"
+    alone = check_capacity(Resources(8, G), [SMALL, bobs], VIZ, user="alice")
+    assert (alone.fits_now, alone.candidates) == ((), ("viz-node002",))
+    assert "(viz-node002 is bob's alone for now)" in alone.text
+    assert check_capacity(Resources(1, G), [bobs], VIZ, user="bob").fits_now == (
+        ("viz-node002", 7),
+    )
+    course = in_course(bobs, "RESERVED")
+    found = check_capacity(Resources(1, G), [course], VIZ, reservation="course", user="alice")
+    assert found.undetermined
+
+
 def test_a_partition_that_is_down_is_named() -> None:
     found = judged(Resources(1, G), partition=replace(VIZ, state="DOWN"))
     assert found.fits_now == ()

@@ -336,6 +336,7 @@ def node(f: Mapping[str, str], about: ClusterConfig = UNKNOWN_CONFIG) -> Node:
         cpus_per_core=max(1, total // cores),
         cpus_per_socket=max(1, total // sockets),
         hostname=values.text(f.get("NodeHostName", "")) or f["NodeName"],
+        owner=values.text(f.get("Owner", "")).partition("(")[0],
     )
 
 

@@ -319,6 +319,35 @@ def test_a_node_that_is_to_reboot_once_it_is_idle_takes_jobs(ending: Scheduler) 
         slurm.host.run(["scontrol", "cancel_reboot", "n1"])
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        replace(PLAIN, minutes=60),
+        replace(PLAIN, memory_mib=2000),
+        replace(PLAIN, cores=3),
+        replace(PLAIN, cores=5),
+        replace(PLAIN, node="n2"),
+        replace(PLAIN, node="n3"),
+        PLAIN,
+    ],
+)
+def test_limits_of_several_partitions(slurm: Scheduler, ask: Ask) -> None:
+    """With EnforcePartLimits=ALL each counts; a partition that is drained is left out."""
+    low = "Nodes=n[1-2] State=UP MaxTime=10 MaxCPUsPerNode=2 MaxMemPerNode=1000"
+    parts = {"viz": "Nodes=ALL Default=YES State=UP", "low": low, "off": "Nodes=n1 State=DRAIN"}
+    slurm.use(Site(nodes={f"n{n}": "CPUs=8 RealMemory=4000" for n in (1, 2, 3)}, partitions=parts))
+    slurm.settle()
+    site = Cluster("viz", partition="viz,low,off")
+    runner = HostRunner(slurm.host)
+    engine = SlurmEngine(runner, user="alice")
+    service = Service(Config(site, {"viz": site}, {"plain": APP}), engine, runner, SshForwarder())
+    size = Resources(ask.cores, ask.memory_mib, 0, ask.minutes * 60)
+    request = SessionRequest("plain", size, node=ask.node)
+    verdict = asyncio.run(service.plan(request)).verdict
+    done = slurm.host.run(sbatch_line(request, site), user="alice", check=False)
+    assert bool(verdict.refusal) == (done.returncode != 0), (verdict, done.stderr)
+
+
 def test_a_node_that_another_user_has_alone_takes_no_session(slurm: Scheduler) -> None:
     slurm.use(Site(nodes=_ENDING.nodes, partitions=_ENDING.partitions))
     slurm.settle()

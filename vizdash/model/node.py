@@ -183,7 +183,8 @@ class Partition:
     none of them ("SchedulerType"). ``hidden`` ones (hidden, or for some groups only) are not
     offered, but sbatch may accept jobs for them. ``qos`` is its own QOS, whose limits hold for all
     its jobs (empty: none). ``alternate`` is the partition that gets its jobs when it takes none
-    ("Alternate"; empty: none).
+    ("Alternate"; empty: none). ``enforces_all`` is whether a job that names several has to keep the
+    limits of each ("EnforcePartLimits=ALL").
     """
 
     name: str
@@ -208,12 +209,14 @@ class Partition:
     hidden: bool = False
     qos: str = ""
     alternate: str = ""
+    enforces_all: bool = False
     parts: tuple[Partition, ...] = ()
 
     @classmethod
     def combine(cls, name: str, among: Iterable[Partition]) -> Partition | None:
         """The one of that name; of several (``viz,gpu``; sbatch(1), "--partition") one with the
-        nodes of all and the most generous of their limits. None when one is not there.
+        nodes of all and the most generous of their limits, or the strictest where the cluster
+        enforces all. None when one is not there.
         """
         known = {partition.name: partition for partition in among}
         if find_unknown_partition(name, known) is not None:
@@ -224,13 +227,17 @@ class Partition:
     def _of(cls, parts: tuple[Partition, ...]) -> Partition:
         if len(parts) == 1:
             return parts[0]
+        enforces_all = any(p.enforces_all for p in parts)
+        limit = _least if enforces_all else _most
         return cls(
             ",".join(p.name for p in parts),
             state="UP" if any(p.state == "UP" for p in parts) else parts[0].state,
             nodes=tuple(dict.fromkeys(node for p in parts for node in p.nodes)),
-            max_time_s=_most(p.max_time_s for p in parts),
-            max_memory_per_node_mib=_most(p.max_memory_per_node_mib for p in parts),
+            max_time_s=limit(p.max_time_s for p in parts),
+            max_memory_per_node_mib=limit(p.max_memory_per_node_mib for p in parts),
+            # Slurm leaves out the partitions where each node would give too few.
             max_cores_per_node=_most(p.max_cores_per_node for p in parts),
+            enforces_all=enforces_all,
             parts=parts,
         )
 
@@ -280,6 +287,10 @@ def find_unknown_partition(name: str, known: Collection[str]) -> str | None:
 def _most(limits: Iterable[int | None]) -> int | None:
     values = [*limits]
     return None if None in values else max(limit for limit in values if limit is not None)
+
+
+def _least(limits: Iterable[int | None]) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 # name[:type]:count, where name may carry "gres/" (TRES form: gres/gpu:a100=2 or gres:gpu:2).

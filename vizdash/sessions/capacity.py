@@ -203,6 +203,11 @@ def check_capacity(
         has = join_names(_by_name(members)) or "no nodes"
         words = f"node {node} is not in {where}, which has {has}"
         return CapacityVerdict(refusal=words, fix="name another", unknown_name=True)
+    if node and partition is not None and partition.enforces_all:
+        (one,) = (n for n in members if n.name == node)
+        if other := next((p for p in partition.parts if not p.has(one)), None):
+            words = f"node {node} is not in partition {other.name}: it has to be in each"
+            return CapacityVerdict(refusal=words, fix="name one partition")
     large = [n for n in members if query.holds(n)]
     ever = [n for n in large if n.name not in without and (not node or n.name == node)]
     if not ever:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vizdash.engines.job_selection import MOST_WAITING
 from vizdash.model import Job, JobState, Node, Partition, Resources
@@ -97,8 +97,12 @@ def shortages(wanted: Resources, node: Node, partition: Partition | None, how: s
 
 def exceeded_limit(wanted: Resources, partition: Partition, *, memory: bool) -> str:
     """The limit of the partition that ``wanted`` exceeds, in words; else empty. ``memory`` is
-    whether memory is requested.
+    whether memory is requested. Where several have to be kept, it is that of the first partition.
     """
+    if partition.enforces_all and partition.parts:
+        each = (_exceeded_part(wanted, part, memory=memory) for part in partition.parts)
+        if exceeded := next(filter(None, each), ""):
+            return exceeded
     limit = partition.max_time_s
     if limit is not None and wanted.time_s > limit:
         return (
@@ -116,6 +120,16 @@ def exceeded_limit(wanted: Resources, partition: Partition, *, memory: bool) -> 
             f"allows {cores} a node at most"
         )
     return ""
+
+
+def _exceeded_part(wanted: Resources, part: Partition, *, memory: bool) -> str:
+    """``exceeded_limit`` of one of several partitions that all have to be kept. That of a node's
+    cores is held against the sum of its nodes (_part_access_check in job_mgr.c).
+    """
+    cores = part.max_cores_per_node
+    if cores is not None and wanted.cores <= cores * len(part.nodes):
+        part = replace(part, max_cores_per_node=None)
+    return exceeded_limit(wanted, part, memory=memory)
 
 
 @dataclass(frozen=True, slots=True)

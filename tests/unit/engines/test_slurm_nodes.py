@@ -138,6 +138,17 @@ def test_a_partitions_tier_and_its_limit_of_each_socket() -> None:
     assert (viz.max_cores_per_socket, viz.tier, viz.backfills) == (2, 10, False)
 
 
+@pytest.mark.parametrize(("enforced", "all_"), [("ALL", True), ("ANY", False), ("NO", False)])
+def test_whether_the_limits_of_each_partition_are_enforced(enforced: str, all_: bool) -> None:
+    about = cluster_config.config(f"EnforcePartLimits       = {enforced}\n")
+    short, viz = parse.partitions(
+        "PartitionName=short MaxTime=01:00:00\nPartitionName=viz MaxTime=UNLIMITED\n", about=about
+    )
+    both = Partition.combine("short,viz", (short, viz))
+    assert both is not None
+    assert (both.enforces_all, both.max_time_s) == (all_, 3600 if all_ else None)
+
+
 async def test_partitions_states(partitions: dict[str, Partition]) -> None:
     states = {name: p.state for name, p in partitions.items()}
     assert states["viz"] == "UP"

@@ -327,6 +327,49 @@ def test_several_partitions_are_judged_together() -> None:
         assert Partition.combine(name, [VIZ, batch]) is None
 
 
+@pytest.mark.parametrize(
+    ("wanted", "node", "refusal"),
+    [
+        (Resources(1, G, 0, 3600), "", ""),
+        (Resources(1, G, 0, 7200), "", "2 h requested, but partition low allows 1 h at most"),
+        (
+            Resources(1, 4 * G, 0, 60),
+            "",
+            "4.0 GiB requested, but partition low allows 2.0 GiB a node at most",
+        ),
+        (Resources(3, G, 0, 60), "", ""),  # two nodes: Slurm leaves out this partition
+        (Resources(5, G, 0, 60), "", "5 cores requested, but partition low allows 2 a node"),
+        (
+            Resources(1, G, 0, 60),
+            "viz-node003",
+            "node viz-node003 is not in partition low: it has to be in each",
+        ),
+        (Resources(1, G, 0, 60), "viz-node002", ""),
+    ],
+)
+@pytest.mark.parametrize("enforces_all", [True, False])
+def test_where_the_limits_of_each_partition_are_enforced(
+    enforces_all: bool, wanted: Resources, node: str, refusal: str
+) -> None:
+    """As Slurm 24.11 refused jobs with EnforcePartLimits=ALL."""
+    low = Partition(
+        "low",
+        max_time_s=3600,
+        max_memory_per_node_mib=2 * G,
+        max_cores_per_node=2,
+        nodes=("viz-node001", "viz-node002"),
+    )
+    parts = [replace(part, enforces_all=enforces_all) for part in (VIZ, low)]
+    both = Partition.combine("viz,low", parts)
+    nodes = [replace(n, partitions=("viz", "low")) for n in (SMALL, LARGE)]
+    found = check_capacity(wanted, [*nodes, GPUS], both, node=node)
+    assert found.refusal.startswith(refusal) if enforces_all else not found.refusal
+    assert bool(found.refusal) == (enforces_all and bool(refusal))
+    # One that takes no jobs is left out first.
+    closed = Partition.combine("viz,low", [parts[0], replace(parts[1], state="DRAIN")])
+    assert check_capacity(wanted, [*nodes, GPUS], closed, node=node).refusal == ""
+
+
 def test_of_several_partitions_each_gives_what_it_has() -> None:
     short = Partition("short", max_time_s=3600, max_cores_per_node=6)
     capped = replace(VIZ, max_time_s=7200, max_cores_per_node=2)

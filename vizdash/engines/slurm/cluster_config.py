@@ -23,7 +23,8 @@ class ClusterConfig:
     (SelectType, SelectTypeParameters), ``preempts`` whether a job may preempt others,
     ``backfills`` whether one may start before others that wait, if it delays none (SchedulerType);
     ``limits`` are the memory limits of partitions that set none. ``private`` is what only its
-    owner and operators may see (PrivateData): ``jobs``, ``nodes``, ...
+    owner and operators may see (PrivateData): ``jobs``, ``nodes``, ... ``enforces_all`` is whether
+    a job for several partitions has to keep the limits of each (EnforcePartLimits).
     """
 
     cluster: str = ""
@@ -38,6 +39,7 @@ class ClusterConfig:
     backfills: bool = True
     limits: Mapping[str, str] = field(default_factory=dict)
     private: tuple[str, ...] = ()
+    enforces_all: bool = False
 
 
 #: One of which nothing is known.
@@ -65,6 +67,7 @@ def config(answer: str) -> ClusterConfig:
         backfills=settings.get("SchedulerType", "sched/backfill") == "sched/backfill",
         preempts=values.text(settings.get("PreemptType", "").rpartition("/")[2]) != "",
         limits={key: settings[key] for key in MEMORY_LIMITS if key in settings},
+        enforces_all=settings.get("EnforcePartLimits") == "ALL",
         private=values.names(settings.get("PrivateData", "none")),
     )
 

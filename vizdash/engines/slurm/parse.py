@@ -402,6 +402,7 @@ def partition(
         # scontrol(1) shows neither without --all, except the second to its groups.
         hidden=f.get("Hidden", "NO") == "YES" or f.get("AllowGroups", "ALL") != "ALL",
         qos=values.text(f.get("QoS", "")),
+        enforces_all=about.enforces_all,
         alternate=values.text(f.get("Alternate", "")),
     )
 

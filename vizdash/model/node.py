@@ -62,7 +62,9 @@ class Node:
     ``reservations`` are those that have the node, now or later, the next one first.
     ``address`` and ``hostname`` are what Slurm calls NodeAddr and NodeHostName: ``name`` need not
     resolve. ``owner`` is the user whose jobs alone may start there while some run (sbatch(1),
-    "--exclusive=user"; empty: none).
+    "--exclusive=user"; empty: none). ``gpu_cores`` are cores (each of ``cpus_per_core``) for jobs
+    with GPUs only, of which a job gets ``cores_per_gpu`` at most for each of its GPUs
+    (slurm.conf(5), "RestrictedCoresPerGPU").
     """
 
     name: str
@@ -84,6 +86,13 @@ class Node:
     reservations: tuple[Reservation, ...] = ()
     hostname: str = ""
     owner: str = ""
+    gpu_cores: int = 0
+    cores_per_gpu: int = 0
+
+    def cores_with(self, gpus: int) -> int:
+        """The most cores that a job with that many GPUs may have of it."""
+        withheld = max(0, self.gpu_cores - gpus * self.cores_per_gpu)
+        return self.cores - withheld * self.cpus_per_core
 
     @property
     def cores_free(self) -> int:

@@ -15,6 +15,7 @@ from vizdash.sessions.capacity_limits import (
     demand_on,
     describe_planned,
     exceeded_limit,
+    hold_beside_gpu_cores,
     planned_for_others,
     shortages,
 )
@@ -283,7 +284,8 @@ def _now(query: _Query, ever: Sequence[Node]) -> CapacityVerdict:
 class _Findings:
     """What the nodes have: ``free`` for how many sessions; ``blocked`` by reservations; ``planned``
     for jobs that wait; ``ending``: where a job has not quite ended; ``unsure``: nodes of which a
-    partition's limit may leave something; ``in_parts``: nodes of which jobs have parts of GPUs.
+    partition's limit may leave something; ``in_parts``: nodes of which jobs have parts of GPUs;
+    ``restricted``: nodes of which it is not known which cores jobs have, some being for GPU jobs.
     """
 
     free: list[tuple[str, int]] = field(default_factory=list)
@@ -292,6 +294,7 @@ class _Findings:
     ending: list[str] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
     in_parts: list[str] = field(default_factory=list)
+    restricted: list[str] = field(default_factory=list)
 
 
 def _count(query: _Query, node: Node, seen: _Findings) -> int:
@@ -308,7 +311,8 @@ def _count(query: _Query, node: Node, seen: _Findings) -> int:
         count = beside
     elif not count and _times(query, node, most=True):
         parts = query.wanted.gpus and node.gpus_free != node.gpus_surely_free
-        (seen.in_parts if parts else seen.unsure).append(node.name)
+        others = seen.restricted if node.gpu_cores else seen.unsure
+        (seen.in_parts if parts else others).append(node.name)
     if count and node.completing:
         seen.ending.append(node.name)
         return 0
@@ -337,6 +341,9 @@ def _undetermined(query: _Query, seen: _Findings) -> str:
         return f"only the scheduler knows which cores reservation {partly.name!r} leaves"
     if seen.in_parts:
         return f"only the scheduler knows: jobs have parts of GPUs of {join_names(seen.in_parts)}"
+    if seen.restricted:
+        where = join_names(seen.restricted)
+        return f"only the scheduler knows: some cores of {where} are for jobs with GPUs"
     if seen.unsure and query.partition is not None:
         limit = f"its limit on {join_names(seen.unsure)}"
         return f"only the scheduler knows what partition {query.partition.name} has left of {limit}"
@@ -399,7 +406,9 @@ def _times(query: _Query, node: Node, *, less: int = 0, most: bool = False) -> i
             left = cores_left(partition, node, query.jobs)
             cores = min(cores, left.most if most else left.least)
         gpus = node.gpus_free if most else node.gpus_surely_free
-        counts.append(_hold(takes, node, cores, gpus))
+        count = _hold(takes, node, cores, gpus)
+        beside = hold_beside_gpu_cores(node, takes, less, most=most)
+        counts.append(count if beside is None else min(count, beside))
     return max(counts, default=0)
 
 

@@ -10,6 +10,7 @@ from vizdash.model import Job, JobState, Node, Partition, Resources
 from vizdash.model.job import may_start_soon
 from vizdash.model.node import gpu_count
 from vizdash.sessions.pending_reasons import join_names
+from vizdash.util.text import plural
 from vizdash.util.units import format_clock, format_comparison, format_duration, format_memory
 
 
@@ -82,10 +83,14 @@ def shortages(wanted: Resources, node: Node, partition: Partition | None, how: s
         short.append(f"{asked} requested, but {node.name} has {has}")
     if wanted.cores > node.cores:
         short.append(f"{wanted.cores} cores requested, but {node.name} has {node.cores}")
-    elif max(takes.asked, 0 if takes.alone else takes.cores) > node.cores:
+    elif wanted.cores > (most_cores := node.cores_with(wanted.gpus)):
+        gpus = plural(wanted.gpus, "GPU") if wanted.gpus else "no GPU"
+        why = f"{node.name} has {most_cores} for a job with {gpus}"
+        short.append(f"{wanted.cores} cores requested, but {why}")
+    elif max(takes.asked, 0 if takes.alone else takes.cores) > most_cores:
         most = partition.max_memory_per_cpu_mib if partition else None
         why = f" at {format_memory(most)} a core at most" if most and how != "none" else ""
-        short.append(f"it takes {takes.cores} cores{why}, but {node.name} has {node.cores}")
+        short.append(f"it takes {takes.cores} cores{why}, but {node.name} has {most_cores}")
     elif (limit := socket_limit(partition, node)) is not None and wanted.cores > limit:
         each = partition.max_cores_per_socket if partition else None
         why = f"partition {partition.name if partition else ''} allows {each} a socket at most"
@@ -168,6 +173,26 @@ def cores_left(partition: Partition, node: Node, jobs: Sequence[Job]) -> CoresLe
         if node.cores_alloc > own_least or uneven or partition.unit == "socket":
             share = CoresLeft(0, share.most)
     return share
+
+
+def hold_beside_gpu_cores(node: Node, takes: NodeDemand, less: int, *, most: bool) -> int | None:
+    """How many sessions have their cores on ``node``, some of whose cores are for GPU jobs only;
+    None where none are. ``less`` are cores that are not available; ``most`` assumes that jobs have
+    as many of those cores as they may, else as few: which they have is not shown.
+    """
+    if not node.gpu_cores:
+        return None
+    per_gpu, held = (n * node.cpus_per_core for n in (node.cores_per_gpu, node.gpu_cores))
+    unit = node.cpus_per_core
+    alloc = -(-node.cores_alloc // unit) * unit
+    in_parts = node.gpus_free != node.gpus_surely_free
+    used = held if in_parts else (node.gpus - node.gpus_free) * per_gpu
+    busy = min(held, used, alloc) if most else max(0, alloc - (node.cores - held))
+    unrestricted = max(0, node.cores - held - (alloc - busy) - less)
+    restricted = max(0, min(held - busy, node.gpus_free * per_gpu))
+    cores, own = (takes.asked if takes.alone else takes.cores), takes.gpus * per_gpu
+    count = (unrestricted + (restricted if own else 0)) // cores
+    return min(count, unrestricted // (cores - own)) if cores > own else count
 
 
 def socket_limit(partition: Partition | None, node: Node) -> int | None:

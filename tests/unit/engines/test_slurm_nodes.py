@@ -98,6 +98,17 @@ def test_the_user_who_has_a_node_alone() -> None:
     assert parse.nodes(line)[0].owner == "bob"
 
 
+@pytest.mark.parametrize(
+    ("value", "cores"),
+    [("1(0,4)", (1, 2)), ("2(0-7,8-15)", (2, 16)), ("1((null))", (0, 0)), ("", (0, 0))],
+)
+def test_cores_for_jobs_with_gpus_only(value: str, cores: tuple[int, int]) -> None:
+    """Slurm 24.11; without a topology of the GPUs the node is drained."""
+    line = f"NodeName=n1 CPUTot=16 Boards=1 RestrictedCoresPerGPU={value}  State=IDLE"
+    (node,) = parse.nodes(line)
+    assert (node.cores_per_gpu, node.gpu_cores, node.state) == (*cores, "IDLE")
+
+
 async def test_a_node_that_never_spoke(nodes: dict[str, Node]) -> None:
     node = nodes["viz-node004"]
     assert node.os_load is None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.sessions.cluster_nodes import GPUS, LARGE, VIZ, G
 from vizdash.model import Gres, Resources
@@ -141,3 +143,63 @@ def test_what_only_the_scheduler_knows_is_not_promised(
 )
 def test_raw_arguments_that_vizdash_does_not_judge(extra: tuple[str, ...], expected: str) -> None:
     assert unjudged_option(extra) == expected
+
+
+#: Two sockets of four cores with two threads and a GPU, for which one core is restricted.
+RESTRICTED = replace(
+    GPUS, cores=16, cpus_per_core=2, cpus_per_socket=8, gpu_cores=2, cores_per_gpu=1
+)
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "most"), [(12, 0, 0), (13, 0, 12), (14, 1, 0), (15, 1, 14), (16, 2, 0)]
+)
+def test_cores_for_jobs_with_gpus_only(cores: int, gpus: int, most: int) -> None:
+    """As Slurm 24.11 decides with RestrictedCoresPerGPU=1(0,4)."""
+    found = check_capacity(Resources(cores, G, gpus), [RESTRICTED], VIZ)
+    if not most:
+        assert found.fits_now == (("viz-node003", 1),)
+        return
+    with_ = "1 GPU" if gpus else "no GPU"
+    assert found.refusal.startswith(
+        f"{cores} cores requested, but viz-node003 has {most} for a job with {with_}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "count"),
+    [
+        (8, 0, 1),
+        (10, 0, None),  # the job has one of those cores, or none
+        (12, 0, 0),
+        (2, 0, 4),
+        (10, 1, 1),
+        (12, 1, None),
+        (14, 1, 0),
+    ],
+)
+def test_which_cores_a_job_with_a_gpu_has_is_not_shown(
+    cores: int, gpus: int, count: int | None
+) -> None:
+    used = (Gres("gpu", "a100", 2, 1),)
+    busy = replace(RESTRICTED, state="MIXED", cores_alloc=4, gres=used)
+    found = check_capacity(Resources(cores, G, gpus), [busy], VIZ)
+    assert dict(found.fits_now).get("viz-node003", 0) == (count or 0)
+    message = "only the scheduler knows: some cores of viz-node003 are for jobs with GPUs"
+    assert found.undetermined == (message if count is None else "")
+
+
+@given(
+    st.integers(1, 4), st.integers(0, 4), st.integers(0, 16), st.integers(0, 2), st.integers(1, 8)
+)
+def test_cores_for_gpu_jobs_are_never_promised_to_others(
+    per_gpu: int, gpu_cores: int, alloc: int, used: int, wanted: int
+) -> None:
+    gres = (Gres("gpu", "", 2, used),)
+    node = replace(
+        LARGE, cores=16, cores_alloc=alloc, gres=gres, gpu_cores=gpu_cores, cores_per_gpu=per_gpu
+    )
+    found = check_capacity(Resources(wanted, 1), [node], VIZ)
+    count = dict(found.fits_now).get(node.name, 0)
+    assert count * wanted <= max(0, 16 - gpu_cores - alloc) or alloc > 16 - gpu_cores
+    assert count * wanted <= 16 - alloc

@@ -315,6 +315,7 @@ def node(f: Mapping[str, str], about: ClusterConfig = UNKNOWN_CONFIG) -> Node:
     sockets = values.number(f.get("Sockets", "")) or total or 1
     cores = sockets * (values.number(f.get("CoresPerSocket", "")) or 1)
     state, flags = node_state(f.get("State", ""))
+    per_gpu, for_gpus = values.restricted_cores(f.get("RestrictedCoresPerGPU", ""))
     memory = values.number(f.get("RealMemory", ""))
     return Node(
         name=f["NodeName"],
@@ -336,6 +337,8 @@ def node(f: Mapping[str, str], about: ClusterConfig = UNKNOWN_CONFIG) -> Node:
         cpus_per_core=max(1, total // cores),
         cpus_per_socket=max(1, total // sockets),
         hostname=values.text(f.get("NodeHostName", "")) or f["NodeName"],
+        gpu_cores=for_gpus,
+        cores_per_gpu=per_gpu,
         owner=values.text(f.get("Owner", "")).partition("(")[0],
     )
 
@@ -461,7 +464,7 @@ def reservations(answer: str) -> tuple[Reservation, ...]:
     """
     parsed = []
     for line in answer.split("\n"):
-        cores = tuple((node, _count(ids)) for node, ids in _CORES.findall(line))
+        cores = tuple((node, values.count_ids(ids)) for node, ids in _CORES.findall(line))
         for record in one_lines(_CORES.sub("", line), "ReservationName"):
             start = values.epoch(record.get("StartTime", ""))
             end = values.epoch(record.get("EndTime", ""))
@@ -482,12 +485,3 @@ def reservations(answer: str) -> tuple[Reservation, ...]:
                 )
             )
     return tuple(parsed)
-
-
-def _count(ids: str) -> int:
-    """How many cores ``0-2,5`` are."""
-    total = 0
-    for part in ids.split(","):
-        first, _, last = part.partition("-")
-        total += values.number(last or first) - values.number(first) + 1
-    return total

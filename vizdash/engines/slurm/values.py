@@ -156,3 +156,21 @@ def node_gres(total: str, used: str) -> tuple[Gres, ...]:
         key = (name, kind if (name, kind) in whole else "")
         in_use[key] = in_use.get(key, 0) + count
     return tuple(Gres(n, t, c, in_use.get((n, t), 0)) for (n, t), c in whole.items())
+
+
+def count_ids(ids: str) -> int:
+    """How many ids ``0-2,5`` are."""
+    total = 0
+    for part in ids.split(","):
+        first, _, last = part.partition("-")
+        total += number(last or first) - number(first) + 1
+    return total
+
+
+_RESTRICTED = re.compile(r"([0-9]+)\(([0-9,-]+)\)")
+
+
+def restricted_cores(value: str) -> tuple[int, int]:
+    """A node's RestrictedCoresPerGPU, ``2(0-1,8-9)``: cores for each GPU, and how many in all."""
+    match = _RESTRICTED.fullmatch(value)
+    return (number(match[1]), count_ids(match[2])) if match else (0, 0)

@@ -168,10 +168,11 @@ class SessionStarter:
         return replace(verdict, gpu_note=mig_note(request.resources.gpus, possible))
 
     async def _reservations(self, named: str) -> tuple[Reservation, ...] | None:
-        """Every reservation, for a request that names some; None where not all are shown. One that
-        is not there may be new.
+        """Every reservation, for a request that names some; None where not all are shown, or on
+        this machine. One that is not there may be new.
         """
-        if not named or "reservations" in (await self._engine.info()).private:
+        private = (await self._engine.info()).private
+        if not named or self._engine.name == "local" or "reservations" in private:
             return None
         known = await self._queries.reservations()
         if {r.name for r in known}.issuperset(named.split(",")):

@@ -24,7 +24,8 @@ WHY_SUSPENDED = ("its job is suspended", "an operator can resume it: scontrol re
 
 class SessionState(StrEnum):
     """The state of a session. SUSPENDED: its job is stopped but holds its node (scontrol(1),
-    "suspend"). UNKNOWN: the engine did not answer, or only the job is known.
+    "suspend"). UNKNOWN: the engine did not answer, only the job is known, or its folder can't be
+    read.
     """
 
     PENDING = "pending"
@@ -42,7 +43,8 @@ class Session:
 
     ``reason`` is why a pending session waits, or why the state is unknown. ``result`` is how an
     ended one ended (``finished``, ``cancelled``, ``timed out``, ``failed``); ``step`` and ``error``
-    are the failed step and its last error line. ``submitted_at``, ``expected_start_at``,
+    are the failed step and its last error line. Of a session that is unknown because its folder
+    can't be read, ``error`` is why. ``submitted_at``, ``expected_start_at``,
     ``started_at`` and ``ended_at`` are seconds since the epoch, ``time_left_s`` seconds (None: no
     limit). ``mine`` is whether it belongs to the user. ``viewers`` counts the browsers connected to
     a ready desktop, and ``idle_since`` (seconds since the epoch) is when the last one left; both

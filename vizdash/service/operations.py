@@ -72,7 +72,8 @@ class Operations:
         """
         now = (await self._store.statuses([session.id], running=[session.id])).get(session.id)
         if now is None or now.lease_end_at is None or session.started_at is None:
-            raise Refused(what, "its lease can't be read", "is it ending?")
+            why = (now and now.problem) or "its lease can't be read"
+            raise Refused(what, why, "is it ending?")
         began, end_at = session.started_at, now.lease_end_at + more_s
         limit_at = began + session.resources.time_s
         if end_at > limit_at and await self._may_extend_limit():

@@ -17,6 +17,8 @@ _FIRST_S = 0.1
 _LATER_S = 5.0
 #: Failed queries in a row before giving up.
 _FAILURES = 5
+#: Seconds that a session folder may be unreadable before giving up: its server may be restarting.
+_UNREADABLE_S = 30.0
 
 
 async def wait_ready(
@@ -30,10 +32,11 @@ async def wait_ready(
     """Return the session once it is ready; ``seen`` gets the session after each query.
 
     Raises VizdashError with the step and the last error line where it ends instead, Refused where
-    its job is suspended, TimedOut after ``timeout_s`` (the session keeps running).
+    its job is suspended, NotFound where its folder can't be read, TimedOut after ``timeout_s`` (the
+    session keeps running).
     """
     began = time.monotonic()
-    reported, failures = "", 0
+    reported, failures, readable_at = "", 0, began
     while True:
         asked = time.monotonic()
         try:
@@ -50,6 +53,11 @@ async def wait_ready(
             raise _ended(session)
         if session.state is SessionState.SUSPENDED:
             raise Refused(f"session {session.id}", *WHY_SUSPENDED)
+        if session.state is not SessionState.UNKNOWN or not session.error:
+            readable_at = time.monotonic()
+        elif time.monotonic() - readable_at > _UNREADABLE_S:
+            fix = "it keeps running; open it once your files can be read"
+            raise NotFound(f"session {session.id}", session.error, fix)
         if (words := _progress_text(session)) != reported:
             tell(f"{session.id}: {words}")
             reported = words
@@ -98,6 +106,8 @@ async def _query(service: Service, session: Session) -> Session:
 def _progress_text(session: Session) -> str:
     if session.state is SessionState.PENDING:
         return f"pending: {session.reason}" if session.reason else "pending"
+    if session.state is SessionState.UNKNOWN and session.reason:
+        return f"unknown: {session.reason}"
     where = f" on {session.node}" if session.node else ""
     step = f", step {session.step}" if session.step else ""
     return f"{session.state}{where}{step}"

@@ -7,13 +7,13 @@ import errno
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vizdash.errors import NotFound, Refused
 from vizdash.model import SERVICE_KINDS
 from vizdash.sessions.comment import is_id
-from vizdash.util.files import account_name, check_private, make_private, read_own, write_whole
+from vizdash.util.files import account_name, check_private, make_private, read_if_there, write_whole
 
 _LIMIT = 64 * 1024
 #: The end of the session's lease: written by the job, and by vizdash to extend it.
@@ -141,6 +141,7 @@ class Status:
     ``service`` and ``scale`` are as in Session;
     ``viewers`` and ``since`` are as in the comment. ``lease_end_at`` is when its lease ends
     (None: it has none), ``idle_end_at`` when it will end for being idle (None: it is not).
+    ``problem`` is why the folder can't be read, in words (empty: it can be).
     """
 
     state: str = ""
@@ -166,11 +167,18 @@ class Status:
     submitted_at: int = 0
     cluster: str = ""
     job_name: str = ""
+    problem: str = ""
 
 
 def read_connection(session_id: str, root: Path | None = None) -> Connection:
-    """The content of the connection file. Raises NotFound where it does not exist."""
-    return connection_of(session_id, read_pairs(folder_of(session_id, root) / "connection"))
+    """The content of the connection file. Raises NotFound where it does not exist, or can't be
+    read.
+    """
+    folder = folder_of(session_id, root)
+    try:
+        return connection_of(session_id, read_pairs(folder / "connection"))
+    except OSError as e:
+        raise NotFound(f"session {session_id}", problem_text(folder, e.strerror or str(e))) from e
 
 
 def connection_of(session_id: str, values: Mapping[str, str] | None) -> Connection:
@@ -198,10 +206,36 @@ def connection_of(session_id: str, values: Mapping[str, str] | None) -> Connecti
 
 
 def read_status(session_id: str, root: Path | None = None) -> Status:
-    """The status from STATUS_FILES; an empty Status where none exists."""
+    """The status from STATUS_FILES; an empty Status where none exists in the folder. The folder
+    itself always does, from before the submission on.
+    """
     folder = folder_of(session_id, root)
-    pairs = [read_pairs(folder / name) or {} for name in STATUS_FILES]
-    return status_of({key: value for part in pairs for key, value in part.items()})
+    values: dict[str, str] = {}
+    error: OSError | None = None
+    for name in STATUS_FILES:
+        try:
+            values |= read_pairs(folder / name) or {}
+        except OSError as e:
+            error = e
+    if not values and error is None:
+        try:
+            folder.stat()
+        except OSError as e:
+            error = e
+    problem = problem_text(folder, error.strerror or str(error)) if error else ""
+    return with_problem(status_of(values), problem)
+
+
+def with_problem(status: Status, problem: str) -> Status:
+    """``status`` with what is wrong with its folder, unless the job's state could be read."""
+    return status if status.state else replace(status, problem=problem)
+
+
+def problem_text(folder: str | Path, cause: str, where: str = "here") -> str:
+    """Why a session's folder can't be read; ``cause`` is strerror(3)'s."""
+    if cause == os.strerror(errno.ENOENT):
+        return f"its session folder {folder} is not there"
+    return f"its session folder can't be read {where}: {cause}"
 
 
 def status_of(values: Mapping[str, str] | None) -> Status:
@@ -268,15 +302,20 @@ def job_record(
 def job_ids(root: Path) -> dict[str, str]:
     """The ids of the jobs of the user's own sessions below ``root``, by session id."""
     ids = {}
-    for place in root.iterdir() if root.is_dir() else ():
+    places: list[Path] = []
+    with contextlib.suppress(OSError):  # none yet, or the home can't be read: see Status.problem
+        places = list(root.iterdir())
+    for place in places:
         if is_id(place.name) and (job_id := read_status(place.name, root).job_id):
             ids[place.name] = job_id
     return ids
 
 
 def read_pairs(path: Path) -> dict[str, str] | None:
-    """``KEY=VALUE`` lines of a file; None where it does not exist or is not this user's."""
-    return pairs_of(read_own(path))
+    """``KEY=VALUE`` lines of a file; None where it does not exist or is not this user's. Raises
+    OSError where it can't be read.
+    """
+    return pairs_of(read_if_there(path))
 
 
 def pairs_of(text: str | None) -> dict[str, str] | None:

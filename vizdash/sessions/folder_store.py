@@ -47,15 +47,17 @@ class SessionStore(Protocol):
         ...
 
     async def connection(self, session_id: str) -> Connection:
-        """The session's connection file. Raises NotFound where it does not exist."""
+        """The session's connection file. Raises NotFound where it does not exist, or can't be
+        read.
+        """
         ...
 
     async def statuses(
         self, session_ids: Iterable[str], *, running: Collection[str] = ()
     ) -> Mapping[str, Status]:
-        """The statuses by session id, read at once; folders without one are left out. A final
-        status is read once, except of the sessions in ``running``, whose jobs may have been
-        requeued.
+        """The statuses by session id, read at once; folders without one are left out, but not those
+        that can't be read (Status.problem). A final status is read once, except of the sessions in
+        ``running``, whose jobs may have been requeued.
         """
         ...
 
@@ -151,24 +153,35 @@ class LocalSessionStore(SessionStore):
             raise NotFound(f"log of {session_id}", str(e)) from e
 
 
-#: Prints the user's own files, those of a session after a line with its name. A link or another
-#: user's file counts as missing (test -O is in POSIX since 2024, and in every shell of a cluster
-#: before).
+#: Prints the user's own files, those of a session after a line with its name, and after its name
+#: the folder and the error where it can't be read. A link or another user's file counts as missing
+#: (test -O is in POSIX since 2024, and in every shell of a cluster before). A file that another
+#: host replaces meanwhile is read again.
 _SHOW = """
-cd "$root" 2>/dev/null || exit 0
+LC_ALL=C
+export LC_ALL
 mark=$1 names=$2
 shift 2
+problem() {
+  printf '%s %s %s: %s\\n' "$mark" "$id" "$folder" "${1##*: }"
+}
 for id; do
-  shown=
+  folder=$root/$id shown=
   for name in $names; do
-    f=$id/$name
+    f=$folder/$name
     [ -f "$f" ] && [ ! -h "$f" ] && [ -O "$f" ] || continue
     [ "$shown" ] || printf '%s %s\\n' "$mark" "$id"
     shown=1
-    tail -c LIMIT "$f"
-    printf '\\n'
+    if why=$(tail -c LIMIT "$f" 2>&1 >&3) || why=$(tail -c LIMIT "$f" 2>&1 >&3); then
+      printf '\\n'
+    elif [ -e "$f" ]; then
+      printf '\\n'
+      problem "$why"
+      shown=
+    fi
   done
-done
+  [ "$shown" ] || [ -d "$folder/." ] || why=$(ls -d -- "$folder/." 2>&1) || problem "$why"
+done 3>&1
 """
 _JOB_IDS = """
 cd "$root" 2>/dev/null && grep -s '^JOB_ID=.' -- */job */status /dev/null
@@ -258,7 +271,9 @@ class RemoteSessionStore(SessionStore):
 
     @override
     async def connection(self, session_id: str) -> Connection:
-        texts = await self._show("connection", [session_id])
+        texts, problems = await self._show("connection", [session_id])
+        if session_id in problems:
+            raise NotFound(f"session {session_id}", problems[session_id])
         return folder.connection_of(session_id, folder.pairs_of(texts.get(session_id)))
 
     @override
@@ -267,8 +282,15 @@ class RemoteSessionStore(SessionStore):
     ) -> Mapping[str, Status]:
         wanted = tuple(session_ids)
         unknown = self._final.unknown(wanted, running)
-        shown = await self._show(" ".join(folder.STATUS_FILES), unknown) if unknown else {}
-        read = {id: folder.status_of(folder.pairs_of(text)) for id, text in shown.items()}
+        if not unknown:
+            return self._final.merge(wanted, {})
+        texts, problems = await self._show(" ".join(folder.STATUS_FILES), unknown)
+        read = {
+            id: folder.with_problem(
+                folder.status_of(folder.pairs_of(texts.get(id))), problems.get(id, "")
+            )
+            for id in {*texts, *problems}
+        }
         return self._final.merge(wanted, read)
 
     @override
@@ -280,9 +302,11 @@ class RemoteSessionStore(SessionStore):
 
     @override
     async def tail(self, session_id: str, lines: int) -> str:
-        texts = await self._show("job.log", [session_id], limit=max(_LIMIT, lines * 640))
+        limit = max(_LIMIT, lines * 640)
+        texts, problems = await self._show("job.log", [session_id], limit=limit)
         if session_id not in texts:
-            raise NotFound(f"log of {session_id}", "the job has not begun")
+            why = problems.get(session_id, "the job has not begun")
+            raise NotFound(f"log of {session_id}", why)
         return "\n".join(texts[session_id].splitlines()[-lines:])
 
     def _sh(self, script: str, *arguments: str) -> Command:
@@ -290,16 +314,23 @@ class RemoteSessionStore(SessionStore):
 
     async def _show(
         self, names: str, session_ids: list[str], *, limit: int = _LIMIT
-    ) -> dict[str, str]:
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """The texts of the files by session id, and why folders can't be read."""
         mark = secrets.token_hex(12)
         ids = [id for id in session_ids if is_id(id)]
         script = _SHOW.replace("LIMIT", str(limit))
         result = (await self._runner.run(self._sh(script, mark, names, *ids))).check("sh")
-        texts = {}
+        texts: dict[str, str] = {}
+        problems: dict[str, str] = {}
         for part in result.stdout.split(f"{mark} ")[1:]:
-            session_id, _, text = part.partition("\n")
-            texts[session_id] = text.removesuffix("\n")
-        return texts
+            header, _, text = part.partition("\n")
+            session_id, _, problem = header.partition(" ")
+            if problem:
+                path, _, cause = problem.rpartition(": ")
+                problems[session_id] = folder.problem_text(path, cause, "on the login host")
+            else:
+                texts[session_id] = texts.get(session_id, "") + text.removesuffix("\n")
+        return texts, problems
 
 
 def _remove(place: Path) -> None:

@@ -267,7 +267,12 @@ def session_from_job(job: Job, claim: Claim, status: Status, *, mine: bool) -> S
     ready = state is SessionState.READY
     result, step, error = _end(job, claim, status) if state is SessionState.ENDED else ("", "", "")
     seen = status if mine and status.state else claim
-    only_job = state is SessionState.UNKNOWN and not claim.state
+    reason = job.reason if state is SessionState.PENDING else ""
+    if state is SessionState.UNKNOWN and not claim.state:
+        reason = _ONLY_JOB
+    elif mine and status.problem and job.state is JobState.RUNNING:
+        # Not even a session that is starting, since it may be ready for long.
+        state, reason, error = SessionState.UNKNOWN, status.problem, status.problem
     return Session(
         id=claim.id,
         job_id=job.id,
@@ -279,7 +284,7 @@ def session_from_job(job: Job, claim: Claim, status: Status, *, mine: bool) -> S
         partition=job.partition,
         account=job.account,
         qos=job.qos,
-        reason=_ONLY_JOB if only_job else job.reason if state is SessionState.PENDING else "",
+        reason=reason,
         result=result,
         step=step or (status.step if state is SessionState.STARTING else ""),
         error=error,

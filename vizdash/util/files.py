@@ -45,6 +45,25 @@ def read_own(path: Path, limit: int = _LIMIT) -> str | None:
         return None
 
 
+#: Errors of ``read_strictly`` for a file that counts as missing.
+_MISSING = {errno.ENOENT, errno.EPERM, errno.EFBIG}
+
+
+def read_if_there(path: Path) -> str | None:
+    """Read as ``read_own`` does, but raise OSError where the file, or whether it exists, can't be
+    read. One that another host has replaced meanwhile (ESTALE on NFS) is read again.
+    """
+    for last in (False, True):
+        try:
+            return read_strictly(path).decode("utf-8", errors="replace")
+        except OSError as e:
+            if e.errno in _MISSING:
+                return None
+            if e.errno != errno.ESTALE or last:
+                raise
+    return None
+
+
 def read_strictly(path: Path, limit: int = _LIMIT) -> bytes:
     """Read as ``read_own`` does, but raise OSError: FileNotFoundError for a missing file, others
     for one that cannot be read or is not this user's.

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.fakes import FakeEngine, service_on
+from tests.fakes import FakeEngine, MemoryStore, service_on
 from vizdash.config import Cluster, Config
 from vizdash.errors import Unreachable
 from vizdash.model import Job, JobState, Node, Snapshot
@@ -74,7 +74,9 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SlowEngine:
 def poller_of(engine: SlowEngine) -> tuple[Poller, Received]:
     seen = Received()
     poller = Poller(
-        service_on(engine, config=Config(Cluster("viz", refresh_s=10), {}, {})),
+        service_on(
+            engine, config=Config(Cluster("viz", refresh_s=10), {}, {}), store=MemoryStore()
+        ),
         on_snapshot=seen.take,
         on_failure=seen.failures.append,
     )

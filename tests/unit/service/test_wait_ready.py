@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes import FakeEngine, MemoryStore, service_on
 from vizdash.errors import NotFound, Refused, TimedOut, Unreachable, VizdashError
-from vizdash.model import Job, JobState, Session
+from vizdash.model import Job, JobState, Session, SessionState
 from vizdash.service import wait_ready
 from vizdash.service.service import Service
 from vizdash.sessions.comment import Claim, decode, encode
@@ -196,3 +196,34 @@ async def test_nor_is_it_asked_more_often_for_an_end(clock: Clock) -> None:
     slowly = slow(clock, READY, READY, FAILED)
     assert await wait_ready.wait_ended(slowly, [session_of(READY)]) == ()
     assert clock.slept == [3.0, 3.0]
+
+
+UNREADABLE = "its session folder can't be read here: Permission denied"
+
+
+def with_folders(engine: FakeEngine, *problems: str) -> Service:
+    """Each answer of the engine finds the session's folder with the next problem, or ready."""
+    store, left = MemoryStore(), list(problems)
+
+    def look(job: Job) -> None:
+        problem = left.pop(0) if len(left) > 1 else left[0]
+        state = "" if problem else "ready"
+        store.known["3f9a01bc"] = Status(state=state, job_id="7", problem=problem)
+
+    engine.on_answer = look
+    return service_on(engine, store=store)
+
+
+async def test_a_folder_that_cannot_be_read_is_reported_and_not_waited_for(clock: Clock) -> None:
+    """Its job claims that it is ready, but only the folder can say how to reach it."""
+    shown, tell = telling()
+    with pytest.raises(NotFound, match=r"Permission denied.*it keeps running"):
+        await wait_ready.wait_ready(with_folders(engine_of(READY), UNREADABLE), SESSION, tell)
+    assert shown == [f"3f9a01bc: unknown: {UNREADABLE}"]
+    assert clock.now < 60
+
+
+async def test_a_file_server_may_restart(clock: Clock) -> None:
+    looks = with_folders(engine_of(READY), *[UNREADABLE] * 20, "")
+    session = await wait_ready.wait_ready(looks, SESSION, telling()[1])
+    assert session.state is SessionState.READY

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import resource
 import signal
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,7 +174,7 @@ async def test_statuses(store: SessionStore) -> None:
     found = await store.statuses([ID, OTHER, "11111111"])
     assert found[ID] == Status("ended", "app", "no GL = no picture", "timed out", 9)
     assert found[OTHER] == Status("starting", "image")
-    assert found.get("11111111", Status()) == Status()
+    assert found["11111111"].state == ""
     # Asked again, also by who keeps what has ended.
     assert (await store.statuses([ID]))[ID].result == "timed out"
 
@@ -311,3 +315,75 @@ async def test_the_end_of_a_lease_is_moved(store: SessionStore) -> None:
 async def test_a_lease_that_cannot_be_moved_stays(store: SessionStore) -> None:
     with pytest.raises(Refused):
         await store.write_lease(OTHER, 1800003600)
+
+
+async def problem_of(store: SessionStore, session_id: str = ID) -> str:
+    statuses = await store.statuses([session_id], running=[session_id])
+    return statuses.get(session_id, Status()).problem
+
+
+async def test_a_folder_that_cannot_be_read_is_not_one_without_a_status(
+    store: SessionStore, tmp_path: Path
+) -> None:
+    await store.make(ID, RECORD)
+    assert await problem_of(store) == ""  # its job has not begun
+    put("status", "STATE=ready\n")
+    put("connection", CONNECTION)
+    assert await problem_of(store) == ""
+    # As without a ticket for it, an error for every path below.
+    (tmp_path / ".local").rename(tmp_path / "away")
+    (tmp_path / ".local").write_text("")
+    assert re.fullmatch(
+        r"its session folder can't be read (here|on the login host): Not a directory",
+        await problem_of(store),
+    )
+    with pytest.raises(NotFound, match="can't be read"):
+        await store.connection(ID)
+    assert await store.job_ids() == {}
+    (tmp_path / ".local").unlink()
+    assert await problem_of(store) == f"its session folder {folder_of(ID)} is not there"
+    (tmp_path / "away").rename(tmp_path / ".local")
+    assert await problem_of(store) == ""
+
+
+async def test_a_session_whose_folder_has_been_removed(store: SessionStore) -> None:
+    await store.make(ID, RECORD)
+    assert await problem_of(store, OTHER) == f"its session folder {folder_of(OTHER)} is not there"
+    folder_of(OTHER).mkdir()
+    assert await problem_of(store, OTHER) == ""
+
+
+@contextlib.contextmanager
+def as_nobody(*places: Path) -> Iterator[None]:
+    """Own ``places``, without root's right to read every file."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for place in places:
+        os.chown(place, 65534, 65534)
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+@pytest.mark.parametrize("place", ["status", "folder", "root"])
+async def test_what_this_user_may_not_read(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """As on AFS without a token (a file is there, and can't be opened), and in HOME=/root."""
+    with tempfile.TemporaryDirectory() as home:
+        monkeypatch.setenv("HOME", home)
+        if isinstance(store, LocalSessionStore):
+            store = LocalSessionStore()
+        await store.make(ID, RECORD)
+        folder = put("status", "STATE=ready\n").parent
+        closed = {"status": folder / "status", "folder": folder, "root": folder.parent}[place]
+        with as_nobody(Path(home), *Path(home).rglob("*")):
+            assert (await store.statuses([ID]))[ID].state == "ready"
+            mode = closed.stat().st_mode
+            closed.chmod(0)
+            problem = await problem_of(store)
+            closed.chmod(mode)
+        assert re.search("can't be read.*: Permission denied", problem)

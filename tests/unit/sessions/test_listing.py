@@ -52,6 +52,30 @@ def test_states(state: JobState, claimed: str, expected: SessionState) -> None:
     assert session.state is expected
 
 
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (JobState.RUNNING, SessionState.UNKNOWN),
+        (JobState.PENDING, SessionState.PENDING),
+        (JobState.CONFIGURING, SessionState.STARTING),
+        (JobState.SUSPENDED, SessionState.SUSPENDED),
+        (JobState.COMPLETING, SessionState.ENDING),
+        (JobState.COMPLETED, SessionState.ENDED),  # its folder may have been removed
+    ],
+)
+def test_a_running_session_whose_folder_cannot_be_read_is_unknown(
+    state: JobState, expected: SessionState
+) -> None:
+    unreadable = Status(problem="its session folder can't be read here: Permission denied")
+    (session,) = sessions_from_jobs([job(state)], "alice", status_of=lambda _: unreadable)
+    assert session.state is expected
+    reason = unreadable.problem if expected is SessionState.UNKNOWN else ""
+    assert (session.reason, session.error) == (reason, reason)
+    (theirs,) = sessions_from_jobs([job(state)], "bob", status_of=lambda _: unreadable)
+    assert theirs.state is not SessionState.UNKNOWN
+    assert theirs.error == ""
+
+
 def test_a_claim_of_readiness_needs_a_folder_that_confirms_it() -> None:
     (session,) = sessions_from_jobs([job(JobState.RUNNING, "ready")], "alice")
     assert session.state is SessionState.STARTING

@@ -67,6 +67,16 @@ forget_idle() {
   idle_since='' idle_end=''
 }
 
+# skip_idle SECONDS: the job was suspended for so long, which is not idle time.
+skip_idle() {
+  idle_sampled=$((idle_sampled + $1))
+  if [ -n "$idle_since" ]; then idle_since=$((idle_since + $1)); fi
+  if [ -n "$idle_end" ]; then
+    idle_end=$((idle_end + $1))
+    tell_reporter "idle $idle_end"
+  fi
+}
+
 tell_reporter() { # WORDS
   timeout 5 bash -c 'printf "%s\n" "$1" >"$2"' - "$1" "$runtime/events" >/dev/null 2>&1
 }

@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2154
 # The lease: how long the session may run before its job ends itself, at most Slurm's own time limit.
 # Its end is in the session folder (LEASE_END, seconds since the epoch, in file `lease`), where vizdash
-# moves it when the owner extends the session. A session without VIZDASH_LEASE_SECONDS has none.
+# moves it when the owner extends the session. A session without VIZDASH_LEASE_SECONDS has none. The time
+# in which Slurm suspends the job does not count, as for its time limit.
 #
 # The idle policy (VIZDASH_IDLE_SECONDS): a session that has been idle for so long ends after a warning and
 # a grace period. Idle is what idle.sh says.
@@ -9,6 +10,8 @@
 # Both are conventions of the job, not enforced: the owner could stop the process that keeps them.
 
 keeper='' lease_end='' lease_warned=''
+# Seconds between two rounds of the keeper from which on the job was suspended in between.
+suspended_from=30
 source idle.sh
 
 # Files of an earlier run of a requeued job are replaced.
@@ -33,14 +36,28 @@ stop_keeper() {
 
 # A read with timeout from an empty pipe sleeps without starting a process.
 keep_session() {
-  local now pause keeper_pid=$BASHPID
+  local now last pause keeper_pid=$BASHPID
   mkfifo "$runtime/keeper" && exec {pause}<>"$runtime/keeper" || return
+  printf -v last '%(%s)T' -1
   while :; do
     printf -v now '%(%s)T' -1
+    if [ $((now - last)) -ge "$suspended_from" ]; then skip_suspension $((now - last)); fi
+    last=$now
     if [ -n "${VIZDASH_LEASE_SECONDS:-}" ]; then keep_lease "$now"; fi
     if [ -n "${VIZDASH_IDLE_SECONDS:-}" ]; then keep_idle "$now"; fi
     read -r -t 1 -u "$pause"
   done
+}
+
+# skip_suspension SECONDS: move the ends by the time in which the job was suspended.
+skip_suspension() {
+  if [ -n "${VIZDASH_LEASE_SECONDS:-}" ]; then
+    say "the job was suspended for $1 s: its lease ends later by as much"
+    read_lease
+    lease_end=$((lease_end + $1))
+    write_whole lease "LEASE_END=$lease_end"
+  fi
+  if [ -n "${VIZDASH_IDLE_SECONDS:-}" ]; then skip_idle "$1"; fi
 }
 
 keep_lease() { # NOW

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,23 @@ def end_of_lease(lab: Lab, session: dict[str, Any]) -> int:
 def row(lab: Lab, session_id: str, user: str = "alice") -> dict[str, Any]:
     (found,) = (s for s in list_sessions(lab, user, "--all") if s["id"] == session_id)
     return found
+
+
+def test_the_time_of_a_suspension_does_not_count(leases: Lab) -> None:
+    lab = leases
+    session = leased(lab, "plain")
+    end = end_of_lease(lab, session)
+    lab.login.run(["scontrol", "suspend", session["job_id"]])
+    before = wait_for_state(lab, session["id"], "suspended")["lease_left_s"]
+    time.sleep(40)
+    assert before - 3 <= row(lab, session["id"])["lease_left_s"] <= before
+    lab.login.run(["scontrol", "resume", session["job_id"]])
+    wait_until(lambda: end_of_lease(lab, session) >= end + 38, "the later end")
+    after = row(lab, session["id"])
+    left = end_of_lease(lab, session) - seconds(lab)
+    assert left - 3 <= after["lease_left_s"] <= left + 3
+    assert before - 20 <= after["lease_left_s"] <= before + 3
+    run_vizdash(lab, "stop", session["id"])
 
 
 def test_an_ordinary_user_extends_a_session_that_then_ends_itself(leases: Lab) -> None:

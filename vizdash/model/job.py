@@ -65,6 +65,8 @@ class Job:
     Times are seconds; ``start_at`` and ``submit_at`` are seconds since the epoch, ``start_at``
     being the expected start of a pending job where Slurm has one, and ``end_at`` is set for an
     ended one. ``time_left_s`` is None when the job has no limit, and negative values never occur.
+    ``limit_at`` is when a running job is expected to end, by its time limit, which a suspension
+    moves (None: not known).
     ``node`` is as Slurm writes it, ``viz-node[001-002]`` for a job on several.
     """
 
@@ -83,6 +85,7 @@ class Job:
     start_at: int | None = None
     submit_at: int | None = None
     end_at: int | None = None
+    limit_at: int | None = None
     account: str = ""
     qos: str = ""
     comment: str = ""

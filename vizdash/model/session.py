@@ -46,9 +46,10 @@ class Session:
     are the failed step and its last error line. Of a session that is unknown because its folder
     can't be read, ``error`` is why. ``submitted_at``, ``expected_start_at``,
     ``started_at`` and ``ended_at`` are seconds since the epoch, ``time_left_s`` seconds (None: no
-    limit). ``mine`` is whether it belongs to the user. ``viewers`` counts the browsers connected to
-    a ready desktop, and ``idle_since`` (seconds since the epoch) is when the last one left; both
-    are None when the job does not report them, and ``idle_since`` while a browser is connected.
+    limit), ``limit_at`` when the time limit of a running one ends it. ``mine`` is whether it
+    belongs to the user. ``viewers`` counts the browsers connected to a ready desktop, and
+    ``idle_since`` (seconds since the epoch) is when the last one left; both are None when the job
+    does not report them, and ``idle_since`` while a browser is connected.
     ``watched_by`` are the users that it is shared with from this machine and who watch it now.
     ``note`` is an operator's message, such as why it was stopped. ``image_digest`` is the SHA-256
     recorded on its node for its image (empty: none); ``newer_version`` is the version of new
@@ -88,6 +89,7 @@ class Session:
     expected_start_at: int | None = None
     started_at: int | None = None
     time_left_s: int | None = None
+    limit_at: int | None = None
     viewers: int | None = None
     idle_since: int | None = None
     lease_s: int = 0

@@ -74,8 +74,9 @@ class Operations:
         if now is None or now.lease_end_at is None or session.started_at is None:
             why = (now and now.problem) or "its lease can't be read"
             raise Refused(what, why, "is it ending?")
-        began, end_at = session.started_at, now.lease_end_at + more_s
-        limit_at = began + session.resources.time_s
+        limit_at = session.limit_at or session.started_at + session.resources.time_s
+        # Moved by the time for which its job was suspended, which does not count.
+        began, end_at = limit_at - session.resources.time_s, now.lease_end_at + more_s
         if end_at > limit_at and await self._may_extend_limit():
             limit = -(-(end_at - began) // 60) * 60
             await self._engine.set_time_limit(session.job_id, limit)

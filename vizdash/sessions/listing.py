@@ -295,6 +295,7 @@ def session_from_job(job: Job, claim: Claim, status: Status, *, mine: bool) -> S
         expected_start_at=job.start_at if state is SessionState.PENDING else None,
         started_at=None if state is SessionState.PENDING else job.start_at,
         time_left_s=job.time_left_s,
+        limit_at=_limit_at(job),
         lease_s=claim.lease or 0,
         lease_left_s=_left_until(status.lease_end_at, job) if mine and state in _RUNNING else None,
         idle_left_s=_left_until(status.idle_end_at, job) if mine and ready else None,
@@ -317,12 +318,22 @@ def _resources(job: Job) -> Resources:
 
 def _left_until(at: int | None, job: Job) -> int | None:
     """Seconds from now until ``at``, by the scheduler's clock; None where one of them is unknown.
-    A job's time left and its limit say what time it is there.
+    A job's time left and the end of its limit say what time it is there. Of a suspended job, its
+    time stands still.
     """
-    if at is None or None in {job.start_at, job.time_limit_s, job.time_left_s}:
+    limit_at = _limit_at(job)
+    if at is None or limit_at is None or job.time_left_s is None:
         return None
-    limit_at = (job.start_at or 0) + (job.time_limit_s or 0)
-    return max(0, (job.time_left_s or 0) - (limit_at - at))
+    return max(0, job.time_left_s - (limit_at - at))
+
+
+def _limit_at(job: Job) -> int | None:
+    """When the time limit of a running job ends it: later than its start and its limit say, where
+    it was suspended (and earlier where it is preempted, which does not count here).
+    """
+    if job.start_at is None or job.time_limit_s is None or job.state.waiting:
+        return None
+    return max(job.limit_at or 0, job.start_at + job.time_limit_s)
 
 
 def _state(job: JobState, claimed: str, *, known: bool) -> SessionState:

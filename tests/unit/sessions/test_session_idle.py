@@ -102,6 +102,21 @@ def test_any_use_and_anything_unknown_keeps_it(tmp_path: Path, sample: str, why:
     assert not [line for line in job_says(tmp_path, quiet(1070) + again) if "end" in line[:4]]
 
 
+def test_the_time_of_a_suspension_is_not_idle_time(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f/status").write_text("VIEWERS=0\n")
+    later = quiet(2100).replace("t = 1000", "t = 2000")
+    shown = job_says(tmp_path, f"{quiet(1030)}skip_idle 960\n{later}", SERVICE="1")
+    assert shown[0].startswith("text This session is idle")
+    assert shown[1:3] == [
+        "tell idle 2040",
+        "end idle no viewer, no input and no work for 80 seconds",
+    ]
+    # It has been warned before.
+    shown = job_says(tmp_path, f"{quiet(1060)}skip_idle 960\nat 2030 '' 50\n", SERVICE="1")
+    assert shown[1:] == ["tell idle 1080", "tell idle 2040"]
+
+
 def test_what_stays_unknown_is_logged_once(tmp_path: Path) -> None:
     samples = "".join(f'at {t} "{t} 0 -" 50\n' for t in range(1000, 1100, 10))
     assert job_says(tmp_path, samples) == [

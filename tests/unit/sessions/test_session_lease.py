@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from dataclasses import replace
@@ -228,6 +230,30 @@ def test_a_row_counts_by_the_schedulers_clock() -> None:
     assert (others.lease_s, others.lease_left_s, others.ends_in_s) == (7200, None, 25200)
 
 
+@pytest.mark.parametrize(
+    ("state", "time_left_s", "limit_at", "lease_end_at", "left_s"),
+    [
+        (JobState.RUNNING, 25200, 29800, 8200, 3600),
+        # It runs for an hour, and is suspended for an hour.
+        (JobState.SUSPENDED, 25200, 29800, 8200, 3600),
+        # Its job has moved the end of the lease by that hour, Slurm that of the limit.
+        (JobState.RUNNING, 25140, 33400, 11800, 3540),
+        (JobState.RUNNING, 25200, None, 8200, 3600),  # not known
+        (JobState.RUNNING, 25200, 4900, 8200, 3600),  # it is preempted in 5 min
+    ],
+)
+def test_a_suspension_does_not_count(
+    state: JobState, time_left_s: int, limit_at: int | None, lease_end_at: int, left_s: int
+) -> None:
+    job = replace(JOB, state=state, time_left_s=time_left_s, limit_at=limit_at)
+    claim = decode(JOB.comment)
+    assert claim is not None
+    status = status_of({"STATE": "ready", "LEASE_END": str(lease_end_at)})
+    own = session_from_job(job, claim, status, mine=True)
+    assert own.lease_left_s == left_s
+    assert own.limit_at == max(29800, limit_at or 0)
+
+
 def test_a_job_that_ended_itself_names_its_reason() -> None:
     done = replace(JOB, state=JobState.COMPLETED, time_left_s=0)
     claim = decode(JOB.comment)
@@ -253,14 +279,17 @@ while :; do sleep 0.05; done
 """
 
 
-def keeper(place: Path, seconds: int) -> subprocess.Popen[bytes]:
+def keeper(place: Path, seconds: int, suspended_from: str = "30") -> subprocess.Popen[bytes]:
     jobs = assets() / "jobs"
     script = _KEEPER
     for name in ("common.sh", "cleanup.sh", "lease.sh", "limit.sh", "reserve.sh"):
         script = script.replace(f"source {name}", (jobs / name).read_text(encoding="utf-8"))
+    assert "\nsuspended_from=30\n" in script
+    script = script.replace("\nsuspended_from=30\n", f"\nsuspended_from={suspended_from}\n")
     (place / "script").write_text(script)
     env = {"PATH": "/usr/bin:/bin", "HOME": str(place)}
-    return subprocess.Popen(["bash", "-p", "script", str(seconds)], cwd=place, env=env)
+    argv = ["bash", "-p", "script", str(seconds)]
+    return subprocess.Popen(argv, cwd=place, env=env, start_new_session=True)
 
 
 def test_the_job_ends_itself_when_its_lease_is_over(tmp_path: Path) -> None:
@@ -279,6 +308,29 @@ def test_the_job_ends_itself_when_its_lease_is_over(tmp_path: Path) -> None:
     assert "RESULT=timed-out\nERROR=its lease is over\n" in status
     assert not (tmp_path / "f/lease").exists()
     assert "ends in" in (tmp_path / "shown").read_text()
+
+
+def test_the_time_of_a_suspension_is_not_that_of_the_lease(tmp_path: Path) -> None:
+    """As Slurm suspends a job: all its processes stop. Three seconds count as a suspension here."""
+    lease, shown = tmp_path / "f/lease", tmp_path / "shown"
+
+    def end_at() -> int:
+        return int(lease.read_text().removeprefix("LEASE_END="))
+
+    with keeper(tmp_path, 3600, suspended_from="3") as process:
+        wait_until((tmp_path / "up").exists, "lease")
+        end = int(time.time()) + 4
+        lease.write_text(lease_record(end))
+        wait_until(shown.exists, "warning")
+        os.killpg(process.pid, signal.SIGSTOP)
+        time.sleep(6)
+        os.killpg(process.pid, signal.SIGCONT)
+        wait_until(lambda: process.poll() is not None or end_at() >= end + 5, "the later end")
+        assert process.poll() is None
+        wait_until(lambda: len(shown.read_text().splitlines()) == 2, "another warning")
+        assert process.wait(timeout=120) == 0
+        assert time.time() >= end + 5
+    assert "its lease is over" in (tmp_path / "f/status").read_text()
 
 
 def test_a_session_without_a_lease_keeps_none(tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def job(fields: list[str]) -> Job:
         start_at=values.epoch(start),
         submit_at=values.epoch(submit),
         end_at=values.epoch(end) if state.ended else None,
+        limit_at=None if state.ended or state.waiting else values.epoch(end),
         account=values.text(account),
         qos=values.text(qos),
         comment="" if comment == "(null)" else comment,

@@ -269,6 +269,15 @@ def test_a_folder_that_another_user_made_before_is_not_used(
     assert live(lab) == []
 
 
+def test_a_folder_that_root_has_linked_for_the_user_is_used(lab: Lab, scratch: None) -> None:
+    lab.login.run("chmod 755 /scratch; mkdir /scratch/fs3")
+    lab.login.run("install -d -o alice -m 700 /scratch/fs3/alice; ln -s fs3/alice /scratch/alice")
+    session = start_session(lab, "plain")
+    assert folder(lab, session["id"], "/scratch/fs3/alice/vizdash/sessions").is_dir()
+    run_vizdash(lab, "stop", session["id"])
+    assert wait_for_state(lab, session["id"], "ended")["result"] == "cancelled"
+
+
 # ---------------------------------------------------------------------- the job's run
 
 

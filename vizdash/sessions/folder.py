@@ -13,7 +13,13 @@ from pathlib import Path
 from vizdash.errors import NotFound, Refused
 from vizdash.model import SERVICE_KINDS
 from vizdash.sessions.comment import is_id
-from vizdash.util.files import account_name, check_private, make_private, read_if_there, write_whole
+from vizdash.util.files import (
+    account_name,
+    check_private_below,
+    make_private,
+    read_if_there,
+    write_whole,
+)
 
 _LIMIT = 64 * 1024
 #: The end of the session's lease: written by the job, and by vizdash to extend it.
@@ -34,7 +40,8 @@ def sessions_root(state_dir: str = "") -> Path:
 
 def make_root(root: Path, state_dir: str = "") -> None:
     """Make ``root`` (``sessions_root``), 0700. Below a ``state_dir`` every folder from the one with
-    the user's name on must belong to the user: where all may write, anyone can have made it.
+    the user's name on must belong to the user, or be root's (see ``check_private_below``): where
+    all may write, anyone can have made it.
 
     Raises OSError.
     """
@@ -42,12 +49,10 @@ def make_root(root: Path, state_dir: str = "") -> None:
     if state_dir:
         depth = next(at for at, part in enumerate(Path(state_dir).parts, 1) if "%u" in part)
         own = [Path(*root.parts[:at]) for at in range(depth, len(root.parts) + 1)]
-        for path in own:
-            if os.path.lexists(path):
-                check_private(path)
+        check_private_below(own)
     make_private(root)
-    for path in own if state_dir else ():
-        check_private(path)
+    if state_dir:
+        check_private_below(own)
     for path in (root,) if state_dir else own:
         if path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
             path.chmod(0o700)

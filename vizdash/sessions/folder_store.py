@@ -186,15 +186,42 @@ done 3>&1
 _JOB_IDS = """
 cd "$root" 2>/dev/null && grep -s '^JOB_ID=.' -- */job */status /dev/null
 """
-#: Folders from $own on, where it is set, must be the user's: see folder.make_root.
+#: Folders from $own on, where it is set, must be the user's, or root's: see folder.make_root.
 _MAKE = """
 umask 077
+only_root_writes() {
+  [ "$(find "$1/." -prune -type d -user 0 ! -perm -020 ! -perm -002 2>/dev/null)" ]
+}
+find_owner() {
+  owner=other place=$1
+  for link in 1 2 3 4 5 6 7 8 9 10; do
+    if [ ! -h "$place" ] && [ -d "$place" ] && [ -O "$place" ]; then
+      owner=user
+      return
+    fi
+    only_root_writes "${place%/*}" && [ "$(find "$place" -prune -user 0)" ] || return
+    if [ ! -h "$place" ]; then
+      if only_root_writes "$place"; then owner=root; fi
+      return
+    fi
+    target=$(readlink "$place")
+    target=${target%/}
+    case $target in /*) place=$target ;; *) place=${place%/*}/$target ;; esac
+  done
+}
 check() {
-  at=$root
+  at=$root below=user
   while [ "$own" ]; do
-    if [ -h "$at" ] || { [ -e "$at" ] && { [ ! -d "$at" ] || [ ! -O "$at" ]; }; }; then
-      printf '%s is a link, or not yours\\n' "$at" >&2
-      exit 1
+    if [ -h "$at" ] || [ -e "$at" ]; then
+      find_owner "$at"
+      case $below-$owner in
+        user-user | root-root) ;;
+        user-root) below=root ;;
+        *)
+          printf '%s is a link, or not yours\\n' "$at" >&2
+          exit 1
+          ;;
+      esac
     fi
     [ "$at" != "$own" ] || break
     at=${at%/*}

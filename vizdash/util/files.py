@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -144,6 +144,46 @@ def check_private(path: Path) -> None:
     about = path.lstat()
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
         raise OSError(errno.EPERM, "it is a link, or not yours", str(path))
+
+
+#: The most links that are followed to a folder of a user's.
+_LINKS = 10
+
+
+def check_private_below(places: Iterable[Path]) -> None:
+    """Raise OSError unless each of ``places`` that exists, each of them in the one before, is as
+    ``check_private`` wants it. The first ones may also be root's, where only root can write:
+    folders, or links that root has made to such a folder or to one of this user.
+    """
+    mine = False
+    for place in filter(os.path.lexists, places):
+        if mine:
+            check_private(place)
+        else:
+            mine = _is_own(place)
+
+
+def _is_own(place: Path) -> bool:
+    """Whether a folder is this user's (else root has made it). Raises OSError for others."""
+    at = place
+    for _ in range(_LINKS):
+        about = at.lstat()
+        if stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid():
+            return True
+        if about.st_uid != 0 or not _only_root_writes(at.parent):
+            check_private(place)
+        if not stat.S_ISLNK(about.st_mode):
+            if not _only_root_writes(at):
+                check_private(place)
+            return False
+        at = at.parent / at.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(place))
+
+
+def _only_root_writes(folder: Path) -> bool:
+    about = folder.stat()
+    is_root = about.st_uid == 0 and stat.S_ISDIR(about.st_mode)
+    return is_root and not about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def account_name(uid: int | None = None) -> str:

@@ -283,6 +283,7 @@ async def test_a_folder_that_another_user_made_before_is_not_used(
     place.parent.mkdir(parents=True, exist_ok=True)
     if kind == "link":
         (tmp_path / "trap").mkdir()
+        place.parent.chmod(0o1777)
         place.symlink_to(tmp_path / "trap")
     elif kind == "file":
         place.write_text("")
@@ -387,3 +388,104 @@ async def test_what_this_user_may_not_read(
             problem = await problem_of(store)
             closed.chmod(mode)
         assert re.search("can't be read.*: Permission denied", problem)
+
+
+NOBODY, OTHER_USER = 65534, 12345
+#: What a site has made: paths with their owner, and their mode or (relative) target.
+SITE_MADE: dict[str, tuple[tuple[str, int, int | str], ...]] = {
+    "a link to the user's folder": (("fs/me", NOBODY, 0o700), ("scratch/me", 0, "{top}/fs/me")),
+    "a relative link": (("fs/me", NOBODY, 0o755), ("scratch/me", 0, "../fs/me/")),
+    "a link to a link": (
+        ("fs/me", NOBODY, 0o700),
+        ("scratch/old", 0, "../fs/me"),
+        ("scratch/me", 0, "old"),
+    ),
+    "a folder with the user's in it": (
+        ("scratch/me", 0, 0o755),
+        ("scratch/me/vizdash", NOBODY, 0o755),
+    ),
+    "a link to a folder with the user's in it": (
+        ("fs/me", 0, 0o755),
+        ("fs/me/vizdash", NOBODY, 0o700),
+        ("scratch/me", 0, "../fs/me"),
+    ),
+}
+NOT_SITE_MADE: dict[str, tuple[tuple[str, int, int | str], ...]] = {
+    "a link to another user's folder": (
+        ("fs/me", OTHER_USER, 0o777),
+        ("scratch/me", 0, "../fs/me"),
+    ),
+    "another user's link": (("fs/me", NOBODY, 0o700), ("scratch/me", OTHER_USER, "../fs/me")),
+    "a link where all may write": (
+        ("fs/me", NOBODY, 0o700),
+        ("scratch/me", 0, "../fs/me"),
+        ("scratch", 0, 0o1777),
+    ),
+    "a link where a group may write": (
+        ("fs/me", NOBODY, 0o700),
+        ("scratch/me", 0, "../fs/me"),
+        ("scratch", 0, 0o775),
+    ),
+    "a link to where all may write": (("fs/me", 0, 0o1777), ("scratch/me", 0, "../fs/me")),
+    "a link to another user's link": (
+        ("fs/me", NOBODY, 0o700),
+        ("scratch/old", OTHER_USER, "../fs/me"),
+        ("scratch/me", 0, "old"),
+    ),
+    "a folder where all may write": (
+        ("scratch/me", 0, 0o777),
+        ("scratch/me/vizdash", NOBODY, 0o755),
+    ),
+    "a link below the user's own folder": (
+        ("fs/me", NOBODY, 0o700),
+        ("scratch/me", NOBODY, 0o755),
+        ("scratch/me/vizdash", 0, "../../fs/me"),
+    ),
+    "a link to itself": (("scratch/me", 0, "me"),),
+}
+
+
+@contextlib.contextmanager
+def made_by_site(
+    parts: tuple[tuple[str, int, int | str], ...], *, here: bool
+) -> Iterator[tuple[SessionStore, Path]]:
+    """A store below scratch/%u/vizdash, and its folder. Only root can give folders away."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make what a site makes")
+    name = account_name(NOBODY)
+    with tempfile.TemporaryDirectory() as text:
+        top = Path(text)
+        for place in (top, top / "fs", top / "scratch"):
+            place.mkdir(exist_ok=True)
+            place.chmod(0o755)
+        for path, owner, what in parts:
+            place = top / path.replace("/me", f"/{name}")
+            if isinstance(what, str):
+                place.symlink_to(what.format(top=top).replace("me", name))
+            else:
+                place.mkdir(exist_ok=True)
+                place.chmod(what)
+            os.chown(place, owner, owner, follow_symlinks=False)
+        with as_nobody():
+            state_dir = f"{top}/scratch/%u/vizdash"
+            made = LocalSessionStore(state_dir) if here else None
+            yield made or RemoteSessionStore(LocalRunner(), state_dir), top / "scratch" / name
+
+
+@pytest.mark.parametrize("here", [True, False])
+@pytest.mark.parametrize("kind", SITE_MADE)
+async def test_what_root_has_made_for_the_user_is_used(kind: str, *, here: bool) -> None:
+    with made_by_site(SITE_MADE[kind], here=here) as (store, own):
+        path = Path(await store.make(ID, RECORD))
+        assert path == own / "vizdash/sessions" / ID
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        assert path.stat().st_uid == NOBODY
+        assert (await store.statuses([ID]))[ID].app == "desktop"
+
+
+@pytest.mark.parametrize("here", [True, False])
+@pytest.mark.parametrize("kind", NOT_SITE_MADE)
+async def test_what_others_may_have_made_or_turned_is_not_used(kind: str, *, here: bool) -> None:
+    refused = pytest.raises(Refused, match=r"a link, or not yours|Too many levels")
+    with made_by_site(NOT_SITE_MADE[kind], here=here) as (store, _), refused:
+        await store.make(ID, RECORD)

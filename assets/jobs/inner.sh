@@ -26,7 +26,8 @@ wait_for() {
 }
 
 inner() {
-  local xvnc websockify app app_code='' windows='' python as gl=() app_began pause
+  local xvnc websockify app app_code='' windows='' windows_failed=0 windows_began=0 python as gl=()
+  local app_began pause
   exec 9>"$runtime/events"
   inner_make_pause
   trap inner_end TERM
@@ -181,7 +182,7 @@ inner_app_over() {
   fi
   # A failed launcher will show no window.
   if [ "${app_code:-0}" != 0 ] && [ ! -e "$runtime/window" ]; then return 0; fi
-  if child_lives "$windows"; then return 1; fi
+  if [ "$windows" = unwatched ] || child_lives "$windows"; then return 1; fi
   wait "$windows"
   case $? in
     0) return 0 ;;
@@ -190,10 +191,23 @@ inner_app_over() {
   # Xvnc may just have died.
   read -r -t 0.5 -u "$pause"
   inner_parts_live
-  echo "cannot watch the app's windows: $(last_line "$runtime/windows.log")" >&2
-  echo "so the session ends with the app's first process, as with ends_with: process" >&2
-  VIZDASH_ENDS_WITH=process
-  [ -n "$app_code" ]
+  inner_watch_windows_again
+  return 1
+}
+
+# The watcher of the windows may be killed (as the largest process, or by a `killall python3`), and Xvnc may
+# be stuck for a while. Where it fails three times within a minute each, the session is kept: the windows may
+# be open, and the end of a launcher means nothing.
+inner_watch_windows_again() {
+  if [ $((SECONDS - windows_began)) -ge 60 ]; then windows_failed=0; fi
+  windows_failed=$((windows_failed + 1))
+  if [ "$windows_failed" -le 3 ]; then
+    inner_windows
+    return
+  fi
+  windows=unwatched
+  inner_without "the session ends only when it is stopped: the app's windows can't be \
+watched$(after_colon "$(last_line "$runtime/windows.log")")"
 }
 
 # The cookie must exist before the start, or any user of the node could connect. Family 0xffff
@@ -518,7 +532,7 @@ inner_windows() {
   window_watcher >"$runtime/windows.py"
   "$as" "$python" -I "$runtime/windows.py" "$runtime" "${DISPLAY#:}" 300 4 \
     9>&- </dev/null >"$runtime/windows.log" 2>&1 &
-  windows=$!
+  windows=$! windows_began=$SECONDS
 }
 
 # Query the app's windows by the X11 protocol (chapters 8 and 9): a node or an image may lack xwininfo,
@@ -530,6 +544,7 @@ window_watcher() {
   cat <<'PY'
 source x11.py
 
+import os
 import time
 
 first_s, gap_s = float(sys.argv[3]), float(sys.argv[4])
@@ -588,8 +603,8 @@ MANAGER, CLIENTS = atom(b"_NET_SUPPORTING_WM_CHECK"), atom(b"_NET_CLIENT_LIST")
 TYPE = atom(b"_NET_WM_WINDOW_TYPE")
 NO_APP = {atom(b"_NET_WM_WINDOW_TYPE_DESKTOP"), atom(b"_NET_WM_WINDOW_TYPE_DOCK")}
 
-last = None
 began = time.monotonic()
+last = began if os.path.exists(runtime + "/window") else None
 while True:
     now = time.monotonic()
     if app_windows():

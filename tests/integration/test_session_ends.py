@@ -205,6 +205,30 @@ def test_a_launcher_s_session_ends_with_its_last_window(apps: Machine, app: str)
     assert (found["result"], found["error"]) == ("finished", "")
 
 
+def test_a_killed_watcher_of_the_windows_ends_nothing(apps: Machine) -> None:
+    session = apps.start("launcher")
+    place = apps.outside(runtime_dir(apps, session["id"]))
+    wait_until((place / "window").exists, "window")
+    for _ in range(2):
+        kill(apps, "KILL", "/windows.py ")
+        time.sleep(3)
+    assert [s["state"] for s in apps.sessions()] == ["ready"]
+    apps.run("touch one")
+    assert ended(apps, session)["result"] == "finished"
+
+
+def test_a_session_whose_windows_cannot_be_watched_is_kept(apps: Machine) -> None:
+    session = apps.start("launcher")
+    for _ in range(4):
+        kill(apps, "KILL", "/windows.py ")
+        time.sleep(2)
+    (row,) = apps.sessions()
+    assert row["state"] == "ready"
+    assert "the app's windows can't be watched" in row["warning"]
+    apps.vizdash("stop", session["id"])
+    assert ended(apps, session)["result"] == "cancelled"
+
+
 def test_a_launcher_that_fails_is_reported(apps: Machine) -> None:
     apps.vizdash("start", "broken-launcher", "--wait", check=False)
     found = ended(apps, apps.sessions()[0])

@@ -16,7 +16,8 @@ from vizdash.util.assets import assets
 _WATCH = """
 set -u -o pipefail
 for part in environment common gpu inner; do eval "$(grep -v '^source ' "$JOBS/$part.sh")"; done
-runtime=$PWD app_code='' python=python3 gl=() VIZDASH_ENDS_WITH=$ENDS VIZDASH_RUNTIME=host looks=0
+runtime=$PWD app_code='' windows_failed=0 windows_began=0 python=python3 gl=()
+VIZDASH_ENDS_WITH=$ENDS VIZDASH_RUNTIME=host looks=0
 : >app.log; : >xvnc.log; : >websockify.log
 for name in xvnc websockify app app_log windows; do
   sleep 1000 &

@@ -206,19 +206,21 @@ orphaned() {
   [ "$(start_ticks "$pid")" != "$ticks" ]
 }
 
-# Parent folders of runtime folders.
+# Parent folders of runtime folders, in order of preference. systemd-logind(8) removes a user's files in
+# /dev/shm at their last logout, unless RemoveIPC=no, and /run/user/UID always.
 runtime_parents() {
-  printf '%s\n' /tmp "${TMPDIR:-/tmp}" /dev/shm "/run/user/$UID" /var/tmp | awk '!seen[$0]++'
+  printf '%s\n' /tmp "${TMPDIR:-/tmp}" /var/tmp /dev/shm | awk '!seen[$0]++'
 }
 
 # folders_of ID: the runtime folders of a session of this user (*: of all sessions).
 folders_of() {
   local parent folder
+  # Older versions also used /run/user/UID.
   while IFS= read -r parent; do
     for folder in "$parent"/vizdash-$1.????????; do
       if [ -d "$folder" ] && [ ! -L "$folder" ] && [ -O "$folder" ]; then printf '%s\n' "$folder"; fi
     done
-  done < <(runtime_parents)
+  done < <(runtime_parents && printf '/run/user/%s\n' "$UID")
 }
 
 # remove_legacy ID: remove what a legacy job script (legacy.sh) may leave: its info file, if it is this

@@ -5,7 +5,7 @@
 # Lines written to the job script: "step NAME", "without WHAT AND WHY", "ready DISPLAY PORT", "viewers N",
 # "renderer TEXT".
 inner_fail() {
-  printf '%s\n%s\n' "$1" "$2" >"$runtime/failed"
+  { printf '%s\n%s\n' "$1" "$2" >"$runtime/failed"; } 2>/dev/null # the folder may be gone
   exit 1
 }
 
@@ -126,6 +126,7 @@ inner_watch() {
   if [ "$VIZDASH_ENDS_WITH" = windows ]; then inner_windows; fi
   until inner_app_over; do
     inner_parts_live
+    inner_socket_exists rfb inner_parts_live
     read -r -t 0.5 -u "$pause"
   done
   # When Xvnc dies, its clients die too, and may be noticed first.
@@ -139,6 +140,17 @@ inner_watch() {
 inner_parts_live() {
   child_lives "$xvnc" || inner_died "$xvnc" xvnc Xvnc
   child_lives "$websockify" || inner_died "$websockify" websockify websockify
+}
+
+# inner_socket_exists NAME CHECK: fail if that socket has gone, without which nobody can open the session
+# (someone may empty /tmp). A server that ends removes its socket first: so CHECK comes before.
+inner_socket_exists() {
+  for _ in 1 2 3 4; do
+    if [ -e "$runtime/$1" ]; then return 0; fi
+    read -r -t 0.5 -u "$pause"
+    "$2"
+  done
+  inner_fail runtime "its socket $1 on this node was removed"
 }
 
 inner_died() { # PID STEP NAME

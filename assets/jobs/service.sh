@@ -176,7 +176,10 @@ inner_gate_lives() {
 }
 
 inner_service_watch() {
-  until inner_service_over; do read -r -t 0.5 -u "$pause"; done
+  until inner_service_over; do
+    inner_socket_exists web inner_gate_lives
+    read -r -t 0.5 -u "$pause"
+  done
   if [ "$app_code" != 0 ]; then inner_app_failed "the service ended"; fi
 }
 

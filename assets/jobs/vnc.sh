@@ -423,6 +423,7 @@ main() {
     kill -0 "$leader" 2>/dev/null || break
   done
   # A trap may have interrupted wait: then the code is the trap's, and `ending` is set.
+  [ -d "$runtime" ] || fail runtime "its folder $runtime on $node was removed"
   step=$(cat "$runtime/step" 2>/dev/null || echo image)
   if [ -s "$runtime/failed" ]; then
     { read -r step && read -r why; } <"$runtime/failed"

@@ -251,6 +251,17 @@ def test_a_killed_job_script_is_named(machine: Machine) -> None:
     assert (found["result"], found["error"]) == ("failed", "the job script was killed")
 
 
+def test_a_session_whose_folder_is_removed_fails(machine: Machine) -> None:
+    """By someone who empties /tmp, or the epilog of another job."""
+    session = machine.start()
+    place = runtime_dir(machine, session["id"])
+    machine.run(["rm", "-rf", place])
+    found = ended(machine, session)
+    assert (found["result"], found["step"]) == ("failed", "runtime")
+    assert found["error"].startswith(f"its folder {place} on ")
+    assert found["error"].endswith(" was removed")
+
+
 def test_a_killed_inner_script_is_named(machine: Machine) -> None:
     session = machine.start()
     kill(machine, "KILL", r"^[^ ]*bash .*/inner\.sh")

@@ -118,6 +118,16 @@ def test_a_stopped_app_has_time_to_save_its_work(apps: Lab, app: str) -> None:
     assert apps.login.run("cat saved", user="alice").stdout == "saved\n"
 
 
+def test_an_image_s_session_whose_folder_is_removed_fails(apps: Lab) -> None:
+    session = start_session(apps, "desktop", "--node", NODE)
+    place, _ = owner_of(apps, session)
+    apps.hosts[NODE].run(["rm", "-rf", place])
+    found = wait_for_state(apps, session["id"], "ended")
+    assert (found["result"], found["step"]) == ("failed", "runtime"), found
+    assert found["error"] == f"its folder {place} on {NODE} was removed"
+    wait_nothing_left(apps.hosts[NODE])
+
+
 def test_a_launcher_ends_with_its_window(apps: Lab) -> None:
     session = start_session(apps, "launcher", "--node", NODE)
     # On a loaded machine, the window may open long after the session is ready.

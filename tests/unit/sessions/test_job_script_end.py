@@ -18,7 +18,7 @@ set -u -o pipefail
 for part in environment common gpu inner; do eval "$(grep -v '^source ' "$JOBS/$part.sh")"; done
 runtime=$PWD app_code='' windows_failed=0 windows_began=0 python=python3 gl=()
 VIZDASH_ENDS_WITH=$ENDS VIZDASH_RUNTIME=host looks=0
-: >app.log; : >xvnc.log; : >websockify.log
+: >app.log; : >xvnc.log; : >websockify.log; : >rfb
 for name in xvnc websockify app app_log windows; do
   sleep 1000 &
   declare "$name=$!"
@@ -66,6 +66,12 @@ def test_what_dies_is_seen_at_once(tmp_path: Path, ends_with: str, part: str, wh
     paused, failed = _watch(tmp_path, _DIES.replace("{}", part), ends_with)
     assert failed.startswith(why), failed
     assert paused <= 2
+
+
+def test_a_socket_that_is_removed(tmp_path: Path) -> None:
+    paused, failed = _watch(tmp_path, "rm rfb")
+    assert failed == "runtime: its socket rfb on this node was removed\n"
+    assert paused <= 5
 
 
 def test_the_last_window(tmp_path: Path) -> None:

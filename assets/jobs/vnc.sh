@@ -40,6 +40,7 @@ after_end() {
   # An image has a private /tmp.
   if [ "$VIZDASH_RUNTIME" = host ]; then remove_display "$runtime"; fi
   if [ "$1" = failed ]; then tail -n 30 "$runtime"/*.log 2>/dev/null; fi
+  if [ -n "${unpack_folder:-}" ]; then remove_folder "$unpack_folder"; fi
 }
 
 # The reporter knows the state: ask it to warn, through its pipe.
@@ -238,23 +239,41 @@ start_inner() {
   image_arguments || fail image "bind $missing_bind does not exist on $node"
   if is_service; then add_network_namespace; fi
   write_inner /tmp/vizdash
+  make_unpack_folder
   mkfifo "$runtime/apptainer.pipe"
   { tee "$runtime/apptainer.log" | grep -v gocryptfs >&2; } <"$runtime/apptainer.pipe" &
   leader_log=$!
   (
-    set -- "$SESSION_ID" "$apptainer_of_user" \
+    set -- "$SESSION_ID" "$unpack_folder" "$apptainer_of_user" \
       setsid "$apptainer" "${args[@]}" "$VIZDASH_IMAGE" /bin/bash -p /tmp/vizdash/inner.sh
     unset -v args # an array cannot be exported
     # A module may have set APPTAINER_BIND and others.
     eval "$user_environment" 2>/dev/null
     export VIZDASH_SESSION_ID=$1
-    set -- "$(umask)" "${@:2}"
+    # SingularityCE reads the second name.
+    set -- "${APPTAINER_TMPDIR:-${SINGULARITY_TMPDIR:-$2}}" "${@:2}"
+    export APPTAINER_TMPDIR=$1 SINGULARITY_TMPDIR=${SINGULARITY_TMPDIR:-$1}
+    set -- "$(umask)" "${@:3}"
     if [ -z "$2" ]; then set_aside_environment; fi
     umask "$1" # Apptainer passes it on
     shift 2
     exec "$@"
   ) </dev/null 2>"$runtime/apptainer.pipe" &
   leader=$!
+}
+
+# Set `unpack_folder` to a folder for Apptainer, which unpacks an image there where it cannot mount one, and
+# leaves it there if it is killed. Where TMPDIR is not the runtime folder's parent, it may have the space.
+make_unpack_folder() {
+  unpack_folder=''
+  case ${TMPDIR:-/tmp} in
+    "${runtime%/*}") ;;
+    *) unpack_folder=$(mktemp -d "$TMPDIR/vizdash-$SESSION_ID.XXXXXXXX" 2>/dev/null) &&
+      claim_folder "$unpack_folder" "$job_id" ;;
+  esac
+  if [ -n "$unpack_folder" ]; then return; fi
+  unpack_folder=$runtime/unpacked
+  mkdir "$unpack_folder"
 }
 
 # The last line of Apptainer's log, once it is complete.

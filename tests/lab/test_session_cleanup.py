@@ -128,6 +128,21 @@ def test_an_image_s_session_whose_folder_is_removed_fails(apps: Lab) -> None:
     wait_nothing_left(apps.hosts[NODE])
 
 
+def test_an_image_that_is_unpacked_goes_with_its_session(apps: Lab) -> None:
+    """Where a node has neither setuid nor squashfuse. It is some gigabytes."""
+    node = apps.hosts[NODE]
+    node.run("mount -o remount,size=6G /tmp")
+    with hidden(node, "/usr/bin/squashfuse"), hidden(node, "/usr/bin/squashfuse_ll"):
+        session = start_session(apps, "desktop", "--node", NODE)
+        place, _ = owner_of(apps, session)
+        unpacked = node.run(["find", "/tmp", "-maxdepth", "3", "-name", "rootfs-*"]).stdout
+        assert unpacked.startswith(f"{place}/unpacked/"), unpacked
+        run_vizdash(apps, "stop", session["id"])
+        wait_for_state(apps, session["id"], "ended")
+        wait_nothing_left(node)
+    node.run("mount -o remount,size=1G /tmp")
+
+
 def test_a_launcher_ends_with_its_window(apps: Lab) -> None:
     session = start_session(apps, "launcher", "--node", NODE)
     # On a loaded machine, the window may open long after the session is ready.

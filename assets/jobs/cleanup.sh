@@ -246,6 +246,21 @@ remove_orphans() {
     remove_display "$folder"
     remove_folder "$folder"
     remove_legacy "$id"
-    rm -f -- "${F%/*}/$id/connection"
+    close_session "$id"
   done < <(folders_of '*')
+}
+
+# close_session ID: what `finish` would have done in the folder of a session whose job was killed on this node,
+# unless the job runs again: here (it has a runtime folder of its own by now) or on another node.
+close_session() {
+  local id=$1 F=${F%/*}/$1 folder job now
+  if [ ! -O "$F" ] || [ -L "$F" ] || ! grep -qsx "NODE=$node" "$F/status"; then return 0; fi
+  while IFS= read -r folder; do orphaned "$folder" "$id" || return 0; done < <(folders_of "$id")
+  rm -f -- "$F/connection" "$F/lease"
+  rm -rf -- "$F/ssh"
+  grep -qsx STATE=ended "$F/status" && return
+  printf -v now '%(%s)T' -1
+  write_whole status "$(sed -E "s/^STATE=.*/STATE=ended/; s/^UPDATED=.*/UPDATED=$now/
+    /^RESULT=\$/ {s/\$/failed/; n; s/^ERROR=\$/ERROR=the job script was killed/}" "$F/status")"
+  rm -f -- "$F/.status.reserve" "$F/.connection.reserve"
 }

@@ -313,10 +313,11 @@ write_connection() { # DISPLAY [PORT]
 }
 
 # Remove the folders of sessions that ended 90 days ago. One without a final status may belong to a
-# pending or running job, and is kept.
+# pending or running job, which writes none for as long as nobody views it: it is kept for longer than jobs
+# run, 400 days.
 forget_old() {
   find "${F%/*}" -mindepth 2 -maxdepth 2 -name status -mtime +90 \
-    -exec grep -qx STATE=ended {} \; -printf '%h\0' 2>/dev/null | xargs -0 -r rm -rf --
+    \( -mtime +400 -o -exec grep -qx STATE=ended {} \; \) -printf '%h\0' 2>/dev/null | xargs -0 -r rm -rf --
   # A vizdash that was killed left these: no job was submitted for them.
   find "${F%/*}" -mindepth 1 -maxdepth 1 -type d -mtime +90 ! -exec test -e {}/status \; \
     ! -exec test -e {}/job.log \; ! -exec grep -qs '^JOB_ID=.' {}/job \; -print0 2>/dev/null |

@@ -66,7 +66,7 @@ export_statements() {
 # and an installed locale.
 inner_settle_environment() {
   user_environment=$(
-    set -- "$runtime"
+    set -- "$runtime" "${SLURM_JOB_ID:-}"
     unset -v gl # an array cannot be exported
     eval "$user_environment" 2>/dev/null
     export PATH="${PATH:+$PATH:}/usr/local/bin:/usr/bin:/bin"
@@ -75,12 +75,13 @@ inner_settle_environment() {
     inner_settle_locale
     export VIZDASH_RUNTIME_DIR=$1
     inner_egl_vendor "$1"
-    inner_slurm "$1"
+    inner_slurm "$1" "$2"
     # Temporary files are removed with the session (an image has a private /tmp). Where jobs can be
-    # submitted from the desktop, they stay in /tmp: sbatch passes TMPDIR on to jobs that outlive the
-    # session or run elsewhere. (SBATCH_EXPORT=ALL,TMPDIR=... would override the export of a job
-    # script's #SBATCH lines and, as SLURM_EXPORT_ENV, that of each srun in the job.)
-    if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ] && [ ! -d "$1/bin" ]; then
+    # submitted from the desktop, under Slurm perhaps once a module is loaded, they stay in /tmp: sbatch
+    # passes TMPDIR on to jobs that outlive the session or run elsewhere. (SBATCH_EXPORT=ALL,TMPDIR=... would
+    # override the export of a job script's #SBATCH lines and, as SLURM_EXPORT_ENV, that of each srun in the
+    # job.)
+    if [ "$VIZDASH_RUNTIME:${TMPDIR:-/tmp}" = host:/tmp ] && [ ! -d "$1/bin" ] && [ -z "$2" ]; then
       export TMPDIR=$1/work/tmp
     fi
     export_statements

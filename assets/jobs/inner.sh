@@ -73,28 +73,26 @@ inner_others_live() {
 }
 
 # Make Slurm's commands work on the desktop as on a login host. With the job's SLURM_*, srun would run
-# steps of this job, with its --export=NONE, and pass them to every job submitted here. sbatch and srun
-# also pass the environment on (--export=ALL is the default), so jobs get none of the desktop's folders
-# and displays, nor its mark. A login shell may set PATH, and the runtime folder may be on a file system
-# that runs no programs (noexec), so bash gets these as functions too; /usr/bin/srun takes those to other
-# nodes.
-inner_slurm() { # RUNTIME
-  local name real
+# steps of this job, with its --export=NONE, and pass them to every job submitted here. sbatch, srun and
+# salloc also pass the environment on (--export=ALL is the default), so jobs get none of the desktop's
+# folders and displays, nor its mark. A login shell may set PATH, a module may be what brings Slurm, and the
+# runtime folder may be on a file system that runs no programs (noexec), so bash gets these as functions
+# too; /usr/bin/srun takes those to other nodes.
+inner_slurm() { # RUNTIME [JOB]
+  local name folder
   for name in ${!SLURM_@}; do
     case $name in SLURM_CONF | SLURM_CLUSTERS | SLURM_JWT | SLURM_CPUS_ON_NODE) ;; *) unset "$name" ;; esac
   done
-  for name in sbatch srun; do
-    real=$(command -v "$name") || continue
-    [ -d "$1/bin" ] || mkdir -m 700 "$1/bin"
-    {
-      printf '#!/bin/bash\n# %s, without the environment of this desktop.\n' "$real"
-      declare -f inner_submit
-      printf 'inner_submit %q %q "$@"\n' "$name" "$1/bin"
-    } >"$1/bin/$name"
-    chmod 700 "$1/bin/$name"
+  for name in sbatch srun salloc; do
+    folder=bin
+    if ! type -P "$name" >/dev/null; then
+      folder=later
+      if [ -z "${2:-}" ] || ! declare -F module >/dev/null; then continue; fi
+    fi
+    inner_slurm_wrapper "$1/$folder" "$name"
     eval "$name() {
-      if [ -r \"\${VIZDASH_RUNTIME_DIR:-}/bin/$name\" ]; then
-        /bin/bash \"\$VIZDASH_RUNTIME_DIR/bin/$name\" \"\$@\"
+      if [ -r \"\${VIZDASH_RUNTIME_DIR:-}/$folder/$name\" ]; then
+        /bin/bash \"\$VIZDASH_RUNTIME_DIR/$folder/$name\" \"\$@\"
       else
         command $name \"\$@\"
       fi
@@ -104,13 +102,23 @@ inner_slurm() { # RUNTIME
   if [ -d "$1/bin" ]; then PATH=$1/bin:$PATH; fi
 }
 
+inner_slurm_wrapper() { # FOLDER NAME
+  [ -d "$1" ] || mkdir -m 700 "$1"
+  {
+    printf '#!/bin/bash\n# %s, without the environment of this desktop.\n' "$2"
+    declare -f inner_submit
+    printf 'inner_submit %q %q "$@"\n' "$2" "$1"
+  } >"$1/$2"
+  chmod 700 "$1/$2"
+}
+
 inner_submit() { # NAME FOLDER ARGUMENT...
   local name=$1 own=$2
   shift 2
   PATH=:$PATH: PATH=${PATH//":$own:"/:} PATH=${PATH#:} PATH=${PATH%:}
-  unset -f sbatch srun
+  unset -f sbatch srun salloc
   unset VIZDASH_RUNTIME_DIR XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS IBUS_ADDRESS_FILE
-  # srun ends with its terminal, and may forward X (--x11).
+  # srun and salloc end with their terminal, and may forward X (--x11).
   if [ "$name" = sbatch ]; then unset VIZDASH_SESSION_ID DISPLAY XAUTHORITY; fi
   exec "$name" "$@"
 }

@@ -27,6 +27,7 @@ import time
 #: Seconds that the job has to start the keeper, and between two checks whether the job lives.
 START_S = 45
 CHECK_S = 2
+LOGIN_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 FOLDERS = "/usr/sbin:/usr/local/sbin:/sbin:/usr/bin:/usr/local/bin:/bin"
 #: Key types in order of preference; a node in FIPS mode refuses the first.
 KEY_TYPES = ("ed25519", "ecdsa", "rsa")
@@ -104,6 +105,9 @@ def variables(folder, session_id):
         if PASSED.fullmatch(name) and name not in NOT_PASSED
     }
     exported["VIZDASH_SESSION_ID"] = session_id
+    submit = os.path.join(folder, "ssh", "bin")
+    if os.path.isdir(submit):  # Slurm's commands, without this environment (session_sshd.sh)
+        exported["PATH"] = f"{submit}:{LOGIN_PATH}"
     display = read(os.path.join(folder, "display")).strip()
     if display.isdigit():
         exported["DISPLAY"] = ":" + display

@@ -60,7 +60,7 @@ def apps(lab: Lab) -> Iterator[Lab]:
     lab.login.run("mkdir -p ~/.config/vizdash", user="alice")
     lab.login.run("cat >~/.config/vizdash/config.yaml", user="alice", input=CONFIG + SAVES)
     yield lab
-    clean = "rm -rf .config/vizdash work.sh work.out close far.out *.env keep disk began saved"
+    clean = "rm -rf .config/vizdash work.sh work.out close *.out *.env keep disk began saved"
     lab.login.run(clean, user="alice")
 
 
@@ -167,6 +167,7 @@ command sbatch --mem 100 -o /dev/null -w {NODE} --wrap 'env >~/job.env; sleep 50
 /usr/bin/sbatch --mem 100 -o /dev/null -w {NODE} --wrap 'sleep 500'
 bash -lc "sbatch --mem 100 -o /dev/null -w {NODE} --wrap 'env >~/login.env; sleep 500'"
 srun --mem 100 -n 2 env >~/srun.env
+salloc --mem 100 -n 1 env >~/salloc.env 2>~/salloc.out
 /usr/bin/sbatch --mem 100 -o /dev/null -w {NODE} --wrap 'env >~/short.env'
 /usr/bin/srun --mem 100 -w viz-node003 bash -c 'sbatch --version' >~/far.out 2>&1
 echo done
@@ -194,16 +195,20 @@ def test_jobs_from_the_desktop_are_not_its_own(apps: Lab) -> None:
         return lab.login.run(f"cat {name}.env; true", user="alice").stdout
 
     # A job runs before its first command does.
-    names = ("job", "login", "srun")
+    command = f"sbatch --mem 100 -o /dev/null -w {NODE} --wrap 'env >~/ssh.env'"
+    run_vizdash(lab, "ssh", session["id"], command)
+    names = ("job", "login", "srun", "salloc", "ssh")
     wait_until(lambda: all("HOME=" in read(name) for name in names), "their environments")
-    job, login, srun = map(read, names)
-    for values in (job, login):
+    job, login, srun, salloc, ssh = map(read, names)
+    for values in (job, login, ssh):
         for name in ("VIZDASH", "XDG_RUNTIME_DIR", "DISPLAY", "XAUTHORITY", "DBUS_SESSION"):
             assert f"\n{name}" not in f"\n{values}", values
-        assert session["id"] not in values
+        elsewhere = [line for line in values.splitlines() if not line.startswith("SSH_")]
+        assert session["id"] not in "\n".join(elsewhere)
         assert "\nTMPDIR=/tmp\n" in values or "\nTMPDIR=" not in values
     for name in ("TMPDIR", "XDG_RUNTIME_DIR"):
-        assert f"\n{name}=/tmp/vizdash-" not in srun, srun
+        assert f"\n{name}=/tmp/vizdash-" not in f"\n{srun}\n{salloc}", (srun, salloc)
+    assert "DBUS_SESSION_BUS_ADDRESS" not in salloc
     # srun asked for two tasks outside of the session's job, with the environment that it had.
     ids = [line for line in srun.splitlines() if line.startswith("SLURM_JOB_ID=")]
     assert len(ids) == 2 and f"SLURM_JOB_ID={session['job_id']}" not in ids, srun

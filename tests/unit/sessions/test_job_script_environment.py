@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +51,28 @@ def test_posix_mode_of_the_users_comes_last() -> None:
 def test_a_configured_ifs_hides_nothing() -> None:
     script = "export IFS=,; set_aside_environment; env | grep -c ^PYTHONHOME; true"
     assert run_bash(script, PYTHONHOME="/nosuch") == "0\n"
+
+
+#: A desktop's shell in which a module brings Slurm: its sbatch prints what a job would inherit.
+_MODULE = """
+source "$JOBS/inner.sh"
+runtime=$PWD gl=() VIZDASH_RUNTIME=host VIZDASH_ENV=() found=''
+module() { PATH=$PWD/slurm:$PATH; }
+export -f module
+mkdir slurm
+printf '#!/bin/bash\\nenv\\n' >slurm/sbatch
+chmod +x slurm/sbatch
+user_environment=$(export_statements)
+inner_settle_environment
+export DISPLAY=:7 VIZDASH_SESSION_ID=0a1b2c3d
+(inner_user_environment; exec bash -c 'module load slurm; sbatch job.sh')
+"""
+
+
+def test_a_job_by_a_slurm_of_a_module_does_not_inherit_the_session(tmp_path: Path) -> None:
+    environment = {"JOBS": f"{assets()}/jobs", "HOME": str(tmp_path), "SLURM_JOB_ID": "7"}
+    output = run_bash(f"cd {tmp_path}; {_MODULE}", **environment)
+    names = {line.partition("=")[0] for line in output.splitlines()}
+    assert "HOME" in names
+    left = {"TMPDIR", "DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR", "VIZDASH_SESSION_ID"} & names
+    assert left == set()

@@ -266,7 +266,7 @@ start_inner() {
 # leaves it there if it is killed. Where TMPDIR is not the runtime folder's parent, it may have the space.
 make_unpack_folder() {
   unpack_folder=''
-  case ${TMPDIR:-/tmp} in
+  case ${TMPDIR:-${runtime%/*}} in
     "${runtime%/*}") ;;
     *) unpack_folder=$(mktemp -d "$TMPDIR/vizdash-$SESSION_ID.XXXXXXXX" 2>/dev/null) &&
       claim_folder "$unpack_folder" "$job_id" ;;

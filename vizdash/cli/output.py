@@ -119,6 +119,7 @@ def session_json(session: Session) -> dict[str, Any]:
     values = asdict(session)
     resources = values.pop("resources")
     values.pop("legacy")
+    values.pop("limit_at")
     service = values.pop("service")
     values["state"] = str(session.state)
     values["kind"] = "legacy" if session.legacy else service or "vizdash"

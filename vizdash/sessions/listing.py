@@ -263,16 +263,10 @@ def _order(job_id: str) -> tuple[int, str]:
 
 def session_from_job(job: Job, claim: Claim, status: Status, *, mine: bool) -> Session:
     """The session of a job, from its comment's claim and, for its owner, the folder's status."""
-    state = _state(job.state, status.state if mine else claim.state, known=claim.state != "")
+    state, reason = _state_and_reason(job, claim, status, mine=mine)
     ready = state is SessionState.READY
     result, step, error = _end(job, claim, status) if state is SessionState.ENDED else ("", "", "")
     seen = status if mine and status.state else claim
-    reason = job.reason if state is SessionState.PENDING else ""
-    if state is SessionState.UNKNOWN and not claim.state:
-        reason = _ONLY_JOB
-    elif mine and status.problem and job.state is JobState.RUNNING:
-        # Not even a session that is starting, since it may be ready for long.
-        state, reason, error = SessionState.UNKNOWN, status.problem, status.problem
     return Session(
         id=claim.id,
         job_id=job.id,
@@ -287,7 +281,7 @@ def session_from_job(job: Job, claim: Claim, status: Status, *, mine: bool) -> S
         reason=reason,
         result=result,
         step=step or (status.step if state is SessionState.STARTING else ""),
-        error=error,
+        error=status.problem if state is SessionState.UNKNOWN else error,
         resources=_resources(job),
         image_version=claim.image or status.image_version,
         image_digest=status.image_digest or claim.digest,
@@ -309,6 +303,18 @@ def session_from_job(job: Job, claim: Claim, status: Status, *, mine: bool) -> S
         service=status.service or (claim.kind if claim.kind in SERVICE_KINDS else ""),
         scale=status.scale if mine else 1,
     )
+
+
+def _state_and_reason(
+    job: Job, claim: Claim, status: Status, *, mine: bool
+) -> tuple[SessionState, str]:
+    """The session's state, and why it waits or is unknown."""
+    if mine and status.problem and job.state is JobState.RUNNING:
+        return SessionState.UNKNOWN, status.problem  # it may have been ready for long
+    state = _state(job.state, status.state if mine else claim.state, known=claim.state != "")
+    if state is SessionState.UNKNOWN and not claim.state:
+        return state, _ONLY_JOB
+    return state, job.reason if state is SessionState.PENDING else ""
 
 
 def _resources(job: Job) -> Resources:

@@ -205,12 +205,12 @@ def with_folders(engine: FakeEngine, *problems: str) -> Service:
     """Each answer of the engine finds the session's folder with the next problem, or ready."""
     store, left = MemoryStore(), list(problems)
 
-    def look(job: Job) -> None:
+    def write_status(job: Job) -> None:
         problem = left.pop(0) if len(left) > 1 else left[0]
         state = "" if problem else "ready"
         store.known["3f9a01bc"] = Status(state=state, job_id="7", problem=problem)
 
-    engine.on_answer = look
+    engine.on_answer = write_status
     return service_on(engine, store=store)
 
 

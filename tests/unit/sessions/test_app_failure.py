@@ -21,7 +21,7 @@ inner_app_said "$code"
 _WARNING = "(app:12): Gtk-WARNING **: 10:11:12.345: theme.css: No such file or directory"
 
 
-def _said(folder: Path, command: str) -> str:
+def _shown_error(folder: Path, command: str) -> str:
     """What the session says of an app with this command, and of a warning after its end."""
     argv = ["bash", "-c", _SCRIPT, "-", str(assets() / "jobs"), command, _WARNING]
     env = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "SESSION_ID": "0a1b2c3d"}
@@ -45,10 +45,10 @@ def _said(folder: Path, command: str) -> str:
     ],
 )
 def test_a_missing_command_is_named_and_not_a_later_warning(tmp_path: Path, command: str) -> None:
-    said = _said(tmp_path, command)
+    said = _shown_error(tmp_path, command)
     assert "nosuch" in said
     assert "Gtk-WARNING" not in said
 
 
 def test_another_code_is_explained_by_the_last_line_that_is_no_warning(tmp_path: Path) -> None:
-    assert _said(tmp_path, "echo no licence; exit 3") == "no licence"
+    assert _shown_error(tmp_path, "echo no licence; exit 3") == "no licence"

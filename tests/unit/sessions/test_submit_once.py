@@ -105,7 +105,7 @@ async def test_one_that_is_not_found_may_still_come() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [Refused("desktop", "no such account"), CommandFailed("sbatch", 0, "no job id in its answer")],
+    [Refused("desktop", "no such account"), CommandFailed("scontrol", 1, "no answer")],
 )
 async def test_one_that_was_refused_leaves_nothing(error: VizdashError) -> None:
     engine, store = engine_that_loses(error, [[]]), MemoryStore()

@@ -165,7 +165,8 @@ class SlurmEngine(Engine):
             raise refusals.refusal(what, result)
         ids = _PARSABLE.findall(result.stdout)
         if not ids:
-            raise CommandFailed("sbatch", 0, f"no job id in its answer: {result.stdout.strip()!r}")
+            why = f"no job id in its answer: {result.stdout.strip()!r}"
+            raise TimedOut("sbatch", why, refusals.MAYBE_STARTED)
         return str(ids[-1])
 
     @override

@@ -299,14 +299,16 @@ def refusal(what: str, result: Result) -> VizdashError:
     lines = error_lines(result.stderr)
     words = "\n".join(lines).lower()
     limits = [describe_reason(line) for line in lines if _LIMIT_LINE.match(line)]
-    if site := _site_lines(result.stderr):
+    site = _site_lines(result.stderr)
+    by_slurm = limits or any(_OWN_LINE.search(line) for line in lines)
+    if site and not by_slurm:
         codes = [line for line in lines[-1:] if line not in _IDLE_WORDS]
-        return Refused(what, "; ".join([*site, *limits, *codes]))
+        return Refused(what, "; ".join([*site, *codes]))
     if option := _OPTION.search(result.stderr):
         return Refused(what, f"sbatch does not know the option {option[1]}", "see `man sbatch`")
     for part, why, fix in _REFUSALS:
         if part in words:
-            return Refused(what, limits[0] if limits else why, fix)
+            return Refused(what, "; ".join([limits[0] if limits else why, *site]), fix)
     telling = [line for line in lines if line not in _IDLE_WORDS] or lines
     return Refused(what, "; ".join(telling) or f"sbatch ended with code {result.code}")
 

@@ -106,7 +106,10 @@ def _folder_fits(status: Status, job: Job, cluster: str) -> bool:
         named = job.name == f"{JOB_NAME_PREFIX}{status.app}"
     else:
         named = bool(app_from_job_name(job))
-    return named or (began_at is not None and began_at == status.begun_at)
+    submitted_then = (
+        job.submit_at is not None and abs(job.submit_at - status.submitted_at) <= _SAME_RUN_CLOCKS_S
+    )
+    return named or submitted_then or (began_at is not None and began_at == status.begun_at)
 
 
 def _written_at(status: Status) -> int:

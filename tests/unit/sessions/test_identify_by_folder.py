@@ -112,10 +112,15 @@ async def test_of_several_folders_with_its_number_the_newest_that_fits_counts() 
     assert await session_of(RUNNING, never_ran, elsewhere, LIVE, ENDED) == "00000002"
 
 
-async def test_a_renamed_job_is_recognised_once_its_folder_says_that_it_runs() -> None:
-    store = MemoryStore(known={"00000000": Status(job_id="1234", app="gedit", submitted_at=NOW)})
+async def test_a_renamed_job_is_recognised_by_its_submission_or_its_start() -> None:
+    submitted = Status(job_id="1234", app="gedit", submitted_at=NOW)
+    store = MemoryStore(known={"00000000": submitted})
+    job = replace(RUNNING, name="site-1234", state=JobState.PENDING, submit_at=NOW + 2)
+    (found,) = await SessionIdentifier(store).identify([job], "alice", "viz")
+    assert decode(found.comment) is not None
+    # Without the time of the submission, once its folder says that it runs.
+    store.known["00000000"] = replace(submitted, submitted_at=0)
     who = SessionIdentifier(store)
-    job = replace(RUNNING, name="site-1234", state=JobState.PENDING)
     (found,) = await who.identify([job], "alice", "viz")
     assert decode(found.comment) is None
     store.known["00000000"] = LIVE

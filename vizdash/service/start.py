@@ -242,7 +242,8 @@ class SessionStarter:
         """
         plan.check()
         cluster = self.config.cluster
-        job = build_job_request(plan, cluster, engine=self._engine.name, folder="/dev/null")
+        engine, name = self._engine.name, (await self._engine.info()).cluster
+        job = build_job_request(plan, cluster, engine=engine, folder="/dev/null", cluster_name=name)
         try:
             return await self._engine.expected_start(job)
         except Refused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vizdash.engines.slurm.sbatch_options import (
+    SbatchOption,
     excludes,
     header_lines,
     header_options,
@@ -45,10 +46,14 @@ _HET = "a heterogeneous job: a session is one job on one node"
 _SCRIPT = "sbatch would take it for the job script, instead of the session's"
 
 
-def check_arguments(words: Sequence[str]) -> None:
-    """Check the arguments that a user gave after ``--``. Raises UsageError."""
+def check_arguments(words: Sequence[str], cluster: str = "") -> None:
+    """Check the arguments that a user gave after ``--`` for a job on ``cluster`` (Slurm's name;
+    empty: unknown). Raises UsageError.
+    """
     for option in read_options(words):
         why, fix = _REFUSED_TO_USERS.get(option.name, ("", ""))
+        if _names(option, cluster):
+            continue
         if option.is_word:
             why = _HET if option.written == ":" else _SCRIPT
         if why:
@@ -56,8 +61,15 @@ def check_arguments(words: Sequence[str]) -> None:
             raise UsageError(f"{written} is refused", why, fix or "leave it out")
 
 
-def check_script_arguments(script: str, name: str) -> None:
-    """Check the ``#SBATCH`` lines of a job script. Raises UsageError with the line."""
+def _names(option: SbatchOption, cluster: str) -> bool:
+    """Whether the option says that the job is for ``cluster``, and for no other."""
+    return option.name in {"cluster", "clusters"} and option.value == cluster != ""
+
+
+def check_script_arguments(script: str, name: str, cluster: str = "") -> None:
+    """Check the ``#SBATCH`` lines of a job script for a job on ``cluster``, as above. Raises
+    UsageError with the line.
+    """
     refused = [
         (number, f"#SBATCH {words[0]}", _HET)
         for number, line in header_lines(script)
@@ -66,7 +78,7 @@ def check_script_arguments(script: str, name: str) -> None:
     refused += [
         (number, option.written, _REFUSED[option.name][0])
         for number, option in header_options(script)
-        if option.name in _REFUSED
+        if option.name in _REFUSED and not _names(option, cluster)
     ]
     for number, option, why in refused:
         raise UsageError(f"{option} in {name}, line {number}, is refused", why, "remove the line")
@@ -81,6 +93,9 @@ def script_arguments(script: str) -> tuple[str, ...]:
 _HARMLESS = frozenset(
     {
         "acctg-freq",
+        # Those of the cluster itself; others are refused.
+        "cluster",
+        "clusters",
         "chdir",
         "comment",
         "cpu-freq",

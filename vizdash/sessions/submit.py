@@ -12,7 +12,7 @@ from functools import partial
 from vizdash.config import App, Cluster
 from vizdash.config.readers import GEOMETRY
 from vizdash.engines import Engine
-from vizdash.engines.slurm.sbatch_options import header_lines, read_options
+from vizdash.engines.slurm.sbatch_options import header_lines
 from vizdash.errors import (
     CommandFailed,
     ConnectionLost,
@@ -60,13 +60,16 @@ def image_path(app: App, cluster: Cluster, version: str) -> str:
     return app.image or f"{cluster.image_root.rstrip('/')}/{app.name}/{app.name}.sif"
 
 
-def build_job_request(plan: StartPlan, cluster: Cluster, *, engine: str, folder: str) -> JobRequest:
-    """The job of ``plan``, with its session's ``folder`` as the job sees it. Raises NotFound for a
-    missing job script, Refused for one that can't be read, UsageError for bad values and for
-    sbatch arguments that no session can have.
+def build_job_request(
+    plan: StartPlan, cluster: Cluster, *, engine: str, folder: str, cluster_name: str = ""
+) -> JobRequest:
+    """The job of ``plan``, with its session's ``folder`` as the job sees it; ``cluster_name`` is
+    Slurm's name of the cluster. Raises NotFound for a missing job script, Refused for one that
+    can't be read, UsageError for bad values and for sbatch arguments that no session can have.
     """
     request, app = plan.request, plan.app
-    check_arguments(request.extra)
+    check_arguments(request.extra, cluster_name)
+    check_script_arguments(_read(app.script, cluster), app.script, cluster_name)
     if not GEOMETRY.fullmatch(plan.geometry):
         raise UsageError(f"geometry {plan.geometry!r}", "", "write WIDTHxHEIGHT, e.g. 1280x720")
     step = "legacy" if app.kind == "legacy" else ""
@@ -100,9 +103,7 @@ def build_job_request(plan: StartPlan, cluster: Cluster, *, engine: str, folder:
 
 def _job_name(plan: StartPlan) -> str:
     """The name of the job of ``plan``: the app's, or the last one in the raw arguments."""
-    options = read_options(plan.request.extra)
-    given = [option.value for option in options if option.name == "job-name" and option.value]
-    return given[-1] if given else f"{JOB_NAME_PREFIX}{plan.app.name}"
+    return last_value(plan.request.extra, "job-name") or f"{JOB_NAME_PREFIX}{plan.app.name}"
 
 
 def read_script_arguments(app: App, cluster: Cluster) -> tuple[str, ...]:
@@ -127,7 +128,6 @@ def _script(app: App, cluster: Cluster, values: Mapping[str, Value], extra: Sequ
         return _read(name, cluster)
 
     script = text(app.script)
-    check_script_arguments(script, app.script)
     if app.kind != "legacy":
         return render_script(script, values, text)
     # The site's script runs unchanged as a child of ours; its #SBATCH lines apply to the job.
@@ -214,7 +214,9 @@ async def submit_once(
     record = partial(_record, plan, cluster_name)
     folder = await store.make(plan.session_id, record(known))
     try:
-        job = build_job_request(plan, cluster, engine=engine.name, folder=folder)
+        job = build_job_request(
+            plan, cluster, engine=engine.name, folder=folder, cluster_name=cluster_name
+        )
         job_id = await _submit(engine, job)
     except (ConnectionLost, TimedOut) as e:
         if engine.name == "local":

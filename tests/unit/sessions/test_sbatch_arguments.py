@@ -157,3 +157,13 @@ def test_what_of_a_script_sbatch_would_refuse_beside_others(
     request = SessionRequest("plain", Resources(1, 128, gpus, 600), extra=tuple(extra.split()))
     found, _ = effective_script_arguments(tuple(line.split()), request, memory=False)
     assert found == kept
+
+
+@pytest.mark.parametrize("words", ["-M viz", "-Mviz", "--clusters=viz", "--cluster viz"])
+def test_the_cluster_itself_may_be_named(words: str) -> None:
+    """As sites with several clusters want it of each script."""
+    check_arguments(words.split(), "viz")
+    check_script_arguments(f"#!/bin/bash\n#SBATCH {words}\n", "site.sh", "viz")
+    for other in ("render", ""):
+        with pytest.raises(UsageError, match="another cluster"):
+            check_arguments(words.split(), other)

@@ -56,8 +56,6 @@ async def check_partition(case: Case) -> str:
         fix = f"set clusters.{case.service.config.cluster.name}.partition to one of: "
         raise VizdashError(f"there is no partition {wanted}", "", fix + ", ".join(names))
     if case.partition is None:
-        if not case.nodes:
-            return "partitions are hidden from you on this cluster"
         raise VizdashError("the cluster has no default partition", "", "set `partition`")
     if case.partition.state != "UP":
         state = case.partition.state.lower()

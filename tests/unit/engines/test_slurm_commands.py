@@ -58,6 +58,12 @@ def test_the_whole_command() -> None:
     ]
 
 
+@pytest.mark.parametrize("extra", [("-o", "x.log"), ("-ox.log",), ("--output=x.log",)])
+def test_a_users_own_log_also_gets_stderr(extra: tuple[str, ...]) -> None:
+    assert options(sbatch(extra=extra))["--error"] == "x.log"
+    assert options(sbatch(extra=("--error=e.log", *extra)))["--error"] == "e.log"
+
+
 def test_the_script_goes_to_stdin_and_nowhere_else() -> None:
     command = commands.sbatch(REQUEST)
     assert command.input == REQUEST.script

@@ -270,10 +270,12 @@ def sbatch(request: JobRequest) -> Command:
     argv += [f"--signal=B:USR1@{WARN_S}", f"--job-name={request.name}"]
     log = request.output.replace("%", "%%")
     # slurmd opens a script's own --error and --input before the job, below --chdir, or ends it.
-    argv += [f"--comment={request.comment}", f"--output={log}", f"--error={log}"]
+    extra = list(read_options(request.extra))
+    # A user's --output also gets stderr, as by sbatch.
+    error = next((o.value for o in reversed(extra) if o.name == "output" and o.value), log)
+    argv += [f"--comment={request.comment}", f"--output={log}", f"--error={error}"]
     # The current folder, or the home, may not exist on the node.
     argv += ["--input=/dev/null", "--chdir=/", "--open-mode=append"]
-    extra = list(read_options(request.extra))
     own = [option for option in read_options(_placement(request)) if not excludes(option, extra)]
     argv += [*(option.written for option in own), *request.extra]
     script = without_options(request.script, lambda line: excludes(line, [*own, *extra]))

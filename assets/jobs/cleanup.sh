@@ -84,7 +84,7 @@ has_terminal() {
 }
 
 # end_session ID [JOB] [LEADER]: send TERM to the programs, and to the servers that they need once they
-# have ended or 2 s have passed; after 3 s, send KILL. An interactive shell ends by HUP (bash(1), SIGNALS):
+# have ended or 2 s have passed; a second later, send KILL (SECONDS counts whole ones). An interactive shell ends by HUP (bash(1), SIGNALS):
 # a program without a terminal may be saving its work then, and would be killed by it. Done when two
 # checks in a row found nothing: during execve(2) a process shows no environment.
 end_session() {
@@ -102,15 +102,18 @@ end_session() {
         if has_terminal "$pid"; then shells+=("$pid"); fi
       done
       case $tries in
-        1) kill -TERM "${programs[@]}" 2>/dev/null ;;
+        1)
+          kill -TERM "${programs[@]}" 2>/dev/null
+          began=$SECONDS # the processes may have been slow to list
+          ;;
         3) kill -HUP "${shells[@]}" 2>/dev/null ;;
       esac
-      if [ -z "$asked" ] && { ! lives "${programs[@]}" || [ $((SECONDS - began)) -ge 2 ]; }; then
+      if [ -z "$asked" ] && { ! lives "${programs[@]}" || [ $((SECONDS - began)) -ge 3 ]; }; then
         asked=yes
         kill -TERM "${servers[@]}" 2>/dev/null
       fi
       # By the clock: on a busy node each try takes long, and Slurm kills the job after KillWait.
-      if [ $((SECONDS - began)) -ge 3 ]; then kill -KILL "${pids[@]}" 2>/dev/null; fi
+      if [ $((SECONDS - began)) -ge 4 ]; then kill -KILL "${pids[@]}" 2>/dev/null; fi
     fi
     sleep 0.1
   done

@@ -20,6 +20,7 @@ say() { printf '%(%H:%M:%S)T %s\n' -1 "$*"; }
 
 before_end() { :; } # RESULT
 after_end() { :; }  # RESULT
+last_end() { :; }   # what may take long: after the final status
 
 # ---------------------------------------------------------------- status and comment
 
@@ -235,6 +236,13 @@ fail() { # STEP WHY: end the session as failed
   finish failed "$2"
 }
 
+# hold_folder FOLDER: keep systemd-tmpfiles(8), which removes what is old in /tmp, out of it for as long as
+# this process lives: it skips folders that are locked (flock(2)).
+hold_folder() {
+  local lock
+  { exec {lock}<"$1" && flock -s -n "$lock"; } 2>/dev/null
+}
+
 node_address() {
   getent ahostsv4 "$node" 2>/dev/null | awk '$1 !~ /^127/ {print $1; exit}' | grep . ||
     hostname -I 2>/dev/null | awk '{print $1}' | grep . || printf '%s\n' "$node"
@@ -263,9 +271,11 @@ finish() { # RESULT [ERROR]: end all processes of the session, write its final s
   read_note
   if [ "$1" = failed ]; then
     last_comment failed "$step" "$lost"
+    last_end
     exit 1
   fi
   last_comment ended "$step"
+  last_end
   exit 0
 }
 

@@ -373,6 +373,7 @@ inner_start_app() {
   (trap '' TERM HUP && exec tee -a "$runtime/app.log") <"$runtime/app.pipe" 9>&- &
   app_log=$!
   (
+    exec {pause}>&-
     cd "$HOME" || exit 1 # bash prints the reason
     set -- "$gl_device" "${gl[@]}" bash -c "$command"
     unset -v gl

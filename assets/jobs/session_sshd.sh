@@ -19,7 +19,7 @@ submit_from_logins() {
   local name
   [ "${VIZDASH_ENGINE:-}" = slurm ] || return 0
   for name in sbatch srun salloc; do
-    if (eval "$user_environment" 2>/dev/null; type -P "$name") >/dev/null; then
+    if (set -- "$name"; eval "$user_environment" 2>/dev/null; type -P "$1") >/dev/null; then
       inner_slurm_wrapper "$runtime/ssh/bin" "$name"
     fi
   done

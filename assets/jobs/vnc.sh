@@ -21,7 +21,7 @@ set -u -o pipefail
 : "${SESSION_ID:?}" "${VIZDASH_APP:?}"
 source environment.sh # vizdash puts the file's text here
 set_aside_environment
-step=image reporter='' leader_log=''
+step=image reporter='' leader_log='' unpack_folder=''
 source common.sh
 source image.sh
 source gpu.sh
@@ -40,7 +40,11 @@ after_end() {
   # An image has a private /tmp.
   if [ "$VIZDASH_RUNTIME" = host ]; then remove_display "$runtime"; fi
   if [ "$1" = failed ]; then tail -n 30 "$runtime"/*.log 2>/dev/null; fi
-  if [ -n "${unpack_folder:-}" ]; then remove_folder "$unpack_folder"; fi
+  set_unpacked_aside
+}
+
+last_end() {
+  if [ -n "$unpack_folder" ]; then remove_folder "$unpack_folder"; fi
 }
 
 # The reporter knows the state: ask it to warn, through its pipe.
@@ -265,7 +269,6 @@ start_inner() {
 # Set `unpack_folder` to a folder for Apptainer, which unpacks an image there where it cannot mount one, and
 # leaves it there if it is killed. Where TMPDIR is not the runtime folder's parent, it may have the space.
 make_unpack_folder() {
-  unpack_folder=''
   case ${TMPDIR:-${runtime%/*}} in
     "${runtime%/*}") ;;
     *) unpack_folder=$(mktemp -d "$TMPDIR/vizdash-$SESSION_ID.XXXXXXXX" 2>/dev/null) &&
@@ -274,6 +277,15 @@ make_unpack_folder() {
   if [ -n "$unpack_folder" ]; then return; fi
   unpack_folder=$runtime/unpacked
   mkdir "$unpack_folder"
+}
+
+# An image takes a while to remove: out of the runtime folder, it is removed when the final status is written.
+set_unpacked_aside() {
+  local folder
+  [ "$unpack_folder" = "$runtime/unpacked" ] && [ -n "$(ls -A "$unpack_folder" 2>/dev/null)" ] || return 0
+  folder=$(mktemp -d "${runtime%/*}/vizdash-$SESSION_ID.XXXXXXXX" 2>/dev/null) || return 0
+  claim_folder "$folder" "$job_id" && mv -- "$unpack_folder" "$folder/"
+  unpack_folder=$folder
 }
 
 # The last line of Apptainer's log, once it is complete.
@@ -344,6 +356,7 @@ report() {
   local step_s=$((VIZDASH_READY_TIMEOUT * 4 / 3)) usual=$((VIZDASH_READY_TIMEOUT * 4))
   local patience=$usual
   exec {held}<>"$runtime/events"
+  hold_folder "$runtime"
   while :; do
     read -r ${patience:+-t "$patience"} word first second
     case $? in

@@ -222,9 +222,9 @@ def test_a_session_whose_windows_cannot_be_watched_is_kept(apps: Machine) -> Non
     for _ in range(4):
         kill(apps, "KILL", "/windows.py ")
         time.sleep(2)
-    (row,) = apps.sessions()
-    assert row["state"] == "ready"
-    assert "the app's windows can't be watched" in row["warning"]
+    words = "the app's windows can't be watched"
+    wait_until(lambda: words in (apps.sessions()[0]["warning"] or ""), "warning")
+    assert apps.sessions()[0]["state"] == "ready"
     apps.vizdash("stop", session["id"])
     assert ended(apps, session)["result"] == "cancelled"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from tests.lab import Lab
+from tests.lab import Host, Lab
 from tests.lab.test_failures import fails, hidden
 from tests.lab.verbs import (
     list_sessions,
@@ -128,11 +129,24 @@ def test_an_image_s_session_whose_folder_is_removed_fails(apps: Lab) -> None:
     wait_nothing_left(apps.hosts[NODE])
 
 
+@contextmanager
+def remounted(node: Host, options: str, then: str) -> Iterator[None]:
+    """A node's /tmp with other mount options (mount(8)), and with those of before at the end."""
+    node.run(["mount", "-o", f"remount,{options}", "/tmp"])
+    try:
+        yield
+    finally:
+        node.run(["mount", "-o", f"remount,{then}", "/tmp"])
+
+
 def test_an_image_that_is_unpacked_goes_with_its_session(apps: Lab) -> None:
     """Where a node has neither setuid nor squashfuse. It is some gigabytes."""
     node = apps.hosts[NODE]
-    node.run("mount -o remount,size=6G /tmp")
-    with hidden(node, "/usr/bin/squashfuse"), hidden(node, "/usr/bin/squashfuse_ll"):
+    with (
+        remounted(node, "size=6G", "size=1G"),
+        hidden(node, "/usr/bin/squashfuse"),
+        hidden(node, "/usr/bin/squashfuse_ll"),
+    ):
         session = start_session(apps, "desktop", "--node", NODE)
         place, _ = owner_of(apps, session)
         unpacked = node.run(["find", "/tmp", "-maxdepth", "3", "-name", "rootfs-*"]).stdout
@@ -140,7 +154,6 @@ def test_an_image_that_is_unpacked_goes_with_its_session(apps: Lab) -> None:
         run_vizdash(apps, "stop", session["id"])
         wait_for_state(apps, session["id"], "ended")
         wait_nothing_left(node)
-    node.run("mount -o remount,size=1G /tmp")
 
 
 def test_a_launcher_ends_with_its_window(apps: Lab) -> None:

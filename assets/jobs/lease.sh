@@ -10,8 +10,9 @@
 # Both are conventions of the job, not enforced: the owner could stop the process that keeps them.
 
 keeper='' lease_end='' lease_warned=''
-# Seconds between two rounds of the keeper from which on the job was suspended in between.
-suspended_from=30
+# Seconds from which on the job was suspended: between two rounds of the keeper, and in a round, where slow
+# programs and folders take up to 50.
+suspended_from=30 suspended_in_round=120
 source idle.sh
 
 # Files of an earlier run of a requeued job are replaced.
@@ -42,9 +43,10 @@ keep_session() {
   while :; do
     printf -v now '%(%s)T' -1
     if [ $((now - last)) -ge "$suspended_from" ]; then skip_suspension $((now - last)); fi
-    last=$now
     if [ -n "${VIZDASH_LEASE_SECONDS:-}" ]; then keep_lease "$now"; fi
     if [ -n "${VIZDASH_IDLE_SECONDS:-}" ]; then keep_idle "$now"; fi
+    printf -v last '%(%s)T' -1
+    if [ $((last - now)) -ge "$suspended_in_round" ]; then skip_suspension $((last - now)); fi
     read -r -t 1 -u "$pause"
   done
 }

@@ -284,8 +284,10 @@ def keeper(place: Path, seconds: int, suspended_from: str = "30") -> subprocess.
     script = _KEEPER
     for name in ("common.sh", "cleanup.sh", "lease.sh", "limit.sh", "reserve.sh"):
         script = script.replace(f"source {name}", (jobs / name).read_text(encoding="utf-8"))
-    assert "\nsuspended_from=30\n" in script
-    script = script.replace("\nsuspended_from=30\n", f"\nsuspended_from={suspended_from}\n")
+    limits = "\nsuspended_from=30 suspended_in_round=120\n"
+    assert limits in script
+    own = f"\nsuspended_from={suspended_from} suspended_in_round={suspended_from}\n"
+    script = script.replace(limits, own)
     (place / "script").write_text(script)
     env = {"PATH": "/usr/bin:/bin", "HOME": str(place)}
     argv = ["bash", "-p", "script", str(seconds)]
@@ -319,11 +321,11 @@ def test_the_time_of_a_suspension_is_not_that_of_the_lease(tmp_path: Path) -> No
 
     with keeper(tmp_path, 3600, suspended_from="3") as process:
         wait_until((tmp_path / "up").exists, "lease")
-        end = int(time.time()) + 4
+        end = int(time.time()) + 10
         lease.write_text(lease_record(end))
         wait_until(shown.exists, "warning")
         os.killpg(process.pid, signal.SIGSTOP)
-        time.sleep(6)
+        time.sleep(12)
         os.killpg(process.pid, signal.SIGCONT)
         wait_until(lambda: process.poll() is not None or end_at() >= end + 5, "the later end")
         assert process.poll() is None

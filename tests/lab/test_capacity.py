@@ -260,12 +260,17 @@ _ENDING = Site(
 
 def judged(slurm: Scheduler, node: str = "") -> CapacityVerdict:
     """What vizdash says of a request of one core."""
-    site = Cluster("viz", partition="viz")
+    return asked(slurm, replace(PLAIN, node=node), Cluster("viz", partition="viz"))[1]
+
+
+def asked(slurm: Scheduler, ask: Ask, site: Cluster) -> tuple[SessionRequest, CapacityVerdict]:
+    """A request, and what vizdash says of it."""
     runner = HostRunner(slurm.host)
     engine = SlurmEngine(runner, user="alice")
     service = Service(Config(site, {"viz": site}, {"plain": APP}), engine, runner, SshForwarder())
-    request = SessionRequest("plain", Resources(1, 100, 0, 600), node=node)
-    return asyncio.run(service.plan(request)).verdict
+    size = Resources(ask.cores, ask.memory_mib, 0, ask.minutes * 60)
+    request = SessionRequest("plain", size, node=ask.node)
+    return request, asyncio.run(service.plan(request)).verdict
 
 
 def run_here(slurm: Scheduler, what: str, user: str = "bob") -> None:
@@ -322,13 +327,9 @@ def test_a_node_that_is_to_reboot_once_it_is_idle_takes_jobs(ending: Scheduler) 
 @pytest.mark.parametrize(
     "ask",
     [
-        replace(PLAIN, minutes=60),
-        replace(PLAIN, memory_mib=2000),
-        replace(PLAIN, cores=3),
-        replace(PLAIN, cores=5),
-        replace(PLAIN, node="n2"),
-        replace(PLAIN, node="n3"),
-        PLAIN,
+        *(replace(PLAIN, node=node) for node in ("", "n2", "n3")),
+        *(replace(PLAIN, cores=cores) for cores in (3, 5)),
+        *(replace(PLAIN, minutes=60), replace(PLAIN, memory_mib=2000)),
     ],
 )
 def test_limits_of_several_partitions(slurm: Scheduler, ask: Ask) -> None:
@@ -338,12 +339,7 @@ def test_limits_of_several_partitions(slurm: Scheduler, ask: Ask) -> None:
     slurm.use(Site(nodes={f"n{n}": "CPUs=8 RealMemory=4000" for n in (1, 2, 3)}, partitions=parts))
     slurm.settle()
     site = Cluster("viz", partition="viz,low,off")
-    runner = HostRunner(slurm.host)
-    engine = SlurmEngine(runner, user="alice")
-    service = Service(Config(site, {"viz": site}, {"plain": APP}), engine, runner, SshForwarder())
-    size = Resources(ask.cores, ask.memory_mib, 0, ask.minutes * 60)
-    request = SessionRequest("plain", size, node=ask.node)
-    verdict = asyncio.run(service.plan(request)).verdict
+    request, verdict = asked(slurm, ask, site)
     done = slurm.host.run(sbatch_line(request, site), user="alice", check=False)
     assert bool(verdict.refusal) == (done.returncode != 0), (verdict, done.stderr)
 
@@ -375,12 +371,7 @@ def check_queue(slurm: Scheduler, ask: Ask, queue: list[Waiting]) -> str:
             slurm.tried()
     planned(slurm)
     site = Cluster("viz", partition="viz")
-    runner = HostRunner(slurm.host)
-    engine = SlurmEngine(runner, user="alice")
-    service = Service(Config(site, {"viz": site}, {"plain": APP}), engine, runner, SshForwarder())
-    size = Resources(ask.cores, ask.memory_mib, 0, ask.minutes * 60)
-    request = SessionRequest("plain", size, node=ask.node)
-    verdict = asyncio.run(service.plan(request)).verdict
+    request, verdict = asked(slurm, ask, site)
     note(f"vizdash: {verdict}")
     note(nodes_of(slurm))
     assert not verdict.undetermined, "everything is planned, and nothing is hidden"

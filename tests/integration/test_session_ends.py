@@ -71,7 +71,7 @@ apps:
   saves:
     runtime: host
     host_command: >-
-      trap 'sleep 1; echo saving; xprop -root >/dev/null && echo saved >~/saved; exit 0' TERM;
+      trap 'sleep 0.5; echo saving; xprop -root >/dev/null && echo saved >~/saved; exit 0' TERM;
       openbox & : >~/began; while :; do sleep 1 & wait $!; done
     resources: {cores: 1, memory: 256M, time: 1h}
 """

@@ -38,10 +38,10 @@ apps:
     command: >-
       openbox --startup "xterm -e 'until [ -e ~/close ]; do sleep 0.2; done'" & exit 0
 """
-#: Takes two seconds to save its work, without a program of the image: where Slurm's TERM is for all
-#: processes of a job (proctrack/linuxproc), the file system of the image ends with it.
+#: Takes up to a second to save its work, without a program of the image: where Slurm's TERM is for
+#: all processes of a job (proctrack/linuxproc), the file system of the image ends with it.
 _SAVES = (
-    "trap 'end=$((SECONDS + 2)); while [ $SECONDS -lt $end ]; do :; done; echo saved >~/saved; "
+    "trap 'end=$((SECONDS + 1)); while [ $SECONDS -lt $end ]; do :; done; echo saved >~/saved; "
     "exit 0' TERM; openbox & : >~/began; while :; do wait; done"
 )
 SAVES = f"""\

@@ -91,8 +91,8 @@ def _folder_fits(status: Status, job: Job, cluster: str) -> bool:
     """Whether the folder with ``status`` is that of ``job`` of ``cluster``: job ids are used again
     on another cluster with the same home, and after a cluster has been set up again.
 
-    Where the site has given the job another name, it must have begun when the folder says. Folders
-    of an earlier vizdash do not name the cluster, or not even the app.
+    Where the site has given the job another name, it must have been submitted, or have begun, when
+    the folder says. Folders of an earlier vizdash do not name the cluster, or not even the app.
     """
     if status.job_id != job.id or (status.cluster and cluster and status.cluster != cluster):
         return False

@@ -69,13 +69,14 @@ def build_job_request(
     """
     request, app = plan.request, plan.app
     check_arguments(request.extra, cluster_name)
-    check_script_arguments(_read(app.script, cluster), app.script, cluster_name)
     if not GEOMETRY.fullmatch(plan.geometry):
         raise UsageError(f"geometry {plan.geometry!r}", "", "write WIDTHxHEIGHT, e.g. 1280x720")
     step = "legacy" if app.kind == "legacy" else ""
     kind = app.kind if app.kind in SERVICE_KINDS else ""
     values = _values(plan, cluster, engine=engine, folder=folder)
-    script = _script(app, cluster, values, request.extra)
+    source = _read(app.script, cluster)
+    check_script_arguments(source, app.script, cluster_name)
+    script = _script(source, app, cluster, values, request.extra)
     lease_s = plan.lease_s if _LEASE in script.replace(f"{_LEASE}=", "") else 0
     claim = comment.Claim(plan.session_id, app.name, plan.version, "pending", step)
     claim = replace(claim, kind=kind, lease=lease_s)
@@ -123,11 +124,14 @@ def _read(name: str, cluster: Cluster) -> str:
         raise Refused(f"job script {path}", "it is not UTF-8 text", "save it as UTF-8") from e
 
 
-def _script(app: App, cluster: Cluster, values: Mapping[str, Value], extra: Sequence[str]) -> str:
+def _script(
+    script: str, app: App, cluster: Cluster, values: Mapping[str, Value], extra: Sequence[str]
+) -> str:
+    """The job script of ``app``, which is ``script``, with its ``values``."""
+
     def text(name: str) -> str:
         return _read(name, cluster)
 
-    script = text(app.script)
     if app.kind != "legacy":
         return render_script(script, values, text)
     # The site's script runs unchanged as a child of ours; its #SBATCH lines apply to the job.
